@@ -1,0 +1,33 @@
+"""Self-attention over graphs: the edges of a graph say who attends to whom."""
+
+from graphattn.functional import attend, attention_weights, choose_kernel
+from graphattn.graphs import (
+    BandedGraph,
+    BatchedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    Graph,
+    GridGraph,
+    as_graph,
+    batch_graphs,
+    causal,
+)
+from graphattn.version import __version__
+
+__all__ = [
+    "BandedGraph",
+    "BatchedGraph",
+    "CompleteGraph",
+    "EdgeListGraph",
+    "GlobalGraph",
+    "Graph",
+    "GridGraph",
+    "__version__",
+    "as_graph",
+    "attend",
+    "attention_weights",
+    "batch_graphs",
+    "causal",
+    "choose_kernel",
+]

@@ -1,0 +1,108 @@
+import gzip
+import hashlib
+import math
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import download_url
+
+URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
+
+# sha256 of the gzip files, as the address above serves them
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+
+
+class MNIST(Dataset):
+    """Handwritten digits: 60,000 training and 10,000 test images of 28 x 28 pixels, 10 classes.
+
+    "Gradient-based learning applied to document recognition", LeCun et al., Proc. IEEE 86 (1998).
+
+    ========== ================================================= ==================
+    tensor     meaning                                           unit
+    ========== ================================================= ==================
+    ``images`` uint8 `[num_images, height, width]`               0 = paper, 255 = ink
+    ``labels`` int64 `[num_images]`                              the digit, 0 to 9
+    ========== ================================================= ==================
+
+    Args:
+        root: folder with the four idx files, gzipped or unpacked, in ``root/raw`` or ``root/MNIST/raw``
+            (torchvision's layout). Files that are in neither are downloaded to ``root/raw`` and checked.
+        train: the training images, else the test images.
+
+    `dataset[i]` is `(image, label)`. A file that is truncated, or is no idx file of bytes, raises `ValueError`.
+    """
+
+    num_classes = 10
+
+    def __init__(self, root: str | Path, train: bool = True):
+        self.root, self.train = Path(root), train
+        part = "train" if train else "t10k"
+        self.images = read_idx(self._find(f"{part}-images-idx3-ubyte.gz"), num_axes=3)
+        self.labels = read_idx(self._find(f"{part}-labels-idx1-ubyte.gz"), num_axes=1).long()
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"'images' and 'labels' need the same length (got {len(self.images)} images and"
+                             f" {len(self.labels)} labels in '{self.root}'); delete the files to download them again")
+
+    def _find(self, name: str) -> Path:
+        folders = [self.root / "raw", self.root / "MNIST" / "raw"]
+        candidates = [folder / spelling for folder in folders for spelling in (name, name.removesuffix(".gz"))]
+        found = next((path for path in candidates if path.is_file()), None)
+        return found if found is not None else download(name, folders[0])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)}, train={self.train})"
+
+
+def download(name: str, folder: Path) -> Path:
+    """Fetches one file of the data set to `folder`; a file with another checksum is removed and raises."""
+    path = Path(download_url(f"{URL}/{name}", str(folder)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256[name]:
+        path.unlink()  # the next attempt would take it for a good copy
+        raise ValueError(f"'{URL}/{name}' should have the sha256 {SHA256[name]} (got {digest}); try again,"
+                         f" or put a good copy into '{folder}'")
+    return path
+
+
+def read_idx(path: Path, num_axes: int) -> Tensor:
+    """The array of an idx file of unsigned bytes, gzipped or not, as uint8 with `num_axes` axes.
+
+    Format: two zero bytes, the type (8 = unsigned byte), the number of axes, the size of each axis as a
+    big-endian 32-bit integer, then the bytes in C order.
+    """
+    content = read_bytes(path)
+    start = 4 + 4 * num_axes
+    if content[:4] != bytes([0, 0, 8, num_axes]):
+        raise ValueError(f"'{path}' should begin with {[0, 0, 8, num_axes]}, an idx file of bytes with {num_axes} axes"
+                         f" (got {list(content[:4])}); delete it to download it again")
+    sizes = [int.from_bytes(content[place:place + 4], "big") for place in range(4, start, 4)]
+    expected = start + math.prod(sizes)
+    if len(content) < start or len(content) != expected:
+        raise ValueError(f"'{path}' should hold {expected} bytes for the sizes {sizes} (got {len(content)});"
+                         " it is truncated or damaged: delete it to download it again")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)[start:].view(sizes)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, unpacked if its name ends in ``.gz``."""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"'{path}' does not unpack (got '{error}'); it is truncated or damaged:"
+                         " delete it to download it again") from error

@@ -1,0 +1,54 @@
+"""Graphs: who attends to whom."""
+
+import torch
+
+from graphattn.graphs.algebra import ComplementGraph, IntersectionGraph, UnionGraph
+from graphattn.graphs.banded import BandedGraph, causal
+from graphattn.graphs.batched import BatchedGraph, batch_graphs
+from graphattn.graphs.complete import CompleteGraph
+from graphattn.graphs.convert import as_graph
+from graphattn.graphs.csr import CSR
+from graphattn.graphs.edge_list import EdgeListGraph
+from graphattn.graphs.global_ import GlobalGraph
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.grid import GridGraph
+from graphattn.graphs.patterns import bigbird, expander, longformer, strided
+from graphattn.graphs.transposed import TransposedGraph
+
+__all__ = [
+    "CSR",
+    "BandedGraph",
+    "BatchedGraph",
+    "ComplementGraph",
+    "CompleteGraph",
+    "EdgeListGraph",
+    "GlobalGraph",
+    "Graph",
+    "GridGraph",
+    "IntersectionGraph",
+    "TransposedGraph",
+    "UnionGraph",
+    "as_graph",
+    "batch_graphs",
+    "bigbird",
+    "causal",
+    "expander",
+    "longformer",
+    "strided",
+]
+
+# Whoever imports the package trusts it: torch.load(weights_only=True) then reads graphs, alone or in a Data.
+torch.serialization.add_safe_globals(
+    [
+        BandedGraph,
+        BatchedGraph,
+        CompleteGraph,
+        ComplementGraph,
+        EdgeListGraph,
+        GlobalGraph,
+        GridGraph,
+        IntersectionGraph,
+        TransposedGraph,
+        UnionGraph,
+    ]
+)

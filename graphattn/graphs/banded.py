@@ -1,0 +1,239 @@
+"""BandedGraph: a window along the order of the nodes; causal attention is one."""
+
+from dataclasses import dataclass
+
+import torch
+
+from graphattn.graphs.complete import CompleteGraph
+from graphattn.graphs.csr import row_pointer, rows_of
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.sizes import abbreviate, parse_counts, parse_integer, parse_sizes
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class BandedGraph(Graph):
+    """Query i attends to keys i + offset + dilation * t for t in -before .. after, both ends included.
+
+    Windows are clipped to the steps that reach a key, so that equal graphs are equal objects.
+
+    Args:
+        num_queries: number of queries, or one int per example of a batch.
+        before: steps towards smaller indices, None for all.
+        after: steps towards larger indices, None for all.
+        dilation: distance in nodes between neighbouring keys of a window, at least 1.
+        num_keys: number of keys, or one int per example; as many as queries by default.
+        offset: key on which query 0 is centred, an int or one per example. `num_keys - num_queries` with
+            `before=None, after=0` is causal attention aligned to the last key, as with a cache of keys.
+
+    >>> BandedGraph(4, before=1, after=0).mask().int()
+    tensor([[1, 0, 0, 0],
+            [1, 1, 0, 0],
+            [0, 1, 1, 0],
+            [0, 0, 1, 1]], dtype=torch.int32)
+    >>> BandedGraph(2, None, 0, num_keys=4, offset=2).mask().int()
+    tensor([[1, 1, 1, 0],
+            [1, 1, 1, 1]], dtype=torch.int32)
+    """
+
+    before: int  # steps, clipped
+    after: int
+    dilation: int
+    offsets: tuple[int, ...]  # one per example
+
+    def __init__(self, num_queries, before, after, dilation=1, num_keys=None, offset=0):
+        sizes = parse_sizes(num_queries, num_keys)
+        first = None if before is None else -parse_integer("before", before)
+        last = None if after is None else parse_integer("after", after)
+        dilation = parse_integer("dilation", dilation, minimum=1)
+        self._set(sizes, first, last, dilation, _parse_offsets(offset, len(sizes)))
+
+    def _set(self, sizes, first, last, dilation, offsets, edges_by_key=False):
+        """The window is the steps t = first .. last, which need not hold 0; None is no limit."""
+        lowest, highest = _useful_steps(sizes, dilation, offsets)
+        first = lowest if first is None else max(first, lowest)
+        last = highest if last is None else min(last, highest)
+        if first > last:  # no edge at all: one spelling for every such graph
+            first = last = 0
+            offsets = tuple(max(size) for size in sizes)
+        centre = max(first, min(last, 0))
+        self._freeze(
+            sizes=tuple(sizes),
+            edges_by_key=edges_by_key,
+            before=centre - first,
+            after=last - centre,
+            dilation=dilation if last > first else 1,
+            offsets=tuple(offset + dilation * centre for offset in offsets),
+        )
+
+    @classmethod
+    def _of(cls, *args, **kwargs):
+        graph = cls.__new__(cls)
+        graph._set(*args, **kwargs)
+        return graph
+
+    def allows(self, query, key):
+        query, key, example, same = self._locate(query, key)
+        distance = key - query - self._per_example(self.offsets, example)
+        inside = (distance >= -self.before * self.dilation) & (distance <= self.after * self.dilation) & same
+        return inside if self.dilation == 1 else inside & (distance % self.dilation == 0)
+
+    @property
+    def num_edges(self):
+        steps = range(-self.before, self.after + 1)
+        return sum(_count_edges(size, offset, self.dilation, steps) for size, offset in zip(self.sizes, self.offsets))
+
+    @property
+    def is_symmetric(self):
+        centred = self.before == self.after and not any(self.offsets)
+        return centred and all(queries == keys for queries, keys in self.sizes)
+
+    def _windows(self, device):
+        """First key (in the batch) and number of keys of each query: `[num_queries]` each."""
+        query, example, first_key = self._local_queries(device)
+        num_keys = self._per_example([keys for _, keys in self.sizes], example)
+        centre = query + self._per_example(self.offsets, example)
+        # Steps t with 0 <= centre + dilation * t < num_keys; -(x // d) is x / d rounded up.
+        first = (-(centre // self.dilation)).clamp(min=-self.before)
+        last = ((num_keys - 1 - centre) // self.dilation).clamp(max=self.after)
+        return first_key + centre + first * self.dilation, (last - first + 1).clamp(min=0)
+
+    def _build_degrees(self, device):
+        return self._windows(device)[1]
+
+    def _rows(self, device):
+        first, degrees = self._windows(device)
+        start = row_pointer(degrees)
+        row = rows_of(start)
+        return degrees, first[row] + (torch.arange(row.numel(), device=device) - start[row]) * self.dilation
+
+    def normal_form(self):
+        if self.num_edges == sum(queries * keys for queries, keys in self.sizes):
+            return CompleteGraph._of(self.sizes, self.edges_by_key)
+        # The same window can be centred on several keys: take the offset nearest to 0.
+        centre = max(-self.before, min(-(self.offsets[0] // self.dilation), self.after))
+        return self._moved(centre, -self.before, self.after)
+
+    def _moved(self, centre: int, first: int, last: int) -> "BandedGraph":
+        """The window first .. last in steps of this graph, centred on step `centre`."""
+        offsets = tuple(offset + self.dilation * centre for offset in self.offsets)
+        return self._of(self.sizes, first - centre, last - centre, self.dilation, offsets, self.edges_by_key)
+
+    def _transposed(self):
+        sizes = [(keys, queries) for queries, keys in self.sizes]
+        offsets = tuple(-offset for offset in self.offsets)
+        return self._of(sizes, -self.after, self.before, self.dilation, offsets, not self.edges_by_key)
+
+    def _split(self):
+        return [
+            self._of([size], -self.before, self.after, self.dilation, (offset,), self.edges_by_key)
+            for size, offset in zip(self.sizes, self.offsets)
+        ]
+
+    @classmethod
+    def _join(cls, graphs):
+        # A short example has its window clipped: it joins if the widest window, clipped to it, is its own.
+        widest = max(graphs, key=lambda graph: graph.before + graph.after)
+        before, after = max(graph.before for graph in graphs), max(graph.after for graph in graphs)
+        window = (-before, after, widest.dilation)
+        if any(cls._of(graph.sizes, *window, graph.offsets, widest.edges_by_key) != graph for graph in graphs):
+            return None
+        sizes = [size for graph in graphs for size in graph.sizes]
+        offsets = tuple(offset for graph in graphs for offset in graph.offsets)
+        return cls._of(sizes, *window, offsets, widest.edges_by_key)
+
+    def __repr__(self):
+        queries, keys = ([size[axis] for size in self.sizes] for axis in (0, 1))
+        words = [abbreviate(queries), f"before={self.before}", f"after={self.after}"]
+        if self.dilation != 1:
+            words.append(f"dilation={self.dilation}")
+        if keys != queries:
+            words.append(f"num_keys={abbreviate(keys)}")
+        if any(self.offsets):
+            words.append(f"offset={abbreviate(self.offsets)}")
+        return f"BandedGraph({', '.join(words)}){'.T' if self.edges_by_key else ''}"
+
+
+def causal(num_nodes) -> BandedGraph:
+    """Every node attends to itself and to all nodes before it; `num_nodes` is an int or one int per example.
+
+    >>> causal(3).mask().int()
+    tensor([[1, 0, 0],
+            [1, 1, 0],
+            [1, 1, 1]], dtype=torch.int32)
+    """
+    return BandedGraph(num_nodes, before=None, after=0)
+
+
+def intersect_bands(one: BandedGraph, other: BandedGraph) -> BandedGraph | None:
+    """The band that both allow; None if that is no band (other dilations or unaligned offsets)."""
+    aligned = _align(one, other)
+    if aligned is None:
+        return None
+    one, first, last = aligned
+    return one._moved(0, max(-one.before, first), min(one.after, last))
+
+
+def unite_bands(one: BandedGraph, other: BandedGraph) -> BandedGraph | None:
+    """The band that either allows; None if that is no band."""
+    aligned = _align(one, other)
+    if aligned is None:
+        return None
+    one, first, last = aligned
+    if first > one.after + 1 or last < -one.before - 1:  # a gap between them
+        return None
+    return one._moved(0, min(-one.before, first), max(one.after, last))
+
+
+def _align(one: BandedGraph, other: BandedGraph) -> tuple[BandedGraph, int, int] | None:
+    """One of the two, and the window first .. last of the other in its steps and from its offset."""
+    if one.before + one.after < other.before + other.after:  # a window of one key goes with any dilation
+        one, other = other, one
+    moves = {theirs - ours for ours, theirs in zip(one.offsets, other.offsets)}
+    if len(moves) > 1:
+        return None
+    steps, rest = divmod(moves.pop(), one.dilation)
+    if rest or (one.dilation != other.dilation and other.before + other.after > 0):
+        return None
+    return one, steps - other.before, steps + other.after
+
+
+def _parse_offsets(offset, num_examples: int) -> tuple[int, ...]:
+    offsets = parse_counts("offset", offset, minimum=None)
+    if len(offsets) == 1:
+        return offsets * num_examples
+    if len(offsets) != num_examples:
+        raise ValueError(
+            f"'offset' must be an int or one per example (got {len(offsets)} offsets for {num_examples} examples)"
+        )
+    return offsets
+
+
+def _useful_steps(sizes, dilation: int, offsets) -> tuple[int, int]:
+    """Smallest and largest step t that leads from some query to some key, over all examples."""
+    reach = [(1 - queries - offset, keys - 1 - offset) for (queries, keys), offset in zip(sizes, offsets)
+             if queries and keys]  # fmt: skip
+    if not reach:
+        return 1, 0
+    return min(-(-low // dilation) for low, _ in reach), max(high // dilation for _, high in reach)
+
+
+def _count_edges(size: tuple[int, int], offset: int, dilation: int, steps: range) -> int:
+    """Pairs (query, key) whose difference key - query is offset + dilation * t for a t in `steps`.
+
+    A difference s belongs to max(0, min(queries, keys, queries + s, keys - s)) pairs: a trapezoid, summed here
+    over an arithmetic progression in three pieces, so that no window is too long to be counted.
+    """
+    queries, keys = size
+    rises, falls = min(0, keys - queries), max(0, keys - queries)
+
+    def progression(low: int, high: int) -> tuple[int, int]:
+        """How many differences lie in low .. high, and their sum."""
+        first = max(steps.start, -((offset - low) // dilation))
+        last = min(steps.stop - 1, (high - offset) // dilation)
+        count = max(0, last - first + 1)
+        return count, count * (2 * offset + dilation * (first + last)) // 2
+
+    count_rising, sum_rising = progression(1 - queries, rises)
+    count_level, _ = progression(rises + 1, falls)
+    count_falling, sum_falling = progression(falls + 1, keys - 1)
+    return count_rising * queries + sum_rising + count_level * min(queries, keys) + count_falling * keys - sum_falling

@@ -1,0 +1,179 @@
+"""BatchedGraph and batch_graphs: graphs side by side."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs.csr import CSR, index_dtype
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.sizes import offsets_of
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class BatchedGraph(Graph):
+    """Graphs of different kinds laid end to end; no edge crosses from one to the next.
+
+    `batch_graphs` makes one only where the graphs have no common kind.
+
+    >>> from graphattn.graphs import CompleteGraph, causal
+    >>> BatchedGraph([CompleteGraph(1), causal(2)]).mask().int()
+    tensor([[1, 0, 0],
+            [0, 1, 0],
+            [0, 1, 1]], dtype=torch.int32)
+    """
+
+    graphs: tuple[Graph, ...]  # each of one or more examples
+
+    def __init__(self, graphs):
+        graphs = _flatten(_check_graphs(graphs))
+        _common_device(graphs)
+        sizes = tuple(size for graph in graphs for size in graph.sizes)
+        self._freeze(sizes=sizes, edges_by_key=False, graphs=graphs)
+
+    @property
+    def device(self):
+        return _common_device(self.graphs)
+
+    @property
+    def num_edges(self):
+        return sum(graph.num_edges for graph in self.graphs)
+
+    @property
+    def is_symmetric(self):
+        return all(graph.is_symmetric for graph in self.graphs)
+
+    @property
+    def has_own_order(self):
+        return any(graph.has_own_order for graph in self.graphs)
+
+    @property
+    def has_repeats(self):
+        return any(graph.has_repeats for graph in self.graphs)
+
+    def _starts(self) -> list[tuple[Graph, int, int, int]]:
+        """Every graph with its first query, first key and first edge in the batch."""
+        columns = (graph.num_queries for graph in self.graphs), (graph.num_keys for graph in self.graphs)
+        edges = offsets_of(graph.num_edges for graph in self.graphs)
+        return list(zip(self.graphs, *(offsets_of(column) for column in columns), edges))
+
+    def allows(self, query, key):
+        query, key = torch.broadcast_tensors(*(torch.as_tensor(index, device=self.device) for index in (query, key)))
+        allowed = torch.zeros_like(query, dtype=torch.bool)
+        for graph, first_query, first_key, _ in self._starts():
+            local_query, local_key = query - first_query, key - first_key
+            inside = (local_query >= 0) & (local_query < graph.num_queries)
+            inside &= (local_key >= 0) & (local_key < graph.num_keys)
+            allowed[inside] = graph.allows(local_query[inside], local_key[inside])
+        return allowed
+
+    def edge_index(self, device=None):
+        device = self._resolve(device)
+        return torch.cat(
+            [
+                graph.edge_index(device) + torch.tensor([[first_key], [first_query]], device=device)
+                for graph, first_query, first_key, _ in self._starts()
+            ],
+            dim=1,
+        )
+
+    def _rows(self, device):
+        csr = self.csr(device)
+        return csr.rowptr.diff().long(), csr.col.long()
+
+    def _build_csr(self, device):
+        parts = [(graph.csr(device), key, edge) for graph, _, key, edge in self._starts()]
+        return _stack(parts, index_dtype(*self.shape, self.num_edges))
+
+    def _build_csr_transposed(self, device):
+        parts = [(graph.csr_transposed(device), query, edge) for graph, query, _, edge in self._starts()]
+        return _stack(parts, index_dtype(*self.shape, self.num_edges))
+
+    def _build_degrees(self, device):
+        return torch.cat([graph.degrees(device) for graph in self.graphs])
+
+    def normal_form(self):
+        return batch_graphs([graph.normal_form() for graph in self.graphs])
+
+    def _ordered(self, edges_by_key):
+        return BatchedGraph([graph._ordered(edges_by_key) for graph in self.graphs])
+
+    def _transposed(self):
+        return BatchedGraph([graph.T for graph in self.graphs])
+
+    def _split(self):
+        return [example for graph in self.graphs for example in graph.examples()]
+
+    @classmethod
+    def _join(cls, graphs):
+        return cls(graphs)
+
+    def _map_tensors(self, function):
+        graphs = [graph._map_tensors(function) for graph in self.graphs]
+        return self if all(a is b for a, b in zip(graphs, self.graphs)) else BatchedGraph(graphs)
+
+    def __repr__(self):
+        shown = ", ".join(map(repr, self.graphs[:3])) + (", ..." if len(self.graphs) > 3 else "")
+        return f"BatchedGraph([{shown}])" + (f" ({len(self.graphs)} graphs)" if len(self.graphs) > 3 else "")
+
+
+def batch_graphs(graphs: Iterable[Graph]) -> Graph:
+    """Graphs laid end to end: of one kind a ragged graph of that kind, else a `BatchedGraph`.
+
+    Nodes and edges of the second graph follow those of the first. Batches are taken apart first, so that a
+    batch of batches is one flat batch.
+
+    >>> from graphattn.graphs import CompleteGraph, causal
+    >>> batch_graphs([CompleteGraph(3), CompleteGraph(5)])
+    CompleteGraph([3, 5])
+    >>> batch_graphs([causal(3), CompleteGraph(2)])
+    BatchedGraph([BandedGraph(3, before=2, after=0), CompleteGraph(2)])
+    """
+    graphs = _flatten(_check_graphs(graphs))
+    if len(graphs) == 1:
+        return graphs[0]
+    kinds = {type(graph) for graph in graphs}
+    joined = kinds.pop()._join(list(graphs)) if len(kinds) == 1 else None
+    return BatchedGraph(graphs) if joined is None else joined
+
+
+def _check_graphs(graphs) -> list[Graph]:
+    if isinstance(graphs, Graph):
+        raise TypeError(f"'graphs' must be a list of graphs (got one {type(graphs).__name__})")
+    graphs = list(graphs)
+    if not graphs:
+        raise ValueError("a batch has at least one graph (got an empty list)")
+    for graph in graphs:
+        if not isinstance(graph, Graph):
+            raise TypeError(f"'graphs' must hold graphs (got {type(graph).__name__}); see graphattn.as_graph")
+    return graphs
+
+
+def _flatten(graphs: list[Graph]) -> tuple[Graph, ...]:
+    return tuple(
+        member for graph in graphs for member in (graph.graphs if isinstance(graph, BatchedGraph) else (graph,))
+    )
+
+
+def _common_device(graphs) -> torch.device | None:
+    devices = {graph.device for graph in graphs} - {None}
+    if len(devices) > 1:
+        raise ValueError(f"graphs must be on one device (got {sorted(map(str, devices))}); use graph.to(device)")
+    return devices.pop() if devices else None
+
+
+def _stack(parts: list[tuple[CSR, int, int]], dtype: torch.dtype) -> CSR:
+    """CSR of graphs side by side, each with its first column and its first edge."""
+    rowptr = [csr.rowptr[:-1].to(dtype) + first_edge for csr, _, first_edge in parts]
+    last_csr, _, last_edge = parts[-1]
+    rowptr.append(last_csr.rowptr[-1:].to(dtype) + last_edge)
+    col = torch.cat([csr.col.to(dtype) + first_col for csr, first_col, _ in parts])
+    if all(csr.edge_id is None for csr, _, _ in parts):
+        return CSR(torch.cat(rowptr), col, None)
+    edge_id = torch.cat([_edge_ids(csr).to(dtype) + first_edge for csr, _, first_edge in parts])
+    return CSR(torch.cat(rowptr), col, edge_id)
+
+
+def _edge_ids(csr: CSR) -> Tensor:
+    return torch.arange(csr.col.numel(), device=csr.col.device) if csr.edge_id is None else csr.edge_id

@@ -1,0 +1,249 @@
+"""as_graph: every form of a graph that users have; and back to networkx and scipy."""
+
+import sys
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+from torch_geometric import EdgeIndex
+from torch_geometric.data import Data
+
+from graphattn.graphs.batched import batch_graphs
+from graphattn.graphs.csr import rows_of
+from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
+
+FORMS = (
+    "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
+    "torch_sparse, scipy), a networkx graph, a Data with 'graph' or 'edge_index', or a list of these (a batch)"
+)
+
+# edge_index -> {(version, device, sizes): graph}, so that the layers of a model sort once. A graph holds an alias of
+# its tensor, not the tensor, so that entries die with the tensors of the caller.
+_graphs_of_tensors: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def as_graph(x, num_queries=None, num_keys=None) -> Graph:
+    """The graph that `x` stands for.
+
+    ========================================  ===========================================================
+    `x`                                       meaning
+    ========================================  ===========================================================
+    Graph                                     itself
+    edge_index [2, num_edges], EdgeIndex      row 0 = key (source), row 1 = query (target)
+    bool tensor or array                      mask [query, key]
+    torch.sparse, torch_sparse.SparseTensor   rows = queries (targets), PyG's `adj_t`
+    scipy sparse                              rows = keys (sources)
+    networkx                                  edges from key to query, both ways if undirected,
+                                              nodes in the order of `G.nodes`
+    Data, Batch                               its `graph`, else its `edge_index`
+    list, tuple                               a batch of any of these
+    ========================================  ===========================================================
+
+    Every stored entry of a sparse matrix is an edge, in the order stored; values are never a bias.
+
+    Args:
+        x: any of the above.
+        num_queries: number of queries, or one int per example; needed for an `edge_index`, checked otherwise.
+        num_keys: number of keys, likewise; as many as queries by default.
+
+    Raises:
+        TypeError: if `x` is no such thing.
+        ValueError: if sizes are missing or differ from those of `x`.
+
+    >>> as_graph(torch.tensor([[5, 0], [1, 3]]), num_queries=4, num_keys=6)
+    EdgeListGraph(num_queries=4, num_keys=6, num_edges=2)
+    """
+    if num_queries is None and num_keys is not None:
+        raise ValueError(f"'num_keys' needs 'num_queries' (got num_keys={num_keys} alone)")
+    if isinstance(x, Graph):
+        return _check_sizes(x, num_queries, num_keys)
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(x)
+    if isinstance(x, Tensor):
+        return _from_tensor(x, num_queries, num_keys)
+    if isinstance(x, Data):
+        return _from_data(x, num_queries, num_keys)
+    if isinstance(x, (list, tuple)):
+        return _from_list(x, num_queries, num_keys)
+    for module, is_form, read in _FOREIGN_FORMS:
+        # Whoever holds an object of a library has imported it.
+        if module in sys.modules and is_form(sys.modules[module], x):
+            return _check_sizes(read(x), num_queries, num_keys)
+    raise TypeError(f"no graph can be made of {type(x).__name__}; give {FORMS}")
+
+
+def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
+    if num_queries is None:
+        return graph
+    for name, counts, own in (("num_queries", num_queries, 0), ("num_keys", num_keys, 1)):
+        if counts is None:
+            counts = num_queries
+        counts = parse_counts(name, counts)
+        sizes = tuple(size[own] for size in graph.sizes)
+        if counts != sizes and (len(counts) > 1 or counts[0] != sum(sizes)):
+            raise ValueError(
+                f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys in {graph.num_examples} "
+                f"example(s) (got {name}={list(counts) if len(counts) > 1 else counts[0]}); a graph does not follow "
+                f"when nodes are removed from a Data: take graph.subgraph(nodes)"
+            )
+    return graph
+
+
+# Tensors --------------------------------------------------------------------------------------------------------------
+
+
+def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
+    if x.layout != torch.strided:
+        return _check_sizes(_from_torch_sparse(x), num_queries, num_keys)
+    if x.dtype == torch.bool:
+        return _check_sizes(_remembered(x, None, _from_mask), num_queries, num_keys)
+    if x.dtype not in INDEX_DTYPES:
+        raise TypeError(
+            f"a dense tensor must hold integers (edge_index) or bools (a mask) (got {x.dtype}); values are never a "
+            f"bias: give the mask, `x != 0`, and the values to the layer as edge features or bias"
+        )
+    if x.dim() != 2 or x.size(0) != 2:
+        raise ValueError(
+            f"a tensor of integers is an edge_index [2, num_edges] (got shape {list(x.shape)}); "
+            f"give an adjacency matrix as a bool mask [num_queries, num_keys]"
+        )
+    if isinstance(x, EdgeIndex) and num_queries is None:
+        num_keys, num_queries = x.sparse_size()
+        if num_keys is None and num_queries is not None:
+            num_keys = num_queries
+    if num_queries is None:
+        raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
+    return _remembered(x, parse_sizes(num_queries, num_keys), _from_edge_index)
+
+
+def _from_edge_index(edge_index: Tensor, sizes) -> EdgeListGraph:
+    is_undirected = isinstance(edge_index, EdgeIndex) and edge_index.is_undirected
+    if isinstance(edge_index, EdgeIndex):
+        edge_index = edge_index.as_tensor()
+    queries, keys = zip(*sizes)
+    return EdgeListGraph(edge_index, queries, keys, is_undirected)
+
+
+def _from_mask(mask: Tensor, _) -> EdgeListGraph:
+    if mask.dim() != 2:
+        raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(mask.shape)})")
+    return EdgeListGraph(mask.nonzero().t().flip(0), *mask.shape)
+
+
+def _from_torch_sparse(x: Tensor) -> EdgeListGraph:
+    if x.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
+        raise TypeError(f"a sparse tensor must be COO, CSR or CSC (got {x.layout}); use x.to_sparse_coo()")
+    if x.dim() - x.dense_dim() != 2:
+        raise ValueError(f"a sparse tensor must have shape [num_queries, num_keys] (got {list(x.shape)})")
+    if x.layout == torch.sparse_coo:
+        query, key = x._indices()
+    elif x.layout == torch.sparse_csr:
+        query, key = rows_of(x.crow_indices()), x.col_indices()
+    else:
+        query, key = x.row_indices(), rows_of(x.ccol_indices())
+    return EdgeListGraph(torch.stack([key.long(), query.long()]), x.size(0), x.size(1))
+
+
+def _remembered(x: Tensor, sizes, build) -> Graph:
+    if x.is_inference():  # has no version: a change in place would pass unnoticed
+        return build(x, sizes)
+    graphs = _graphs_of_tensors.setdefault(x, {})
+    known = (x._version, x.device, sizes)
+    if known not in graphs:
+        if len(graphs) > 3:  # one tensor rarely has more meanings: keep few, whatever happens
+            graphs.clear()
+        graphs[known] = build(x, sizes)
+    return graphs[known]
+
+
+# Data and lists -------------------------------------------------------------------------------------------------------
+
+
+def _from_data(data: Data, num_queries, num_keys) -> Graph:
+    if "graph" in data:
+        return as_graph(data.graph, num_queries, num_keys)
+    if data.get("edge_index") is None:
+        raise ValueError(f"a Data needs 'graph' or 'edge_index' (got {data}); see graphattn.transforms")
+    sizes = data.num_nodes if data.get("ptr") is None else data.ptr.diff().tolist()
+    return _check_sizes(as_graph(data.edge_index, sizes), num_queries, num_keys)
+
+
+def _from_list(entries, num_queries, num_keys) -> Graph:
+    if len(entries) == 0:
+        raise ValueError("a batch has at least one graph (got an empty list)")
+    if num_queries is None or not is_sequence(num_queries):
+        sizes = [(None, None)] * len(entries)
+    else:
+        sizes = parse_sizes(num_queries, num_keys)
+        if len(sizes) != len(entries):
+            raise ValueError(f"'num_queries' must name one size per graph (got {len(sizes)} for {len(entries)} graphs)")
+    graphs = tuple(as_graph(entry, *size) for entry, size in zip(entries, sizes))
+    return _check_sizes(_batch(graphs), num_queries, num_keys)
+
+
+@lru_cache(maxsize=4)  # a model has many layers, which get one list of graphs: join and sort it once
+def _batch(graphs: tuple[Graph, ...]) -> Graph:
+    return batch_graphs(graphs)
+
+
+# Other libraries ------------------------------------------------------------------------------------------------------
+
+
+def _from_networkx(graph) -> EdgeListGraph:
+    place = {node: number for number, node in enumerate(graph.nodes)}
+    is_directed = graph.is_directed()
+    edges = [(place[source], place[target]) for source, target in _both_ways(graph).edges()]
+    edge_index = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).t()
+    return EdgeListGraph(edge_index, len(place), is_undirected=not is_directed)
+
+
+def _both_ways(graph):
+    return graph if graph.is_directed() else graph.to_directed(as_view=True)
+
+
+def _from_scipy(matrix) -> EdgeListGraph:
+    if matrix.ndim != 2:
+        raise ValueError(f"a sparse matrix must have shape [num_keys, num_queries] (got {list(matrix.shape)})")
+    entries = matrix.tocoo()
+    key, query = (torch.from_numpy(np.asarray(index, dtype=np.int64)) for index in (entries.row, entries.col))
+    return EdgeListGraph(torch.stack([key, query]), matrix.shape[1], matrix.shape[0])
+
+
+def _from_torch_sparse_package(matrix) -> EdgeListGraph:
+    query, key, _ = matrix.coo()
+    return EdgeListGraph(torch.stack([key, query]), matrix.size(0), matrix.size(1))
+
+
+_FOREIGN_FORMS = (
+    ("networkx", lambda module, x: isinstance(x, module.Graph), _from_networkx),
+    ("scipy.sparse", lambda module, x: module.issparse(x), _from_scipy),
+    ("torch_sparse", lambda module, x: isinstance(x, module.SparseTensor), _from_torch_sparse_package),
+)
+
+
+def to_networkx(graph: Graph):
+    """See `Graph.to_networkx`."""
+    import networkx
+
+    result = networkx.MultiDiGraph() if graph.has_repeats else networkx.DiGraph()
+    keys, queries = graph.edge_index("cpu").tolist()
+    if all(queries_here == keys_here for queries_here, keys_here in graph.sizes):
+        result.add_nodes_from(range(graph.num_queries))
+        result.add_edges_from(zip(keys, queries))
+        return result
+    result.add_nodes_from((("query", query) for query in range(graph.num_queries)), bipartite=0)
+    result.add_nodes_from((("key", key) for key in range(graph.num_keys)), bipartite=1)
+    result.add_edges_from((("key", key), ("query", query)) for key, query in zip(keys, queries))
+    return result
+
+
+def to_scipy(graph: Graph):
+    """See `Graph.to_scipy`."""
+    from scipy.sparse import coo_array
+
+    keys, queries = graph.edge_index("cpu").numpy()
+    return coo_array((np.ones(len(keys)), (keys, queries)), shape=(graph.num_keys, graph.num_queries))

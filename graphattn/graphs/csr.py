@@ -1,0 +1,89 @@
+"""Compressed sparse rows: the edges of a graph, sorted once."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+try:
+    from scipy.sparse import coo_matrix
+except ImportError:  # scipy only makes sorting on the CPU faster
+    coo_matrix = None
+
+
+class CSR(NamedTuple):
+    """Edges sorted by (row, column), stable; int32 where sizes and edges fit, else int64."""
+
+    rowptr: Tensor  # [num_rows + 1] where the entries of each row start
+    col: Tensor  # [num_edges] column of each entry
+    edge_id: Tensor | None  # [num_edges] place of each entry in graph.edge_index(); None = the same order
+
+    def to(self, device) -> "CSR":
+        """The same arrays on `device`."""
+        return CSR(*(None if array is None else array.to(device) for array in self))
+
+
+def index_dtype(*sizes: int) -> torch.dtype:
+    """int32 where every one of `sizes` fits, else int64."""
+    return torch.int32 if max(sizes) < 2**31 else torch.int64
+
+
+def row_pointer(degrees: Tensor) -> Tensor:
+    """Running sum of `degrees` with a leading zero, int64."""
+    rowptr = degrees.new_zeros(degrees.numel() + 1, dtype=torch.int64)
+    torch.cumsum(degrees, 0, out=rowptr[1:])
+    return rowptr
+
+
+def rows_of(rowptr: Tensor) -> Tensor:
+    """Row of each entry: `[num_edges]` int64."""
+    rows = torch.arange(rowptr.numel() - 1, device=rowptr.device)
+    return torch.repeat_interleave(rows, rowptr.diff().long())
+
+
+def compress(degrees: Tensor, col: Tensor, num_cols: int, edge_id: Tensor | None = None) -> CSR:
+    """CSR of entries that are sorted already, given the number of entries of each row."""
+    dtype = index_dtype(degrees.numel(), num_cols, col.numel())
+    edge_id = None if edge_id is None else edge_id.to(dtype)
+    return CSR(row_pointer(degrees).to(dtype), col.to(dtype), edge_id)
+
+
+def compress_edges(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> CSR:
+    """CSR of edges in any order; indices must be in range.
+
+    >>> csr = compress_edges(torch.tensor([1, 0]), torch.tensor([2, 1]), 2, 3)
+    >>> csr.rowptr.tolist(), csr.col.tolist(), csr.edge_id.tolist()
+    ([0, 1, 2], [1, 2], [1, 0])
+    """
+    if is_sorted(row, col):
+        return compress(torch.bincount(row, minlength=num_rows), col, num_cols)
+    fits = max(num_rows, num_cols, row.numel()) < 2**31
+    if row.device.type == "cpu" and coo_matrix is not None and fits:
+        return _compress_by_counting(row, col, num_rows, num_cols)
+    order = torch.argsort(row * num_cols + col, stable=True)
+    return compress(torch.bincount(row, minlength=num_rows), col[order], num_cols, order)
+
+
+def is_sorted(row: Tensor, col: Tensor) -> bool:
+    """True where entries run by (row, column)."""
+    later_row = row[1:] > row[:-1]
+    return bool((later_row | ((row[1:] == row[:-1]) & (col[1:] >= col[:-1]))).all())
+
+
+def transpose(csr: CSR, num_cols: int) -> CSR:
+    """The same edges by (column, row); `edge_id` keeps pointing to the same places."""
+    rows = rows_of(csr.rowptr)
+    flipped = compress_edges(csr.col.long(), rows, num_cols, csr.rowptr.numel() - 1)
+    if flipped.edge_id is None or csr.edge_id is None:
+        return flipped._replace(edge_id=csr.edge_id if flipped.edge_id is None else flipped.edge_id)
+    return flipped._replace(edge_id=csr.edge_id[flipped.edge_id])
+
+
+def _compress_by_counting(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> CSR:
+    # Two stable counting sorts, by column and then by row: 500k edges take 13 ms against 24 ms for torch.sort.
+    edge_id = np.arange(row.numel(), dtype=np.int32)
+    edges = coo_matrix((edge_id, (col.int().numpy(), row.int().numpy())), shape=(num_cols, num_rows))
+    edges.has_canonical_format = True  # else scipy would sum repeated edges
+    by_row = edges.tocsr().tocsc()
+    return CSR(*(torch.from_numpy(array).int() for array in (by_row.indptr, by_row.indices, by_row.data)))

@@ -1,0 +1,232 @@
+"""EdgeListGraph: the given edges."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs.csr import CSR, compress_edges, rows_of
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.sizes import abbreviate, offsets_of, parse_sizes
+
+INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class EdgeListGraph(Graph):
+    """The edges in the columns of `edge_index`: a molecule, a social network, anything.
+
+    A multiset, as in PyTorch Geometric: a repeated column counts twice and keeps its own bias and features.
+    `coalesce()` makes it a set. Edges keep the order of the columns; the sorted form (CSR) is made once, when
+    first needed. Two edge lists are equal only if they are the same object.
+
+    Args:
+        edge_index: integers `[2, num_edges]`, row 0 = key (source), row 1 = query (target). It is not copied:
+            do not change it in place. Edges of a batch use the numbering of the nodes laid end to end.
+        num_queries: number of queries, or one int per example of a batch.
+        num_keys: number of keys, likewise; the same nodes as the queries by default.
+        is_undirected: a promise that every edge is there in both directions (equally often).
+
+    >>> graph = EdgeListGraph(torch.tensor([[5, 0, 2], [1, 3, 1]]), num_queries=4, num_keys=6)
+    >>> graph
+    EdgeListGraph(num_queries=4, num_keys=6, num_edges=3)
+    >>> csr = graph.csr()
+    >>> csr.rowptr.tolist(), csr.col.tolist(), csr.edge_id.tolist()
+    ([0, 0, 2, 2, 3], [2, 5, 0], [2, 0, 1])
+    """
+
+    edges: Tensor  # int64 [2, num_edges]
+    is_undirected: bool
+
+    def __init__(self, edge_index, num_queries, num_keys=None, is_undirected=False):
+        sizes = parse_sizes(num_queries, num_keys)
+        _check_edge_index(edge_index)
+        # An alias, so that a cache may hold the graph weakly by the caller's own tensor (see convert.as_graph).
+        edges = edge_index.detach().to(torch.int64)
+        self._set(sizes, edges.view(edges.shape), is_undirected)
+        if edges.device.type == "cpu":  # elsewhere in csr(), once: reading a result there waits for the device
+            self._remember("checked", self._check_range)
+
+    def _set(self, sizes, edges, is_undirected):
+        self._freeze(sizes=tuple(sizes), edges_by_key=False, edges=edges, is_undirected=bool(is_undirected))
+
+    @classmethod
+    def _of(cls, *args):
+        graph = cls.__new__(cls)
+        graph._set(*args)
+        return graph
+
+    @classmethod
+    def from_csr(cls, rowptr, col, num_keys=None, is_undirected=False) -> "EdgeListGraph":
+        """The graph with key `col[j]` for j in `rowptr[i] .. rowptr[i + 1] - 1` at query i.
+
+        >>> EdgeListGraph.from_csr(torch.tensor([0, 2, 2]), torch.tensor([0, 4]), num_keys=5).edge_index()
+        tensor([[0, 4],
+                [0, 0]])
+        """
+        _check_rowptr(rowptr, col)
+        return cls(torch.stack([col.long(), rows_of(rowptr)]), rowptr.numel() - 1, num_keys, is_undirected)
+
+    @property
+    def device(self):
+        return self.edges.device
+
+    @property
+    def num_edges(self):
+        return self.edges.size(1)
+
+    @property
+    def is_symmetric(self):
+        return self.is_undirected
+
+    @property
+    def has_own_order(self):
+        return True
+
+    @property
+    def has_repeats(self):
+        return self._remember("has_repeats", lambda: bool((self._places.diff() == 0).any()))
+
+    @property
+    def _places(self) -> Tensor:
+        """query * num_keys + key of each edge, ascending."""
+
+        def build():
+            csr = self.csr()
+            return rows_of(csr.rowptr) * self.num_keys + csr.col
+
+        return self._remember("places", build)
+
+    def allows(self, query, key):
+        query, key = (torch.as_tensor(index, device=self.device) for index in (query, key))
+        place = query * self.num_keys + key
+        if self.num_edges == 0:
+            return torch.zeros_like(place, dtype=torch.bool)
+        found = torch.searchsorted(self._places, place).clamp(max=self.num_edges - 1)
+        return self._places[found] == place
+
+    def mask(self, device=None):
+        key, query = self.edge_index(device)
+        mask = torch.zeros(self.shape, dtype=torch.bool, device=query.device)
+        mask[query, key] = True
+        return mask
+
+    def edge_index(self, device=None):
+        return self.edges if device is None else self.edges.to(device)
+
+    def coalesce(self) -> "EdgeListGraph":
+        """Every edge once, by (query, key).
+
+        >>> EdgeListGraph(torch.tensor([[1, 0, 1], [0, 1, 0]]), 2).coalesce().edge_index()
+        tensor([[1, 0],
+                [0, 1]])
+        """
+        places = torch.unique_consecutive(self._places)
+        edges = torch.stack([places % max(self.num_keys, 1), places // max(self.num_keys, 1)])
+        return self._of(self.sizes, edges, self.is_undirected)
+
+    def _rows(self, device):
+        csr = self.csr(device)
+        return csr.rowptr.diff().long(), csr.col.long()
+
+    def _build_csr(self, device):
+        if device != self.device:
+            return self.csr().to(device)
+        self._remember("checked", self._check_range)
+        key, query = self.edges
+        csr = compress_edges(query, key, self.num_queries, self.num_keys)
+        if self.num_examples > 1:
+            self._check_examples(csr)
+        return csr
+
+    def _build_csr_transposed(self, device):
+        self.csr(device)  # checks the indices, and names them as the caller does
+        return self.T.csr(device)
+
+    def _ordered(self, edges_by_key):
+        csr = self.csr_transposed() if edges_by_key else self.csr()
+        edges = torch.stack([csr.col.long(), rows_of(csr.rowptr)])
+        return self._of(self.sizes, edges.flip(0) if edges_by_key else edges, self.is_undirected)
+
+    def _transposed(self):
+        sizes = [(keys, queries) for queries, keys in self.sizes]
+        return self._of(sizes, self.edges.flip(0), self.is_undirected)
+
+    def _split(self):
+        example = torch.bucketize(self.edges[1], torch.tensor(self.query_ptr, device=self.device), right=True) - 1
+        order = torch.argsort(example, stable=True)
+        counts = torch.bincount(example, minlength=self.num_examples).tolist()
+        return [
+            self._of([size], edges - edges.new_tensor([[first_key], [first_query]]), self.is_undirected)
+            for size, edges, first_key, first_query in zip(
+                self.sizes, self.edges[:, order].split(counts, dim=1), self.key_ptr, self.query_ptr
+            )
+        ]
+
+    @classmethod
+    def _join(cls, graphs):
+        if len({graph.device for graph in graphs}) > 1:
+            raise ValueError(f"graphs of one batch must be on one device (got {[str(g.device) for g in graphs]})")
+        sizes = [size for graph in graphs for size in graph.sizes]
+        key_ptr = offsets_of(graph.num_keys for graph in graphs)
+        query_ptr = offsets_of(graph.num_queries for graph in graphs)
+        edges = [
+            graph.edges + graph.edges.new_tensor([[first_key], [first_query]])
+            for graph, first_key, first_query in zip(graphs, key_ptr, query_ptr)
+        ]
+        return cls._of(sizes, torch.cat(edges, dim=1), all(graph.is_undirected for graph in graphs))
+
+    def _map_tensors(self, function):
+        moved = self._of(self.sizes, function(self.edges), self.is_undirected)
+        return self if moved.edges is self.edges else moved
+
+    def __repr__(self):
+        queries, keys = (abbreviate([size[axis] for size in self.sizes]) for axis in (0, 1))
+        return f"EdgeListGraph(num_queries={queries}, num_keys={keys}, num_edges={self.num_edges})"
+
+    # Checks -----------------------------------------------------------------------------------------------------------
+
+    def _check_range(self) -> bool:
+        for name, index, size in (("key", self.edges[0], self.num_keys), ("query", self.edges[1], self.num_queries)):
+            if index.numel() == 0:
+                continue
+            low, high = (int(bound) for bound in index.aminmax())
+            if low < 0 or high >= size:
+                raise ValueError(
+                    f"'edge_index' names {name} {low if low < 0 else high}, but there are {size} "
+                    f"{'keys' if name == 'key' else 'queries'} (indices 0 to {size - 1}); "
+                    f"row 0 holds keys (sources), row 1 queries (targets)"
+                )
+        return True
+
+    def _check_examples(self, csr: CSR) -> None:
+        row, first_keys = rows_of(csr.rowptr), torch.tensor(self.key_ptr, device=csr.col.device)
+        example = self.batch(csr.col.device)[row]
+        crosses = (csr.col < first_keys[example]) | (csr.col >= first_keys[example + 1])
+        if crosses.any():
+            entry = int(crosses.nonzero()[0])
+            query, key = int(row[entry]), int(csr.col[entry])
+            raise ValueError(
+                f"edges must stay inside their example (got key {key} for query {query} of example "
+                f"{int(example[entry])}, whose keys are {self.key_ptr[int(example[entry])]} to "
+                f"{self.key_ptr[int(example[entry]) + 1] - 1}); number the nodes through the batch laid end to end"
+            )
+
+
+def _check_edge_index(edge_index) -> None:
+    if not isinstance(edge_index, Tensor):
+        raise TypeError(f"'edge_index' must be a tensor (got {type(edge_index).__name__}); see graphattn.as_graph")
+    if edge_index.dtype not in INDEX_DTYPES:
+        raise TypeError(f"'edge_index' must hold integers (got {edge_index.dtype})")
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(f"'edge_index' must have shape [2, num_edges] (got {list(edge_index.shape)})")
+
+
+def _check_rowptr(rowptr, col) -> None:
+    if rowptr.dim() != 1 or rowptr.numel() == 0 or col.dim() != 1:
+        raise ValueError(
+            f"'rowptr' must have shape [num_queries + 1] and 'col' [num_edges] "
+            f"(got {list(rowptr.shape)} and {list(col.shape)})"
+        )
+    if int(rowptr[0]) != 0 or int(rowptr[-1]) != col.numel() or bool((rowptr.diff() < 0).any()):
+        raise ValueError(f"'rowptr' must rise from 0 to num_edges = {col.numel()} (got {rowptr})")

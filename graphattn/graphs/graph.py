@@ -1,0 +1,316 @@
+"""Graph: who may attend to whom."""
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs.csr import CSR, compress, rows_of, transpose
+from graphattn.graphs.sizes import offsets_of
+
+__all__ = ["CSR", "Graph"]
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class Graph(ABC):
+    """Which keys each query may attend to: the mask of attention.
+
+    Frozen. It knows its sizes, never a kernel. An edge runs from a key (source) to a query (target), as in
+    PyTorch Geometric: `edge_index[0]` holds keys, `edge_index[1]` queries. A batch of graphs is laid end to
+    end: node indices run over the whole batch, and edges never cross examples.
+
+    Everything per edge (biases, features, weights) follows the order of `edge_index()`: row-major by
+    (query, key), example after example, and the caller's own columns for an edge list. `.T` keeps that
+    order, `g.T.edge_index() == g.edge_index().flip(0)`: such a graph has `edges_by_key` set.
+    """
+
+    sizes: tuple[tuple[int, int], ...]  # (num_queries, num_keys) of each example
+    edges_by_key: bool  # True: edge_index() runs by (key, query), as `.T` of a graph that runs by (query, key)
+
+    def _freeze(self, **fields) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_cache", {})
+
+    # Sizes ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def num_examples(self) -> int:
+        """Number of graphs in the batch; 1 for a single graph."""
+        return len(self.sizes)
+
+    @property
+    def query_ptr(self) -> tuple[int, ...]:
+        """Where the queries of each example start, and their total: `num_examples + 1` ints."""
+        return self._remember("query_ptr", lambda: offsets_of(size[0] for size in self.sizes))
+
+    @property
+    def key_ptr(self) -> tuple[int, ...]:
+        """Where the keys of each example start, and their total: `num_examples + 1` ints."""
+        return self._remember("key_ptr", lambda: offsets_of(size[1] for size in self.sizes))
+
+    @property
+    def num_queries(self) -> int:
+        """Queries of the whole batch."""
+        return self.query_ptr[-1]
+
+    @property
+    def num_keys(self) -> int:
+        """Keys of the whole batch."""
+        return self.key_ptr[-1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_queries, num_keys)."""
+        return (self.num_queries, self.num_keys)
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges; a repeated edge counts each time."""
+        return self.csr().col.numel()
+
+    # Facts ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device | None:
+        """Device of the edges; None where there is only a formula."""
+        return None
+
+    @property
+    def is_symmetric(self) -> bool:
+        """True where (query, key) and (key, query) are known to be edges equally often; False if unknown."""
+        return False
+
+    @property
+    def has_repeats(self) -> bool:
+        """True if an edge occurs more than once, as it may in an edge list."""
+        return False
+
+    @property
+    def has_own_order(self) -> bool:
+        """True if the edges are in an order of the caller's, not by (query, key) or (key, query)."""
+        return False
+
+    @abstractmethod
+    def allows(self, query, key) -> Tensor:
+        """True where `query` may attend to `key`: the definition of the graph.
+
+        `query` and `key` are node indices (int or integer tensors, broadcast); False across examples.
+        """
+
+    # The edges --------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Degree of each query [num_queries] and the keys row by row, ascending [num_edges]."""
+
+    def edge_index(self, device=None) -> Tensor:
+        """The edges `[2, num_edges]` in int64: row 0 = key (source), row 1 = query (target)."""
+        if self.edges_by_key:
+            return self.T.edge_index(device).flip(0)
+        csr = self.csr(device)
+        return torch.stack([csr.col.long(), rows_of(csr.rowptr)])
+
+    def mask(self, device=None) -> Tensor:
+        """True where a query may attend to a key: bool `[num_queries, num_keys]`."""
+        device = self._resolve(device)
+        query, key = (torch.arange(size, device=device) for size in self.shape)
+        return self.allows(query[:, None], key[None, :])
+
+    def csr(self, device=None) -> CSR:
+        """The edges by (query, key): rows are queries, columns are keys. Cached."""
+        return self._remember_on("csr", device, self._build_csr)
+
+    def csr_transposed(self, device=None) -> CSR:
+        """The edges by (key, query): rows are keys, columns are queries. Cached."""
+        return self._remember_on("csr_transposed", device, self._build_csr_transposed)
+
+    def degrees(self, device=None) -> Tensor:
+        """Number of edges of each query: `[num_queries]` int64. Cached."""
+        return self._remember_on("degrees", device, self._build_degrees)
+
+    def batch(self, device=None) -> Tensor:
+        """Example of each query: `[num_queries]` int64, PyG's `batch` vector. Cached."""
+        return self._remember_on("batch", device, self._build_batch)
+
+    def _build_csr(self, device: torch.device) -> CSR:
+        if self.edges_by_key:
+            return self.T.csr_transposed(device)
+        return compress(*self._rows(device), num_cols=self.num_keys)
+
+    def _build_csr_transposed(self, device: torch.device) -> CSR:
+        if self.edges_by_key:
+            return self.T.csr(device)
+        return transpose(self.csr(device), self.num_keys)
+
+    def _build_degrees(self, device: torch.device) -> Tensor:
+        return self.csr(device).rowptr.diff().long()
+
+    def _build_batch(self, device: torch.device) -> Tensor:
+        counts = torch.tensor([size[0] for size in self.sizes], device=device)
+        return torch.repeat_interleave(torch.arange(self.num_examples, device=device), counts)
+
+    # Other graphs -----------------------------------------------------------------------------------------------------
+
+    @property
+    def T(self) -> "Graph":
+        """Every edge the other way round; edges keep their places in `edge_index()`."""
+        known = self._cache.get("T")
+        transposed = None if known is None else known()
+        if transposed is None:
+            transposed = self._transposed()
+            # One strong and one weak reference: two strong ones would keep device memory until garbage collection.
+            self._cache["T"] = weakref.ref(transposed)
+            transposed._cache["T"] = lambda: self
+        return transposed
+
+    @abstractmethod
+    def _transposed(self) -> "Graph": ...
+
+    def __or__(self, other) -> "Graph":
+        from graphattn.graphs.algebra import union
+
+        return union(self, other) if isinstance(other, Graph) else NotImplemented
+
+    def __and__(self, other) -> "Graph":
+        from graphattn.graphs.algebra import intersection
+
+        return intersection(self, other) if isinstance(other, Graph) else NotImplemented
+
+    def __invert__(self) -> "Graph":
+        from graphattn.graphs.algebra import complement
+
+        return complement(self)
+
+    def normal_form(self) -> "Graph":
+        """The plainest graph with the same edges in the same order: two spellings of one graph become equal."""
+        return self
+
+    def _ordered(self, edges_by_key: bool) -> "Graph":
+        """The same edges by (key, query) or by (query, key): other places in `edge_index()`."""
+        if edges_by_key == self.edges_by_key:
+            return self
+        graph = object.__new__(type(self))
+        graph.__setstate__(self.__getstate__() | {"edges_by_key": edges_by_key})
+        return graph
+
+    def examples(self) -> list["Graph"]:
+        """The graphs of a batch, one by one; `[self]` for a single graph."""
+        return [self] if self.num_examples == 1 else self._split()
+
+    @abstractmethod
+    def _split(self) -> list["Graph"]: ...
+
+    @classmethod
+    def _join(cls, graphs: list["Graph"]) -> "Graph | None":
+        """One ragged graph of this class for `graphs`, all of this class; None if there is none."""
+        return None
+
+    def subgraph(self, nodes) -> "Graph":
+        """The edges among `nodes` (indices, or a bool mask), which are renumbered in the order given.
+
+        For square graphs. Edges keep their order, so that attributes of edges can be selected alike.
+        """
+        from graphattn.graphs.subgraph import subgraph
+
+        return subgraph(self, nodes)
+
+    def to_networkx(self):
+        """A `networkx.DiGraph` (`MultiDiGraph` if edges repeat) with an edge from each key to its query.
+
+        Nodes are the integers 0 .. num_nodes - 1; if queries and keys are not the same nodes (sizes differ)
+        they are ("query", i) and ("key", j).
+        """
+        from graphattn.graphs.convert import to_networkx
+
+        return to_networkx(self)
+
+    def to_scipy(self):
+        """A `scipy.sparse.coo_array` of ones with rows = keys (sources), columns = queries (targets)."""
+        from graphattn.graphs.convert import to_scipy
+
+        return to_scipy(self)
+
+    # Devices and storage ----------------------------------------------------------------------------------------------
+
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Graph":
+        """The graph with `function` applied to its tensors; a formula has none."""
+        return self
+
+    def to(self, *args, **kwargs) -> "Graph":
+        """The graph on another device, with the arguments of `torch.Tensor.to`; indices keep their dtype."""
+        device, _, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        if device is None:
+            return self
+        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def cpu(self) -> "Graph":
+        """The graph on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device=None, non_blocking: bool = False) -> "Graph":
+        """The graph on a CUDA device, the current one by default."""
+        return self._map_tensors(lambda tensor: tensor.cuda(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Graph":
+        """The graph in page-locked memory, from which copies to CUDA need not block."""
+        return self._map_tensors(lambda tensor: tensor.pin_memory())
+
+    def clone(self) -> "Graph":
+        """The graph with tensors of its own."""
+        return self._map_tensors(lambda tensor: tensor.clone())
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state, _cache={})
+
+    # What subclasses share --------------------------------------------------------------------------------------------
+
+    def _resolve(self, device) -> torch.device:
+        if device is None:
+            return self.device or torch.get_default_device()
+        device = torch.device(device)
+        # "cuda" and "cuda:0" must not be two entries of the cache.
+        return torch.empty(0, device=device).device if device.type != "cpu" and device.index is None else device
+
+    def _remember(self, name, build: Callable):
+        if name not in self._cache:
+            self._cache[name] = build()
+        return self._cache[name]
+
+    def _remember_on(self, name: str, device, build: Callable):
+        device = self._resolve(device)
+        return self._remember((name, device), lambda: build(device))
+
+    def _per_example(self, values, example):
+        """The value of each example in `example` (a tensor of indices, or 0 in a single graph)."""
+        if self.num_examples == 1:
+            return values[0]
+        return torch.tensor(values, device=example.device)[example]
+
+    def _locate(self, query, key) -> tuple[Tensor, Tensor, Tensor | int, Tensor]:
+        """Indices inside the example, the example of the query, and whether the key is in the same one."""
+        query, key = torch.as_tensor(query), torch.as_tensor(key)
+        if self.num_examples == 1:
+            return query, key, 0, torch.ones((), dtype=torch.bool, device=query.device)
+        query_ptr, key_ptr = (torch.tensor(ptr, device=query.device) for ptr in (self.query_ptr, self.key_ptr))
+        example = torch.bucketize(query, query_ptr, right=True) - 1
+        same = example == torch.bucketize(key, key_ptr, right=True) - 1
+        return query - query_ptr[example], key - key_ptr[example], example, same
+
+    def _local_queries(self, device: torch.device) -> tuple[Tensor, Tensor | int, Tensor | int]:
+        """Of each query: its index inside the example, its example, and the first key of that example."""
+        query = torch.arange(self.num_queries, device=device)
+        if self.num_examples == 1:
+            return query, 0, 0
+        example = self.batch(device)
+        return (
+            query - self._per_example(self.query_ptr[:-1], example),
+            example,
+            self._per_example(self.key_ptr[:-1], example),
+        )

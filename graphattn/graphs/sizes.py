@@ -1,0 +1,81 @@
+"""Counts of nodes: an int, or one int per example of a ragged batch."""
+
+import operator
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+
+
+def parse_integer(name: str, value, minimum: int | None = 0) -> int:
+    """`value` as a Python int of at least `minimum`.
+
+    >>> parse_integer("dilation", 0, minimum=1)
+    Traceback (most recent call last):
+    ValueError: 'dilation' must be at least 1 (got 0)
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
+            raise TypeError
+        integer = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name!r} must be an integer (got {value!r})") from None
+    if minimum is not None and integer < minimum:
+        raise ValueError(f"{name!r} must be at least {minimum} (got {integer})")
+    return integer
+
+
+def is_sequence(value) -> bool:
+    """True for lists, tuples, ranges and arrays or tensors with one axis."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def parse_counts(name: str, value, minimum: int | None = 0) -> tuple[int, ...]:
+    """One int per example: `(value,)` for an int.
+
+    >>> parse_counts("num_queries", 5), parse_counts("num_queries", [3, 0])
+    ((5,), (3, 0))
+    """
+    if not is_sequence(value):
+        return (parse_integer(name, value, minimum),)
+    values = value.tolist() if isinstance(value, (torch.Tensor, np.ndarray)) else value
+    if len(values) == 0:
+        raise ValueError(f"{name!r} is empty: a batch has at least one example (got {value!r})")
+    return tuple(parse_integer(name, entry, minimum) for entry in values)
+
+
+def parse_sizes(num_queries, num_keys=None) -> tuple[tuple[int, int], ...]:
+    """(num_queries, num_keys) of each example; as many keys as queries where `num_keys` is None.
+
+    >>> parse_sizes([3, 5], [2, 7])
+    ((3, 2), (5, 7))
+    """
+    queries = parse_counts("num_queries", num_queries)
+    keys = queries if num_keys is None else parse_counts("num_keys", num_keys)
+    if len(queries) != len(keys):
+        raise ValueError(
+            f"'num_queries' and 'num_keys' must name equally many examples (got {len(queries)} and {len(keys)}); "
+            f"give one int per example in both"
+        )
+    return tuple(zip(queries, keys))
+
+
+def offsets_of(counts) -> tuple[int, ...]:
+    """Where each example starts, and the total at the end: `(0, counts[0], counts[0] + counts[1], ...)`."""
+    return (0, *accumulate(counts))
+
+
+def abbreviate(counts: Sequence[int], shown: int = 6) -> str:
+    """One count as an int, several as a list that stays short.
+
+    >>> abbreviate((5,)), abbreviate((3, 4)), abbreviate(tuple(range(100)))
+    ('5', '[3, 4]', '[0, 1, 2, ..., 99] (100 examples)')
+    """
+    if len(counts) == 1:
+        return str(counts[0])
+    if len(counts) <= shown:
+        return str(list(counts))
+    return f"[{', '.join(map(str, counts[:3]))}, ..., {counts[-1]}] ({len(counts)} examples)"

@@ -1,0 +1,60 @@
+"""TransposedGraph: `.T` of a graph whose class has no name for it."""
+
+from dataclasses import dataclass
+
+from graphattn.graphs.graph import Graph
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class TransposedGraph(Graph):
+    """Every edge of `graph` the other way round, such as the output grid of a strided convolution seen from its input.
+
+    >>> from graphattn.graphs import GridGraph
+    >>> GridGraph((2,), 1, stride=2).T.mask().int()
+    tensor([[1, 0],
+            [1, 1],
+            [0, 1],
+            [0, 1]], dtype=torch.int32)
+    """
+
+    graph: Graph  # its edges by (query, key)
+
+    def __init__(self, graph):
+        self._set(graph._ordered(False), not graph.edges_by_key)
+
+    def _set(self, graph, edges_by_key):
+        sizes = tuple((keys, queries) for queries, keys in graph.sizes)
+        self._freeze(sizes=sizes, edges_by_key=edges_by_key, graph=graph)
+
+    def allows(self, query, key):
+        return self.graph.allows(key, query)
+
+    @property
+    def device(self):
+        return self.graph.device
+
+    @property
+    def num_edges(self):
+        return self.graph.num_edges
+
+    def _rows(self, device):
+        csr = self.graph.csr_transposed(device)
+        return csr.rowptr.diff().long(), csr.col.long()
+
+    def _build_degrees(self, device):
+        return self.graph.csr_transposed(device).rowptr.diff().long()
+
+    def _transposed(self):
+        return self.graph._ordered(not self.edges_by_key)
+
+    def _split(self):
+        return [TransposedGraph(graph)._ordered(self.edges_by_key) for graph in self.graph.examples()]
+
+    @classmethod
+    def _join(cls, graphs):
+        kinds = {(type(graph.graph), graph.edges_by_key) for graph in graphs}
+        joined = graphs[0].graph._join([graph.graph for graph in graphs]) if len(kinds) == 1 else None
+        return None if joined is None else cls(joined)._ordered(graphs[0].edges_by_key)
+
+    def __repr__(self):
+        return f"{self.graph!r}.T"

@@ -1,0 +1,38 @@
+"""Which kernel runs: the first of KERNELS that has no reason to refuse."""
+
+from typing import NamedTuple
+
+from graphattn.kernels.edges_cpu import EdgesCpu
+from graphattn.kernels.edges_torch import EdgesTorch
+from graphattn.kernels.kernel import Inputs, Kernel, Plan
+from graphattn.kernels.reference import Reference
+from graphattn.kernels.sdpa import Sdpa
+
+# Fastest first. A fused kernel for its few graphs beats edges one by one wherever it runs; 'reference' is for tests.
+KERNELS: tuple[Kernel, ...] = (Sdpa(), EdgesCpu(), EdgesTorch(), Reference())
+
+
+class Choice(NamedTuple):
+    """The kernel that runs, and for every kernel before it in the order the sentence that says why not."""
+
+    kernel: str
+    refusals: dict[str, str]
+
+
+def is_called(kernel: Kernel, name: str | None) -> bool:
+    """'edges' names the fastest of the family 'edges_cpu', 'edges_torch', ... that runs."""
+    return name is None or name in (kernel.name, kernel.name.split("_")[0])
+
+
+def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel, dict[str, str]]:
+    """The kernel for one part, and why the others before it refuse."""
+    candidates = [kernel for kernel in KERNELS if is_called(kernel, name)]
+    if not candidates:
+        raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")
+    refusals = {}
+    for kernel in candidates:
+        reason = kernel.why_not(plan, inputs)
+        if reason is None:
+            return kernel, refusals
+        refusals[kernel.name] = reason
+    raise ValueError(f"no kernel named {name!r} can run this: " + "; ".join(refusals.values()))

@@ -1,0 +1,243 @@
+"""Attention over any edges on CPU: compiled loops over rows of equal work, run by a pool of torch's number of threads."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphattn.graphs import CSR, Graph
+from graphattn.kernels.edges_torch import repeat_numbers
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, accumulation_dtype
+from graphattn.kernels.threads import run_in_threads
+
+HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
+LARGE_TABLE = 2**22  # bytes; node tensors beyond that miss the caches of a core and gain from prefetching
+PIECES_PER_THREAD = 4
+NOTHING = torch.empty(0)
+
+
+@cache
+def why_not_compiled() -> str | None:
+    """Why the compiled loops cannot be had on this machine; imports Numba on the first call."""
+    try:
+        import graphattn.kernels.edges_cpu_rows  # noqa: F401
+    except Exception as error:  # whatever Numba or LLVM say, torch operations still run
+        return f"'edges_cpu' needs Numba, which failed here: {type(error).__name__}: {error}"
+    return None
+
+
+class Rows(NamedTuple):
+    """The rows of a CSR as the compiled loops want them."""
+
+    rowptr: np.ndarray  # int64
+    row_of: np.ndarray  # int64, query of each row; empty if every query is one row
+    col: np.ndarray
+    num_rows: int
+
+    def pieces(self, threads: int) -> list[tuple[int, int]]:
+        """Ranges of rows with about equal numbers of edges."""
+        count = threads * PIECES_PER_THREAD if threads > 1 else 1
+        targets = np.linspace(0, self.rowptr[-1], count + 1)
+        bounds = np.unique(np.concatenate([[0], np.searchsorted(self.rowptr, targets[1:-1]), [self.num_rows]]))
+        return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+
+
+def rows_of(csr: CSR) -> Rows:
+    rowptr, col = csr.rowptr.long().numpy(), csr.col.numpy()
+    degrees = np.diff(rowptr)
+    num_rows = degrees.size
+    if not num_rows or degrees.max() <= HEAVY:
+        return Rows(rowptr, np.empty(0, np.int64), col, num_rows)
+    pieces = np.maximum(-(-degrees // HEAVY), 1)
+    row_of = np.repeat(np.arange(num_rows), pieces)
+    first_piece = np.cumsum(pieces) - pieces
+    starts = rowptr[row_of] + (np.arange(row_of.size) - first_piece[row_of]) * HEAVY
+    return Rows(np.append(starts, rowptr[-1]), row_of, col, row_of.size)
+
+
+class Arrangement(NamedTuple):
+    """Everything the loops need of a graph, made once."""
+
+    by_query: Rows
+    edge_id: np.ndarray  # int64 place in edge_index() of each entry by query
+    is_identity: bool
+
+
+class Transposition(NamedTuple):
+    by_key: Rows
+    place_of: np.ndarray  # place among the entries by query of each entry by key
+
+
+def arrangement(graph: Graph) -> Arrangement:
+    def build(device) -> Arrangement:
+        csr = graph.csr(device)
+        edge_id = torch.arange(csr.col.numel()) if csr.edge_id is None else csr.edge_id.long()
+        return Arrangement(rows_of(csr), edge_id.numpy(), csr.edge_id is None)
+
+    return graph._remember_on("edges_cpu arrangement", "cpu", build)
+
+
+def transposition(graph: Graph) -> Transposition:
+    def build(device) -> Transposition:
+        transposed = graph.csr_transposed(device)
+        arranged = arrangement(graph)
+        place = transposed.edge_id
+        if place is None:
+            place = torch.arange(transposed.col.numel())
+        if not arranged.is_identity:
+            inverse = torch.empty_like(transposed.col)
+            inverse[torch.from_numpy(arranged.edge_id)] = torch.arange(inverse.numel(), dtype=inverse.dtype)
+            place = inverse[place.long()]
+        return Transposition(rows_of(transposed), place.to(transposed.col.dtype).numpy())
+
+    return graph._remember_on("edges_cpu transposition", "cpu", build)
+
+
+def repeats(graph: Graph) -> np.ndarray:
+    """Number of each entry among equal edges, empty where no edge repeats (for dropout)."""
+    if not graph.has_repeats:
+        return np.empty(0, np.int64)
+    csr = graph.csr("cpu")
+    row = torch.repeat_interleave(torch.arange(graph.num_queries), csr.rowptr.diff().long())
+    return repeat_numbers(row, csr.col.long()).numpy()
+
+
+def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
+    """The numbers of a tensor in a row; an empty array for None."""
+    tensor = NOTHING if tensor is None else tensor.detach()
+    return tensor.to(dtype).contiguous().view(-1).numpy()
+
+
+class Sizes(NamedTuple):
+    heads: int
+    kv_heads: int
+    dim: int
+    value_dim: int
+    edge_dim: int
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> "Sizes":
+        edge_dim = 0 if inputs.edge_features is None else inputs.edge_features.size(1)
+        return cls(inputs.query.size(1), *inputs.key.shape[1:], inputs.value.size(2), edge_dim)
+
+
+class EdgesCpu(Kernel):
+    """Fused loops: each edge reads its key and value once; O(num_nodes * heads * dim + num_edges * heads) memory."""
+
+    name = "edges_cpu"
+
+    def why_not(self, plan, inputs):
+        if inputs.query.device.type != "cpu":
+            return f"'edges_cpu' runs on CPU (got {inputs.query.device})"
+        if plan.score.name != "dot":
+            return f"'edges_cpu' has the dot score only (got {plan.score.name!r})"
+        if plan.normalizer.name not in ("softmax", "relu", "sigmoid"):
+            return f"'edges_cpu' has softmax, relu and sigmoid (got {plan.normalizer.name!r})"
+        return why_not_compiled()
+
+    def forward(self, plan, inputs):
+        from graphattn.kernels.edges_cpu_rows import forward_rows
+
+        sizes, dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
+        rows = arrangement(plan.graph).by_query
+        out = torch.zeros(rows.num_rows, sizes.heads, sizes.value_dim, dtype=dtype)
+        lse = torch.zeros(rows.num_rows, sizes.heads, dtype=dtype)
+        edge_out = torch.zeros(rows.num_rows, sizes.heads, sizes.edge_dim, dtype=dtype)
+        arguments = self.arguments(plan, inputs, sizes, dtype)
+        results = [flat(x, dtype) for x in (out, lse, edge_out)]
+        run_in_threads(lambda first, last: forward_rows(first, last, *arguments, *results), rows, work_of(rows, sizes))
+        partial = Partial(out, lse, edge_out if sizes.edge_dim else None)
+        return self.join_pieces(plan, partial, rows, inputs.query.size(0)) if rows.row_of.size else partial
+
+    @staticmethod
+    def arguments(plan, inputs: Inputs, sizes: Sizes, dtype) -> tuple:
+        """What forward_rows and backward_rows share."""
+        from graphattn.kernels import edges_cpu_rows
+
+        arranged = arrangement(plan.graph)
+        rows = arranged.by_query
+        has_edge_data = inputs.bias is not None or inputs.edge_features is not None
+        edge_id = arranged.edge_id if has_edge_data else arranged.edge_id[:0]
+        repeat = repeats(plan.graph) if plan.dropout else np.empty(0, np.int64)
+        kind = np.float64 if dtype == torch.float64 else np.float32
+        tensors = [flat(x, dtype) for x in (inputs.query, inputs.key, inputs.value, inputs.bias)]
+        tensors += [flat(inputs.edge_query, dtype), flat(inputs.edge_features, dtype)]
+        normalizer = getattr(edges_cpu_rows, plan.normalizer.name.upper())
+        seed = int(plan.seed) if plan.dropout else 0
+        keep_scale = 0.0 if plan.dropout == 1 else 1 / (1 - plan.dropout)
+        ahead = inputs.key.numel() * inputs.key.element_size() > LARGE_TABLE
+        return (
+            rows.rowptr, rows.row_of, rows.col, edge_id, repeat, *tensors, *sizes, kind(plan.scale),
+            normalizer, seed, round(plan.dropout * 2**32), kind(keep_scale), ahead,
+        )  # fmt: skip
+
+    @staticmethod
+    def join_pieces(plan, pieces: Partial, rows: Rows, num_queries: int) -> Partial:
+        """Results of the pieces of heavy rows, merged into one result for each query."""
+        row_of = torch.from_numpy(rows.row_of)
+
+        def add_up(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.new_zeros(num_queries, *x.shape[1:]).index_add_(0, row_of, x)
+
+        if plan.normalizer.merge == "sum":
+            return Partial(*(add_up(x) for x in pieces))
+        index = row_of[:, None].expand_as(pieces.lse)
+        top = pieces.lse.new_full((num_queries, pieces.lse.size(1)), -torch.inf)
+        top = top.scatter_reduce_(0, index, pieces.lse, "amax")
+        share = (pieces.lse - top.masked_fill(top == -torch.inf, 0.0)[row_of]).exp()
+        total = add_up(share)
+        share = share / total.masked_fill(total == 0, 1.0)[row_of]
+        out, edge_out = (None if x is None else add_up(share[..., None] * x) for x in (pieces.out, pieces.edge_out))
+        return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
+
+    def backward(self, plan, inputs, merged, grad, delta):
+        from graphattn.kernels.edges_cpu_rows import backward_columns, backward_rows
+
+        sizes, dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
+        rows = arrangement(plan.graph).by_query
+        arguments = self.arguments(plan, inputs, sizes, dtype)
+        grads = Inputs(
+            torch.zeros(rows.num_rows, *inputs.query.shape[1:], dtype=dtype),
+            None,
+            None,
+            *(None if x is None else torch.zeros(x.shape, dtype=dtype) for x in inputs[3:5]),
+            None if inputs.edge_query is None else torch.zeros(rows.num_rows, *inputs.edge_query.shape[1:], dtype=dtype),
+        )
+        grad_scores, weights = np.empty((2, rows.col.size * sizes.heads), arguments[5].dtype)
+        given = [flat(x, dtype) for x in (merged.lse, delta, grad.out, grad.edge_out)]
+        results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
+        run_in_threads(
+            lambda first, last: backward_rows(first, last, *arguments, *given, *results, grad_scores, weights),
+            rows,
+            work_of(rows, sizes),
+        )
+        transposed = transposition(plan.graph)
+        columns = transposed.by_key
+        grad_key = torch.zeros(columns.num_rows, *inputs.key.shape[1:], dtype=dtype)
+        grad_value = torch.zeros(columns.num_rows, *inputs.value.shape[1:], dtype=dtype)
+        shared = (columns.rowptr, columns.col, transposed.place_of, arguments[5], given[2], grad_scores, weights)
+        shared += (*sizes[:4], arguments[-1], flat(grad_key, dtype), flat(grad_value, dtype))
+        run_in_threads(
+            lambda first, last: backward_columns(first, last, *shared), columns, work_of(columns, sizes)
+        )
+        num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
+        return grads._replace(
+            query=sum_pieces(grads.query, rows, num_queries),
+            edge_query=sum_pieces(grads.edge_query, rows, num_queries),
+            key=sum_pieces(grad_key, columns, num_keys),
+            value=sum_pieces(grad_value, columns, num_keys),
+        )
+
+
+def sum_pieces(x: Tensor | None, rows: Rows, num_nodes: int) -> Tensor | None:
+    """[num_rows, ...] -> [num_nodes, ...] where heavy rows were cut."""
+    if x is None or not rows.row_of.size:
+        return x
+    return x.new_zeros(num_nodes, *x.shape[1:]).index_add_(0, torch.from_numpy(rows.row_of), x)
+
+
+def work_of(rows: Rows, sizes: Sizes) -> int:
+    """Multiplications of one pass, roughly."""
+    return rows.col.size * sizes.heads * (sizes.dim + sizes.value_dim)

@@ -1,0 +1,273 @@
+"""Compiled loops over the rows of a CSR: fused forward, and a backward of two passes that needs no atomics.
+
+All arrays are flat: node tensors [nodes * heads * dim], edge tensors [edges * width]. An array of size 0 stands for an
+option that is not used. Sizes are run-time values, so that one compilation serves every model. Rows may be pieces of a
+heavy query: `row_of` names the query of each row.
+"""
+
+import numpy as np
+from numba import njit
+
+from graphattn.kernels.vectors import FASTMATH, add_scaled, dot, exponentials, prefetch
+
+BLOCK = 64  # edges whose scores are held at a time; a row longer than that is merged block by block
+SOFTMAX, RELU, SIGMOID = 0, 1, 2
+AHEAD = 8  # edges between asking for a row and using it
+
+WORD = np.uint64(0xFFFFFFFF)
+
+
+@njit
+def scramble(word):
+    """The same bijection of 32-bit words as `dropout.scramble`."""
+    word = ((word ^ (word >> np.uint64(16))) * np.uint64(0x7FEB352D)) & WORD
+    word = ((word ^ (word >> np.uint64(15))) * np.uint64(0x846CA68B)) & WORD
+    return word ^ (word >> np.uint64(16))
+
+
+@njit
+def edge_word(seed, query, key, repeat):
+    word = scramble(np.uint64(seed) ^ ((np.uint64(query) * np.uint64(0x9E3779B1)) & WORD))
+    word = scramble(word ^ ((np.uint64(key) * np.uint64(0x85EBCA77)) & WORD))
+    return scramble(word ^ ((np.uint64(repeat) * np.uint64(0xC2B2AE3D)) & WORD))
+
+
+@njit
+def is_kept(edge, head, threshold):
+    return scramble(edge ^ ((np.uint64(head) * np.uint64(0x27D4EB2F)) & WORD)) >= np.uint64(threshold)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+def prefetch_row(table, row, width):
+    for at in range(0, width, 16):
+        prefetch(table, row * width + at)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+def score_block(scores, start, count, query, col, edge_id, q, k, bias, u, x, heads, kv_heads, dim, edge_dim, scale, ahead):
+    """scores[e * heads + h] of `count` edges from `start` on."""
+    group = heads // kv_heads
+    bias_heads = heads if bias.size > edge_id.size else 1
+    for e in range(count):
+        key = np.int64(col[start + e])
+        if ahead and start + e + AHEAD < col.size:
+            prefetch_row(k, np.int64(col[start + e + AHEAD]), kv_heads * dim)
+        for h in range(heads):
+            scores[e * heads + h] = dot(q, (query * heads + h) * dim, k, (key * kv_heads + h // group) * dim, dim)
+        if u.size:
+            for h in range(heads):
+                place = np.int64(edge_id[start + e])
+                scores[e * heads + h] += dot(u, (query * heads + h) * edge_dim, x, place * edge_dim, edge_dim)
+    for i in range(count * heads):
+        scores[i] *= scale
+    if bias.size:
+        for e in range(count):
+            place = np.int64(edge_id[start + e])
+            for h in range(heads):
+                scores[e * heads + h] += bias[place * bias_heads + (h if bias_heads > 1 else 0)]
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+def sigmoids(x, count):
+    for i in range(count):
+        x[i] = -x[i]
+    exponentials(x, count)
+    for i in range(count):
+        x[i] = x.dtype.type(1) / (x.dtype.type(1) + x[i])
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+def drop_block(weights, start, count, query, col, repeat, heads, seed, threshold, keep_scale):
+    for e in range(count):
+        edge = edge_word(seed, query, col[start + e], repeat[start + e] if repeat.size else 0)
+        for h in range(heads):
+            weights[e * heads + h] = weights[e * heads + h] * keep_scale if is_kept(edge, h, threshold) else 0
+
+
+@njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+def forward_rows(
+    first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x,
+    heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead, out, lse, edge_out,
+):  # fmt: skip
+    """Fills rows first .. last - 1 of out, lse and edge_out; softmax keeps a running maximum over blocks of edges."""
+    kind = q.dtype.type
+    group = heads // kv_heads
+    scores = np.empty(BLOCK * heads, q.dtype)
+    top = np.empty(heads, q.dtype)
+    new_top = np.empty(heads, q.dtype)
+    shrinks = np.empty(heads, q.dtype)
+    total = np.empty(heads, q.dtype)
+    for row in range(first, last):
+        query = np.int64(row_of[row]) if row_of.size else np.int64(row)
+        out_row = np.int64(row) * heads * value_dim
+        edge_out_row = np.int64(row) * heads * edge_dim
+        for h in range(heads):
+            top[h] = -np.inf
+            total[h] = 0
+        for start in range(rowptr[row], rowptr[row + 1], BLOCK):
+            count = min(BLOCK, rowptr[row + 1] - start)
+            score_block(
+                scores, start, count, query, col, edge_id, q, k, bias, u, x,
+                heads, kv_heads, dim, edge_dim, scale, ahead,
+            )  # fmt: skip
+            if normalizer == SOFTMAX:
+                for h in range(heads):
+                    new_top[h] = top[h]
+                for e in range(count):
+                    for h in range(heads):
+                        s = scores[e * heads + h]
+                        new_top[h] = new_top[h] if new_top[h] >= s else s
+                for h in range(heads):
+                    shrinks[h] = top[h] - new_top[h] if top[h] > -np.inf else -np.inf
+                exponentials(shrinks, heads)
+                for h in range(heads):
+                    if new_top[h] != top[h] and start > rowptr[row]:
+                        shrink = shrinks[h]
+                        total[h] *= shrink
+                        for c in range(value_dim):
+                            out[out_row + h * value_dim + c] *= shrink
+                        for c in range(edge_dim):
+                            edge_out[edge_out_row + h * edge_dim + c] *= shrink
+                    top[h] = new_top[h]
+                    new_top[h] = top[h] if top[h] != -np.inf else kind(0)
+                for e in range(count):
+                    for h in range(heads):
+                        scores[e * heads + h] -= new_top[h]
+                exponentials(scores, count * heads)
+                for e in range(count):
+                    for h in range(heads):
+                        total[h] += scores[e * heads + h]
+            elif normalizer == RELU:
+                for i in range(count * heads):
+                    scores[i] = kind(0) if scores[i] < 0 else scores[i]
+            else:
+                sigmoids(scores, count * heads)
+            if threshold:
+                drop_block(scores, start, count, query, col, repeat, heads, seed, threshold, keep_scale)
+            for e in range(count):
+                key = np.int64(col[start + e])
+                if ahead and start + e + AHEAD < col.size:
+                    prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
+                for h in range(heads):
+                    value = (key * kv_heads + h // group) * value_dim
+                    add_scaled(scores[e * heads + h], v, value, out, out_row + h * value_dim, value_dim)
+            if edge_dim:
+                for e in range(count):
+                    place = np.int64(edge_id[start + e]) * edge_dim
+                    for h in range(heads):
+                        add_scaled(scores[e * heads + h], x, place, edge_out, edge_out_row + h * edge_dim, edge_dim)
+        if normalizer == SOFTMAX:
+            for h in range(heads):
+                at = np.int64(row) * heads + h
+                lse[at] = top[h] + np.log(total[h]) if total[h] != 0 else -np.inf
+                share = kind(1) / total[h] if total[h] != 0 else kind(0)
+                for c in range(value_dim):
+                    out[out_row + h * value_dim + c] *= share
+                for c in range(edge_dim):
+                    edge_out[edge_out_row + h * edge_dim + c] *= share
+
+
+@njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+def backward_rows(
+    first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x,
+    heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
+    lse, delta, grad_out, grad_edge_out, grad_q, grad_u, grad_bias, grad_x, grad_scores, weights,
+):  # fmt: skip
+    """The pass over queries: gradients of q, u, bias and x; leaves scale * d score and weight of every edge and head behind.
+
+    `grad_scores` and `weights` [edges * heads] are in the order of the CSR.
+    """
+    kind = q.dtype.type
+    group = heads // kv_heads
+    bias_heads = heads if bias.size > edge_id.size else 1
+    scores = np.empty(BLOCK * heads, q.dtype)
+    for row in range(first, last):
+        query = np.int64(row_of[row]) if row_of.size else np.int64(row)
+        for start in range(rowptr[row], rowptr[row + 1], BLOCK):
+            count = min(BLOCK, rowptr[row + 1] - start)
+            base = np.int64(start) * heads
+            score_block(
+                scores, start, count, query, col, edge_id, q, k, bias, u, x,
+                heads, kv_heads, dim, edge_dim, scale, ahead,
+            )  # fmt: skip
+            if normalizer == SOFTMAX:
+                for e in range(count):
+                    for h in range(heads):
+                        at = lse[query * heads + h]
+                        scores[e * heads + h] -= at if at != -np.inf else kind(0)
+                exponentials(scores, count * heads)
+            elif normalizer == RELU:
+                for i in range(count * heads):
+                    scores[i] = kind(0) if scores[i] < 0 else scores[i]
+            else:
+                sigmoids(scores, count * heads)
+            for i in range(count * heads):
+                weights[base + i] = scores[i]
+            if threshold:
+                for i in range(count * heads):
+                    scores[i] = kind(1)
+                drop_block(scores, start, count, query, col, repeat, heads, seed, threshold, keep_scale)
+            for e in range(count):
+                key = np.int64(col[start + e])
+                place = np.int64(edge_id[start + e]) if edge_id.size else np.int64(0)
+                if ahead and start + e + AHEAD < col.size:
+                    prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
+                for h in range(heads):
+                    at = base + e * heads + h
+                    value = (key * kv_heads + h // group) * value_dim
+                    grad = dot(grad_out, (query * heads + h) * value_dim, v, value, value_dim)
+                    if edge_dim:
+                        grad += dot(grad_edge_out, (query * heads + h) * edge_dim, x, place * edge_dim, edge_dim)
+                    weight = weights[at]
+                    if threshold:
+                        grad *= scores[e * heads + h]
+                        weights[at] *= scores[e * heads + h]
+                    if normalizer == SOFTMAX:
+                        grad = weight * (grad - delta[query * heads + h])
+                    elif normalizer == RELU:
+                        grad = grad if weight > 0 else kind(0)
+                    else:
+                        grad *= weight * (kind(1) - weight)
+                    grad_scores[at] = grad * scale
+                    if bias.size:
+                        grad_bias[place * bias_heads + (h if bias_heads > 1 else 0)] += grad
+            for e in range(count):
+                key = np.int64(col[start + e])
+                for h in range(heads):
+                    grad = grad_scores[base + e * heads + h]
+                    node = (np.int64(row) * heads + h) * dim
+                    add_scaled(grad, k, (key * kv_heads + h // group) * dim, grad_q, node, dim)
+            if edge_dim:
+                for e in range(count):
+                    place = np.int64(edge_id[start + e]) * edge_dim
+                    for h in range(heads):
+                        at = base + e * heads + h
+                        node = (query * heads + h) * edge_dim
+                        add_scaled(weights[at], grad_edge_out, node, grad_x, place, edge_dim)
+                        if u.size:
+                            add_scaled(grad_scores[at], u, node, grad_x, place, edge_dim)
+                            add_scaled(grad_scores[at], x, place, grad_u, (np.int64(row) * heads + h) * edge_dim, edge_dim)
+
+
+@njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+def backward_columns(
+    first, last, rowptr, col, place_of, q, grad_out, grad_scores, weights,
+    heads, kv_heads, dim, value_dim, ahead, grad_k, grad_v,
+):  # fmt: skip
+    """The pass over keys (rows of the transposed CSR): gradients of k and v from what the pass over queries left behind."""
+    group = heads // kv_heads
+    for row in range(first, last):
+        node = np.int64(row) * kv_heads
+        for e in range(rowptr[row], rowptr[row + 1]):
+            query = np.int64(col[e])
+            base = np.int64(place_of[e]) * heads
+            if ahead and e + AHEAD < col.size:
+                later = np.int64(col[e + AHEAD])
+                prefetch_row(q, later, heads * dim)
+                prefetch_row(grad_out, later, heads * value_dim)
+                prefetch(grad_scores, np.int64(place_of[e + AHEAD]) * heads)
+                prefetch(weights, np.int64(place_of[e + AHEAD]) * heads)
+            for h in range(heads):
+                to = node + h // group
+                add_scaled(grad_scores[base + h], q, (query * heads + h) * dim, grad_k, to * dim, dim)
+                add_scaled(weights[base + h], grad_out, (query * heads + h) * value_dim, grad_v, to * value_dim, value_dim)

@@ -1,0 +1,202 @@
+"""Attention over any edges by torch operations, a chunk of edges at a time: O(E * heads) memory, never E * heads * dim."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph
+from graphattn.kernels.dropout import keep_factors
+from graphattn.kernels.kernel import (
+    Inputs,
+    Kernel,
+    Partial,
+    Plan,
+    accumulation_dtype,
+    spread_to_heads,
+    sum_to_groups,
+)
+
+CHUNK_ELEMENTS = 2**20  # of [edges, heads, dim]: a few such tensors stay in the cache of one core
+
+
+class Edges(NamedTuple):
+    """Some edges, sorted by query."""
+
+    row: Tensor  # query of each edge
+    col: Tensor  # key of each edge
+    edge_id: Tensor | slice  # place in graph.edge_index()
+    repeat: Tensor | None = None  # number among equal edges; None where dropout does not ask
+
+    def chunk(self, part: slice) -> "Edges":
+        edge_id = self.edge_id[part] if isinstance(self.edge_id, Tensor) else part
+        return Edges(self.row[part], self.col[part], edge_id, None if self.repeat is None else self.repeat[part])
+
+
+def sorted_edges(graph: Graph, device: torch.device, with_repeat: bool) -> Edges:
+    csr = graph.csr(device)
+    counts = csr.rowptr.diff()
+    row = torch.repeat_interleave(torch.arange(graph.num_queries, device=device), counts, output_size=csr.col.numel())
+    edge_id = slice(None) if csr.edge_id is None else csr.edge_id
+    return Edges(row, csr.col.long(), edge_id, repeat_numbers(row, csr.col) if with_repeat else None)
+
+
+def repeat_numbers(row: Tensor, col: Tensor) -> Tensor:
+    """How many equal edges stand before each edge; equal edges are neighbours."""
+    place = torch.arange(row.numel(), device=row.device)
+    is_first = torch.ones_like(row, dtype=torch.bool)
+    is_first[1:] = (row[1:] != row[:-1]) | (col[1:] != col[:-1])
+    return place - torch.where(is_first, place, 0).cummax(0).values if row.numel() else place
+
+
+def chunks(graph: Graph, edges: Edges, inputs: Inputs) -> Iterator[tuple[slice, Edges]]:
+    """Cut edges where a query ends, so that a result never depends on the rows beside it; only heavy rows are split."""
+    heads, dim = inputs.query.shape[1:]
+    limit = max(CHUNK_ELEMENTS // max(heads * max(dim, inputs.value.size(2)), 1), 1)
+    ends = graph.csr(edges.row.device).rowptr
+    start, num_edges = 0, edges.row.numel()
+    while start < num_edges:
+        row_end = int(ends[torch.searchsorted(ends, start + limit, right=True) - 1])
+        end = row_end if row_end > start else min(start + limit, int(ends[int(edges.row[start]) + 1]))
+        yield slice(start, end), edges.chunk(slice(start, end))
+        start = end
+
+
+def edge_scores(plan: Plan, query: Tensor, key: Tensor, bias, edge_features, edge_query) -> Tensor:
+    """scale * (score + edge_query . edge_features) + bias of gathered [..., heads, dim] tensors: [..., heads]."""
+    scores = plan.score.between(query, key, edge_features)
+    if edge_query is not None:
+        scores = scores + (edge_query * edge_features[..., None, :]).sum(-1)
+    scores = scores * plan.scale
+    return scores if bias is None else scores + bias
+
+
+class Gathered(NamedTuple):
+    """What the score of a chunk of edges is made of, in the accumulation dtype."""
+
+    query: Tensor
+    key: Tensor
+    bias: Tensor | None
+    edge_features: Tensor | None
+    edge_query: Tensor | None
+
+
+def gather(inputs: Inputs, edges: Edges) -> Gathered:
+    dtype, heads = accumulation_dtype(inputs.query.dtype), inputs.query.size(1)
+
+    def at(tensor, index):
+        return None if tensor is None else tensor[index].to(dtype)
+
+    return Gathered(
+        at(inputs.query, edges.row),
+        spread_to_heads(at(inputs.key, edges.col), heads),
+        at(inputs.bias, edges.edge_id),
+        at(inputs.edge_features, edges.edge_id),
+        at(inputs.edge_query, edges.row),
+    )
+
+
+def gather_values(inputs: Inputs, edges: Edges) -> Tensor:
+    """[edges, heads, value_dim] in the accumulation dtype."""
+    return spread_to_heads(inputs.value[edges.col].to(accumulation_dtype(inputs.value.dtype)), inputs.query.size(1))
+
+
+def log_sum_exp(scores: Tensor, row: Tensor, num_rows: int) -> Tensor:
+    """Per row: [num_edges, heads] -> [num_rows, heads], -inf for rows without a finite score."""
+    index = row[:, None].expand_as(scores)
+    top = scores.new_full((num_rows, scores.size(1)), -torch.inf).scatter_reduce_(0, index, scores.detach(), "amax")
+    top = top.masked_fill(top == -torch.inf, 0.0)
+    return torch.zeros_like(top).index_add(0, row, (scores - top[row]).exp()).log() + top
+
+
+def dropout_factors(plan: Plan, edges: Edges, heads: int, like: Tensor) -> Tensor | float:
+    if not plan.dropout:
+        return 1.0
+    return keep_factors(plan.seed, edges.row, edges.col, edges.repeat, heads, plan.dropout, like.dtype)
+
+
+class EdgesTorch(Kernel):
+    """The fallback that runs everywhere: every graph, score, normalizer and option."""
+
+    name = "edges_torch"
+
+    def why_not(self, plan, inputs):
+        return None
+
+    def forward(self, plan, inputs):
+        query, value = inputs.query, inputs.value
+        num_queries, heads = query.shape[:2]
+        dtype = accumulation_dtype(query.dtype)
+        edges = sorted_edges(plan.graph, query.device, plan.dropout > 0)
+        scores = query.new_empty(edges.row.numel(), heads, dtype=dtype)
+        for part, chunk in chunks(plan.graph, edges, inputs):
+            scores[part] = edge_scores(plan, *gather(inputs, chunk))
+        if plan.normalizer.merge == "lse":
+            lse = log_sum_exp(scores, edges.row, num_queries)
+        else:
+            lse = scores.new_zeros(num_queries, heads)
+        out = query.new_zeros(num_queries, heads, value.size(2), dtype=dtype)
+        features = inputs.edge_features
+        edge_out = None if features is None else query.new_zeros(num_queries, heads, features.size(1), dtype=dtype)
+        for part, chunk in chunks(plan.graph, edges, inputs):
+            weights = plan.normalizer.weights(scores[part], lse[chunk.row])
+            weights = (weights * dropout_factors(plan, chunk, heads, weights))[..., None]
+            out.index_add_(0, chunk.row, weights * gather_values(inputs, chunk))
+            if edge_out is not None:
+                edge_out.index_add_(0, chunk.row, weights * features[chunk.edge_id].to(dtype)[:, None])
+        return Partial(out, lse, edge_out)
+
+    def backward(self, plan, inputs, merged, grad, delta):
+        edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
+        grads = zeros_like(inputs)
+        for _, chunk in chunks(plan.graph, edges, inputs):
+            add_chunk_gradients(plan, inputs, merged, grad, delta, chunk, grads)
+        return grads
+
+
+def zeros_like(inputs: Inputs) -> Inputs:
+    dtype = accumulation_dtype(inputs.query.dtype)
+    zeros = [None if x is None else torch.zeros_like(x, dtype=dtype) for x in inputs[:-1]]
+    return Inputs(*zeros, tuple(torch.zeros_like(x, dtype=dtype) for x in inputs.parameters))
+
+
+def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: Inputs) -> None:
+    """Scores are recomputed; their derivative is autograd's, that of the weighted sum is written out."""
+    kv_heads, heads = inputs.key.size(1), inputs.query.size(1)
+    parameters = [x.detach().to(grads.query.dtype).requires_grad_() for x in inputs.parameters]
+    gathered = Gathered(*(None if x is None else x.detach().requires_grad_() for x in gather(inputs, edges)))
+    with torch.enable_grad():
+        scores = edge_scores(plan_with(plan, parameters), *gathered)
+    weights = plan.normalizer.weights(scores.detach(), merged.lse[edges.row])
+    factors = dropout_factors(plan, edges, heads, weights)
+    grad_out = grad.out[edges.row]  # [edges, heads, value_dim]
+    grad_weights = (grad_out * gather_values(inputs, edges)).sum(-1)
+    grads.value.index_add_(0, edges.col, sum_to_groups((weights * factors)[..., None] * grad_out, kv_heads))
+    if inputs.edge_features is not None:
+        grad_edge_out = grad.edge_out[edges.row]  # [edges, heads, edge_dim]
+        grad_weights = grad_weights + (grad_edge_out * gathered.edge_features.detach()[:, None]).sum(-1)
+        grads.edge_features[edges.edge_id] += torch.einsum("eh,ehd->ed", weights * factors, grad_edge_out)
+    grad_scores = plan.normalizer.grad_scores(weights, grad_weights * factors, delta[edges.row])
+    leaves = [x for x in (*gathered, *parameters) if x is not None]
+    found = iter(torch.autograd.grad(scores, leaves, grad_scores, allow_unused=True))
+    by_query, by_key, by_bias, by_features, by_edge_query = (None if x is None else next(found) for x in gathered)
+    grads.query.index_add_(0, edges.row, zero_if_none(by_query, gathered.query))
+    grads.key.index_add_(0, edges.col, sum_to_groups(zero_if_none(by_key, gathered.key), kv_heads))
+    if by_bias is not None:
+        grads.bias[edges.edge_id] = by_bias
+    if by_features is not None:
+        grads.edge_features[edges.edge_id] += by_features
+    if by_edge_query is not None:
+        grads.edge_query.index_add_(0, edges.row, by_edge_query)
+    for total, part in zip(grads.parameters, found, strict=True):
+        total += part
+
+
+def zero_if_none(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient
+
+
+def plan_with(plan: Plan, parameters: list[Tensor]) -> Plan:
+    """The same plan with other tensors in its score."""
+    return Plan(plan.graph, plan.score.replace(*parameters), plan.normalizer, plan.scale, plan.dropout, plan.seed)

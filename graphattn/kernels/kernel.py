@@ -1,0 +1,84 @@
+"""What every kernel is given and what it gives back."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph
+from graphattn.kernels.normalizers import Normalizer
+from graphattn.kernels.scores import Score
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What to compute, apart from the tensors: weights = normalizer(scale * score + bias) over the edges of `graph`."""
+
+    graph: Graph
+    score: Score
+    normalizer: Normalizer
+    scale: float
+    dropout: float = 0.0
+    seed: Tensor | None = None
+
+
+class Inputs(NamedTuple):
+    """The differentiable tensors; gradients come back in the same form, None where there is none."""
+
+    query: Tensor | None  # [num_queries, heads, dim]
+    key: Tensor | None  # [num_keys, kv_heads, dim]
+    value: Tensor | None  # [num_keys, kv_heads, value_dim]
+    bias: Tensor | None = None  # [num_edges, heads or 1]
+    edge_features: Tensor | None = None  # [num_edges, edge_dim]
+    edge_query: Tensor | None = None  # [num_queries, heads, edge_dim]
+    parameters: tuple[Tensor, ...] = ()  # of the score
+
+
+class Partial(NamedTuple):
+    """A result over some of a query's edges, in the accumulation dtype; two of them merge into one (see parts.py)."""
+
+    out: Tensor  # [num_queries, heads, value_dim], sum of weight * value
+    lse: Tensor  # [num_queries, heads], log of the sum of exp(score); -inf for an empty row
+    edge_out: Tensor | None = None  # [num_queries, heads, edge_dim], sum of weight * edge feature
+
+
+class Kernel(ABC):
+    """One way to compute attention over a graph, equal to every other way up to rounding."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def why_not(self, plan: Plan, inputs: Inputs) -> str | None:
+        """The sentence that says why this kernel cannot run, or None if it can."""
+
+    @abstractmethod
+    def forward(self, plan: Plan, inputs: Inputs) -> Partial:
+        """Attention over the edges of `plan.graph`."""
+
+    @abstractmethod
+    def backward(self, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial, delta: Tensor) -> Inputs:
+        """Gradients of `inputs` over the edges of `plan.graph`, which may be one part of a larger graph.
+
+        Args:
+            merged: The result over all parts.
+            grad: Gradients of `merged.out` and `merged.edge_out`.
+            delta: [num_queries, heads], the sum of grad * merged over channels.
+        """
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Sums are kept in float32 for half precision, in the input's own precision otherwise."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def sum_to_groups(per_head: Tensor, kv_heads: int) -> Tensor:
+    """[n, heads, dim] -> [n, kv_heads, dim]: adds the heads that share a key head."""
+    return per_head.unflatten(1, (kv_heads, -1)).sum(2) if per_head.size(1) != kv_heads else per_head
+
+
+def spread_to_heads(per_group: Tensor, heads: int) -> Tensor:
+    """[n, kv_heads, dim] -> [n, heads, dim]: head h reads key head h // (heads / kv_heads)."""
+    kv_heads = per_group.size(1)
+    return per_group.repeat_interleave(heads // kv_heads, 1) if kv_heads != heads else per_group

@@ -1,0 +1,180 @@
+"""A graph as disjoint parts, each for its own kernel, and the exact sum of their results."""
+
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import (
+    BandedGraph,
+    BatchedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    Graph,
+    GridGraph,
+    UnionGraph,
+    batch_graphs,
+)
+from graphattn.kernels.kernel import Inputs, Partial
+
+
+class Part(NamedTuple):
+    """Edges of a graph over some of its queries and keys; None stands for all of them, in order."""
+
+    graph: Graph
+    query_rows: Tensor | None = None
+    key_rows: Tensor | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.query_rows is None and self.key_rows is None
+
+
+def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
+    """Parts whose edges, taken together, are those of `graph`, each edge once.
+
+    A union keeps its most structured operand whole; whatever else it has becomes one edge list. Examples of a mixed batch
+    are gathered by kind. Anything else is its own only part.
+    """
+    if isinstance(graph, UnionGraph):
+        return union_parts(graph, device)
+    if isinstance(graph, BatchedGraph):
+        return batch_parts(graph, device)
+    if isinstance(graph, GlobalGraph):
+        return global_parts(graph, device)
+    return [Part(graph)]
+
+
+def union_parts(graph: UnionGraph, device: torch.device) -> list[Part]:
+    structured = [g for g in graph.graphs if isinstance(g, (CompleteGraph, BandedGraph, GridGraph, GlobalGraph))]
+    if not structured:
+        return [Part(EdgeListGraph(graph.edge_index(device), *sizes_of(graph)))]
+    base = max(structured, key=lambda g: g.num_edges)
+    others = [g.edge_index(device) for g in graph.graphs if g is not base]
+    rest = torch.cat(others, 1) if others else torch.empty(2, 0, dtype=torch.long, device=device)
+    rest = rest[:, ~base.allows(rest[1], rest[0])]
+    edge_list = EdgeListGraph(rest, *sizes_of(graph)).coalesce()
+    return disjoint_parts(base, device) + ([Part(edge_list)] if edge_list.num_edges else [])
+
+
+def sizes_of(graph: Graph) -> tuple[list[int], list[int]]:
+    """The arguments `num_queries, num_keys` of a graph with the same examples."""
+    return [queries for queries, _ in graph.sizes], [keys for _, keys in graph.sizes]
+
+
+def batch_parts(graph: BatchedGraph, device: torch.device) -> list[Part]:
+    """Joins the members that batch into one graph of their kind; the others are parts of their own."""
+    by_kind: dict[type, list[int]] = {}
+    for place, member in enumerate(graph.graphs):
+        by_kind.setdefault(type(member), []).append(place)
+    parts = []
+    for places in by_kind.values():
+        joined = batch_graphs([graph.graphs[place] for place in places])
+        for group in [places] if not isinstance(joined, BatchedGraph) else [[place] for place in places]:
+            members = batch_graphs([graph.graphs[place] for place in group])
+            rows = [member_rows(graph, group, side, device) for side in (0, 1)]
+            parts += [nested(part, *rows) for part in disjoint_parts(members, device)]
+    return parts
+
+
+def member_rows(graph: BatchedGraph, places: list[int], side: int, device: torch.device) -> Tensor:
+    """Queries (side 0) or keys (side 1) of some members, in the numbering of the batch."""
+    starts = [0, *accumulate(member.shape[side] for member in graph.graphs)]
+    return torch.cat([torch.arange(starts[place], starts[place + 1], device=device) for place in places])
+
+
+def nested(part: Part, query_rows: Tensor, key_rows: Tensor) -> Part:
+    """`part` of the graph that lies at these rows of a larger one."""
+    return Part(
+        part.graph,
+        query_rows if part.query_rows is None else query_rows[part.query_rows],
+        key_rows if part.key_rows is None else key_rows[part.key_rows],
+    )
+
+
+def global_parts(graph: GlobalGraph, device: torch.device) -> list[Part]:
+    """Global nodes see everything; every other node sees the global nodes: two complete graphs per example."""
+    parts = []
+    nodes = torch.as_tensor(graph.nodes, dtype=torch.long, device=device)
+    for start, end in zip(graph.query_ptr, graph.query_ptr[1:], strict=False):
+        every = torch.arange(start, end, device=device)
+        seen_by_all = nodes[(nodes >= start) & (nodes < end)]
+        if not seen_by_all.numel():
+            continue
+        others = every[~torch.isin(every, seen_by_all)]
+        parts.append(Part(CompleteGraph(seen_by_all.numel(), every.numel()), seen_by_all, every))
+        if others.numel():
+            parts.append(Part(CompleteGraph(others.numel(), seen_by_all.numel()), others, seen_by_all))
+    return parts
+
+
+def take(inputs: Inputs, part: Part) -> Inputs:
+    """The tensors at the rows of a part. Nothing per edge: a graph with edge data is not split."""
+    return inputs._replace(
+        query=at_rows(inputs.query, part.query_rows),
+        key=at_rows(inputs.key, part.key_rows),
+        value=at_rows(inputs.value, part.key_rows),
+    )
+
+
+def at_rows(tensor: Tensor | None, rows: Tensor | None) -> Tensor | None:
+    return tensor if tensor is None or rows is None else tensor[rows]
+
+
+def take_partial(partial: Partial, part: Part) -> Partial:
+    return Partial(*(at_rows(x, part.query_rows) for x in partial))
+
+
+class Merger:
+    """Adds up results of disjoint parts: for softmax, each weighted by its share of the exponentials.
+
+    out = sum over parts of exp(lse_part - lse) * out_part, with lse = logsumexp over parts (Milakov and Gimelshein 2018).
+    """
+
+    def __init__(self, merge: str, num_queries: int):
+        self.merge = merge
+        self.num_queries = num_queries
+        self.total: Partial | None = None
+
+    def nothing(self, like: Partial) -> Partial:
+        """The result over no edges at all."""
+        empty = Partial(*(None if x is None else x.new_zeros(self.num_queries, *x.shape[1:]) for x in like))
+        return empty._replace(lse=empty.lse.fill_(-torch.inf))
+
+    def add(self, partial: Partial, part: Part) -> None:
+        if self.total is None and part.is_whole:
+            self.total = partial
+            return
+        if self.total is None:
+            self.total = self.nothing(partial)
+        rows = slice(None) if part.query_rows is None else part.query_rows
+        for total, new in zip(self.total, self.joined(take_partial(self.total, part), partial), strict=True):
+            if total is not None:
+                total[rows] = new
+
+    def joined(self, first: Partial, second: Partial) -> Partial:
+        if self.merge == "sum":
+            return Partial(*(None if a is None else a + b for a, b in zip(first, second, strict=True)))
+        lse = torch.logaddexp(first.lse, second.lse)
+        finite = lse.masked_fill(lse == -torch.inf, 0.0)
+        shares = [(x.lse - finite).exp()[..., None] for x in (first, second)]
+
+        def mix(a, b):
+            return None if a is None else shares[0] * a + shares[1] * b
+
+        return Partial(mix(first.out, second.out), lse, mix(first.edge_out, second.edge_out))
+
+
+def add_gradients(total: Inputs, part_gradients: Inputs, part: Part) -> None:
+    """Adds the gradients of a part in place, at its rows."""
+    places = {"query": part.query_rows, "key": part.key_rows, "value": part.key_rows}
+    for name, rows in places.items():
+        gradient = getattr(part_gradients, name).to(getattr(total, name).dtype)
+        if rows is None:
+            getattr(total, name).add_(gradient)
+        else:
+            getattr(total, name).index_add_(0, rows, gradient)
+    for sum_, gradient in zip(total.parameters, part_gradients.parameters, strict=True):
+        sum_.add_(gradient.to(sum_.dtype))

@@ -1,0 +1,115 @@
+"""Complete and causal graphs, ragged batches of them included, by torch's fused attention on CPU."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import BandedGraph, CompleteGraph, Graph
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, spread_to_heads, sum_to_groups
+
+FLASH_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def is_causal(graph: Graph) -> bool:
+    """Query i sees keys 0 .. i of as many keys as queries, in every example."""
+    if not isinstance(graph, BandedGraph) or graph.after or graph.dilation != 1 or any(graph.offsets):
+        return False
+    return all(queries == keys and graph.before >= queries - 1 for queries, keys in graph.sizes)
+
+
+def equal_sizes(graph: Graph) -> Iterator[tuple[int, slice | Tensor, slice | Tensor]]:
+    """Examples of one size together: (how many, their query rows, their key rows); examples without edges are left out."""
+    examples_of: dict[tuple[int, int], list[int]] = {}
+    for example, size in enumerate(graph.sizes):
+        if min(size):
+            examples_of.setdefault(size, []).append(example)
+    for (num_queries, num_keys), examples in examples_of.items():
+        yield len(examples), rows(graph.query_ptr, examples, num_queries), rows(graph.key_ptr, examples, num_keys)
+
+
+def rows(ptr: tuple[int, ...], examples: list[int], size: int) -> slice | Tensor:
+    """The node indices of `examples`, as a slice (no copy) where they lie side by side."""
+    if examples[-1] - examples[0] + 1 == len(examples):
+        return slice(ptr[examples[0]], ptr[examples[-1] + 1])
+    return (torch.tensor([ptr[example] for example in examples])[:, None] + torch.arange(size)).flatten()
+
+
+def to_batch(tensor: Tensor, at: slice | Tensor, examples: int) -> Tensor:
+    """[num_nodes, heads, dim] -> [examples, heads, nodes, dim]."""
+    return tensor[at].unflatten(0, (examples, -1)).transpose(1, 2)
+
+
+def from_batch(tensor: Tensor) -> Tensor:
+    """[examples, heads, nodes, dim] -> [num_nodes, heads, dim]."""
+    return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def pad_channels(tensor: Tensor, dim: int) -> Tensor:
+    """Zeros after the last channel change no score and no sum; the fused operator wants one dim for all."""
+    return torch.nn.functional.pad(tensor, (0, dim - tensor.size(-1))) if tensor.size(-1) < dim else tensor
+
+
+class Sdpa(Kernel):
+    """torch's flash attention for CPU, forward and backward, by its operators that take and give log-sum-exp."""
+
+    name = "sdpa"
+
+    def why_not(self, plan, inputs):
+        if not (isinstance(plan.graph, CompleteGraph) or is_causal(plan.graph)):
+            return f"'sdpa' runs complete and causal graphs (got {plan.graph})"
+        if plan.score.name != "dot" or plan.normalizer.name != "softmax":
+            return f"'sdpa' has dot scores and softmax only (got {plan.score.name}, {plan.normalizer.name})"
+        for name in ("bias", "edge_features", "edge_query"):
+            if getattr(inputs, name) is not None:
+                return f"'sdpa' takes nothing per edge (got '{name}')"
+        if plan.dropout:
+            return f"'sdpa' has no dropout that can be repeated (got dropout={plan.dropout})"
+        if inputs.query.device.type != "cpu" or inputs.query.dtype not in FLASH_DTYPES:
+            return f"'sdpa' runs floating point on CPU (got {inputs.query.dtype} on {inputs.query.device})"
+        if not inputs.query.size(2):
+            return "'sdpa' needs at least one channel (got dim=0)"
+        if is_causal(plan.graph) and not all(x.isfinite().all() for x in (inputs.key, inputs.value)):
+            return "'sdpa' would spread NaN and infinity of hidden keys over every query of a causal graph"
+        return None
+
+    def forward(self, plan, inputs):
+        query, value = inputs.query, inputs.value
+        heads, value_dim = query.size(1), value.size(2)
+        out = query.new_zeros(query.size(0), heads, value_dim)
+        lse = query.new_full(query.shape[:2], -torch.inf, dtype=torch.promote_types(query.dtype, torch.float32))
+        for examples, query_rows, key_rows in equal_sizes(plan.graph):
+            q, k, v = self.batch(inputs, examples, query_rows, key_rows)
+            part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q, k, v, 0.0, is_causal(plan.graph), attn_mask=None, scale=plan.scale
+            )
+            out[query_rows] = from_batch(part)[..., :value_dim]
+            lse[query_rows] = part_lse.transpose(1, 2).flatten(0, 1).to(lse.dtype)
+        return Partial(out, lse)
+
+    @staticmethod
+    def batch(inputs: Inputs, examples, query_rows, key_rows) -> tuple[Tensor, Tensor, Tensor]:
+        heads = inputs.query.size(1)
+        dim = max(inputs.query.size(2), inputs.value.size(2))
+        query = to_batch(inputs.query, query_rows, examples)
+        key, value = (to_batch(spread_to_heads(x, heads), key_rows, examples) for x in (inputs.key, inputs.value))
+        return tuple(pad_channels(x, dim) for x in (query, key, value))
+
+    def backward(self, plan, inputs, merged, grad, delta):
+        query, key, value = inputs.query, inputs.key, inputs.value
+        kv_heads = key.size(1)
+        grads = Inputs(*(torch.zeros_like(x) for x in (query, key, value)))
+        for examples, query_rows, key_rows in equal_sizes(plan.graph):
+            q, k, v = self.batch(inputs, examples, query_rows, key_rows)
+            # The operator takes delta from out and grad_out, which are those of the whole graph, as the contract wants.
+            grad_out, out = (
+                pad_channels(to_batch(x.to(query.dtype), query_rows, examples), q.size(-1)) for x in (grad.out, merged.out)
+            )
+            lse = merged.lse[query_rows].unflatten(0, (examples, -1)).transpose(1, 2)
+            found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                grad_out, q, k, v, out, lse, 0.0, is_causal(plan.graph), attn_mask=None, scale=plan.scale
+            )
+            grads.query[query_rows] = from_batch(found[0])[..., : query.size(2)]
+            grads.key[key_rows] = sum_to_groups(from_batch(found[1])[..., : key.size(2)], kv_heads)
+            grads.value[key_rows] = sum_to_groups(from_batch(found[2])[..., : value.size(2)], kv_heads)
+        return grads

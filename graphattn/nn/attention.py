@@ -1,0 +1,229 @@
+"""GraphAttention: multi-head self-attention whose mask is a graph."""
+
+import math
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch_geometric.nn.conv import MessagePassing
+from torch_geometric.nn.dense import Linear
+from torch_geometric.nn.inits import glorot
+from torch_geometric.utils import softmax
+
+from graphattn.functional import attend, attention_weights, check_dropout
+from graphattn.graphs import Graph, as_graph
+from graphattn.kernels.normalizers import Normalizer, as_normalizer
+from graphattn.kernels.scores import Additive
+
+SCORES = {"dot": None, "additive": "tanh", "gatv2": "leaky_relu"}  # and the activation of the additive ones
+
+
+class GraphAttention(MessagePassing):
+    r"""Multi-head attention over the edges of a graph (Vaswani et al. 2017, with the mask as a graph).
+
+    .. math::
+        x'_i = \sum_{j \to i} \alpha_{ij} (W_v x_j + W_e e_{ij}), \quad
+        \alpha_i = \mathrm{normalizer}_{j \to i}\; s(W_q x_i,\; W_k x_j + W_e e_{ij})
+
+    The score s is q·k / sqrt(out_channels) for 'dot' (Vaswani et al. 2017, eq. 1), vᵀ tanh(q + k) for 'additive'
+    (Bahdanau et al. 2015, appendix A.1.2) and vᵀ LeakyReLU(q + k) for 'gatv2' (Brody et al. 2022, eq. 7). With 'dot',
+    softmax, a complete graph and `project_out` the layer is `torch.nn.MultiheadAttention`; on given edges it is PyG's
+    `TransformerConv` without its skip connection. No self loops and no residual are added.
+
+    Args:
+        in_channels: Size of the node features, or (source, target) sizes for bipartite input; -1 finds it out lazily.
+        out_channels: Size of each head's result.
+        heads: Number of attention heads.
+        concat: Join the heads to [heads * out_channels] (default), or take their mean [out_channels].
+        kv_heads: Number of key and value heads, a divisor of `heads` (default: `heads`; Ainslie et al. 2023).
+        score: 'dot', 'additive' or 'gatv2'.
+        normalizer: 'softmax', 'relu', 'sigmoid' or a Normalizer.
+        edge_dim: Size of the edge features, which enter key and value; None if there are none.
+        dropout: Probability of dropping an attention weight in training.
+        scale: Factor of the score; None means 1 / sqrt(out_channels) for 'dot', 1 for the others.
+        bias: Whether the projections learn an offset.
+        project_out: Add a last linear map of the result to its own size.
+        kernel: Name of the kernel to use instead of the fastest.
+
+    Shapes:
+        - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]])
+        - graph: a Graph, edge_index [2, num_edges], a list of graphs (a batch) or anything `as_graph` takes
+        - edge_attr: [num_edges, edge_dim], in the order of `graph.edge_index()`
+        - output: [num_targets, heads * out_channels], or [num_targets, out_channels] if not `concat`
+
+    Example:
+        >>> import torch
+        >>> from graphattn import BandedGraph
+        >>> from graphattn.nn import GraphAttention
+        >>> layer = GraphAttention(16, 8, heads=4)
+        >>> layer(torch.randn(100, 16), BandedGraph(100, before=5, after=5)).shape
+        torch.Size([100, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int | tuple[int, int],
+        out_channels: int,
+        heads: int = 1,
+        concat: bool = True,
+        *,
+        kv_heads: int | None = None,
+        score: str = "dot",
+        normalizer: str | Normalizer = "softmax",
+        edge_dim: int | None = None,
+        dropout: float = 0.0,
+        scale: float | None = None,
+        bias: bool = True,
+        project_out: bool = False,
+        kernel: str | None = None,
+    ):
+        super().__init__(aggr="add", node_dim=0)
+        kv_heads = heads if kv_heads is None else kv_heads
+        check_sizes(out_channels, heads, kv_heads, edge_dim)
+        if score not in SCORES:
+            raise ValueError(f"'score' must be one of {list(SCORES)} (got {score!r})")
+        self.in_channels = in_channels
+        self.out_channels, self.heads, self.kv_heads, self.concat = out_channels, heads, kv_heads, concat
+        self.score, self.edge_dim, self.dropout = score, edge_dim, check_dropout(dropout)
+        self.normalizer = as_normalizer(normalizer)
+        self.scale, self.kernel = scale, kernel
+        source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        self.lin_query = Linear(target, heads * out_channels, bias=bias)
+        self.lin_key = Linear(source, kv_heads * out_channels, bias=bias)
+        self.lin_value = Linear(source, kv_heads * out_channels, bias=bias)
+        self.lin_edge = None if edge_dim is None else Linear(edge_dim, heads * out_channels, bias=False)
+        self.att = None if score == "dot" else Parameter(torch.empty(1, heads, out_channels))
+        width = heads * out_channels if concat else out_channels
+        self.lin_out = Linear(width, width, bias=bias) if project_out else None
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        super().reset_parameters()
+        for linear in (self.lin_query, self.lin_key, self.lin_value, self.lin_edge, self.lin_out):
+            if linear is not None:
+                linear.reset_parameters()
+        glorot(self.att)
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        graph: Any,
+        edge_attr: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Attention over `graph`; with `return_attention_weights=True` also (edge_index, weights [num_edges, heads])."""
+        source, target = (x, x) if isinstance(x, Tensor) else x
+        check_features(source, target, self.in_channels)
+        graph = as_graph(graph, target.size(0), source.size(0))
+        check_edge_attr(edge_attr, self.edge_dim, graph.num_edges)
+        query = self.lin_query(target).unflatten(-1, (self.heads, self.out_channels))
+        key = self.lin_key(source).unflatten(-1, (self.kv_heads, self.out_channels))
+        value = self.lin_value(source).unflatten(-1, (self.kv_heads, self.out_channels))
+        attention = self.by_messages if self.wants_messages() else self.by_kernel
+        out = attention(query, key, value, graph, edge_attr)
+        out = out.flatten(1) if self.concat else out.mean(1)
+        out = out if self.lin_out is None else self.lin_out(out)
+        if not return_attention_weights:
+            return out
+        options = self.score_options(query, edge_attr)
+        return out, (graph.edge_index(out.device), attention_weights(query, key, graph, **options))
+
+    def wants_messages(self) -> bool:
+        """Explainers, hooks and decomposed layers look into PyG's message passing; nobody else pays for it."""
+        hooks = (self._message_forward_hooks, self._message_forward_pre_hooks, self._propagate_forward_hooks,
+                 self._propagate_forward_pre_hooks, self._aggregate_forward_hooks, self._aggregate_forward_pre_hooks)
+        return bool(self.explain) or self.decomposed_layers > 1 or any(hooks)
+
+    def edge_weight(self) -> Tensor:
+        """W_e as [heads, out_channels, edge_dim]."""
+        return self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
+
+    def score_options(self, query: Tensor, edge_attr: Tensor | None) -> dict[str, Any]:
+        """The arguments of `attend` that say how edges are scored."""
+        options = {"scale": self.scale, "score": "dot", "normalizer": self.normalizer, "edge_features": edge_attr}
+        if self.score != "dot":
+            weight = None if edge_attr is None else self.edge_weight()
+            options["score"] = Additive(self.att[0], weight, SCORES[self.score])
+        elif edge_attr is not None:
+            # q · (k + W e) = q · k + (Wᵀ q) · e, so that no edge ever needs out_channels numbers.
+            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, self.edge_weight())
+        return options
+
+    def by_kernel(self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+        """[num_targets, heads, out_channels] by the fastest kernel."""
+        edge_attr = edge_attr if edge_attr is None else edge_attr.to(query.dtype)
+        dropout = self.dropout if self.training else 0.0
+        options = self.score_options(query, edge_attr)
+        result = attend(query, key, value, graph, dropout=dropout, kernel=self.kernel, **options)
+        if edge_attr is None:
+            return result
+        out, edge_out = result  # sum of w (v + W e) = sum of w v + W (sum of w e)
+        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
+
+    def by_messages(self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+        """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
+        key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
+        edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
+        alpha = self.edge_updater(edge_index, query=(None, query), key=(key, None), edge_attr=edge_attr, size=size)
+        return self.propagate(edge_index, value=(value, None), alpha=alpha, edge_attr=edge_attr, size=size)
+
+    # PyG reads the annotations of these two and knows `Optional`, not `|`.
+
+    def edge_update(
+        self, query_i: Tensor, key_j: Tensor, edge_attr: Optional[Tensor], index: Tensor, size_i: Optional[int]  # noqa: UP045
+    ) -> Tensor:
+        """Weight of every edge: [num_edges, heads]."""
+        if edge_attr is not None:
+            key_j = key_j + self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+        if self.score == "dot":
+            scale = 1 / math.sqrt(self.out_channels) if self.scale is None else self.scale
+            scores = (query_i * key_j).sum(-1) * scale
+        else:
+            scale = 1.0 if self.scale is None else self.scale
+            scores = Additive(self.att[0], activation=SCORES[self.score]).between(query_i, key_j, None) * scale
+        if self.normalizer.merge == "lse":
+            alpha = softmax(scores, index, num_nodes=size_i)
+        else:
+            alpha = self.normalizer.weights(scores, scores)
+        if self.normalizer.scale_by_degree:
+            degree = torch.zeros(size_i, device=index.device, dtype=alpha.dtype).index_add_(0, index, alpha.new_ones(len(index)))
+            alpha = alpha / degree[index, None]
+        return torch.nn.functional.dropout(alpha, self.dropout, self.training)
+
+    def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:  # noqa: UP045
+        """Message of every edge: [num_edges, heads, out_channels]."""
+        if edge_attr is not None:
+            value_j = value_j + self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+        return alpha.unsqueeze(-1) * value_j
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={self.score!r})"
+
+
+def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | None) -> None:
+    sizes = {"out_channels": out_channels, "heads": heads, "kv_heads": kv_heads, "edge_dim": edge_dim}
+    for name, size in sizes.items():
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"'{name}' must be a positive int (got {size!r})")
+    if heads % kv_heads:
+        raise ValueError(f"'heads' must be a multiple of 'kv_heads' (got {heads} and {kv_heads})")
+
+
+def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int, int]) -> None:
+    sizes = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+    for x, size in zip((source, target), sizes, strict=True):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"'x' must be a tensor or a pair (x_source, x_target) of tensors (got {type(x).__name__})")
+        if x.dim() != 2 or size not in (-1, x.size(1)):
+            raise ValueError(f"'x' must be [num_nodes, {size}] (got {list(x.shape)}); one graph at a time or a batch laid"
+                             " end to end")
+
+
+def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, num_edges: int) -> None:
+    if (edge_attr is None) != (edge_dim is None):
+        got = "None" if edge_attr is None else list(edge_attr.shape)
+        raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
+    if edge_attr is not None and edge_attr.shape != (num_edges, edge_dim):
+        raise ValueError(f"'edge_attr' must be [num_edges, edge_dim] = [{num_edges}, {edge_dim}] in the order of"
+                         f" graph.edge_index() (got {list(edge_attr.shape)})")

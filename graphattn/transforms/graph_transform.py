@@ -1,0 +1,50 @@
+"""What the transforms that give a Data its graph have in common."""
+
+from abc import abstractmethod
+
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from graphattn.graphs import EdgeListGraph, Graph, as_graph
+
+
+class GraphTransform(BaseTransform):
+    """Sets `data.graph`, on a shallow copy of the Data, to the graph that `make_graph` makes for its number of nodes.
+
+    A batch (made by torch_geometric.loader.DataLoader or Batch) gets one graph for all its nodes, without edges between examples.
+    """
+
+    @abstractmethod
+    def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
+        """The graph for a Data of num_nodes nodes; a tuple has the number of each example of a batch."""
+
+    def forward(self, data: Data) -> Data:
+        data.graph = self.make_graph(data, count_nodes(data))
+        return data
+
+
+def count_nodes(data: Data) -> int | tuple[int, ...]:
+    """The number of nodes of a Data, or of each example of a Batch."""
+    if not isinstance(data, Data):
+        raise TypeError(f"a graph is put on a torch_geometric Data or a Batch of them (got {type(data).__name__}); for "
+                        f"HeteroData, set the graph of each relation yourself")
+    if data.get('ptr') is not None:
+        return tuple(data.ptr.diff().tolist())
+    if data.num_nodes is None:
+        raise ValueError(f"the number of nodes of {data} is unknown; set 'x' or 'num_nodes'")
+    return data.num_nodes
+
+
+def present_graph(data: Data) -> Graph:
+    """The graph that a Data or Batch has now; its edge_index if there is no graph."""
+    graph = data.get('graph')
+    if graph is not None:
+        graph = as_graph(graph)
+    elif data.edge_index is not None:
+        graph = EdgeListGraph(data.edge_index, count_nodes(data))
+    else:
+        raise ValueError(f"{data} has no graph to add edges to; set one first, by another transform of graphattn")
+    if graph.shape != (data.num_nodes, data.num_nodes):
+        raise ValueError(f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys, the data has "
+                         f"{data.num_nodes} nodes; was it cut (Data.subgraph) after the graph was made?")
+    return graph

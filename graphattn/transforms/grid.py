@@ -1,0 +1,54 @@
+"""A neighbourhood on an image or a volume."""
+
+from collections.abc import Sequence
+
+from torch_geometric.data import Data
+from torch_geometric.data.datapipes import functional_transform
+
+from graphattn.graphs import Graph, GridGraph
+from graphattn.transforms.graph_transform import GraphTransform
+
+
+@functional_transform('grid')
+class Grid(GraphTransform):
+    """The nodes are a grid, the last axis running fastest, and attend to the nodes near them (functional name: `grid`).
+
+    Args:
+        sides: nodes along each axis, the same for all data; None = `data.sides`, which graphattn.inputs.from_image sets.
+        before, after: reach along each axis in steps of `dilation`, or one number for all; after=None = as before.
+        dilation: in nodes.
+        border: 'clip' cuts windows at the border, 'shift' moves them inside.
+
+    Raises ValueError if the sides do not multiply to the number of nodes.
+
+    >>> import torch
+    >>> Grid(sides=(2, 3))(Data(x=torch.rand(6, 2))).graph.degrees()
+    tensor([4, 6, 4, 4, 6, 4])
+    """
+
+    def __init__(self, sides: Sequence[int] | None = None, before: int | Sequence[int] = 1,
+                 after: int | Sequence[int] | None = None, dilation: int | Sequence[int] = 1, border: str = 'clip'):
+        self.sides = None if sides is None else tuple(sides)
+        self.before, self.after = before, after
+        self.dilation, self.border = dilation, border
+
+    def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
+        sides = self.sides_of(data, num_nodes)
+        graph = GridGraph(sides, self.before, self.after, self.dilation, border=self.border)
+        made, there = [count for count, _ in graph.sizes], list(num_nodes) if isinstance(num_nodes, tuple) else [num_nodes]
+        if made != there:
+            raise ValueError(f"'sides' {sides} make {made} nodes, the data has {there}; give the sides that multiply to it")
+        return graph
+
+    def sides_of(self, data: Data, num_nodes: int | tuple[int, ...]):
+        """The sides of a Data, or a list of the sides of each example."""
+        sides = data.get('sides') if self.sides is None else self.sides
+        if sides is None:
+            raise ValueError(f"the sides of the grid are unknown; pass 'sides' or set data.sides (got {data})")
+        if self.sides is not None and isinstance(num_nodes, tuple):
+            return [self.sides] * len(num_nodes)
+        return sides
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(sides={self.sides}, before={self.before}, after={self.after}, '
+                f'dilation={self.dilation}, border={self.border!r})')

@@ -1,0 +1,36 @@
+"""The last step of every input: the graph fits the nodes, edge_index comes on request."""
+
+import pytest
+import torch
+
+from graphattn.graphs import BandedGraph, CompleteGraph, causal
+from graphattn.inputs.assemble import assemble, choose_graph
+
+
+def test_a_graph_a_function_or_the_default():
+    band = BandedGraph(4, 1, 0)
+    assert choose_graph(band, 4, CompleteGraph) is band
+    assert choose_graph(causal, 4, CompleteGraph) == causal(4)
+    assert choose_graph(None, 4, CompleteGraph) == CompleteGraph(4)
+
+
+def test_a_graph_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"'graph' joins 3 queries to 3 keys, the input has 4 nodes"):
+        choose_graph(CompleteGraph(3), 4, CompleteGraph)
+    with pytest.raises(ValueError, match=r"'graph' joins 4 queries to 5 keys"):
+        choose_graph(CompleteGraph(4, 5), 4, CompleteGraph)
+
+
+def test_what_is_no_graph_is_refused():
+    with pytest.raises(TypeError, match=r"'graph' needs to be a Graph or a function .*got list"):
+        choose_graph(lambda num_nodes: [num_nodes], 4, CompleteGraph)
+
+
+def test_edge_index_and_pos_only_on_request():
+    x, graph = torch.rand(3, 2), causal(3)
+    data = assemble(x, None, graph, edge_index=False)
+    assert 'edge_index' not in data and 'pos' not in data
+    data = assemble(x, torch.zeros(3, 1), graph, edge_index=True, colour='red')
+    assert data.colour == 'red' and data.pos.shape == (3, 1)
+    pairs = sorted((key, query) for query in range(3) for key in range(query + 1))  # a key comes no later than its query
+    assert sorted(map(tuple, data.edge_index.T.tolist())) == pairs

@@ -1,0 +1,81 @@
+"""What every transform of the package does alike: a copy, batches, a one-line repr, refusals."""
+
+import pytest
+import torch
+from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.transforms import Compose
+
+from graphattn.graphs import causal
+from graphattn.transforms import Banded, Causal, Complete, Edges, Expander, GlobalNodes, Grid
+from graphattn.transforms.graph_transform import count_nodes, present_graph
+
+TRANSFORMS = {
+    'Complete()': Complete(),
+    'Causal()': Causal(),
+    'Banded(before=2, after=1, dilation=1)': Banded(2, 1),
+    "Grid(sides=None, before=1, after=None, dilation=1, border='clip')": Grid(),
+    'GlobalNodes([0])': GlobalNodes(),
+    'Expander(degree=2, seed=0, add=False)': Expander(2),
+    'Edges(is_undirected=False)': Edges(),
+}
+BOTH_WAYS = [[0, 1], [1, 0]]
+
+
+def example(rows, columns):
+    """A grid that also has edges, so that every transform finds what it needs."""
+    num_nodes = rows * columns
+    return Data(x=torch.rand(num_nodes, 2), sides=(rows, columns), edge_index=torch.tensor(BOTH_WAYS),
+                graph=causal(num_nodes))
+
+
+@pytest.mark.parametrize('text', TRANSFORMS)
+def test_repr(text):
+    assert repr(TRANSFORMS[text]) == text
+
+
+@pytest.mark.parametrize('transform', TRANSFORMS.values(), ids=repr)
+def test_the_data_given_is_left_alone(transform):
+    data = example(2, 3)
+    changed = transform(data)
+    assert data.graph == causal(6) and changed is not data
+    assert changed.x is data.x and changed.graph.shape == (6, 6)
+
+
+@pytest.mark.parametrize('transform', TRANSFORMS.values(), ids=repr)
+def test_a_batch_gets_the_graphs_of_its_examples_side_by_side(transform):
+    examples = [example(2, 3), example(1, 2), example(3, 3)]
+    batched = transform(Batch.from_data_list(examples)).graph
+    assert batched.sizes == ((6, 6), (2, 2), (9, 9)) and batched.num_examples == 3
+    mask = torch.block_diag(*[transform(data).graph.mask().int() for data in examples]).bool()
+    assert torch.equal(batched.mask(), mask)
+
+
+@pytest.mark.parametrize('transform', [Complete(), Causal(), Banded(1, 1)], ids=repr)
+def test_a_batch_of_sequences_has_no_edge_list(transform):
+    batch = Batch.from_data_list([Data(x=torch.rand(1_000_000, 1)), Data(x=torch.rand(3, 1))])
+    graph = transform(batch).graph
+    assert graph.sizes == ((1_000_000, 1_000_000), (3, 3)) and graph.device is None
+
+
+def test_they_compose():
+    data = Compose([Banded(1, 0), GlobalNodes([-1])])(Data(x=torch.rand(5, 1)))
+    expected = [[query - 1 <= key <= query or key == 4 or query == 4 for key in range(5)] for query in range(5)]
+    assert data.graph.mask().tolist() == expected
+
+
+@pytest.mark.filterwarnings('ignore:Unable to accurately infer')  # PyG's own word on a Data without nodes
+def test_count_nodes():
+    assert count_nodes(Data(x=torch.rand(4, 1))) == 4
+    assert count_nodes(Batch.from_data_list([Data(x=torch.rand(4, 1)), Data(x=torch.rand(0, 1))])) == (4, 0)
+    with pytest.raises(TypeError, match=r'got HeteroData\); for HeteroData, set the graph of each relation'):
+        count_nodes(HeteroData())
+    with pytest.raises(ValueError, match="the number of nodes of .* is unknown; set 'x' or 'num_nodes'"):
+        count_nodes(Data())
+
+
+def test_a_stale_graph_is_named():
+    data = Data(x=torch.rand(3, 1), graph=causal(5))
+    with pytest.raises(ValueError, match=r'joins 5 queries to 5 keys, the data has 3 nodes; was it cut \(Data.subgraph\)'):
+        present_graph(data)
+    with pytest.raises(ValueError, match=r'has no graph to add edges to; set one first'):
+        present_graph(Data(x=torch.rand(3, 1)))
