@@ -12,7 +12,7 @@ from torch.autograd.forward_ad import unpack_dual
 from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.choose import Choice, select
 from graphattn.kernels.differentiable import attend_differentiably
-from graphattn.kernels.edges_torch import edge_scores, gather, log_sum_exp, plan_with, sorted_edges, zeros_like
+from graphattn.kernels.edges_torch import all_scores, edge_scores, gather, log_sum_exp, sorted_edges, zeros_like
 from graphattn.kernels.kernel import Inputs, Partial, Plan
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
@@ -106,7 +106,10 @@ def attention_weights(
     options = {"scale": scale, "score": score, "normalizer": normalizer, "dropout": 0.0}
     plan, inputs, _ = prepare(query, key, key, graph, bias, edge_features, edge_query, **options)
     order = sorted_edges(plan.graph, query.device, with_repeat=False)
-    scores = edge_scores(plan_with(plan, list(inputs.parameters)), *gather(inputs, order))
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in flatten(inputs)):
+        scores = edge_scores(plan, *gather(inputs, order))
+    else:
+        scores = all_scores(plan, inputs, order)
     lse = log_sum_exp(scores, order.row, plan.graph.num_queries)
     weights = plan.normalizer.weights(scores, lse[order.row])
     if plan.normalizer.scale_by_degree:
@@ -118,7 +121,13 @@ def attention_weights(
 
 
 def choose_kernel(
-    graph: Any, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, *, kernel: str | None = None, **options
+    graph: Any,
+    query: Tensor,
+    key: Tensor | None = None,
+    value: Tensor | None = None,
+    *,
+    kernel: str | None = None,
+    **options,
 ) -> Choice:
     """The kernel that `attend` would run, and why not each one before it in the order.
 
@@ -152,8 +161,18 @@ class Problem(NamedTuple):
 
 
 def prepare(
-    query, key, value, graph, bias=None, edge_features=None, edge_query=None,
-    *, scale=None, dropout=0.0, score="dot", normalizer="softmax",
+    query,
+    key,
+    value,
+    graph,
+    bias=None,
+    edge_features=None,
+    edge_query=None,
+    *,
+    scale=None,
+    dropout=0.0,
+    score="dot",
+    normalizer="softmax",
 ) -> Problem:
     """Checked arguments in the form that kernels take; a leading batch dimension becomes more heads."""
     check_node_tensors(query, key, value)
@@ -207,12 +226,16 @@ def check_node_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
                 f" (got {list(x.shape)} beside query {list(query.shape)})"
             )
         if not x.is_floating_point() or x.dtype != query.dtype:
-            raise TypeError(f"'query', 'key' and 'value' must share one floating dtype (got '{name}' {x.dtype} beside"
-                            f" query {query.dtype}); convert with .to(dtype)")
+            raise TypeError(
+                f"'query', 'key' and 'value' must share one floating dtype (got '{name}' {x.dtype} beside"
+                f" query {query.dtype}); convert with .to(dtype)"
+            )
         if x.device != query.device:
             raise ValueError(f"'{name}' is on {x.device}, 'query' on {query.device}; move them to one device")
     if key.shape[:-1] != value.shape[:-1]:
-        raise ValueError(f"'key' and 'value' must share nodes and heads (got {list(key.shape)} and {list(value.shape)})")
+        raise ValueError(
+            f"'key' and 'value' must share nodes and heads (got {list(key.shape)} and {list(value.shape)})"
+        )
     if query.size(-1) != key.size(-1) or query.shape[:-3] != key.shape[:-3]:
         raise ValueError(f"'query' and 'key' must share batch and dim (got {list(query.shape)} and {list(key.shape)})")
     heads, kv_heads = query.size(-2), key.size(-2)
@@ -227,10 +250,14 @@ def check_graph(graph: Graph, query: Tensor, num_queries: int, num_keys: int) ->
             " keys); nodes may have been dropped or added (Data.subgraph) after the graph was made: use graph.subgraph(nodes)"
         )
     if graph.device is not None and graph.device != query.device:
-        raise ValueError(f"'graph' is on {graph.device}, 'query' on {query.device}; move it with graph.to({query.device})")
+        raise ValueError(
+            f"'graph' is on {graph.device}, 'query' on {query.device}; move it with graph.to({query.device})"
+        )
 
 
-def check_edge_tensors(graph: Graph, query: Tensor, bias, edge_features, edge_query) -> tuple[Tensor | None, Tensor | None]:
+def check_edge_tensors(
+    graph: Graph, query: Tensor, bias, edge_features, edge_query
+) -> tuple[Tensor | None, Tensor | None]:
     """The bias as [num_edges, heads or 1] and the features, both floating and of the graph's edges."""
     heads = query.size(-2)
     for name, x in {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}.items():
@@ -241,11 +268,15 @@ def check_edge_tensors(graph: Graph, query: Tensor, bias, edge_features, edge_qu
     if bias is not None:
         bias = bias[:, None] if bias.dim() == 1 else bias
         if bias.dim() != 2 or bias.size(0) != graph.num_edges or bias.size(1) not in (1, heads):
-            raise ValueError(f"'bias' must be [num_edges] or [num_edges, heads] = [{graph.num_edges}, {heads}] in the order"
-                             f" of graph.edge_index() (got {list(bias.shape)})")
+            raise ValueError(
+                f"'bias' must be [num_edges] or [num_edges, heads] = [{graph.num_edges}, {heads}] in the order"
+                f" of graph.edge_index() (got {list(bias.shape)})"
+            )
     if edge_features is not None and (edge_features.dim() != 2 or edge_features.size(0) != graph.num_edges):
-        raise ValueError(f"'edge_features' must be [num_edges, edge_dim] with {graph.num_edges} edges in the order of"
-                         f" graph.edge_index() (got {list(edge_features.shape)})")
+        raise ValueError(
+            f"'edge_features' must be [num_edges, edge_dim] with {graph.num_edges} edges in the order of"
+            f" graph.edge_index() (got {list(edge_features.shape)})"
+        )
     if edge_query is not None:
         if edge_features is None:
             raise ValueError("'edge_query' needs 'edge_features' beside it (got None)")
@@ -345,10 +376,13 @@ def kernel_gradients(ctx, inputs: Inputs, merged: Partial, grad: Partial) -> Inp
     return total
 
 
-def differentiable_gradients(plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...]) -> list[Tensor | None]:
+def differentiable_gradients(
+    plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...]
+) -> list[Tensor | None]:
     """Gradients that can be differentiated again (create_graph=True): autograd over plain torch operations."""
     partial = attend_differentiably(plan, inputs)
-    outputs = [(o, g) for o, g in ((partial.out, grad.out), (partial.edge_out, grad.edge_out)) if o is not None]
+    pairs = [(o, g) for o, g in ((partial.out, grad.out), (partial.edge_out, grad.edge_out)) if o is not None]
+    outputs, cotangents = zip(*pairs, strict=True)
     wanted = [x for x, is_needed in zip(flatten(inputs), needed, strict=True) if is_needed]
-    found = iter(torch.autograd.grad(*zip(*outputs, strict=True), wanted, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
     return [next(found) if is_needed else None for is_needed in needed]

@@ -14,18 +14,18 @@ NUM_TRAIN = 1197
 class Digits(InMemoryDataset):
     """1797 images of handwritten digits, 8 x 8 pixels, that come with scikit-learn.
 
-    | attribute | meaning                                                                              |
-    |-----------|--------------------------------------------------------------------------------------|
-    | x         | [N, patch²] grey values, 0 white .. 1 black, N = (8 / patch)²                        |
-    | pos       | [N, 2] row and column, in patches                                                    |
-    | sides     | (8 / patch, 8 / patch)                                                               |
-    | graph     | GridGraph(sides, reach)                                                              |
-    | y         | [1] int64, the digit; classes of about a tenth each                                  |
+    | attribute | meaning
+    |-----------|--------
+    | x         | [N, patch²] grey values, 0 white .. 1 black, N = (8 / patch)²
+    | pos       | [N, 2] row and column, in patches
+    | sides     | (8 / patch, 8 / patch)
+    | graph     | GridGraph(sides, reach)
+    | y         | [1] int64, the digit; classes of about a tenth each
 
-    | split   | images | in the order of scikit-learn, whose writers do not mix |
-    |---------|--------|--------------------------------------------------------|
-    | 'train' | 1197   | the first                                              |
-    | 'test'  | 600    | the last                                               |
+    | split   | images | in the order of scikit-learn, whose writers do not mix
+    |---------|--------|-------------------------------------------------------
+    | 'train' | 1197   | the first
+    | 'test'  | 600    | the last
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998
     (its test set), through sklearn.datasets.load_digits. Raises ImportError without scikit-learn.
@@ -53,7 +53,7 @@ def load_images() -> tuple[torch.Tensor, torch.Tensor]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits come with scikit-learn, which is not installed; run: pip install scikit-learn") from error
+        raise ImportError("the digits come with scikit-learn; run: pip install scikit-learn") from error
     digits = load_digits()
     return torch.from_numpy(digits.images) / MAX_GREY, torch.from_numpy(digits.target).long()
 

@@ -218,26 +218,27 @@ def has_carboxyl(smiles: str) -> bool:
 
 
 class ToyMolecules(InMemoryDataset):
-    """188 well-known small molecules, to be sorted by whether they have a carboxyl group: an acid, an ester or the like.
+    """188 well-known small molecules: which have a carboxyl group, as acids and esters do?
 
-    Those without one have the same elements, mostly oxygen too, as alcohols, ketones, ethers, amides: what counts is that one carbon has both =O and -O-.
+    Those without one are made of the same elements (alcohols, ketones, ethers, amides): what counts is that one carbon
+    has both =O and -O-.
 
-    | attribute  | meaning                                                                                                 |
-    |------------|---------------------------------------------------------------------------------------------------------|
-    | x          | [N, 13] element, one-hot (graphattn.inputs.from_smiles; other blocks by `features`); no hydrogens       |
-    | edge_index | [2, E] bonds, both directions                                                                           |
-    | edge_attr  | [E, 7] type of the bond, conjugated, in a ring                                                          |
-    | graph      | EdgeListGraph(edge_index)                                                                               |
-    | name       | str                                                                                                     |
-    | smiles     | str                                                                                                     |
-    | y          | [1] int64: 1 with, 0 without carboxyl group, found by the SMARTS pattern CARBOXYL; half each            |
+    | attribute  | meaning
+    |------------|--------
+    | x          | [N, 13] element, one-hot (graphattn.inputs.from_smiles; other blocks by `features`); no hydrogens
+    | edge_index | [2, E] bonds, both directions
+    | edge_attr  | [E, 7] type of the bond, conjugated, in a ring
+    | graph      | EdgeListGraph(edge_index)
+    | name       | str
+    | smiles     | str
+    | y          | [1] int64: 1 with, 0 without carboxyl group, found by the SMARTS pattern CARBOXYL; half each
 
-    | split   | molecules | in the table of the source file           |
-    |---------|-----------|-------------------------------------------|
-    | 'train' | 126       | lines 1, 2, 3, 4, 7, 8, 9, 10, ...        |
-    | 'test'  | 62        | lines 5, 6, 11, 12, ...                   |
+    | split   | molecules | in the table of the source file
+    |---------|-----------|--------------------------------
+    | 'train' | 126       | lines 1, 2, 3, 4, 7, 8, 9, 10, ...
+    | 'test'  | 62        | lines 5, 6, 11, 12, ...
 
-    Source: written down for graphattn, common knowledge of chemistry; stereochemistry left out. Raises ImportError without RDKit.
+    Source: written down for graphattn, common knowledge of chemistry; stereochemistry left out. Needs RDKit.
 
     >>> dataset = ToyMolecules('train')
     >>> len(dataset), dataset[0].name, dataset[0].y.item()

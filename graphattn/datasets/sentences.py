@@ -53,27 +53,27 @@ def make_sentences(count: int, seed: int) -> list[tuple[str, int]]:
 class ToySentences(InMemoryDataset):
     """600 made-up sentences to be sorted into praise and blame, by a rule that single words do not show.
 
-    Every sentence has one opinion ("the soup was good"), one neutral clause ("they did wait long") and one "not" in either of them,
-    so the words and their number say nothing about the label: what counts is which verb the "not" follows.
+    Every sentence has one opinion ("the soup was good"), one neutral clause ("they did wait") and one "not" in one of
+    them, so the words and their number say nothing about the label: what counts is which verb the "not" follows.
 
-    | attribute | meaning                                                                                       |
-    |-----------|-----------------------------------------------------------------------------------------------|
-    | x         | [N] int64, index of each word in `vocabulary`                                                 |
-    | pos       | [N, 1] place of the word                                                                      |
-    | graph     | CompleteGraph(N)                                                                              |
-    | tokens    | the words                                                                                     |
-    | y         | [1] int64: 1 praise, 0 blame; half of the sentences each                                      |
+    | attribute | meaning
+    |-----------|--------
+    | x         | [N] int64, index of each word in `vocabulary`
+    | pos       | [N, 1] place of the word
+    | graph     | CompleteGraph(N)
+    | tokens    | the words
+    | y         | [1] int64: 1 praise, 0 blame; half of the sentences each
 
-    | split   | sentences |                                              |
-    |---------|-----------|----------------------------------------------|
-    | 'train' | 400       | different from those of the other split      |
-    | 'test'  | 200       |                                              |
+    | split   | sentences |
+    |---------|-----------|--------
+    | 'train' | 400       | different from those of the other split
+    | 'test'  | 200       |
 
     Source: written for graphattn; made when the object is made, always the same, no files.
 
     >>> dataset = ToySentences('train')
     >>> len(dataset), ' '.join(dataset[0].tokens), dataset[0].y.item()
-    (400, '', 0)
+    (400, 'the film was very ugly but you did not laugh', 0)
     """
 
     classes = ('blame', 'praise')

@@ -28,23 +28,23 @@ def make_glide(contour: Callable[[np.ndarray], np.ndarray], random: np.random.Ge
 
 
 class ToySounds(InMemoryDataset):
-    """600 synthetic glides whose four classes have the same spectrum on average: only the order of the frames tells them apart.
+    """600 synthetic glides in four classes of the same average spectrum: only the order of the frames tells them apart.
 
-    A rising glide, a falling one, one that rises and falls, one that falls and rises: each spends the same time at every pitch. Pitch range,
-    duration, phase and white noise are random.
+    A rising glide, a falling one, one that rises and falls, one that falls and rises: each is at every pitch for the
+    same time. Pitch range, duration, phase and white noise are random.
 
-    | attribute | meaning                                                                                              |
-    |-----------|------------------------------------------------------------------------------------------------------|
-    | x         | [frames, 40] log-mel energies (graphattn.inputs.from_waveform), each band normalised over the frames |
-    | pos       | [frames, 1] middle of the frame, in seconds                                                          |
-    | graph     | BandedGraph, 20 frames = 0.2 s to either side                                                        |
-    | waveform  | [1, samples], full scale 1, at 8000 Hz, with keep_waveform=True                                      |
-    | y         | [1] int64: 0 rising, 1 falling, 2 peak, 3 valley; a quarter of the sounds each                       |
+    | attribute | meaning
+    |-----------|--------
+    | x         | [frames, 40] log-mel energies (graphattn.inputs.from_waveform), normalised per sound
+    | pos       | [frames, 1] middle of the frame, in seconds
+    | graph     | BandedGraph, 20 frames = 0.2 s to either side
+    | waveform  | [samples], full scale 1, at 8000 Hz, with keep_waveform=True
+    | y         | [1] int64: 0 rising, 1 falling, 2 peak, 3 valley; a quarter of the sounds each
 
-    | split   | sounds | frames of a sound |
-    |---------|--------|-------------------|
-    | 'train' | 400    | 28 .. 58          |
-    | 'test'  | 200    | 28 .. 58          |
+    | split   | sounds | frames of a sound
+    |---------|--------|------------------
+    | 'train' | 400    | 28 .. 58
+    | 'test'  | 200    | 28 .. 58
 
     Source: synthesised for graphattn when the object is made, always the same, no files.
 
@@ -55,7 +55,8 @@ class ToySounds(InMemoryDataset):
 
     classes = tuple(CONTOURS)
 
-    def __init__(self, split: str = 'train', transform: Callable[[Data], Data] | None = None, keep_waveform: bool = False):
+    def __init__(self, split: str = 'train', transform: Callable[[Data], Data] | None = None,
+                 keep_waveform: bool = False):
         super().__init__(transform=transform)
         if split not in ('train', 'test'):
             raise ValueError(f"'split' needs to be 'train' or 'test' (got {split!r})")
@@ -70,5 +71,5 @@ def to_data(waveform: np.ndarray, label: int, keep_waveform: bool) -> Data:
     data = from_waveform(waveform, SAMPLE_RATE, normalize=True)
     data.y = torch.tensor([label])
     if keep_waveform:
-        data.waveform = torch.from_numpy(waveform).float().unsqueeze(0)
+        data.waveform = torch.from_numpy(waveform).float()
     return data

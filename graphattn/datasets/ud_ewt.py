@@ -32,9 +32,8 @@ def read_conllu(lines: Iterable[str], name: str = 'CoNLL-U') -> Iterator[Sentenc
 
     Source: https://universaldependencies.org/format.html
 
-    >>> columns = [('1-2', "don't", '_', '_'), ('1', 'do', 'AUX', '0'), ('2', "n't", 'PART', '1')]
-    >>> text = ['\\t'.join((index, form, '_', tag, '_', '_', head, '_', '_', '_')) for index, form, tag, head in columns]
-    >>> list(read_conllu(text))
+    >>> text = ["1-2 don't _ _ _ _ _ _ _ _", "1 do _ AUX _ _ 0 _ _ _", "2 n't _ PART _ _ 1 _ _ _"]
+    >>> list(read_conllu(line.replace(' ', '\\t') for line in text))
     [Sentence(words=['do', "n't"], tags=['AUX', 'PART'], heads=[0, 1])]
     """
     sentence = Sentence([], [], [])

@@ -1,6 +1,7 @@
 """Union, intersection and complement of graphs: `|`, `&`, `~`. They stay symbolic."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from graphattn.graphs.banded import BandedGraph, intersect_bands, unite_bands
 from graphattn.graphs.batched import _common_device
 from graphattn.graphs.complete import CompleteGraph
+from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph, intersect_grids
 
@@ -72,8 +74,8 @@ class UnionGraph(_Combination):
         return allowed
 
     def _rows(self, device):
-        places = torch.cat([_places(graph, device) for graph in self.graphs])
-        return _rows_of_places(torch.unique(places), self)
+        places = sorted((_places(graph, device) for graph in self.graphs), key=Tensor.numel, reverse=True)
+        return _rows_of_places(reduce(_merge, places), self)
 
     def normal_form(self):
         return union(*(graph.normal_form() for graph in self.graphs))._ordered(self.edges_by_key)
@@ -82,7 +84,7 @@ class UnionGraph(_Combination):
         examples = zip(*(graph.examples() for graph in self.graphs))
         return [union(*graphs)._ordered(self.edges_by_key) for graphs in examples]
 
-    def __repr__(self):
+    def _describe(self):
         return _repr(self, " | ")
 
 
@@ -106,7 +108,7 @@ class IntersectionGraph(_Combination):
 
     def _rows(self, device):
         smallest = min(self.graphs, key=lambda graph: graph.num_edges)
-        places = torch.sort(_places(smallest, device)).values
+        places = _places(smallest, device)
         for graph in self.graphs:
             if graph is not smallest:
                 num_keys = max(1, self.num_keys)
@@ -120,7 +122,7 @@ class IntersectionGraph(_Combination):
         examples = zip(*(graph.examples() for graph in self.graphs))
         return [intersection(*graphs)._ordered(self.edges_by_key) for graphs in examples]
 
-    def __repr__(self):
+    def _describe(self):
         return _repr(self, " & ")
 
 
@@ -192,8 +194,8 @@ class ComplementGraph(Graph):
         graph = self.graph._map_tensors(function)
         return self if graph is self.graph else self._of(graph, self.edges_by_key)
 
-    def __repr__(self):
-        return f"~{self.graph!r}" + (".T" if self.edges_by_key else "")
+    def _describe(self):
+        return f"(~{self.graph!r})"
 
 
 def union(*graphs: Graph) -> Graph:
@@ -292,9 +294,21 @@ def _shown(graph: Graph) -> str:
 
 
 def _places(graph: Graph, device: torch.device) -> Tensor:
-    """query * num_keys + key of every edge."""
-    key, query = graph.edge_index(device)
-    return query * graph.num_keys + key
+    """query * num_keys + key of every edge, ascending."""
+    degrees, key = graph._rows(device)
+    return rows_of(row_pointer(degrees)) * graph.num_keys + key
+
+
+def _merge(many: Tensor, few: Tensor) -> Tensor:
+    """The union of two sets of places, each ascending: without sorting `many` again."""
+    place = torch.searchsorted(many, few)
+    is_new = many[place.clamp(max=many.numel() - 1)] != few if many.numel() else torch.ones_like(few, dtype=torch.bool)
+    few, place = few[is_new], place[is_new]
+    from_few = torch.zeros(many.numel() + few.numel(), dtype=torch.bool, device=many.device)
+    from_few[place + torch.arange(few.numel(), device=many.device)] = True
+    merged = many.new_empty(from_few.numel())
+    merged[from_few], merged[~from_few] = few, many
+    return merged
 
 
 def _rows_of_places(places: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
@@ -303,5 +317,4 @@ def _rows_of_places(places: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
 
 
 def _repr(graph: _Combination, sign: str) -> str:
-    joined = f"({sign.join(map(repr, graph.graphs))})"
-    return joined + (".T" if graph.edges_by_key else "")
+    return f"({sign.join(map(repr, graph.graphs))})"

@@ -141,7 +141,7 @@ class BandedGraph(Graph):
         offsets = tuple(offset for graph in graphs for offset in graph.offsets)
         return cls._of(sizes, *window, offsets, widest.edges_by_key)
 
-    def __repr__(self):
+    def _describe(self):
         queries, keys = ([size[axis] for size in self.sizes] for axis in (0, 1))
         words = [abbreviate(queries), f"before={self.before}", f"after={self.after}"]
         if self.dilation != 1:
@@ -150,7 +150,7 @@ class BandedGraph(Graph):
             words.append(f"num_keys={abbreviate(keys)}")
         if any(self.offsets):
             words.append(f"offset={abbreviate(self.offsets)}")
-        return f"BandedGraph({', '.join(words)}){'.T' if self.edges_by_key else ''}"
+        return f"BandedGraph({', '.join(words)})"
 
 
 def causal(num_nodes) -> BandedGraph:

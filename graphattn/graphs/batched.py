@@ -52,20 +52,21 @@ class BatchedGraph(Graph):
     def has_repeats(self):
         return any(graph.has_repeats for graph in self.graphs)
 
-    def _starts(self) -> list[tuple[Graph, int, int, int]]:
-        """Every graph with its first query, first key and first edge in the batch."""
-        columns = (graph.num_queries for graph in self.graphs), (graph.num_keys for graph in self.graphs)
-        edges = offsets_of(graph.num_edges for graph in self.graphs)
-        return list(zip(self.graphs, *(offsets_of(column) for column in columns), edges))
+    def _starts(self) -> list[tuple[Graph, int, int]]:
+        """Every graph with its first query and its first key in the batch."""
+        queries = offsets_of(graph.num_queries for graph in self.graphs)
+        return list(zip(self.graphs, queries, offsets_of(graph.num_keys for graph in self.graphs)))
 
     def allows(self, query, key):
-        query, key = torch.broadcast_tensors(*(torch.as_tensor(index, device=self.device) for index in (query, key)))
-        allowed = torch.zeros_like(query, dtype=torch.bool)
-        for graph, first_query, first_key, _ in self._starts():
-            local_query, local_key = query - first_query, key - first_key
-            inside = (local_query >= 0) & (local_query < graph.num_queries)
-            inside &= (local_key >= 0) & (local_key < graph.num_keys)
-            allowed[inside] = graph.allows(local_query[inside], local_key[inside])
+        query, key = (torch.as_tensor(index, device=self.device) for index in (query, key))
+        allowed = torch.zeros_like(query + key, dtype=torch.bool)
+        for graph, first_query, first_key in self._starts():
+            if 0 in graph.shape:
+                continue
+            near_query = (query - first_query).clamp(0, graph.num_queries - 1)
+            near_key = (key - first_key).clamp(0, graph.num_keys - 1)
+            inside = (query == near_query + first_query) & (key == near_key + first_key)
+            allowed = allowed | (inside & graph.allows(near_query, near_key))
         return allowed
 
     def edge_index(self, device=None):
@@ -73,7 +74,7 @@ class BatchedGraph(Graph):
         return torch.cat(
             [
                 graph.edge_index(device) + torch.tensor([[first_key], [first_query]], device=device)
-                for graph, first_query, first_key, _ in self._starts()
+                for graph, first_query, first_key in self._starts()
             ],
             dim=1,
         )
@@ -83,12 +84,10 @@ class BatchedGraph(Graph):
         return csr.rowptr.diff().long(), csr.col.long()
 
     def _build_csr(self, device):
-        parts = [(graph.csr(device), key, edge) for graph, _, key, edge in self._starts()]
-        return _stack(parts, index_dtype(*self.shape, self.num_edges))
+        return _stack([(graph.csr(device), first_key) for graph, _, first_key in self._starts()], self.shape)
 
     def _build_csr_transposed(self, device):
-        parts = [(graph.csr_transposed(device), query, edge) for graph, query, _, edge in self._starts()]
-        return _stack(parts, index_dtype(*self.shape, self.num_edges))
+        return _stack([(graph.csr_transposed(device), first) for graph, first, _ in self._starts()], self.shape)
 
     def _build_degrees(self, device):
         return torch.cat([graph.degrees(device) for graph in self.graphs])
@@ -113,7 +112,7 @@ class BatchedGraph(Graph):
         graphs = [graph._map_tensors(function) for graph in self.graphs]
         return self if all(a is b for a, b in zip(graphs, self.graphs)) else BatchedGraph(graphs)
 
-    def __repr__(self):
+    def _describe(self):
         shown = ", ".join(map(repr, self.graphs[:3])) + (", ..." if len(self.graphs) > 3 else "")
         return f"BatchedGraph([{shown}])" + (f" ({len(self.graphs)} graphs)" if len(self.graphs) > 3 else "")
 
@@ -163,16 +162,17 @@ def _common_device(graphs) -> torch.device | None:
     return devices.pop() if devices else None
 
 
-def _stack(parts: list[tuple[CSR, int, int]], dtype: torch.dtype) -> CSR:
-    """CSR of graphs side by side, each with its first column and its first edge."""
-    rowptr = [csr.rowptr[:-1].to(dtype) + first_edge for csr, _, first_edge in parts]
-    last_csr, _, last_edge = parts[-1]
-    rowptr.append(last_csr.rowptr[-1:].to(dtype) + last_edge)
-    col = torch.cat([csr.col.to(dtype) + first_col for csr, first_col, _ in parts])
-    if all(csr.edge_id is None for csr, _, _ in parts):
-        return CSR(torch.cat(rowptr), col, None)
-    edge_id = torch.cat([_edge_ids(csr).to(dtype) + first_edge for csr, _, first_edge in parts])
-    return CSR(torch.cat(rowptr), col, edge_id)
+def _stack(parts: list[tuple[CSR, int]], shape: tuple[int, int]) -> CSR:
+    """CSR of graphs side by side, each with its first column in the batch."""
+    first_edges = offsets_of(csr.col.numel() for csr, _ in parts)
+    dtype = index_dtype(*shape, first_edges[-1])
+    starts = [csr.rowptr[:-1].to(dtype) + first_edge for (csr, _), first_edge in zip(parts, first_edges)]
+    rowptr = torch.cat([*starts, starts[0].new_full((1,), first_edges[-1])])
+    col = torch.cat([csr.col.to(dtype) + first_col for csr, first_col in parts])
+    if all(csr.edge_id is None for csr, _ in parts):
+        return CSR(rowptr, col, None)
+    edge_id = [_edge_ids(csr).to(dtype) + first_edge for (csr, _), first_edge in zip(parts, first_edges)]
+    return CSR(rowptr, col, torch.cat(edge_id))
 
 
 def _edge_ids(csr: CSR) -> Tensor:

@@ -74,7 +74,7 @@ class CompleteGraph(Graph):
         graph._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key)
         return graph
 
-    def __repr__(self):
+    def _describe(self):
         queries, keys = ([size[axis] for size in self.sizes] for axis in (0, 1))
         shown = abbreviate(queries) if queries == keys else f"{abbreviate(queries)}, {abbreviate(keys)}"
-        return f"CompleteGraph({shown}){'.T' if self.edges_by_key else ''}"
+        return f"CompleteGraph({shown})"

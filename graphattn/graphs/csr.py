@@ -67,8 +67,10 @@ def compress_edges(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> CS
 
 def is_sorted(row: Tensor, col: Tensor) -> bool:
     """True where entries run by (row, column)."""
-    later_row = row[1:] > row[:-1]
-    return bool((later_row | ((row[1:] == row[:-1]) & (col[1:] >= col[:-1]))).all())
+    rises = row.diff()
+    if (rises < 0).any():
+        return False
+    return bool(((rises > 0) | (col.diff() >= 0)).all())
 
 
 def transpose(csr: CSR, num_cols: int) -> CSR:

@@ -153,7 +153,8 @@ class EdgeListGraph(Graph):
         return self._of(sizes, self.edges.flip(0), self.is_undirected)
 
     def _split(self):
-        example = torch.bucketize(self.edges[1], torch.tensor(self.query_ptr, device=self.device), right=True) - 1
+        query_ptr = torch.tensor(self.query_ptr, device=self.device)
+        example = torch.bucketize(self.edges[1].contiguous(), query_ptr, right=True) - 1
         order = torch.argsort(example, stable=True)
         counts = torch.bincount(example, minlength=self.num_examples).tolist()
         return [
@@ -180,7 +181,7 @@ class EdgeListGraph(Graph):
         moved = self._of(self.sizes, function(self.edges), self.is_undirected)
         return self if moved.edges is self.edges else moved
 
-    def __repr__(self):
+    def _describe(self):
         queries, keys = (abbreviate([size[axis] for size in self.sizes]) for axis in (0, 1))
         return f"EdgeListGraph(num_queries={queries}, num_keys={keys}, num_edges={self.num_edges})"
 

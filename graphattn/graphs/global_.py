@@ -113,10 +113,10 @@ class GlobalGraph(Graph):
         nodes = [node + start for graph, start in zip(graphs, starts) for node in graph.nodes]
         return cls._of([size for graph in graphs for size in graph.sizes], nodes, graphs[0].edges_by_key)
 
-    def __repr__(self):
+    def _describe(self):
         counts = abbreviate([count for count, _ in self.sizes])
         nodes = list(self.nodes) if len(self.nodes) <= 6 else f"[{self.nodes[0]}, ..., {self.nodes[-1]}]"
-        return f"GlobalGraph({counts}, nodes={nodes}){'.T' if self.edges_by_key else ''}"
+        return f"GlobalGraph({counts}, nodes={nodes})"
 
 
 def _is_among(index, ascending):

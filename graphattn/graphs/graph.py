@@ -263,6 +263,13 @@ class Graph(ABC):
         """The graph with tensors of its own."""
         return self._map_tensors(lambda tensor: tensor.clone())
 
+    def __repr__(self) -> str:
+        return f"{self.T!r}.T" if self.edges_by_key else self._describe()
+
+    @abstractmethod
+    def _describe(self) -> str:
+        """One line that writes nothing out."""
+
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_cache"}
 

@@ -242,7 +242,7 @@ class GridGraph(Graph):
         key_sides = tuple(sides for graph in graphs for sides in graph.key_sides)
         return cls._of(query_sides, key_sides, *rest)
 
-    def __repr__(self):
+    def _describe(self):
         words = [_shown_sides(self.query_sides), f"before={_shown(self.before)}", f"after={_shown(self.after)}"]
         if set(self.dilation) - {1}:
             words.append(f"dilation={_shown(self.dilation)}")
@@ -252,7 +252,7 @@ class GridGraph(Graph):
             words.append(f"border={self.border!r}")
         if self.key_sides != self.query_sides:
             words.append(f"key_sides={_shown_sides(self.key_sides)}")
-        return f"GridGraph({', '.join(words)}){'.T' if self.edges_by_key else ''}"
+        return f"GridGraph({', '.join(words)})"
 
 
 def intersect_grids(one: GridGraph, other: GridGraph) -> GridGraph | None:

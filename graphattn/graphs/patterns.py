@@ -90,8 +90,8 @@ def _expander(num_nodes: int, degree: int, seed: int) -> EdgeListGraph:
             f"no graph of {num_nodes} nodes has degree {degree} everywhere: "
             f"'degree' must be below 'num_nodes', and their product even"
         )
-    neighbours = networkx.random_regular_graph(degree, num_nodes, seed=seed)
-    edges = torch.tensor(list(neighbours.edges), dtype=torch.int64).reshape(-1, 2).t()
+    neighbours = networkx.random_regular_graph(degree, num_nodes, seed=seed).edges if degree else []
+    edges = torch.tensor(list(neighbours), dtype=torch.int64).reshape(-1, 2).t()
     both_ways = torch.cat([edges, edges.flip(0)], dim=1)
     return EdgeListGraph(both_ways, num_nodes, is_undirected=True).coalesce()
 

@@ -38,8 +38,10 @@ def _edges_among_pairs(graph: Graph, nodes: Tensor) -> Tensor:
     """The same edges in the same order, for a few nodes of a graph too big to be written out."""
     key, place = nodes.sort()
     parts = [torch.empty(2, 0, dtype=torch.int64, device=nodes.device)]
-    for query in torch.arange(nodes.numel(), device=nodes.device).split(max(1, CHUNK // max(1, nodes.numel()))):
-        parts.append(graph.allows(key[query, None], key).nonzero().t().flip(0) + query.new_tensor([[0], [query[0]]]))
+    step = max(1, CHUNK // max(1, nodes.numel()))
+    for start in range(0, nodes.numel(), step):
+        query, other = graph.allows(key[start : start + step, None], key).nonzero().t()
+        parts.append(torch.stack([other, query + start]))
     return place[torch.cat(parts, dim=1)]
 
 

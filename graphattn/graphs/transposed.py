@@ -56,5 +56,5 @@ class TransposedGraph(Graph):
         joined = graphs[0].graph._join([graph.graph for graph in graphs]) if len(kinds) == 1 else None
         return None if joined is None else cls(joined)._ordered(graphs[0].edges_by_key)
 
-    def __repr__(self):
-        return f"{self.graph!r}.T"
+    def _describe(self):
+        return f"TransposedGraph({self.graph!r})"

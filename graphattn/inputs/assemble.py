@@ -31,6 +31,6 @@ def choose_graph(choice: GraphChoice, num_nodes: int, default: Callable[[int], G
     if not isinstance(graph, Graph):
         raise TypeError(f"'graph' needs to be a Graph or a function num_nodes -> Graph (got {type(graph).__name__})")
     if tuple(graph.shape) != (num_nodes, num_nodes):
-        raise ValueError(f"'graph' joins {graph.num_queries} queries to {graph.num_keys} keys, the input has {num_nodes} "
-                         f"nodes; pass a function such as graph=CompleteGraph to fit the size")
+        raise ValueError(f"'graph' joins {graph.num_queries} queries to {graph.num_keys} keys, the input has "
+                         f"{num_nodes} nodes; pass a function such as graph=CompleteGraph to fit the size")
     return graph

@@ -30,19 +30,18 @@ def from_waveform(waveform: Tensor | np.ndarray, sample_rate: int, num_mels: int
                   edge_index: bool = False) -> Data:
     """A sound as a graph over its log-mel frames.
 
-    | attribute | shape                | meaning                                                                   |
-    |-----------|----------------------|---------------------------------------------------------------------------|
-    | x         | [frames, num_mels]   | natural logarithm of the energy in each mel band, float32                 |
-    | pos       | [frames, 1]          | middle of the frame, in seconds                                           |
-    | graph     | frames nodes         | frame i attends frames i - before .. i + after, in frames; None: no limit |
+    | attribute | shape              | meaning
+    |-----------|--------------------|--------
+    | x         | [frames, num_mels] | natural logarithm of the energy in each mel band, float32
+    | pos       | [frames, 1]        | middle of the frame, in seconds
+    | graph     | frames nodes       | frame i attends frames i - before .. i + after, in frames; None: no limit
 
     Args:
         waveform: floating-point samples [samples] or [channels, samples] (averaged), full scale = 1.
         sample_rate: in Hz. The mel bands reach from 0 to sample_rate / 2.
         window, hop: length of a frame (periodic Hann) and step between frames, in seconds. Only whole frames count, but
             a sound shorter than one window is padded with zeros to one frame.
-        normalize: give each band mean 0 and standard deviation 1 over the frames (cepstral mean and variance
-            normalisation without the cosine transform); a constant band becomes 0.
+        normalize: give all values of the sound together mean 0 and standard deviation 1, whatever its loudness.
         edge_index: also store graph.edge_index().
 
     Raises ValueError on a sound that is empty or holds NaN or infinite samples.
@@ -58,7 +57,7 @@ def from_waveform(waveform: Tensor | np.ndarray, sample_rate: int, num_mels: int
     energy = power @ mel_filters(num_mels, power.shape[1], sample_rate).T  # [frames, num_mels]
     x = np.log(np.maximum(energy, MIN_ENERGY))
     if normalize:
-        x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-5)
+        x = (x - x.mean()) / np.maximum(x.std(), 1e-5)  # silence becomes 0
     pos = (np.arange(len(x)) * step + length / 2) / sample_rate
     graph = BandedGraph(len(x), before, after)
     return assemble(torch.from_numpy(x).float(), torch.from_numpy(pos).float().unsqueeze(1), graph, edge_index)
@@ -98,8 +97,11 @@ def samples_in(name: str, seconds: float, sample_rate: int) -> int:
 
 
 def power_frames(samples: np.ndarray, length: int, step: int, num_fft: int) -> np.ndarray:
-    """Power of each windowed frame, [frames, num_fft // 2 + 1], scaled so that a row sums to the mean of (sample)² under
-    the window (Parseval): the two halves of the spectrum are added, and a sine of amplitude 1 sums to 1/2."""
+    """Power of each windowed frame, [frames, num_fft // 2 + 1].
+
+    Scaled so that a row sums to the mean square of the samples under the window (Parseval; the one half of the spectrum
+    stands for both): a sine of amplitude 1 sums to 1/2.
+    """
     samples = np.pad(samples, (0, max(0, length - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::step]  # [frames, length]
     window = scipy.signal.get_window('hann', length)
@@ -111,7 +113,7 @@ def power_frames(samples: np.ndarray, length: int, step: int, num_fft: int) -> n
 def fft_length(length: int, sample_rate: int, num_mels: int) -> int:
     """The smallest power of two that holds a frame and puts a frequency bin inside every mel filter.
 
-    The second condition only counts for more filters than usual (64 at 8 kHz); padding with zeros interpolates the spectrum.
+    The second condition counts only for more filters than usual; padding with zeros interpolates the spectrum.
     """
     if num_mels < 1:
         raise ValueError(f"'num_mels' needs to be 1 or more (got {num_mels})")
@@ -122,11 +124,10 @@ def fft_length(length: int, sample_rate: int, num_mels: int) -> int:
 
 
 def mel_filters(num_mels: int, num_bins: int, sample_rate: int) -> np.ndarray:
-    """Triangular filters of height 1, [num_mels, num_bins], whose corners are equally spaced in mel from 0 to half the sample
-    rate; each reaches from its lower neighbour's centre to its upper neighbour's, linear in Hz.
+    """Triangular filters of height 1, [num_mels, num_bins], linear in Hz.
 
-    The bins are equally spaced from 0 to sample_rate / 2 Hz. Equals
-    `torchaudio.functional.melscale_fbanks(num_bins, 0, sample_rate / 2, num_mels, sample_rate, norm=None, mel_scale='htk').T`.
+    Each reaches from its lower neighbour's centre to its upper neighbour's; all corners are equally spaced in mel, the
+    bins in Hz, from 0 to sample_rate / 2. As torchaudio.functional.melscale_fbanks(norm=None, mel_scale='htk').T.
     """
     corners = mel_to_hertz(np.linspace(0, hertz_to_mel(sample_rate / 2), num_mels + 2))  # [num_mels + 2]
     bins = np.linspace(0, sample_rate / 2, num_bins)

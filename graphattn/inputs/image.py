@@ -16,15 +16,15 @@ def from_image(image: Tensor | np.ndarray, patch: int | Sequence[int] = 1, reach
                axes: int = 2, edge_index: bool = False) -> Data:
     """An image or a volume as a grid of pixels, or of patches.
 
-    | attribute | shape                       | meaning                                                                  |
-    |-----------|-----------------------------|--------------------------------------------------------------------------|
-    | x         | [N, channels * patch size]  | values of a patch as float32, in the order channel, then axis after axis |
-    | pos       | [N, axes]                   | place in the grid, in patches, axis by axis (row, column)                |
-    | sides     | tuple of `axes` ints        | patches along each axis; N is their product, the last axis runs fastest  |
-    | graph     | N nodes                     | GridGraph(sides, reach): up to `reach` patches away along every axis     |
+    | attribute | shape                      | meaning
+    |-----------|----------------------------|--------
+    | x         | [N, channels * patch size] | values of a patch as float32, in the order channel, then axis after axis
+    | pos       | [N, axes]                  | place in the grid, in patches, axis by axis (row, column)
+    | sides     | tuple of `axes` ints       | patches along each axis; N is their product, the last axis runs fastest
+    | graph     | N nodes                    | GridGraph(sides, reach): up to `reach` patches away along every axis
 
     Args:
-        image: [*sides] or [channels, *sides], channels first as in torch, of any real dtype. Values are kept as they are.
+        image: [*sides] or [channels, *sides], channels first as in torch, of any real dtype. Values are kept.
         patch: side of a patch in pixels, for all axes or one for each. 1 makes every pixel a node.
         reach: of the attention, in patches, for all axes or one for each.
         axes: how many trailing axes are space: 2 for an image, 3 for a volume.
@@ -65,7 +65,8 @@ def per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> tu
     """One int for each axis."""
     values = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(values) != axes or any(not isinstance(entry, int) or entry < least for entry in values):
-        raise ValueError(f"'{name}' needs to be an int of at least {least}, or one for each of {axes} axes (got {value!r})")
+        raise ValueError(f"'{name}' needs to be an int of at least {least}, or one for each of {axes} axes "
+                         f"(got {value!r})")
     return values
 
 

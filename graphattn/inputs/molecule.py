@@ -26,23 +26,23 @@ def from_smiles(smiles: str, features: Sequence[str] = tuple(ATOM_FEATURES), hyd
                 coordinates: bool = False, edge_index: bool = True) -> Data:
     """A molecule as the graph of its bonds.
 
-    | attribute  | shape     | meaning                                                                      |
-    |------------|-----------|------------------------------------------------------------------------------|
-    | x          | [N, F]    | one-hot blocks, in the order of `features`, float32                          |
-    | edge_index | [2, E]    | every bond in both directions, one after the other                           |
-    | edge_attr  | [E, 7]    | bond type one-hot (5), conjugated, in a ring; in the order of edge_index     |
-    | pos        | [N, 2]    | drawing coordinates, in Å, with coordinates=True; else absent                |
-    | smiles     | str       | as given                                                                     |
-    | graph      | N nodes   | EdgeListGraph of edge_index                                                  |
+    | attribute  | shape   | meaning
+    |------------|---------|--------
+    | x          | [N, F]  | one-hot blocks, in the order of `features`, float32
+    | edge_index | [2, E]  | every bond in both directions, one after the other
+    | edge_attr  | [E, 7]  | bond type one-hot (5), conjugated, in a ring; in the order of edge_index
+    | pos        | [N, 2]  | drawing coordinates, in Å, with coordinates=True; else absent
+    | smiles     | str     | as given
+    | graph      | N nodes | EdgeListGraph of edge_index
 
-    | feature       | columns | one for each of                                                                    |
-    |---------------|---------|------------------------------------------------------------------------------------|
-    | element       | 13      | H, B, C, N, O, F, Si, P, S, Cl, Br, I, other                                       |
-    | degree        | 6       | 0 .. 4 bonded atoms among the nodes, more                                          |
-    | charge        | 4       | formal charge -1, 0, +1, other, in elementary charges                              |
-    | hydrogens     | 5       | 0 .. 3 hydrogens on the atom, more (whether or not they are nodes)                 |
-    | hybridization | 5       | s, sp, sp2, sp3, other                                                             |
-    | aromatic      | 2       | no, yes                                                                            |
+    | feature       | columns | one for each of
+    |---------------|---------|----------------
+    | element       | 13      | H, B, C, N, O, F, Si, P, S, Cl, Br, I, other
+    | degree        | 6       | 0 .. 4 bonded atoms among the nodes, more
+    | charge        | 4       | formal charge -1, 0, +1, other, in elementary charges
+    | hydrogens     | 5       | 0 .. 3 hydrogens on the atom, more (whether or not they are nodes)
+    | hybridization | 5       | s, sp, sp2, sp3, other
+    | aromatic      | 2       | no, yes
 
     The bond types are single, double, triple, aromatic, other.
 
@@ -52,7 +52,7 @@ def from_smiles(smiles: str, features: Sequence[str] = tuple(ATOM_FEATURES), hyd
         coordinates: compute 2-D coordinates.
         edge_index: False leaves edge_index out; edge_attr is always in the order of graph.edge_index().
 
-    Raises ImportError without RDKit, ValueError with the parser's reason on a SMILES that does not parse or has no atoms.
+    Raises ImportError without RDKit, ValueError with the parser's reason on a SMILES that does not parse or is empty.
 
     >>> data = from_smiles('CCO', features=['element'])  # ethanol
     >>> data.x.shape, data.edge_index.tolist()
@@ -82,7 +82,7 @@ def parse_smiles(smiles: str, hydrogens: bool = False):
     if not isinstance(smiles, str):
         raise TypeError(f"'smiles' needs to be a str (got {type(smiles).__name__})")
     rdkit = import_rdkit()
-    capture = getattr(rdkit.rdBase, 'CaptureErrorLog', nullcontext)  # new in RDKit 2026; before, the reason is only printed
+    capture = getattr(rdkit.rdBase, 'CaptureErrorLog', nullcontext)  # older versions only print the reason
     with capture() as log:
         molecule = rdkit.Chem.MolFromSmiles(smiles)
     if molecule is None:

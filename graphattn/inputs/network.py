@@ -17,18 +17,18 @@ def from_network(network: Any, x: Tensor | None = None, features: str | Sequence
                  num_nodes: int | None = None, edge_index: bool = True) -> Data:
     """A given network as it is: a node attends to the nodes that its incoming edges come from.
 
-    | attribute  | shape   | meaning                                                                          |
-    |------------|---------|----------------------------------------------------------------------------------|
-    | x          | [N, F]  | as given, or made as `features` says, float32                                    |
-    | edge_index | [2, E]  | sources over targets, in the order of graph.edge_index()                         |
-    | graph      | N nodes | the network as `graphattn.as_graph` reads it                                     |
+    | attribute  | shape   | meaning
+    |------------|---------|--------
+    | x          | [N, F]  | as given, or made as `features` says, float32
+    | edge_index | [2, E]  | sources over targets, in the order of graph.edge_index()
+    | graph      | N nodes | the network as `graphattn.as_graph` reads it
 
-    | features       | columns | meaning                                                                       |
-    |----------------|---------|-------------------------------------------------------------------------------|
-    | 'degree'       | 1       | number of incoming edges                                                      |
-    | 'constant'     | 1       | 1                                                                             |
-    | 'identity'     | N       | one-hot index of the node, for one network with fixed nodes                   |
-    | list of names  | sum     | these node attributes of a networkx graph, numbers or sequences of numbers    |
+    | features      | columns | meaning
+    |---------------|---------|--------
+    | 'degree'      | 1       | number of incoming edges
+    | 'constant'    | 1       | 1
+    | 'identity'    | N       | one-hot index of the node, for one network with fixed nodes
+    | list of names | sum     | these node attributes of a networkx graph, numbers or sequences of numbers
 
     Args:
         network: networkx graph (undirected: both directions; nodes in the order of its `nodes`), scipy sparse matrix
@@ -37,8 +37,8 @@ def from_network(network: Any, x: Tensor | None = None, features: str | Sequence
         num_nodes: needed where the network does not say it: edge_index and pairs, whose last nodes may have no edges.
         edge_index: False leaves edge_index out.
 
-    Edges have the directions given; for friendships listed once, follow with torch_geometric.transforms.ToUndirected and
-    graphattn.transforms.Edges.
+    Edges have the directions given; for friendships listed once, follow with torch_geometric.transforms.ToUndirected
+    and graphattn.transforms.Edges.
 
     >>> import networkx
     >>> data = from_network(networkx.karate_club_graph())
@@ -48,9 +48,9 @@ def from_network(network: Any, x: Tensor | None = None, features: str | Sequence
     graph = to_graph(network, num_nodes)
     if x is None:
         x = make_features(features, network, graph)
-    elif x.size(0) != graph.num_queries:
-        raise ValueError(f"'x' has {x.size(0)} rows, the network has {graph.num_queries} nodes; give one row per node")
-    return assemble(x, None, graph, edge_index)
+    elif len(x) != graph.num_queries:
+        raise ValueError(f"'x' has {len(x)} rows, the network has {graph.num_queries} nodes; give one row per node")
+    return assemble(torch.as_tensor(x), None, graph, edge_index)
 
 
 def to_graph(network: Any, num_nodes: int | None) -> Graph:
@@ -61,8 +61,8 @@ def to_graph(network: Any, num_nodes: int | None) -> Graph:
         raise ValueError("'num_nodes' is needed with a list of edges, which does not tell it")
     graph = as_graph(network) if num_nodes is None else as_graph(network, num_nodes, num_nodes)
     if graph.num_queries != graph.num_keys:
-        raise ValueError(f"'network' joins {graph.num_queries} targets to {graph.num_keys} sources; a network needs one set "
-                         f"of nodes")
+        raise ValueError(f"'network' joins {graph.num_queries} targets to {graph.num_keys} sources; a network needs "
+                         f"one set of nodes")
     return graph
 
 
@@ -75,7 +75,8 @@ def pairs_to_edge_index(pairs: Sequence[tuple[int, int]]) -> Tensor:
     """
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(node, int) for node in pair):
-            raise ValueError(f"'network' as a list needs (source, target) pairs of ints (got {pair!r}); number the nodes first")
+            raise ValueError(f"'network' as a list needs (source, target) pairs of ints (got {pair!r}); number the "
+                             f"nodes first")
     return torch.tensor(pairs, dtype=torch.long).view(-1, 2).T.contiguous()
 
 
@@ -88,8 +89,8 @@ def make_features(features: str | Sequence[str], network: Any, graph: Graph) -> 
     if features == 'identity':
         return torch.eye(graph.num_queries)
     if isinstance(features, str) or not hasattr(network, 'nodes'):
-        raise ValueError(f"'features' needs to be one of {list(FEATURES)}, or a list of node attributes of a networkx graph "
-                         f"(got {features!r} with a {type(network).__name__})")
+        raise ValueError(f"'features' needs to be one of {list(FEATURES)}, or a list of node attributes of a networkx "
+                         f"graph (got {features!r} with a {type(network).__name__})")
     return node_attributes(network, features)
 
 
@@ -103,8 +104,9 @@ def node_attributes(network: Any, names: Sequence[str]) -> Tensor:
         try:
             rows.append(torch.cat([torch.as_tensor(attributes[name], dtype=torch.float).view(-1) for name in names]))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the attributes {list(names)} of node {node!r} need to be numbers (got {attributes!r})") from error
+            raise ValueError(f"the attributes {list(names)} of node {node!r} need to be numbers (got {attributes!r})"
+                             ) from error
     lengths = {len(row) for row in rows}
     if len(lengths) > 1:
-        raise ValueError(f"the attributes {list(names)} need the same length on all nodes (got lengths {sorted(lengths)})")
+        raise ValueError(f"the attributes {list(names)} need one length on all nodes (got lengths {sorted(lengths)})")
     return torch.stack(rows) if rows else torch.zeros(0, len(names))

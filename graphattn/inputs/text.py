@@ -98,13 +98,13 @@ def from_text(text: str | Sequence[str], vocabulary: Vocabulary | None = None, t
               one_hot: bool = False, graph: GraphChoice = None, edge_index: bool = False) -> Data:
     """A sentence as a graph over its tokens.
 
-    | attribute | shape                 | meaning                                                             |
-    |-----------|-----------------------|---------------------------------------------------------------------|
-    | x         | [N] int64             | index in the vocabulary, for an embedding                           |
-    |           | [N, len(vocabulary)]  | the same as float32 one-hot rows, with one_hot=True                 |
-    | pos       | [N, 1]                | place in the sentence, in tokens from 0                             |
-    | tokens    | list of N str         | the tokens themselves                                               |
-    | graph     | N nodes               | complete, or `graph`: a Graph or a function such as graphattn.causal |
+    | attribute | shape                | meaning
+    |-----------|----------------------|--------
+    | x         | [N] int64            | index in the vocabulary, for an embedding
+    |           | [N, len(vocabulary)] | the same as float32 one-hot rows, with one_hot=True
+    | pos       | [N, 1]               | place in the sentence, in tokens from 0
+    | tokens    | list of N str        | the tokens themselves
+    | graph     | N nodes              | complete, or `graph`: a Graph or a function such as graphattn.causal
 
     Args:
         text: a sentence, or its tokens.

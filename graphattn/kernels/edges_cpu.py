@@ -203,7 +203,9 @@ class EdgesCpu(Kernel):
             None,
             None,
             *(None if x is None else torch.zeros(x.shape, dtype=dtype) for x in inputs[3:5]),
-            None if inputs.edge_query is None else torch.zeros(rows.num_rows, *inputs.edge_query.shape[1:], dtype=dtype),
+            None
+            if inputs.edge_query is None
+            else torch.zeros(rows.num_rows, *inputs.edge_query.shape[1:], dtype=dtype),
         )
         grad_scores, weights = np.empty((2, rows.col.size * sizes.heads), arguments[5].dtype)
         given = [flat(x, dtype) for x in (merged.lse, delta, grad.out, grad.edge_out)]
@@ -219,9 +221,7 @@ class EdgesCpu(Kernel):
         grad_value = torch.zeros(columns.num_rows, *inputs.value.shape[1:], dtype=dtype)
         shared = (columns.rowptr, columns.col, transposed.place_of, arguments[5], given[2], grad_scores, weights)
         shared += (*sizes[:4], arguments[-1], flat(grad_key, dtype), flat(grad_value, dtype))
-        run_in_threads(
-            lambda first, last: backward_columns(first, last, *shared), columns, work_of(columns, sizes)
-        )
+        run_in_threads(lambda first, last: backward_columns(first, last, *shared), columns, work_of(columns, sizes))
         num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
         return grads._replace(
             query=sum_pieces(grads.query, rows, num_queries),

@@ -44,7 +44,9 @@ def prefetch_row(table, row, width):
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
-def score_block(scores, start, count, query, col, edge_id, q, k, bias, u, x, heads, kv_heads, dim, edge_dim, scale, ahead):
+def score_block(
+    scores, start, count, query, col, edge_id, q, k, bias, u, x, heads, kv_heads, dim, edge_dim, scale, ahead
+):
     """scores[e * heads + h] of `count` edges from `start` on."""
     group = heads // kv_heads
     bias_heads = heads if bias.size > edge_id.size else 1
@@ -246,7 +248,9 @@ def backward_rows(
                         add_scaled(weights[at], grad_edge_out, node, grad_x, place, edge_dim)
                         if u.size:
                             add_scaled(grad_scores[at], u, node, grad_x, place, edge_dim)
-                            add_scaled(grad_scores[at], x, place, grad_u, (np.int64(row) * heads + h) * edge_dim, edge_dim)
+                            add_scaled(
+                                grad_scores[at], x, place, grad_u, (np.int64(row) * heads + h) * edge_dim, edge_dim
+                            )
 
 
 @njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
@@ -270,4 +274,6 @@ def backward_columns(
             for h in range(heads):
                 to = node + h // group
                 add_scaled(grad_scores[base + h], q, (query * heads + h) * dim, grad_k, to * dim, dim)
-                add_scaled(weights[base + h], grad_out, (query * heads + h) * value_dim, grad_v, to * value_dim, value_dim)
+                add_scaled(
+                    weights[base + h], grad_out, (query * heads + h) * value_dim, grad_v, to * value_dim, value_dim
+                )

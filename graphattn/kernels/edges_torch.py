@@ -107,13 +107,25 @@ def log_sum_exp(scores: Tensor, row: Tensor, num_rows: int) -> Tensor:
     index = row[:, None].expand_as(scores)
     top = scores.new_full((num_rows, scores.size(1)), -torch.inf).scatter_reduce_(0, index, scores.detach(), "amax")
     top = top.masked_fill(top == -torch.inf, 0.0)
-    return torch.zeros_like(top).index_add(0, row, (scores - top[row]).exp()).log() + top
+    total = torch.zeros_like(top).index_add(0, row, (scores - top[row]).exp())
+    is_empty = total == 0
+    # The logarithm of an empty row is kept off the tape: its derivative is infinite.
+    return (total.masked_fill(is_empty, 1.0).log() + top).masked_fill(is_empty, -torch.inf)
 
 
 def dropout_factors(plan: Plan, edges: Edges, heads: int, like: Tensor) -> Tensor | float:
     if not plan.dropout:
         return 1.0
     return keep_factors(plan.seed, edges.row, edges.col, edges.repeat, heads, plan.dropout, like.dtype)
+
+
+def all_scores(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
+    """[num_edges, heads] in the order of `edges`, chunk by chunk; not differentiable."""
+    query = inputs.query
+    scores = query.new_empty(edges.row.numel(), query.size(1), dtype=accumulation_dtype(query.dtype))
+    for part, chunk in chunks(plan.graph, edges, inputs):
+        scores[part] = edge_scores(plan, *gather(inputs, chunk))
+    return scores
 
 
 class EdgesTorch(Kernel):
@@ -129,9 +141,7 @@ class EdgesTorch(Kernel):
         num_queries, heads = query.shape[:2]
         dtype = accumulation_dtype(query.dtype)
         edges = sorted_edges(plan.graph, query.device, plan.dropout > 0)
-        scores = query.new_empty(edges.row.numel(), heads, dtype=dtype)
-        for part, chunk in chunks(plan.graph, edges, inputs):
-            scores[part] = edge_scores(plan, *gather(inputs, chunk))
+        scores = all_scores(plan, inputs, edges)
         if plan.normalizer.merge == "lse":
             lse = log_sum_exp(scores, edges.row, num_queries)
         else:

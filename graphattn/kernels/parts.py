@@ -1,5 +1,6 @@
 """A graph as disjoint parts, each for its own kernel, and the exact sum of their results."""
 
+from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -38,12 +39,9 @@ def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
     A union keeps its most structured operand whole; whatever else it has becomes one edge list. Examples of a mixed batch
     are gathered by kind. Anything else is its own only part.
     """
-    if isinstance(graph, UnionGraph):
-        return union_parts(graph, device)
-    if isinstance(graph, BatchedGraph):
-        return batch_parts(graph, device)
-    if isinstance(graph, GlobalGraph):
-        return global_parts(graph, device)
+    for kind, split in ((UnionGraph, union_parts), (BatchedGraph, batch_parts), (GlobalGraph, global_parts)):
+        if isinstance(graph, kind):
+            return graph._remember_on("disjoint parts", device, partial(split, graph))
     return [Part(graph)]
 
 
@@ -95,19 +93,17 @@ def nested(part: Part, query_rows: Tensor, key_rows: Tensor) -> Part:
 
 
 def global_parts(graph: GlobalGraph, device: torch.device) -> list[Part]:
-    """Global nodes see everything; every other node sees the global nodes: two complete graphs per example."""
-    parts = []
-    nodes = torch.as_tensor(graph.nodes, dtype=torch.long, device=device)
-    for start, end in zip(graph.query_ptr, graph.query_ptr[1:], strict=False):
-        every = torch.arange(start, end, device=device)
-        seen_by_all = nodes[(nodes >= start) & (nodes < end)]
-        if not seen_by_all.numel():
-            continue
-        others = every[~torch.isin(every, seen_by_all)]
-        parts.append(Part(CompleteGraph(seen_by_all.numel(), every.numel()), seen_by_all, every))
-        if others.numel():
-            parts.append(Part(CompleteGraph(others.numel(), seen_by_all.numel()), others, seen_by_all))
-    return parts
+    """Global nodes see everything; every other node sees the global nodes: two (ragged) complete graphs."""
+    nodes = torch.tensor(graph.nodes, dtype=torch.long, device=device)
+    is_global = torch.zeros(graph.num_queries, dtype=torch.bool, device=device)
+    is_global[nodes] = True
+    counts = [num_queries for num_queries, _ in graph.sizes]
+    globals_of = torch.bincount(graph.batch(device)[nodes], minlength=len(counts)).tolist()
+    others_of = [count - num_globals for count, num_globals in zip(counts, globals_of, strict=True)]
+    return [
+        Part(CompleteGraph(globals_of, counts), query_rows=nodes),
+        Part(CompleteGraph(others_of, globals_of), query_rows=(~is_global).nonzero().flatten(), key_rows=nodes),
+    ]
 
 
 def take(inputs: Inputs, part: Part) -> Inputs:

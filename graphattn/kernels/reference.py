@@ -68,7 +68,9 @@ class Reference(Kernel):
     def forward(self, plan, inputs):
         places = dense_places(plan.graph, inputs.query.device)
         scores = dense_scores(plan, inputs, places)
-        lse = scores.flatten(1, 2).logsumexp(1) if places.numel() else scores.new_full(inputs.query.shape[:2], -torch.inf)
+        lse = (
+            scores.flatten(1, 2).logsumexp(1) if places.numel() else scores.new_full(inputs.query.shape[:2], -torch.inf)
+        )
         return self.weighted_sums(plan, inputs, places, scores, lse)
 
     @staticmethod
@@ -88,8 +90,10 @@ class Reference(Kernel):
     def backward(self, plan, inputs, merged, grad, delta):
         """By the contract, weights follow from the merged lse; a constant `lse` and `delta` make that autograd's job."""
         places = dense_places(plan.graph, inputs.query.device)
-        leaves = Inputs(*(None if x is None else x.detach().requires_grad_() for x in inputs[:-1]),
-                        tuple(x.detach().requires_grad_() for x in inputs.parameters))
+        leaves = Inputs(
+            *(None if x is None else x.detach().requires_grad_() for x in inputs[:-1]),
+            tuple(x.detach().requires_grad_() for x in inputs.parameters),
+        )
         with torch.enable_grad():
             scores = dense_scores(plan, leaves, places)
             part = self.weighted_sums(plan, leaves, places, scores, merged.lse)

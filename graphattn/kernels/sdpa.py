@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, spread_to_heads, sum_to_groups
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
 
 FLASH_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -103,7 +103,8 @@ class Sdpa(Kernel):
             q, k, v = self.batch(inputs, examples, query_rows, key_rows)
             # The operator takes delta from out and grad_out, which are those of the whole graph, as the contract wants.
             grad_out, out = (
-                pad_channels(to_batch(x.to(query.dtype), query_rows, examples), q.size(-1)) for x in (grad.out, merged.out)
+                pad_channels(to_batch(x.to(query.dtype), query_rows, examples), q.size(-1))
+                for x in (grad.out, merged.out)
             )
             lse = merged.lse[query_rows].unflatten(0, (examples, -1)).transpose(1, 2)
             found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(

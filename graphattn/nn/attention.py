@@ -131,8 +131,14 @@ class GraphAttention(MessagePassing):
 
     def wants_messages(self) -> bool:
         """Explainers, hooks and decomposed layers look into PyG's message passing; nobody else pays for it."""
-        hooks = (self._message_forward_hooks, self._message_forward_pre_hooks, self._propagate_forward_hooks,
-                 self._propagate_forward_pre_hooks, self._aggregate_forward_hooks, self._aggregate_forward_pre_hooks)
+        hooks = (
+            self._message_forward_hooks,
+            self._message_forward_pre_hooks,
+            self._propagate_forward_hooks,
+            self._propagate_forward_pre_hooks,
+            self._aggregate_forward_hooks,
+            self._aggregate_forward_pre_hooks,
+        )
         return bool(self.explain) or self.decomposed_layers > 1 or any(hooks)
 
     def edge_weight(self) -> Tensor:
@@ -168,10 +174,13 @@ class GraphAttention(MessagePassing):
         alpha = self.edge_updater(edge_index, query=(None, query), key=(key, None), edge_attr=edge_attr, size=size)
         return self.propagate(edge_index, value=(value, None), alpha=alpha, edge_attr=edge_attr, size=size)
 
-    # PyG reads the annotations of these two and knows `Optional`, not `|`.
-
     def edge_update(
-        self, query_i: Tensor, key_j: Tensor, edge_attr: Optional[Tensor], index: Tensor, size_i: Optional[int]  # noqa: UP045
+        self,
+        query_i: Tensor,
+        key_j: Tensor,
+        edge_attr: Optional[Tensor],
+        index: Tensor,
+        size_i: Optional[int],
     ) -> Tensor:
         """Weight of every edge: [num_edges, heads]."""
         if edge_attr is not None:
@@ -187,18 +196,22 @@ class GraphAttention(MessagePassing):
         else:
             alpha = self.normalizer.weights(scores, scores)
         if self.normalizer.scale_by_degree:
-            degree = torch.zeros(size_i, device=index.device, dtype=alpha.dtype).index_add_(0, index, alpha.new_ones(len(index)))
+            degree = torch.zeros(size_i, device=index.device, dtype=alpha.dtype).index_add_(
+                0, index, alpha.new_ones(len(index))
+            )
             alpha = alpha / degree[index, None]
         return torch.nn.functional.dropout(alpha, self.dropout, self.training)
 
-    def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:  # noqa: UP045
+    def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:
         """Message of every edge: [num_edges, heads, out_channels]."""
         if edge_attr is not None:
             value_j = value_j + self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
         return alpha.unsqueeze(-1) * value_j
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={self.score!r})"
+        return (
+            f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={self.score!r})"
+        )
 
 
 def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | None) -> None:
@@ -216,8 +229,9 @@ def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int,
         if not isinstance(x, Tensor):
             raise TypeError(f"'x' must be a tensor or a pair (x_source, x_target) of tensors (got {type(x).__name__})")
         if x.dim() != 2 or size not in (-1, x.size(1)):
-            raise ValueError(f"'x' must be [num_nodes, {size}] (got {list(x.shape)}); one graph at a time or a batch laid"
-                             " end to end")
+            raise ValueError(
+                f"'x' must be [num_nodes, {size}] (got {list(x.shape)}); one graph at a time or a batch laid end to end"
+            )
 
 
 def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, num_edges: int) -> None:
@@ -225,5 +239,7 @@ def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, num_edges: i
         got = "None" if edge_attr is None else list(edge_attr.shape)
         raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
     if edge_attr is not None and edge_attr.shape != (num_edges, edge_dim):
-        raise ValueError(f"'edge_attr' must be [num_edges, edge_dim] = [{num_edges}, {edge_dim}] in the order of"
-                         f" graph.edge_index() (got {list(edge_attr.shape)})")
+        raise ValueError(
+            f"'edge_attr' must be [num_edges, edge_dim] = [{num_edges}, {edge_dim}] in the order of"
+            f" graph.edge_index() (got {list(edge_attr.shape)})"
+        )

@@ -14,8 +14,8 @@ class Expander(GraphTransform):
     The same number of nodes gets the same graph each time: it depends on (num_nodes, degree, seed) alone.
 
     Args:
-        degree: neighbours of each node. All others where an example has fewer of them, and one more where degree and number of
-            nodes are both odd, as no graph has an odd sum of degrees.
+        degree: neighbours of each node. All others where an example has fewer of them, and one more where degree and
+            number of nodes are both odd, as no graph has an odd sum of degrees.
         seed: of the random graph.
         add: keep the edges of the graph that is there (`data.graph`, else `data.edge_index`); otherwise it is replaced.
 

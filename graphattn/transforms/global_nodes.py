@@ -12,9 +12,9 @@ from graphattn.transforms.graph_transform import GraphTransform, present_graph
 
 @functional_transform('global_nodes')
 class GlobalNodes(GraphTransform):
-    """Lets some nodes attend to all and be attended by all, beside the graph that is there (functional name: `global_nodes`).
+    """Some nodes attend to all and are attended by all, beside the present graph (functional name: `global_nodes`).
 
-    The graph that is there is `data.graph`, else `data.edge_index`. Its edges stay, and each edge of the union counts once.
+    The present graph is `data.graph`, else `data.edge_index`. Its edges stay; an edge that both have counts once.
 
     Args:
         nodes: indices within each example; negative ones count from its end. (0,) makes the first node a class token.

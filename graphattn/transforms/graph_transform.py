@@ -11,7 +11,8 @@ from graphattn.graphs import EdgeListGraph, Graph, as_graph
 class GraphTransform(BaseTransform):
     """Sets `data.graph`, on a shallow copy of the Data, to the graph that `make_graph` makes for its number of nodes.
 
-    A batch (made by torch_geometric.loader.DataLoader or Batch) gets one graph for all its nodes, without edges between examples.
+    A batch (of torch_geometric.loader.DataLoader, or a Batch) gets one graph for all its nodes, without edges between
+    examples.
     """
 
     @abstractmethod

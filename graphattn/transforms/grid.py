@@ -11,10 +11,10 @@ from graphattn.transforms.graph_transform import GraphTransform
 
 @functional_transform('grid')
 class Grid(GraphTransform):
-    """The nodes are a grid, the last axis running fastest, and attend to the nodes near them (functional name: `grid`).
+    """The nodes are a grid, the last axis running fastest, and attend to those near them (functional name: `grid`).
 
     Args:
-        sides: nodes along each axis, the same for all data; None = `data.sides`, which graphattn.inputs.from_image sets.
+        sides: nodes along each axis, the same for all data; None = `data.sides`, as from_image sets it.
         before, after: reach along each axis in steps of `dilation`, or one number for all; after=None = as before.
         dilation: in nodes.
         border: 'clip' cuts windows at the border, 'shift' moves them inside.
@@ -35,9 +35,10 @@ class Grid(GraphTransform):
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         sides = self.sides_of(data, num_nodes)
         graph = GridGraph(sides, self.before, self.after, self.dilation, border=self.border)
-        made, there = [count for count, _ in graph.sizes], list(num_nodes) if isinstance(num_nodes, tuple) else [num_nodes]
+        made = [count for count, _ in graph.sizes]
+        there = list(num_nodes) if isinstance(num_nodes, tuple) else [num_nodes]
         if made != there:
-            raise ValueError(f"'sides' {sides} make {made} nodes, the data has {there}; give the sides that multiply to it")
+            raise ValueError(f"'sides' {sides} make {made} nodes, the data has {there}; give sides that multiply to it")
         return graph
 
     def sides_of(self, data: Data, num_nodes: int | tuple[int, ...]):

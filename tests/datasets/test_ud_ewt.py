@@ -11,8 +11,9 @@ def line(index, word, tag='NOUN', head='0'):
     return '\t'.join([index, word, '_', tag, '_', '_', head, '_', '_', '_']) + '\n'
 
 
-FIRST = ['# text = I don\'t see\n', line('1', 'I', 'PRON', '4'), line('2-3', "don't", '_', '_'), line('2', 'do', 'AUX', '4'),
-         line('3', "n't", 'PART', '4'), line('4', 'see', 'VERB', '0'), line('4.1', 'seen', 'VERB', '_'), '\n']
+FIRST = ["# text = I don't see\n", line('1', 'I', 'PRON', '4'), line('2-3', "don't", '_', '_'),
+         line('2', 'do', 'AUX', '4'), line('3', "n't", 'PART', '4'), line('4', 'see', 'VERB', '0'),
+         line('4.1', 'seen', 'VERB', '_'), '\n']
 SECOND = ['# newpar\n', '# text = Ice cream\n', line('1', 'Ice', 'NOUN', '2'), line('2', 'cream', 'NOUN', '0')]
 
 
@@ -108,5 +109,5 @@ def test_unknown_split_is_an_error(root):
 
 def test_malformed_file_is_named(root):
     (root / 'en_ewt-ud-dev.conllu').write_text(line('1', 'Ice', 'NN'), encoding='utf-8')
-    with pytest.raises(ValueError, match='^en_ewt-ud-dev.conllu:1: UPOS'):
+    with pytest.raises(ValueError, match=r'^en_ewt-ud-dev\.conllu:1: UPOS'):
         UDEnglishEWT(root, 'dev')

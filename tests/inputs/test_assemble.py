@@ -32,5 +32,7 @@ def test_edge_index_and_pos_only_on_request():
     assert 'edge_index' not in data and 'pos' not in data
     data = assemble(x, torch.zeros(3, 1), graph, edge_index=True, colour='red')
     assert data.colour == 'red' and data.pos.shape == (3, 1)
-    pairs = sorted((key, query) for query in range(3) for key in range(query + 1))  # a key comes no later than its query
+    pairs = sorted(
+        (key, query) for query in range(3) for key in range(query + 1)
+    )  # a key comes no later than its query
     assert sorted(map(tuple, data.edge_index.T.tolist())) == pairs

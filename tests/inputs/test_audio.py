@@ -28,7 +28,7 @@ def loop_filters(num_mels, num_bins, rate):
     hertz = [700 * (10 ** (top * corner / (num_mels + 1) / 2595) - 1) for corner in range(num_mels + 2)]
     filters = [[0.0] * num_bins for _ in range(num_mels)]
     for mel in range(num_mels):
-        low, centre, high = hertz[mel:mel + 3]
+        low, centre, high = hertz[mel : mel + 3]
         for place in range(num_bins):
             frequency = place * rate / 2 / (num_bins - 1)
             if low <= frequency <= centre:
@@ -55,14 +55,16 @@ def loop_log_mel(samples, rate, num_mels, length, step, num_fft):
 
 @pytest.mark.parametrize('num_mels, num_bins, rate', [(40, 129, 8000), (7, 65, 11025), (40, 257, 16000), (1, 5, 100)])
 def test_filters_equal_the_loop(num_mels, num_bins, rate):
-    np.testing.assert_allclose(mel_filters(num_mels, num_bins, rate), loop_filters(num_mels, num_bins, rate), atol=1e-12)
+    np.testing.assert_allclose(
+        mel_filters(num_mels, num_bins, rate), loop_filters(num_mels, num_bins, rate), atol=1e-12
+    )
 
 
 def test_neighbouring_triangles_sum_to_one():
     """Between the first and the last centre the filters share every frequency without loss."""
     filters = mel_filters(40, 4097, 16000)
     peaks = filters.argmax(1)
-    np.testing.assert_allclose(filters[:, peaks[0] + 1:peaks[-1]].sum(0), 1, atol=1e-12)
+    np.testing.assert_allclose(filters[:, peaks[0] + 1 : peaks[-1]].sum(0), 1, atol=1e-12)
 
 
 def test_mel_and_back():
@@ -86,7 +88,7 @@ def test_positions_are_the_middles_of_the_frames():
     np.testing.assert_allclose(data.pos[:, 0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('hertz', [250., 1000., 3000.])
+@pytest.mark.parametrize('hertz', [250.0, 1000.0, 3000.0])
 def test_a_tone_lands_in_its_band(hertz):
     tone = np.sin(2 * np.pi * hertz * np.arange(8000) / 8000)
     loudest = from_waveform(tone, 8000).x.argmax(1).unique().tolist()
@@ -100,13 +102,13 @@ def test_power_sums_to_the_energy_in_the_frame(length, num_fft):
     power = power_frames(samples, length, 10, num_fft)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     for row, start in zip(power, range(0, 300, 10)):
-        energy = np.sum((samples[start:start + length] * window) ** 2) / np.sum(window ** 2)
+        energy = np.sum((samples[start : start + length] * window) ** 2) / np.sum(window**2)
         np.testing.assert_allclose(row.sum(), energy)
 
 
 def test_a_sine_has_half_its_squared_amplitude():
     power = power_frames(0.5 * np.sin(2 * np.pi * 0.125 * np.arange(800)), 200, 80, 256)
-    np.testing.assert_allclose(power.sum(1), 0.5 ** 2 / 2, rtol=1e-6)
+    np.testing.assert_allclose(power.sum(1), 0.5**2 / 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize('samples, frames', [(1, 1), (199, 1), (200, 1), (279, 1), (280, 2), (8000, 98)])
@@ -121,10 +123,14 @@ def test_silence_is_finite():
     assert torch.isfinite(from_waveform(np.zeros(400), 8000, normalize=True).x).all()
 
 
-def test_normalize_per_band():
-    x = from_waveform(noise(4000), 8000, normalize=True).x
-    torch.testing.assert_close(x.mean(0), torch.zeros(40), atol=1e-5, rtol=0)
-    torch.testing.assert_close(x.std(0, correction=0), torch.ones(40))
+def test_normalize_forgets_the_loudness():
+    sound = noise(4000)
+    raw, x = from_waveform(sound, 8000).x.double(), from_waveform(sound, 8000, normalize=True).x
+    values = raw.flatten().tolist()
+    mean = sum(values) / len(values)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+    torch.testing.assert_close(x.double(), (raw - mean) / deviation, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(from_waveform(sound / 10, 8000, normalize=True).x, x, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('num_mels, rate', [(1, 8000), (80, 16000), (128, 8000), (200, 8000)])
@@ -159,20 +165,25 @@ def test_broken_wav_files_are_named(tmp_path):
     path = tmp_path / 'broken.wav'
     scipy.io.wavfile.write(path, 8000, np.zeros(400, dtype=np.int16))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"broken.wav' is truncated: its 'data' chunk announces 800 bytes and 700 are there"):
+    with pytest.raises(
+        ValueError, match=r"broken.wav' is truncated: its 'data' chunk announces 800 bytes and 700 are there"
+    ):
         from_wav(path)
     scipy.io.wavfile.write(path, 8000, np.array([math.nan, 0.5], dtype=np.float32))
     with pytest.raises(ValueError, match=r"broken.wav': 'waveform' has 1 samples of 2 that are NaN"):
         from_wav(path)
 
 
-@pytest.mark.parametrize('waveform, message', [
-    (np.zeros(0), r"'waveform' has no samples \(got shape \[0\]\)"),
-    (torch.zeros(2, 0), r"'waveform' has no samples \(got shape \[2, 0\]\)"),
-    (np.zeros((2, 3, 4)), r'\[samples\] or \[channels, samples\] \(got shape \[2, 3, 4\]\)'),
-    (np.zeros((300, 2)), r'more channels than samples: \[300, 2\]\); transpose it'),
-    (torch.tensor([0., math.nan, math.inf]), r'2 samples of 3 that are NaN or infinite'),
-])
+@pytest.mark.parametrize(
+    'waveform, message',
+    [
+        (np.zeros(0), r"'waveform' has no samples \(got shape \[0\]\)"),
+        (torch.zeros(2, 0), r"'waveform' has no samples \(got shape \[2, 0\]\)"),
+        (np.zeros((2, 3, 4)), r'\[samples\] or \[channels, samples\] \(got shape \[2, 3, 4\]\)'),
+        (np.zeros((300, 2)), r'more channels than samples: \[300, 2\]\); transpose it'),
+        (torch.tensor([0.0, math.nan, math.inf]), r'2 samples of 3 that are NaN or infinite'),
+    ],
+)
 def test_bad_waveforms(waveform, message):
     with pytest.raises(ValueError, match=message):
         from_waveform(waveform, 8000)
@@ -185,14 +196,17 @@ def test_integers_and_complex_numbers_are_refused():
         from_waveform(torch.zeros(300, dtype=torch.complex64), 8000)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(sample_rate=0), r"'sample_rate' needs to be a positive number of Hz \(got 0\)"),
-    (dict(sample_rate=math.nan), r"'sample_rate' .* \(got nan\)"),
-    (dict(window=1e-5), r"'window' needs to be at least one sample long \(got 1e-05 s at 8000 Hz\)"),
-    (dict(hop=0), r"'hop' needs to be at least one sample long"),
-    (dict(num_mels=0), r"'num_mels' needs to be 1 or more \(got 0\)"),
-    (dict(before=-1), r"'before'"),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(sample_rate=0), r"'sample_rate' needs to be a positive number of Hz \(got 0\)"),
+        (dict(sample_rate=math.nan), r"'sample_rate' .* \(got nan\)"),
+        (dict(window=1e-5), r"'window' needs to be at least one sample long \(got 1e-05 s at 8000 Hz\)"),
+        (dict(hop=0), r"'hop' needs to be at least one sample long"),
+        (dict(num_mels=0), r"'num_mels' needs to be 1 or more \(got 0\)"),
+        (dict(before=-1), r"'before'"),
+    ],
+)
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         from_waveform(noise(400), **{'sample_rate': 8000, **options})

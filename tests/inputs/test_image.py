@@ -23,10 +23,20 @@ def loop_patches(image, patch):
     return rows, places
 
 
-@pytest.mark.parametrize('shape, patch', [
-    ((1, 3, 5), 1), ((3, 4, 6), 2), ((2, 4, 6), (4, 3)), ((1, 1, 1), 1), ((4, 2, 2), 2),
-    ((1, 7), 1), ((2, 6), 3), ((2, 4, 2, 6), 2), ((1, 2, 3, 4), (1, 3, 2)),
-])
+@pytest.mark.parametrize(
+    'shape, patch',
+    [
+        ((1, 3, 5), 1),
+        ((3, 4, 6), 2),
+        ((2, 4, 6), (4, 3)),
+        ((1, 1, 1), 1),
+        ((4, 2, 2), 2),
+        ((1, 7), 1),
+        ((2, 6), 3),
+        ((2, 4, 2, 6), 2),
+        ((1, 2, 3, 4), (1, 3, 2)),
+    ],
+)
 def test_patches_equal_the_loop(shape, patch):
     image, axes = torch.rand(shape), len(shape) - 1
     data = from_image(image, patch=patch, axes=axes)
@@ -52,8 +62,8 @@ def test_no_channel_axis_is_one_channel():
 
 
 def test_one_pixel():
-    data = from_image(torch.tensor([[7.]]), edge_index=True)
-    assert data.x.tolist() == [[7.]] and data.pos.tolist() == [[0., 0.]] and data.edge_index.tolist() == [[0], [0]]
+    data = from_image(torch.tensor([[7.0]]), edge_index=True)
+    assert data.x.tolist() == [[7.0]] and data.pos.tolist() == [[0.0, 0.0]] and data.edge_index.tolist() == [[0], [0]]
 
 
 @pytest.mark.parametrize('reach', [0, 1, (2, 1)])
@@ -61,24 +71,39 @@ def test_graph_reaches_as_far_as_told(reach):
     data = from_image(torch.rand(4, 5), reach=reach, edge_index=True)
     rows, columns = (reach, reach) if isinstance(reach, int) else reach
     places = list(itertools.product(range(4), range(5)))
-    expected = {(key, query) for query, (row, column) in enumerate(places) for key, (other_row, other_column) in enumerate(places)
-                if abs(row - other_row) <= rows and abs(column - other_column) <= columns}
+    expected = {
+        (key, query)
+        for query, (row, column) in enumerate(places)
+        for key, (other_row, other_column) in enumerate(places)
+        if abs(row - other_row) <= rows and abs(column - other_column) <= columns
+    }
     assert set(map(tuple, data.edge_index.T.tolist())) == expected
     assert data.graph == GridGraph((4, 5), (rows, columns))
 
 
-@pytest.mark.parametrize('image, options, message', [
-    (torch.rand(5, 6), dict(patch=2), r"sides \[5, 6\] does not divide into patches of \[2, 2\] \(left over: \[1, 0\] pixels\); crop or pad"),
-    (torch.rand(2, 2), dict(patch=4), r'does not divide into patches of \[4, 4\] \(left over: \[2, 2\]'),
-    (torch.rand(2, 1, 4, 4), {}, r'needs 2 axes of space, .*got shape \[2, 1, 4, 4\]'),
-    (torch.rand(4), {}, r'got shape \[4\]'),
-    (torch.rand(3, 0, 4), {}, r"'image' has no pixels \(got shape \[3, 0, 4\]\)"),
-    (torch.tensor([[math.nan]]), {}, r"'image' has NaN or infinite pixels"),
-    (torch.rand(4, 4), dict(patch=0), r"'patch' needs to be an int of at least 1, or one for each of 2 axes \(got 0\)"),
-    (torch.rand(4, 4), dict(patch=(2, 2, 2)), r"'patch' .*got \(2, 2, 2\)"),
-    (torch.rand(4, 4), dict(reach=-1), r"'reach' needs to be an int of at least 0"),
-    (torch.rand(4, 4), dict(axes=0), r"'axes' needs to be 1 or more \(got 0\)"),
-])
+@pytest.mark.parametrize(
+    'image, options, message',
+    [
+        (
+            torch.rand(5, 6),
+            dict(patch=2),
+            r"sides \[5, 6\] does not divide into patches of \[2, 2\] \(left over: \[1, 0\] pixels\); crop or pad",
+        ),
+        (torch.rand(2, 2), dict(patch=4), r'does not divide into patches of \[4, 4\] \(left over: \[2, 2\]'),
+        (torch.rand(2, 1, 4, 4), {}, r'needs 2 axes of space, .*got shape \[2, 1, 4, 4\]'),
+        (torch.rand(4), {}, r'got shape \[4\]'),
+        (torch.rand(3, 0, 4), {}, r"'image' has no pixels \(got shape \[3, 0, 4\]\)"),
+        (torch.tensor([[math.nan]]), {}, r"'image' has NaN or infinite pixels"),
+        (
+            torch.rand(4, 4),
+            dict(patch=0),
+            r"'patch' needs to be an int of at least 1, or one for each of 2 axes \(got 0\)",
+        ),
+        (torch.rand(4, 4), dict(patch=(2, 2, 2)), r"'patch' .*got \(2, 2, 2\)"),
+        (torch.rand(4, 4), dict(reach=-1), r"'reach' needs to be an int of at least 0"),
+        (torch.rand(4, 4), dict(axes=0), r"'axes' needs to be 1 or more \(got 0\)"),
+    ],
+)
 def test_bad_images(image, options, message):
     with pytest.raises(ValueError, match=message):
         from_image(image, **options)

@@ -10,10 +10,19 @@ from torch_geometric.loader import DataLoader
 
 pytest.importorskip('rdkit')
 
-from graphattn.inputs import from_smiles  # noqa: E402
-from graphattn.inputs.molecule import ATOM_FEATURES, ELEMENTS  # noqa: E402
+from graphattn.inputs import from_smiles
+from graphattn.inputs.molecule import ATOM_FEATURES, ELEMENTS
 
-SMILES = ['CCO', 'c1ccccc1', 'OC(=O)c1ccccc1O', 'C', '[Na+].[Cl-]', 'C#N', 'C[N+](=O)[O-]', 'Cn1cnc2c1c(=O)n(C)c(=O)n2C']
+SMILES = [
+    'CCO',
+    'c1ccccc1',
+    'OC(=O)c1ccccc1O',
+    'C',
+    '[Na+].[Cl-]',
+    'C#N',
+    'C[N+](=O)[O-]',
+    'Cn1cnc2c1c(=O)n(C)c(=O)n2C',
+]
 
 
 def columns(name, values):
@@ -22,18 +31,21 @@ def columns(name, values):
     return [[float(choice == value) for choice in choices] + [float(value not in choices)] for value in values]
 
 
-@pytest.mark.parametrize('name, smiles, values', [
-    ('element', 'OCCBr', ['O', 'C', 'C', 'Br']),
-    ('element', '[Na+].[Cl-]', ['Na', 'Cl']),  # sodium has no column of its own
-    ('degree', 'CC(C)(C)O', [1, 4, 1, 1, 1]),
-    ('degree', 'FS(F)(F)(F)(F)F', [1, 6, 1, 1, 1, 1, 1]),
-    ('charge', 'C[N+](=O)[O-]', [0, 1, 0, -1]),
-    ('charge', '[Ca+2]', [2]),
-    ('hydrogens', 'CCN', [3, 2, 2]),
-    ('hydrogens', 'C', [4]),
-    ('hybridization', 'CC=CC#N', ['SP3', 'SP2', 'SP2', 'SP', 'SP']),
-    ('aromatic', 'Cc1ccccc1', [False] + [True] * 6),
-])
+@pytest.mark.parametrize(
+    'name, smiles, values',
+    [
+        ('element', 'OCCBr', ['O', 'C', 'C', 'Br']),
+        ('element', '[Na+].[Cl-]', ['Na', 'Cl']),  # sodium has no column of its own
+        ('degree', 'CC(C)(C)O', [1, 4, 1, 1, 1]),
+        ('degree', 'FS(F)(F)(F)(F)F', [1, 6, 1, 1, 1, 1, 1]),
+        ('charge', 'C[N+](=O)[O-]', [0, 1, 0, -1]),
+        ('charge', '[Ca+2]', [2]),
+        ('hydrogens', 'CCN', [3, 2, 2]),
+        ('hydrogens', 'C', [4]),
+        ('hybridization', 'CC=CC#N', ['SP3', 'SP2', 'SP2', 'SP', 'SP']),
+        ('aromatic', 'Cc1ccccc1', [False] + [True] * 6),
+    ],
+)
 def test_atom_features(name, smiles, values):
     assert from_smiles(smiles, features=[name]).x.tolist() == columns(name, values)
 
@@ -49,15 +61,20 @@ def test_features_are_side_by_side_in_the_order_given():
 def test_bonds_of_acetonitrile_and_benzene():
     data = from_smiles('CC#N')
     assert data.edge_index.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
-    single, triple = [1., 0, 0, 0, 0, 0, 0], [0., 0, 1, 0, 0, 0, 0]
+    single, triple = [1.0, 0, 0, 0, 0, 0, 0], [0.0, 0, 1, 0, 0, 0, 0]
     assert data.edge_attr.tolist() == [single, single, triple, triple]
-    assert from_smiles('c1ccccc1').edge_attr.tolist() == [[0., 0, 0, 1, 0, 1, 1]] * 12  # aromatic, conjugated, in a ring
+    assert (
+        from_smiles('c1ccccc1').edge_attr.tolist() == [[0.0, 0, 0, 1, 0, 1, 1]] * 12
+    )  # aromatic, conjugated, in a ring
 
 
 @pytest.mark.parametrize('smiles', SMILES)
 @pytest.mark.parametrize('hydrogens', [False, True])
 def test_bonds_equal_those_of_pyg(smiles, hydrogens):
-    ours, theirs = from_smiles(smiles, hydrogens=hydrogens), torch_geometric.utils.from_smiles(smiles, with_hydrogen=hydrogens)
+    ours, theirs = (
+        from_smiles(smiles, hydrogens=hydrogens),
+        torch_geometric.utils.from_smiles(smiles, with_hydrogen=hydrogens),
+    )
     order = (ours.edge_index[0] * ours.num_nodes + ours.edge_index[1]).argsort()
     assert torch.equal(ours.edge_index[:, order], theirs.edge_index.view(2, -1))
     assert torch.equal(ours.edge_attr[order, 5], theirs.edge_attr[:, 2].float())  # conjugated
@@ -82,6 +99,7 @@ def test_single_atoms_have_no_bonds():
 def test_hydrogens_as_nodes():
     data = from_smiles('C', hydrogens=True, features=['element'])
     assert data.x.tolist() == columns('element', 'CHHHH') and data.graph.num_edges == 8
+    assert from_smiles('C', hydrogens=True, features=['hydrogens']).x.tolist() == columns('hydrogens', [4, 0, 0, 0, 0])
 
 
 def test_coordinates():
@@ -96,10 +114,16 @@ def test_edge_index_can_stay_away():
     assert 'edge_index' not in data and data.edge_attr.shape == (data.graph.num_edges, 7)
 
 
-@pytest.mark.parametrize('smiles, reason', [
-    ('C1CC', r"unclosed ring"), ('foo', 'syntax error'), ('C(', 'syntax error'),
-    ('C(C)(C)(C)(C)C', r'Explicit valence for atom # 0 C, 5, is greater than permitted'), ('c1ccc1c', 'non-ring atom 4 marked aromatic'),
-])
+@pytest.mark.parametrize(
+    'smiles, reason',
+    [
+        ('C1CC', r"unclosed ring"),
+        ('foo', 'syntax error'),
+        ('C(', 'syntax error'),
+        ('C(C)(C)(C)(C)C', r'Explicit valence for atom # 0 C, 5, is greater than permitted'),
+        ('c1ccc1c', 'non-ring atom 4 marked aromatic'),
+    ],
+)
 def test_smiles_that_do_not_parse(smiles, reason, capfd):
     with pytest.raises(ValueError, match=reason) as error:
         from_smiles(smiles)
@@ -136,4 +160,4 @@ def test_a_batch():
     batch = next(iter(DataLoader([from_smiles(smiles) for smiles in ('CC', 'O', 'C=O')], batch_size=3)))
     assert batch.edge_index.tolist() == [[0, 1, 3, 4], [1, 0, 4, 3]] and batch.edge_attr.shape == (4, 7)
     assert [graph.num_queries for graph in batch.graph] == [2, 1, 2] and batch.smiles == ['CC', 'O', 'C=O']
-    assert ELEMENTS[batch.x[2, :len(ELEMENTS)].argmax()] == 'O'
+    assert ELEMENTS[batch.x[2, : len(ELEMENTS)].argmax()] == 'O'

@@ -27,7 +27,7 @@ def test_indices_are_places_in_the_vocabulary():
     assert data.x.dtype == torch.long
     assert [vocabulary.tokens[index] for index in data.x] == ['the', 'dog', 'saw', 'a', UNKNOWN]
     assert data.tokens == ['the', 'dog', 'saw', 'a', 'bird']  # the tokens stay as they were written
-    assert data.pos.tolist() == [[0.], [1.], [2.], [3.], [4.]]
+    assert data.pos.tolist() == [[0.0], [1.0], [2.0], [3.0], [4.0]]
     assert data.graph == CompleteGraph(5) and 'edge_index' not in data
 
 
@@ -45,17 +45,26 @@ def test_vocabulary_is_sorted_by_count_then_first_seen():
     assert Vocabulary.from_sentences(SENTENCES).tokens == [UNKNOWN, *expected]
 
 
-@pytest.mark.parametrize('min_count, max_size, expected', [(2, None, [UNKNOWN, 'the', 'dog']), (1, 2, [UNKNOWN, 'the']),
-                                                           (1, 1, [UNKNOWN]), (9, None, [UNKNOWN])])
+@pytest.mark.parametrize(
+    'min_count, max_size, expected',
+    [(2, None, [UNKNOWN, 'the', 'dog']), (1, 2, [UNKNOWN, 'the']), (1, 1, [UNKNOWN]), (9, None, [UNKNOWN])],
+)
 def test_vocabulary_bounds(min_count, max_size, expected):
     assert list(Vocabulary.from_sentences(SENTENCES, min_count=min_count, max_size=max_size)) == expected
+
+
+def test_the_unknown_token_in_a_text_has_its_own_place():
+    assert Vocabulary.from_sentences(['<unk> <unk> cat dog'], max_size=3).tokens == [UNKNOWN, 'cat', 'dog']
+    assert from_text('cat <unk>', Vocabulary(['cat'])).x.tolist() == [1, 0]
 
 
 def test_vocabulary_survives_as_a_plain_list_and_as_a_pickle():
     vocabulary = Vocabulary.from_sentences([*SENTENCES, 'an <unk> word'])
     assert list(vocabulary).count(UNKNOWN) == 1
     assert Vocabulary(list(vocabulary)) == vocabulary == pickle.loads(pickle.dumps(vocabulary))
-    assert 'cat' in vocabulary and 'bird' not in vocabulary and repr(vocabulary) == f'Vocabulary({len(vocabulary)} tokens)'
+    assert (
+        'cat' in vocabulary and 'bird' not in vocabulary and repr(vocabulary) == f'Vocabulary({len(vocabulary)} tokens)'
+    )
 
 
 def test_any_tokenizer_and_ready_tokens():

@@ -38,6 +38,7 @@ def write(tmp_path):
         path = tmp_path / 'sound.wav'
         path.write_bytes(content)
         return path
+
     return write
 
 
@@ -58,7 +59,9 @@ def test_chunks_of_text_are_passed_over(write):
 @pytest.mark.parametrize('missing', [1, 5, 11])
 def test_missing_sound_bytes(write, missing):
     content = wav_bytes(SAMPLES, 16)
-    with pytest.raises(ValueError, match=rf"sound.wav' is truncated: its 'data' chunk announces 12 bytes and {12 - missing} are"):
+    with pytest.raises(
+        ValueError, match=rf"sound.wav' is truncated: its 'data' chunk announces 12 bytes and {12 - missing} are"
+    ):
         read_wav(write(content[:-missing]))
 
 
@@ -96,5 +99,5 @@ def test_a_coding_that_scipy_cannot_read(write):
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match='nowhere.wav'):
+    with pytest.raises(FileNotFoundError, match='nowhere'):
         read_wav(tmp_path / 'nowhere.wav')

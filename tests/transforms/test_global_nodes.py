@@ -13,8 +13,10 @@ def line(num_nodes):
 
 
 def loop_mask(num_nodes, nodes):
-    return [[query - 1 <= key <= query or key in nodes or query in nodes for key in range(num_nodes)]
-            for query in range(num_nodes)]
+    return [
+        [query - 1 <= key <= query or key in nodes or query in nodes for key in range(num_nodes)]
+        for query in range(num_nodes)
+    ]
 
 
 @pytest.mark.parametrize('nodes, meant', [([0], [0]), ([-1], [5]), ([2, 4], [2, 4]), ([1, 1, -5], [1])])

@@ -24,8 +24,9 @@ BOTH_WAYS = [[0, 1], [1, 0]]
 def example(rows, columns):
     """A grid that also has edges, so that every transform finds what it needs."""
     num_nodes = rows * columns
-    return Data(x=torch.rand(num_nodes, 2), sides=(rows, columns), edge_index=torch.tensor(BOTH_WAYS),
-                graph=causal(num_nodes))
+    return Data(
+        x=torch.rand(num_nodes, 2), sides=(rows, columns), edge_index=torch.tensor(BOTH_WAYS), graph=causal(num_nodes)
+    )
 
 
 @pytest.mark.parametrize('text', TRANSFORMS)
@@ -69,13 +70,15 @@ def test_count_nodes():
     assert count_nodes(Batch.from_data_list([Data(x=torch.rand(4, 1)), Data(x=torch.rand(0, 1))])) == (4, 0)
     with pytest.raises(TypeError, match=r'got HeteroData\); for HeteroData, set the graph of each relation'):
         count_nodes(HeteroData())
-    with pytest.raises(ValueError, match="the number of nodes of .* is unknown; set 'x' or 'num_nodes'"):
+    with pytest.raises(ValueError, match=r"the number of nodes of .* is unknown; set 'x' or 'num_nodes'"):
         count_nodes(Data())
 
 
 def test_a_stale_graph_is_named():
     data = Data(x=torch.rand(3, 1), graph=causal(5))
-    with pytest.raises(ValueError, match=r'joins 5 queries to 5 keys, the data has 3 nodes; was it cut \(Data.subgraph\)'):
+    with pytest.raises(
+        ValueError, match=r'joins 5 queries to 5 keys, the data has 3 nodes; was it cut \(Data.subgraph\)'
+    ):
         present_graph(data)
     with pytest.raises(ValueError, match=r'has no graph to add edges to; set one first'):
         present_graph(Data(x=torch.rand(3, 1)))

@@ -12,10 +12,15 @@ from graphattn.transforms import Grid
 
 def loop_mask(sides, before, after):
     places = list(itertools.product(*map(range, sides)))
-    return [[all(-low <= k - q <= high for q, k, low, high in zip(query, key, before, after)) for key in places] for query in places]
+    return [
+        [all(-low <= k - q <= high for q, k, low, high in zip(query, key, before, after)) for key in places]
+        for query in places
+    ]
 
 
-@pytest.mark.parametrize('sides, before, after', [((3, 4), (1, 1), (1, 1)), ((2, 5), (0, 2), (1, 0)), ((2, 3, 2), (1, 1, 0), (0, 1, 1))])
+@pytest.mark.parametrize(
+    'sides, before, after', [((3, 4), (1, 1), (1, 1)), ((2, 5), (0, 2), (1, 0)), ((2, 3, 2), (1, 1, 0), (0, 1, 1))]
+)
 def test_grid(sides, before, after):
     data = Data(x=torch.rand(len(list(itertools.product(*map(range, sides)))), 1))
     assert Grid(sides, before, after)(data).graph.mask().tolist() == loop_mask(sides, before, after)

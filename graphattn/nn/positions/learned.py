@@ -43,8 +43,10 @@ class LearnedPositions(torch.nn.Module):
             raise ValueError(f"'pos' must have {len(self.sizes)} axes (got {list(pos.shape)})")
         for axis, size in enumerate(self.sizes):
             if pos.numel() and not 0 <= int(pos[:, axis].min()) <= int(pos[:, axis].max()) < size:
-                raise ValueError(f"positions of axis {axis} must lie in 0 .. {size - 1} (got {int(pos[:, axis].min())} .. "
-                                 f"{int(pos[:, axis].max())}); make the table larger")
+                raise ValueError(
+                    f"positions of axis {axis} must lie in 0 .. {size - 1} (got {int(pos[:, axis].min())} .. "
+                    f"{int(pos[:, axis].max())}); make the table larger"
+                )
         return sum(table(pos[:, axis]) for axis, table in enumerate(self.tables))
 
     def __repr__(self) -> str:

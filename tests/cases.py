@@ -1,0 +1,388 @@
+"""Graphs with their edges written by plain loops, and attention by plain loops: what everything is tested against.
+
+Nothing here shares code with graphattn: an edge list is a Python list of (key, query) pairs in the order of
+`graph.edge_index()`.
+"""
+
+import math
+from itertools import product
+
+import torch
+
+from graphattn.graphs import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    GridGraph,
+    batch_graphs,
+    causal,
+)
+
+# Edges by definition, each in the order (query, key) ------------------------------------------------------------------
+
+
+def complete_edges(num_queries, num_keys):
+    return [(key, query) for query in range(num_queries) for key in range(num_keys)]
+
+
+def banded_edges(num_queries, num_keys, before, after, dilation=1, offset=0):
+    edges = []
+    for query in range(num_queries):
+        for step in range(-before, after + 1):
+            key = query + offset + dilation * step
+            if 0 <= key < num_keys:
+                edges.append((key, query))
+    return edges
+
+
+def grid_edges(sides, key_sides, before, after, dilation, stride):
+    edges = []
+    keys = list(product(*map(range, key_sides)))
+    for number, query in enumerate(product(*map(range, sides))):
+        windows = [
+            [i * s + d * step for step in range(-b, a + 1)]
+            for i, b, a, d, s in zip(query, before, after, dilation, stride)
+        ]
+        near = set(product(*windows))
+        edges += [(place, number) for place, key in enumerate(keys) if key in near]
+    return edges
+
+
+def shifted_grid_edges(sides, before, after, dilation):
+    edges = []
+    nodes = list(product(*map(range, sides)))
+    for number, query in enumerate(nodes):
+        windows = []
+        for i, side, b, a, d in zip(query, sides, before, after, dilation):
+            residue = [j for j in range(side) if j % d == i % d]  # the keys this query can see, then its window in them
+            start = residue.index(i) - b
+            while start < 0:
+                start += 1
+            while start + b + a >= len(residue):
+                start -= 1
+            windows.append(residue[start : start + b + a + 1])
+        near = set(product(*windows))
+        edges += [(place, number) for place, key in enumerate(nodes) if key in near]
+    return edges
+
+
+def global_edges(num_nodes, nodes):
+    return [(key, query) for query in range(num_nodes) for key in range(num_nodes) if key in nodes or query in nodes]
+
+
+def side_by_side(*examples):
+    """Edges of a batch: `(num_queries, num_keys, edges)` of each example."""
+    edges, first_query, first_key = [], 0, 0
+    for num_queries, num_keys, example_edges in examples:
+        edges += [(key + first_key, query + first_query) for key, query in example_edges]
+        first_query, first_key = first_query + num_queries, first_key + num_keys
+    return edges
+
+
+def in_order(edges):
+    """By (query, key), each edge once."""
+    return sorted(set(edges), key=lambda edge: (edge[1], edge[0]))
+
+
+def complement_edges(num_queries, num_keys, edges):
+    return [edge for edge in complete_edges(num_queries, num_keys) if edge not in edges]
+
+
+def edge_list(edges, num_queries, num_keys=None):
+    return EdgeListGraph(torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).t(), num_queries, num_keys)
+
+
+# Given edges: asymmetric, empty rows and unused keys, columns in no order --------------------------------------------
+
+ASYMMETRIC = [(5, 3), (0, 1), (6, 3), (2, 1), (1, 4), (3, 0), (0, 3), (4, 0), (5, 4)]  # 6 queries (2, 5 empty), 8 keys
+REPEATED = [(0, 2), (1, 0), (0, 2), (3, 1), (1, 0), (0, 2), (2, 2), (4, 4)]  # 5 nodes, node 3 has no edge
+RAGGED = [(4, 4), (0, 1), (2, 1), (6, 3), (1, 0), (3, 4), (5, 3)]  # 3, 0 and 4 nodes
+STAR = [(leaf, 0) for leaf in range(1, 40)] + [(0, leaf) for leaf in range(1, 40)]  # one node of degree 39, others of 1
+SQUARE = [(1, 0), (4, 0), (0, 2), (3, 2), (2, 3), (4, 4)]  # 5 nodes, no repeats
+
+_BAND_5 = banded_edges(5, 5, 1, 0)
+
+# (name, graph, edges): every graph runs through every test of graphs and of kernels.
+GRAPHS = [
+    ("complete", CompleteGraph(5), complete_edges(5, 5)),
+    ("complete_rectangular", CompleteGraph(3, 7), complete_edges(3, 7)),
+    (
+        "complete_ragged",
+        CompleteGraph([3, 0, 5]),
+        side_by_side((3, 3, complete_edges(3, 3)), (0, 0, []), (5, 5, complete_edges(5, 5))),
+    ),
+    (
+        "complete_ragged_rectangular",
+        CompleteGraph([3, 5, 2], [2, 7, 0]),
+        side_by_side((3, 2, complete_edges(3, 2)), (5, 7, complete_edges(5, 7)), (2, 0, [])),
+    ),
+    ("causal", causal(6), banded_edges(6, 6, 6, 0)),
+    (
+        "causal_ragged",
+        causal([3, 1, 4]),
+        side_by_side(
+            (3, 3, banded_edges(3, 3, 9, 0)), (1, 1, banded_edges(1, 1, 9, 0)), (4, 4, banded_edges(4, 4, 9, 0))
+        ),
+    ),
+    ("band_uneven", BandedGraph(9, 3, 1), banded_edges(9, 9, 3, 1)),
+    ("band_diagonal", BandedGraph(4, 0, 0), banded_edges(4, 4, 0, 0)),
+    ("band_dilated", BandedGraph(11, 2, 1, dilation=3), banded_edges(11, 11, 2, 1, 3)),
+    (
+        "band_dilated_offset_rectangular",
+        BandedGraph(5, 1, 2, dilation=2, num_keys=9, offset=3),
+        banded_edges(5, 9, 1, 2, 2, 3),
+    ),
+    (
+        "band_lower_right_causal",
+        BandedGraph(3, None, 0, num_keys=7, offset=4),
+        banded_edges(3, 7, 9, 0, 1, 4),
+    ),
+    (
+        "band_negative_offset_empty_rows",
+        BandedGraph(7, 1, 1, num_keys=4, offset=-2),
+        banded_edges(7, 4, 1, 1, 1, -2),
+    ),
+    ("band_far_offset", BandedGraph(4, 2, 2, num_keys=6, offset=5), banded_edges(4, 6, 2, 2, 1, 5)),
+    (
+        "band_ragged",
+        BandedGraph([10, 2, 4], 2, 1),
+        side_by_side(
+            (10, 10, banded_edges(10, 10, 2, 1)), (2, 2, banded_edges(2, 2, 2, 1)), (4, 4, banded_edges(4, 4, 2, 1))
+        ),
+    ),
+    (
+        "band_ragged_lower_right",
+        BandedGraph([2, 3], None, 0, num_keys=[5, 4], offset=[3, 1]),
+        side_by_side((2, 5, banded_edges(2, 5, 9, 0, 1, 3)), (3, 4, banded_edges(3, 4, 9, 0, 1, 1))),
+    ),
+    ("grid_1d", GridGraph((7,), 2, 1), grid_edges((7,), (7,), (2,), (1,), (1,), (1,))),
+    ("grid_2d", GridGraph((3, 5), 1), grid_edges((3, 5), (3, 5), (1, 1), (1, 1), (1, 1), (1, 1))),
+    (
+        "grid_2d_uneven",
+        GridGraph((4, 3), (1, 0), (2, 1)),
+        grid_edges((4, 3), (4, 3), (1, 0), (2, 1), (1, 1), (1, 1)),
+    ),
+    (
+        "grid_3d",
+        GridGraph((2, 3, 4), (1, 1, 0), (0, 1, 2)),
+        grid_edges((2, 3, 4), (2, 3, 4), (1, 1, 0), (0, 1, 2), (1, 1, 1), (1, 1, 1)),
+    ),
+    (
+        "grid_dilated",
+        GridGraph((5, 6), 1, dilation=(2, 3)),
+        grid_edges((5, 6), (5, 6), (1, 1), (1, 1), (2, 3), (1, 1)),
+    ),
+    (
+        "grid_strided",
+        GridGraph((2, 3), 1, stride=(2, 1)),
+        grid_edges((2, 3), (4, 3), (1, 1), (1, 1), (1, 1), (2, 1)),
+    ),
+    (
+        "grid_strided_key_sides_dilated",
+        GridGraph((3, 2), (1, 2), (1, 0), dilation=(1, 2), stride=2, key_sides=(5, 4)),
+        grid_edges((3, 2), (5, 4), (1, 2), (1, 0), (1, 2), (2, 2)),
+    ),
+    (
+        "grid_shift",
+        GridGraph((4, 5), (1, 2), (1, 1), border="shift"),
+        shifted_grid_edges((4, 5), (1, 2), (1, 1), (1, 1)),
+    ),
+    (
+        "grid_shift_dilated",
+        GridGraph((7, 3), (1, 0), (1, 1), dilation=(2, 1), border="shift"),
+        shifted_grid_edges((7, 3), (1, 0), (1, 1), (2, 1)),
+    ),
+    (
+        "grid_ragged",
+        GridGraph([(3, 4), (1, 1), (5, 2)], (1, 0), (1, 2)),
+        side_by_side(
+            *(
+                (h * w, h * w, grid_edges((h, w), (h, w), (1, 0), (1, 2), (1, 1), (1, 1)))
+                for h, w in ((3, 4), (1, 1), (5, 2))
+            )
+        ),
+    ),
+    (
+        "grid_ragged_shift",
+        GridGraph([(3, 4), (5, 3)], 1, border="shift"),
+        side_by_side(
+            *((h * w, h * w, shifted_grid_edges((h, w), (1, 1), (1, 1), (1, 1))) for h, w in ((3, 4), (5, 3)))
+        ),
+    ),
+    ("grid_single_pixel", GridGraph((1, 1), 1), [(0, 0)]),
+    ("grid_side_of_one", GridGraph((1, 6), 2), grid_edges((1, 6), (1, 6), (2, 2), (2, 2), (1, 1), (1, 1))),
+    ("global", GlobalGraph(7, [4, 1]), global_edges(7, [1, 4])),
+    ("global_none", GlobalGraph(3, []), []),
+    (
+        "global_ragged",
+        GlobalGraph([4, 2, 5], [0, 2, 8]),
+        side_by_side((4, 4, global_edges(4, [0, 2])), (2, 2, []), (5, 5, global_edges(5, [2]))),
+    ),
+    ("edge_list", edge_list(ASYMMETRIC, 6, 8), ASYMMETRIC),
+    ("edge_list_sorted", edge_list(in_order(ASYMMETRIC), 6, 8), in_order(ASYMMETRIC)),
+    ("edge_list_repeated", edge_list(REPEATED, 5), REPEATED),
+    ("edge_list_ragged", edge_list(RAGGED, [3, 0, 4]), RAGGED),
+    ("edge_list_star", edge_list(STAR, 40), STAR),
+    ("union", BandedGraph(6, 1, 0) | GlobalGraph(6, [3]), in_order(banded_edges(6, 6, 1, 0) + global_edges(6, [3]))),
+    (
+        "union_three",
+        BandedGraph(5, 1, 0) | GlobalGraph(5, [2]) | edge_list(SQUARE, 5),
+        in_order(_BAND_5 + global_edges(5, [2]) + SQUARE),
+    ),
+    (
+        "union_ragged",
+        BandedGraph([4, 3], 1, 0) | GlobalGraph([4, 3], [3, 4]),
+        side_by_side(
+            (4, 4, in_order(banded_edges(4, 4, 1, 0) + global_edges(4, [3]))),
+            (3, 3, in_order(banded_edges(3, 3, 1, 0) + global_edges(3, [0]))),
+        ),
+    ),
+    (
+        "intersection",
+        causal(5) & edge_list(SQUARE, 5),
+        [edge for edge in in_order(SQUARE) if edge[0] <= edge[1]],
+    ),
+    (
+        "intersection_rectangular",
+        BandedGraph(6, 2, 2, num_keys=8) & edge_list(ASYMMETRIC, 6, 8),
+        [edge for edge in in_order(ASYMMETRIC) if edge in banded_edges(6, 8, 2, 2)],
+    ),
+    ("complement", ~BandedGraph(5, 1, 0), complement_edges(5, 5, _BAND_5)),
+    ("complement_edge_list", ~edge_list(ASYMMETRIC, 6, 8), complement_edges(6, 8, ASYMMETRIC)),
+    (
+        "complement_ragged",
+        ~causal([3, 2]),
+        side_by_side(
+            (3, 3, complement_edges(3, 3, banded_edges(3, 3, 9, 0))),
+            (2, 2, complement_edges(2, 2, banded_edges(2, 2, 9, 0))),
+        ),
+    ),
+    (
+        "batch_mixed",
+        batch_graphs([causal(3), edge_list(ASYMMETRIC, 6, 8), CompleteGraph(2, 3), GridGraph((2, 2), 1, 0)]),
+        side_by_side(
+            (3, 3, banded_edges(3, 3, 9, 0)),
+            (6, 8, ASYMMETRIC),
+            (2, 3, complete_edges(2, 3)),
+            (4, 4, grid_edges((2, 2), (2, 2), (1, 1), (0, 0), (1, 1), (1, 1))),
+        ),
+    ),
+    (
+        "transposed_rectangular",
+        CompleteGraph(3, 2).T,
+        [(query, key) for key, query in complete_edges(3, 2)],
+    ),
+    ("transposed_band", BandedGraph(5, 2, 0).T, [(query, key) for key, query in banded_edges(5, 5, 2, 0)]),
+    ("transposed_edge_list", edge_list(ASYMMETRIC, 6, 8).T, [(query, key) for key, query in ASYMMETRIC]),
+    (
+        "transposed_strided_grid",
+        GridGraph((2, 3), 1, stride=2).T,
+        [(query, key) for key, query in grid_edges((2, 3), (4, 6), (1, 1), (1, 1), (1, 1), (2, 2))],
+    ),
+    ("zero_nodes", CompleteGraph(0), []),
+    ("zero_keys", CompleteGraph(3, 0), []),
+    ("zero_queries", CompleteGraph(0, 3), []),
+    ("zero_edges", edge_list([], 4, 3), []),
+    ("single_node", CompleteGraph(1), [(0, 0)]),
+]
+
+# The oracle -----------------------------------------------------------------------------------------------------------
+
+
+def loop_attention(
+    query,
+    key,
+    value,
+    edges,
+    *,
+    bias=None,
+    edge_features=None,
+    edge_query=None,
+    scale=None,
+    normalizer="softmax",
+    score="dot",
+    kv_heads=None,
+):
+    """Attention over `edges` by loops over queries and heads, in float64; differentiable.
+
+    Args:
+        query: `[num_queries, heads, dim]`; key: `[num_keys, kv_heads, dim]`; value: `[num_keys, kv_heads, value_dim]`.
+        edges: list of (key, query) pairs; a pair that is there twice counts twice.
+        bias: `[num_edges]` or `[num_edges, heads]`, added to the scores; -inf means no edge.
+        edge_features: `[num_edges, edge_dim]`; edge_query: `[num_queries, heads, edge_dim]`, whose product is
+            added to the score before scaling.
+        scale: factor of the scores; `dim ** -0.5` for dot products and 1 for other scores by default.
+        normalizer: 'softmax', 'relu' or 'sigmoid'.
+        score: 'dot', or `('additive', vector [heads, dim], activation)`.
+        kv_heads: checked against `key` if given.
+
+    Returns:
+        out `[num_queries, heads, value_dim]`, z `[num_queries, heads, edge_dim]` (the features by the same weights)
+        or None, weights `[num_edges, heads]`, lse `[num_queries, heads]` (None unless softmax). Queries without
+        edges: out 0, z 0, lse -inf.
+    """
+    query, key, value = (tensor.double() for tensor in (query, key, value))
+    num_queries, heads, dim = query.shape
+    assert kv_heads in (None, key.size(1))
+    shared = heads // key.size(1)  # query heads that read the same key head
+    if scale is None:
+        scale = dim**-0.5 if score == "dot" else 1.0
+    zero = query.new_zeros(())
+    minus_infinity = query.new_full((), -math.inf)
+
+    out = [[value.new_zeros(value.size(2)) for _ in range(heads)] for _ in range(num_queries)]
+    edge_dim = 0 if edge_features is None else edge_features.size(1)
+    z = [[query.new_zeros(edge_dim) for _ in range(heads)] for _ in range(num_queries)]
+    weights = [[zero for _ in range(heads)] for _ in edges]
+    lse = [[minus_infinity for _ in range(heads)] for _ in range(num_queries)]
+
+    for i in range(num_queries):
+        row = [number for number, edge in enumerate(edges) if edge[1] == i]
+        for h in range(heads):
+            scores, kept = [], []
+            for number in row:
+                j = edges[number][0]
+                if score == "dot":
+                    product = (query[i, h] * key[j, h // shared]).sum()
+                else:
+                    _, vector, activation = score
+                    product = (vector[h].double() * activation(query[i, h] + key[j, h // shared])).sum()
+                if edge_query is not None:
+                    product = product + (edge_query[i, h].double() * edge_features[number].double()).sum()
+                product = product * scale
+                if bias is not None:
+                    offset = bias[number] if bias.dim() == 1 else bias[number, h]
+                    if offset == -math.inf:
+                        continue
+                    product = product + offset.double()
+                scores.append(product)
+                kept.append(number)
+            if not kept:
+                continue
+            if normalizer == "softmax":
+                largest = max(float(number) for number in scores)
+                total = sum((number - largest).exp() for number in scores)
+                lse[i][h] = total.log() + largest
+                row_weights = [(number - largest).exp() / total for number in scores]
+            elif normalizer == "relu":
+                row_weights = [number.relu() for number in scores]
+            else:
+                row_weights = [number.sigmoid() for number in scores]
+            for number, weight in zip(kept, row_weights):
+                weights[number][h] = weight
+                out[i][h] = out[i][h] + weight * value[edges[number][0], h // shared]
+                if edge_features is not None:
+                    z[i][h] = z[i][h] + weight * edge_features[number].double()
+
+    return (
+        _stack(out, (num_queries, heads, value.size(2)), value),
+        None if edge_features is None else _stack(z, (num_queries, heads, edge_dim), query),
+        _stack(weights, (len(edges), heads), query),
+        _stack(lse, (num_queries, heads), query) if normalizer == "softmax" else None,
+    )
+
+
+def _stack(nested, shape, like):
+    entries = [entry for row in nested for entry in row]
+    return torch.stack(entries).reshape(shape) if entries else like.new_zeros(shape)

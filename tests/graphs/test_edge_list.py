@@ -1,0 +1,142 @@
+import pytest
+import torch
+
+from graphattn.graphs import CSR, EdgeListGraph, batch_graphs, causal
+from tests.cases import ASYMMETRIC, RAGGED, REPEATED, edge_list
+
+
+def random_edges(num_edges, num_queries, num_keys, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randint(num_queries, (num_edges,), generator=generator)
+    key = torch.randint(num_keys, (num_edges,), generator=generator)
+    return torch.stack([key, query])
+
+
+def test_edge_index_is_the_callers_own():
+    edge_index = random_edges(9, 4, 6)
+    assert EdgeListGraph(edge_index, 4, 6).edge_index().data_ptr() == edge_index.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.uint8])
+def test_integers_of_any_width(dtype):
+    graph = EdgeListGraph(random_edges(9, 4, 6).to(dtype), 4, 6)
+    assert graph.edge_index().dtype == torch.int64
+    assert graph.csr().rowptr.tolist()[-1] == 9
+
+
+def test_sorting_is_stable_in_every_way(monkeypatch):
+    edge_index = random_edges(500, 11, 7)
+    by_counting = EdgeListGraph(edge_index, 11, 7).csr()
+    monkeypatch.setattr("graphattn.graphs.csr.coo_matrix", None)
+    by_sorting = EdgeListGraph(edge_index, 11, 7).csr()
+    for one, other in zip(by_counting, by_sorting):
+        assert torch.equal(one, other) and one.dtype == other.dtype == torch.int32
+
+
+def test_wide_graphs_have_wide_indices(monkeypatch):
+    edge_index = torch.tensor([[2**31 + 5, 0], [1, 0]])
+    csr = EdgeListGraph(edge_index, 2, 2**31 + 6).csr()
+    assert csr.rowptr.dtype == csr.col.dtype == csr.edge_id.dtype == torch.int64
+    assert csr.col.tolist() == [0, 2**31 + 5]
+
+
+def test_sorted_edges_need_no_permutation():
+    graph = causal(5)
+    assert EdgeListGraph(graph.edge_index(), 5).csr().edge_id is None
+    assert EdgeListGraph(graph.edge_index().flip(1), 5).csr().edge_id is not None
+
+
+def test_from_csr():
+    csr = edge_list(ASYMMETRIC, 6, 8).csr()
+    graph = EdgeListGraph.from_csr(csr.rowptr, csr.col, num_keys=8)
+    assert graph.sizes == ((6, 8),)
+    assert isinstance(graph.csr(), CSR)
+    assert graph.csr().edge_id is None
+    assert graph.edge_index().t().tolist() == sorted(map(list, ASYMMETRIC), key=lambda edge: edge[::-1])
+    with pytest.raises(ValueError, match="must rise from 0 to num_edges = 2"):
+        EdgeListGraph.from_csr(torch.tensor([0, 3]), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"\[num_queries \+ 1\]"):
+        EdgeListGraph.from_csr(torch.tensor([]), torch.tensor([0, 1]))
+
+
+def test_coalesce():
+    graph = edge_list(REPEATED, 5)
+    assert graph.has_repeats and graph.num_edges == 8
+    assert not graph.coalesce().has_repeats
+    unique = sorted(set(REPEATED), key=lambda edge: edge[::-1])
+    assert graph.coalesce().edge_index().t().tolist() == [list(edge) for edge in unique]
+    assert edge_list(RAGGED, [3, 0, 4]).coalesce().sizes == ((3, 3), (0, 0), (4, 4))
+    assert edge_list([], 0).coalesce().num_edges == 0
+
+
+def test_hint_of_symmetry():
+    both_ways = torch.tensor([[0, 1], [1, 0]])
+    assert not EdgeListGraph(both_ways, 2).is_symmetric
+    graph = EdgeListGraph(both_ways, 2, is_undirected=True)
+    assert graph.is_symmetric and graph.T.is_symmetric and batch_graphs([graph, graph]).is_symmetric
+    assert not batch_graphs([graph, EdgeListGraph(both_ways, 2)]).is_symmetric
+
+
+def test_equal_only_if_the_same():
+    edge_index = random_edges(9, 4, 6)
+    graph = EdgeListGraph(edge_index, 4, 6)
+    assert graph == graph and graph != EdgeListGraph(edge_index, 4, 6)
+    assert len({graph, graph}) == 1
+
+
+def test_batch_is_one_edge_list():
+    graph = batch_graphs([edge_list(ASYMMETRIC, 6, 8), edge_list([], 0, 2), edge_list(REPEATED, 5)])
+    assert isinstance(graph, EdgeListGraph)
+    assert graph.sizes == ((6, 8), (0, 2), (5, 5))
+    first, empty, last = graph.examples()
+    assert first.edge_index().t().tolist() == [list(edge) for edge in ASYMMETRIC]
+    assert empty.num_edges == 0
+    assert last.edge_index().t().tolist() == [list(edge) for edge in REPEATED]
+
+
+def test_edges_keep_their_place_in_a_shuffled_batch():
+    shuffled = [RAGGED[place] for place in (3, 0, 5, 1, 6, 2, 4)]
+    first, _, last = edge_list(shuffled, [3, 0, 4]).examples()
+    assert first.edge_index().t().tolist() == [[0, 1], [2, 1], [1, 0]]
+    assert last.edge_index().t().tolist() == [[3, 0], [1, 1], [0, 1], [2, 0]]
+
+
+@pytest.mark.parametrize(
+    "edges, sizes, message",
+    [
+        ([(0, 1), (6, 0)], (4, 6), r"names key 6, but there are 6 keys \(indices 0 to 5\)"),
+        ([(0, 4), (5, 0)], (4, 6), r"names query 4, but there are 4 queries"),
+        ([(-1, 0)], (4, 6), "names key -1"),
+        ([(0, -3)], (4, 6), "names query -3"),
+        ([(0, 0)], (0,), "there are 0 keys"),
+    ],
+)
+def test_indices_out_of_range(edges, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        edge_list(edges, *sizes)
+
+
+def test_edges_between_examples():
+    graph = edge_list([(0, 1), (2, 4)], [3, 4])
+    with pytest.raises(ValueError, match=r"got key 2 for query 4 of example 1, whose keys are 3 to 6"):
+        graph.csr()
+
+
+@pytest.mark.parametrize(
+    "edge_index, error, message",
+    [
+        ([[0], [1]], TypeError, r"must be a tensor \(got list\).*as_graph"),
+        (torch.tensor([[0.0], [1.0]]), TypeError, r"must hold integers \(got torch.float32\)"),
+        (torch.tensor([[True], [False]]), TypeError, r"got torch.bool"),
+        (torch.zeros(3, 2, dtype=torch.long), ValueError, r"\[2, num_edges\] \(got \[3, 2\]\)"),
+        (torch.zeros(2, dtype=torch.long), ValueError, r"got \[2\]"),
+    ],
+)
+def test_bad_edge_index(edge_index, error, message):
+    with pytest.raises(error, match=message):
+        EdgeListGraph(edge_index, 4)
+
+
+def test_repr():
+    assert repr(edge_list(ASYMMETRIC, 6, 8)) == "EdgeListGraph(num_queries=6, num_keys=8, num_edges=9)"
+    assert "(500 examples)" in repr(edge_list([], [1] * 500))

@@ -1,0 +1,288 @@
+"""What every graph must do, against edges written by plain loops."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+
+from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, batch_graphs, causal
+from tests.cases import GRAPHS, side_by_side
+
+every_graph = pytest.mark.parametrize("graph, edges", [case[1:] for case in GRAPHS], ids=[case[0] for case in GRAPHS])
+SYMBOLIC = [case for case in GRAPHS if case[1].device is None]
+
+
+def as_tensor(edges):
+    return torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).t()
+
+
+def mask_of(edges, shape):
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for key, query in edges:
+        mask[query, key] = True
+    return mask
+
+
+def assert_same_edges(graph, edges):
+    assert torch.equal(graph.edge_index(), as_tensor(edges))
+    assert graph.num_edges == len(edges)
+    assert torch.equal(graph.mask(), mask_of(edges, graph.shape))
+
+
+def assert_csr(csr, num_rows, row_and_col):
+    """`row_and_col`: the (row, column) of every edge, in the order of edge_index()."""
+    entries = sorted(range(len(row_and_col)), key=lambda number: row_and_col[number])  # stable
+    rowptr = [sum(row < stop for row, _ in row_and_col) for stop in range(num_rows + 1)]
+    assert csr.rowptr.tolist() == rowptr
+    assert csr.col.tolist() == [row_and_col[number][1] for number in entries]
+    edge_id = list(range(len(entries))) if csr.edge_id is None else csr.edge_id.tolist()
+    assert edge_id == entries
+    assert {array.dtype for array in csr if array is not None} == {torch.int32}
+
+
+@every_graph
+def test_edges_and_mask(graph, edges):
+    assert_same_edges(graph, edges)
+    assert graph.edge_index().dtype == torch.int64
+
+
+@every_graph
+def test_allows_is_the_mask(graph, edges):
+    query, key = torch.arange(graph.num_queries), torch.arange(graph.num_keys)
+    allowed = graph.allows(query[:, None], key)
+    assert allowed.dtype == torch.bool
+    assert torch.equal(allowed, mask_of(edges, graph.shape))
+    assert torch.equal(graph.allows(query, key[:, None]), mask_of(edges, graph.shape).t())
+    for number in range(0, len(edges), 5):
+        assert bool(graph.allows(edges[number][1], edges[number][0]))
+
+
+@every_graph
+def test_csr(graph, edges):
+    assert_csr(graph.csr(), graph.num_queries, [(query, key) for key, query in edges])
+    assert graph.csr() is graph.csr()
+
+
+@every_graph
+def test_csr_transposed(graph, edges):
+    assert_csr(graph.csr_transposed(), graph.num_keys, list(edges))
+    assert graph.csr_transposed() is graph.csr_transposed()
+
+
+@every_graph
+def test_degrees(graph, edges):
+    degrees = [sum(query == i for _, query in edges) for i in range(graph.num_queries)]
+    assert graph.degrees().tolist() == degrees
+    assert graph.degrees().dtype == torch.int64
+
+
+@every_graph
+def test_transposed_keeps_the_places_of_edges(graph, edges):
+    flipped = [(query, key) for key, query in edges]
+    assert graph.T.shape == graph.shape[::-1]
+    assert_same_edges(graph.T, flipped)
+    assert_csr(graph.T.csr(), graph.num_keys, list(edges))
+    assert_csr(graph.T.csr_transposed(), graph.num_queries, [(query, key) for key, query in edges])
+    assert graph.T.degrees().tolist() == [sum(key == j for key, _ in edges) for j in range(graph.num_keys)]
+    assert graph.T.T is graph
+
+
+@every_graph
+def test_transposed_on_its_own(graph, edges):
+    # Without the caches shared with the graph that it comes from.
+    alone = pickle.loads(pickle.dumps(graph.T))
+    assert_same_edges(alone, [(query, key) for key, query in edges])
+    assert_same_edges(alone.T, edges)
+
+
+@every_graph
+def test_normal_form_has_the_same_edges_in_the_same_order(graph, edges):
+    assert_same_edges(graph.normal_form(), edges)
+    assert_same_edges(graph.T.normal_form(), [(query, key) for key, query in edges])
+    assert graph.normal_form() == graph.normal_form().normal_form()
+
+
+@every_graph
+def test_sizes(graph, edges):
+    assert graph.shape == (graph.num_queries, graph.num_keys)
+    assert graph.num_queries == sum(queries for queries, _ in graph.sizes) == graph.query_ptr[-1]
+    assert graph.num_keys == sum(keys for _, keys in graph.sizes) == graph.key_ptr[-1]
+    assert len(graph.query_ptr) == len(graph.key_ptr) == graph.num_examples + 1
+    example_of = [number for number, (queries, _) in enumerate(graph.sizes) for _ in range(queries)]
+    assert graph.batch().tolist() == example_of
+
+
+@every_graph
+def test_examples_and_back(graph, edges):
+    examples = graph.examples()
+    assert [example.sizes for example in examples] == [(size,) for size in graph.sizes]
+    split = [[tuple(edge) for edge in example.edge_index().t().tolist()] for example in examples]
+    joined = side_by_side(*((*size, own) for size, own in zip(graph.sizes, split)))
+    if graph.has_own_order:
+        assert sorted(joined) == sorted(edges)
+    else:
+        assert joined == edges
+        assert_same_edges(batch_graphs(examples), edges)
+
+
+@every_graph
+def test_batched_with_another(graph, edges):
+    batch = batch_graphs([CompleteGraph(2, 1), graph, graph])
+    own = (graph.num_queries, graph.num_keys, edges)
+    assert_same_edges(batch, side_by_side((2, 1, [(0, 0), (0, 1)]), own, own))
+    assert batch.sizes == ((2, 1), *graph.sizes, *graph.sizes)
+    assert_csr(batch.T.csr(), batch.num_keys, [tuple(edge) for edge in batch.edge_index().t().tolist()])
+
+
+@every_graph
+def test_batched_with_itself(graph, edges):
+    own = (graph.num_queries, graph.num_keys, edges)
+    batch = batch_graphs([graph, graph])
+    assert_same_edges(batch, side_by_side(own, own))
+    assert batch.sizes == graph.sizes * 2
+
+
+@every_graph
+def test_symmetric_is_true(graph, edges):
+    if graph.is_symmetric:
+        assert sorted(edges) == sorted((query, key) for key, query in edges)
+
+
+@every_graph
+def test_has_repeats(graph, edges):
+    assert graph.has_repeats == (len(set(edges)) < len(edges))
+
+
+@every_graph
+def test_repr_is_one_line(graph, edges):
+    assert "\n" not in repr(graph) and len(repr(graph)) < 250
+    assert repr(graph.T.T) == repr(graph)
+
+
+@every_graph
+def test_pickle_and_copy_drop_caches(graph, edges):
+    graph.csr()
+    for twin in (pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph), copy.copy(graph)):
+        assert twin._cache is not graph._cache
+        assert not twin._cache
+        assert_same_edges(twin, edges)
+        if graph.device is None:
+            assert twin == graph and hash(twin) == hash(graph)
+
+
+@every_graph
+def test_torch_save_and_load_of_weights_only(graph, edges):
+    file = io.BytesIO()
+    torch.save({"graph": graph}, file)
+    file.seek(0)
+    assert_same_edges(torch.load(file, weights_only=True)["graph"], edges)
+
+
+@every_graph
+def test_moves(graph, edges):
+    for moved in (graph.to("cpu"), graph.to(torch.device("cpu"), non_blocking=True), graph.cpu(), graph.clone()):
+        assert_same_edges(moved, edges)
+        assert moved.sizes == graph.sizes
+    assert_same_edges(graph.to(torch.float16), edges)  # indices keep their dtype, as Data.to does it to all
+    assert graph.to("cpu") is graph
+    if graph.device is None:
+        assert graph.to("meta") is graph and graph.device is None
+    else:
+        assert graph.to("meta").device.type == "meta"
+
+
+@every_graph
+def test_subgraph(graph, edges):
+    if any(queries != keys for queries, keys in graph.sizes):
+        with pytest.raises(ValueError, match="as many keys as queries"):
+            graph.subgraph([0])
+        return
+    # Every third node left out, and the order within each example turned round.
+    nodes = [
+        node
+        for start, stop in zip(graph.query_ptr, graph.query_ptr[1:])
+        for node in reversed(range(start, stop))
+        if node % 3 != 1
+    ]
+    kept = [(nodes.index(key), nodes.index(query)) for key, query in edges if key in nodes and query in nodes]
+    for given in (nodes, torch.tensor(nodes, dtype=torch.int32)):
+        assert_same_edges(graph.subgraph(given), kept)
+    assert graph.subgraph(nodes).num_examples == graph.num_examples
+
+
+@every_graph
+def test_networkx(graph, edges):
+    result = graph.to_networkx()
+    square = all(queries == keys for queries, keys in graph.sizes)
+    expected = edges if square else [(("key", key), ("query", query)) for key, query in edges]
+    assert sorted(result.edges()) == sorted(expected)
+    assert result.is_directed() and result.is_multigraph() == graph.has_repeats
+    assert len(result) == (graph.num_queries if square else graph.num_queries + graph.num_keys)
+
+
+@every_graph
+def test_scipy(graph, edges):
+    matrix = graph.to_scipy()
+    assert matrix.shape == (graph.num_keys, graph.num_queries)
+    assert list(zip(matrix.row.tolist(), matrix.col.tolist())) == edges
+
+
+@pytest.mark.parametrize("graph", [case[1] for case in SYMBOLIC], ids=[case[0] for case in SYMBOLIC])
+def test_symbolic_graphs_are_values(graph):
+    assert graph == pickle.loads(pickle.dumps(graph))
+    assert len({graph, copy.deepcopy(graph), graph.T}) == 2
+    with pytest.raises(AttributeError):
+        graph.sizes = ()
+
+
+def test_graphs_differ_unless_equal():
+    graphs = [case[1] for case in GRAPHS]
+    for one in range(len(graphs)):
+        for other in range(one):
+            assert graphs[one] != graphs[other]
+
+
+def test_nothing_is_written_out():
+    million_squared = CompleteGraph(10**9)
+    assert million_squared.num_edges == 10**18
+    assert million_squared.T.num_edges == 10**18
+    assert repr(million_squared.T) == "CompleteGraph(1000000000).T"
+    assert million_squared & million_squared is million_squared
+    assert (million_squared & causal(10**9)).num_edges == 10**9 * (10**9 + 1) // 2
+    assert (~causal(10**9)).num_edges == 10**9 * (10**9 - 1) // 2
+    assert batch_graphs([million_squared, CompleteGraph(10**8, 7)]) == CompleteGraph([10**9, 10**8], [10**9, 7])
+    assert BandedGraph(10**9, 10**8, 3, dilation=7).num_edges > 10**16
+    assert million_squared.allows(torch.tensor([5]), torch.tensor([10**8])).tolist() == [True]
+    assert causal(10**9).subgraph([10**8, 5, 10**9 - 1]).edge_index().tolist() == [
+        [1, 1, 0, 1, 0, 2],
+        [1, 0, 0, 2, 2, 2],
+    ]
+
+
+def test_device_of_symbolic_graphs_is_free():
+    assert causal(3).device is None
+    assert causal(3).mask(device="meta").device.type == "meta"
+
+
+def test_is_abstract_and_no_sequence():
+    with pytest.raises(TypeError):
+        Graph()
+    for method in ("__len__", "__iter__", "__getitem__"):
+        assert not hasattr(Graph, method)
+
+
+def test_caches_do_not_keep_graphs_alive():
+    import gc
+    import weakref
+
+    graph = EdgeListGraph(torch.tensor([[0], [1]]), 2)
+    graph.csr_transposed()
+    alive = weakref.ref(graph)
+    gc.disable()
+    try:
+        del graph
+        assert alive() is None  # freed at once, not by the garbage collector
+    finally:
+        gc.enable()

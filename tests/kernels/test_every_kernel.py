@@ -1,0 +1,219 @@
+"""Every graph x every kernel x every option, forward and backward, against attention by plain loops."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from graphattn import attend, attention_weights
+from graphattn.functional import prepare
+from graphattn.kernels.choose import KERNELS
+from graphattn.nn import Additive
+from tests.cases import GRAPHS, loop_attention
+
+CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
+# absolute and relative, for values of size 1
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 8e-3, torch.bfloat16: 6e-2}
+# what to give beside query, key, value; tensors by name
+OPTIONS = {
+    "plain": {},
+    "scale": {"scale": 0.3},
+    "bias": {"bias": True},
+    "head_bias": {"bias": "heads"},
+    "edges": {"edge_features": True, "edge_query": True},
+    "edge_values": {"edge_features": True, "bias": "heads"},
+    "relu": {"normalizer": "relu", "bias": "heads", "edge_features": True, "edge_query": True},
+    "sigmoid": {"normalizer": "sigmoid", "edge_features": True, "edge_query": True},
+    "additive": {"score": "tanh", "bias": "heads"},
+}
+HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
+
+
+@cache
+def problem(name: str, option: str) -> tuple[dict, dict]:
+    """Random leaves in float64 and the other arguments."""
+    graph, edges = CASES[name]
+    wanted = dict(OPTIONS[option])
+    generator = torch.Generator().manual_seed(sum(map(ord, name + option)))
+
+    def leaf(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    leaves = {
+        "query": leaf(graph.num_queries, HEADS, DIM),
+        "key": leaf(graph.num_keys, KV_HEADS, DIM),
+        "value": leaf(graph.num_keys, KV_HEADS, VALUE_DIM),
+    }
+    bias = wanted.pop("bias", None)
+    if bias is not None:
+        leaves["bias"] = leaf(len(edges), HEADS) if bias == "heads" else leaf(len(edges))
+        leaves["bias"][::4] = -torch.inf  # every fourth edge is taken away
+    if wanted.pop("edge_features", False):
+        leaves["edge_features"] = leaf(len(edges), EDGE_DIM)
+    if wanted.pop("edge_query", False):
+        leaves["edge_query"] = leaf(graph.num_queries, HEADS, EDGE_DIM)
+    if wanted.get("score"):
+        leaves["vector"] = leaf(HEADS, DIM)
+    return leaves, wanted
+
+
+@cache
+def expected(name: str, option: str):
+    """Result of the loops, cotangents, and gradients of the leaves."""
+    leaves, wanted = problem(name, option)
+    leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
+    arguments = dict(leaves)
+    if "score" in wanted:
+        wanted = {**wanted, "score": ("additive", arguments.pop("vector"), torch.tanh)}
+    out, edge_out, weights, _ = loop_attention(edges=CASES[name][1], **arguments, **wanted)
+    outputs = [out] if edge_out is None else [out, edge_out]
+    generator = torch.Generator().manual_seed(5)
+    cotangents = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in outputs]
+    connected = [(x, g) for x, g in zip(outputs, cotangents) if x.requires_grad]
+    gradients = [torch.zeros_like(x) for x in leaves.values()]
+    if connected:
+        connected_outputs, connected_cotangents = zip(*connected)
+        found = torch.autograd.grad(connected_outputs, list(leaves.values()), connected_cotangents, allow_unused=True)
+        gradients = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves.values())]
+    return [x.detach() for x in outputs], cotangents, dict(zip(leaves, gradients)), weights.detach()
+
+
+def arguments_of(leaves: dict, wanted: dict) -> dict:
+    arguments = {**leaves, **wanted}
+    if "score" in wanted:
+        arguments["score"] = Additive(arguments.pop("vector"))
+    return arguments
+
+
+def run(name, option, kernel, dtype):
+    leaves, wanted = problem(name, option)
+    leaves = {k: v.to(dtype).requires_grad_() for k, v in leaves.items()}
+    result = attend(graph=CASES[name][0], kernel=kernel, **arguments_of(leaves, wanted))
+    return leaves, [result] if isinstance(result, torch.Tensor) else list(result)
+
+
+def skip_where_refused(name, option, kernel, dtype):
+    leaves, wanted = problem(name, option)
+    arguments = arguments_of({k: v.to(dtype) for k, v in leaves.items()}, wanted)
+    plan, inputs, _ = prepare(graph=CASES[name][0], **arguments)
+    (chosen,) = [k for k in KERNELS if k.name == kernel]
+    reason = chosen.why_not(plan, inputs)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def close(actual, wanted, dtype):
+    torch.testing.assert_close(actual.double(), wanted.double(), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_equals_loops(name, option, kernel):
+    skip_where_refused(name, option, kernel, torch.float64)
+    check_against_loops(name, option, kernel, torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("option", ["plain", "edges", "relu"])
+@pytest.mark.parametrize("name", ["causal_ragged", "edge_list_repeated", "edge_list_star", "grid_2d_uneven", "zero_keys"])
+def test_equals_loops_in_low_precision(name, option, kernel, dtype):
+    skip_where_refused(name, option, kernel, dtype)
+    check_against_loops(name, option, kernel, dtype)
+
+
+def check_against_loops(name, option, kernel, dtype):
+    outputs, cotangents, gradients, _ = expected(name, option)
+    leaves, results = run(name, option, kernel, dtype)
+    for actual, wanted in zip(results, outputs, strict=True):
+        assert actual.dtype == dtype
+        close(actual, wanted, dtype)
+    found = torch.autograd.grad(results, list(leaves.values()), [g.to(dtype) for g in cotangents])
+    for actual, wanted in zip(found, gradients.values(), strict=True):
+        scale = max(1.0, wanted.abs().max().item()) if wanted.numel() else 1.0
+        close(actual / scale, wanted / scale, dtype)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_chosen_kernels_equal_loops(name, option):
+    """Without a name, so that unions and mixed batches run in parts."""
+    check_against_loops(name, option, None, torch.float64)
+
+
+@pytest.mark.parametrize("option", ["plain", "bias", "edges", "relu", "additive"])
+@pytest.mark.parametrize("name", CASES)
+def test_weights_equal_loops(name, option):
+    leaves, wanted = problem(name, option)
+    arguments = arguments_of({k: v for k, v in leaves.items() if k != "value"}, wanted)
+    close(attention_weights(graph=CASES[name][0], **arguments), expected(name, option)[3], torch.float64)
+
+
+def function_of_leaves(name, option, kernel):
+    leaves, wanted = problem(name, option)
+    names = list(leaves)
+
+    def function(*values):
+        return attend(graph=CASES[name][0], kernel=kernel, **arguments_of(dict(zip(names, values)), wanted))
+
+    return function, [leaves[k].clone().requires_grad_() for k in names]
+
+
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("name", CASES)
+def test_gradcheck(name, kernel):
+    skip_where_refused(name, "plain", kernel, torch.float64)
+    assert torch.autograd.gradcheck(*function_of_leaves(name, "plain", kernel), fast_mode=True)
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "edges_cpu", "edges_torch"])
+@pytest.mark.parametrize("option", ["plain", "edges", "sigmoid", "additive"])
+@pytest.mark.parametrize("name", ["causal_ragged", "edge_list_repeated", "band_uneven", "zero_edges", "complete_rectangular"])
+def test_gradgradcheck(name, option, kernel):
+    skip_where_refused(name, option, kernel, torch.float64)
+    function, leaves = function_of_leaves(name, option, kernel)
+    assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("option", ["plain", "edges", "sigmoid"])
+@pytest.mark.parametrize("name", ["edge_list_repeated", "edge_list_star", "grid_2d_uneven", "batch_mixed"])
+def test_dropout_is_the_same_in_every_kernel(name, option):
+    results = []
+    for kernel in ("edges_cpu", "edges_torch", "reference"):
+        leaves, wanted = problem(name, option)
+        leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
+        torch.manual_seed(3)
+        out = attend(graph=CASES[name][0], kernel=kernel, dropout=0.4, **arguments_of(leaves, wanted))
+        out = out if isinstance(out, torch.Tensor) else out[0]
+        cotangent = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)
+        results.append([out, *torch.autograd.grad(out, list(leaves.values()), cotangent)])
+    for other in results[1:]:
+        for actual, wanted in zip(other, results[0], strict=True):
+            close(actual, wanted, torch.float64)
+    assert not torch.equal(results[0][0], expected(name, option)[0][0])
+
+
+# Which kernel runs which graph by default: a refusal that spreads shows here.
+FUSED = {
+    "complete", "complete_rectangular", "complete_ragged", "complete_ragged_rectangular", "causal", "causal_ragged",
+    "transposed_rectangular", "zero_nodes", "zero_keys", "zero_queries", "single_node",
+    "grid_single_pixel",
+}  # fmt: skip
+
+
+def refuses(kernel, name, option="plain"):
+    leaves, wanted = problem(name, option)
+    plan, inputs, _ = prepare(graph=CASES[name][0], **arguments_of(leaves, wanted))
+    return next(k for k in KERNELS if k.name == kernel).why_not(plan, inputs) is not None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_runs_what(name):
+    assert not refuses("edges_torch", name)
+    assert not refuses("reference", name)
+    assert not refuses("edges_cpu", name)
+    assert refuses("edges_cpu", name, "additive")
+    assert refuses("sdpa", name) == (name not in FUSED)
+    assert refuses("sdpa", name, "bias")

@@ -1,0 +1,40 @@
+import math
+
+import pytest
+import torch
+
+from graphattn.nn import SinusoidalPositions
+
+
+def test_equals_the_formula_on_every_axis():
+    pos = torch.tensor([[0.0, 2.0], [3.5, 1.0], [7.0, 100.0]], dtype=torch.float64)
+    encoding = SinusoidalPositions(12, max_period=500.0)(pos)
+    for node, coordinates in enumerate(pos.tolist()):
+        for axis, coordinate in enumerate(coordinates):
+            for pair in range(3):
+                angle = coordinate / 500.0 ** (pair / 3)
+                place = axis * 6 + 2 * pair
+                assert encoding[node, place].item() == pytest.approx(math.sin(angle), abs=1e-12)
+                assert encoding[node, place + 1].item() == pytest.approx(math.cos(angle), abs=1e-12)
+
+
+def test_whole_positions_and_zero_nodes():
+    module = SinusoidalPositions(4)
+    assert torch.equal(module(torch.arange(5)), module(torch.arange(5.0)))
+    assert module(torch.empty(0)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("channels", [0, 3, -2])
+def test_channels_come_in_pairs(channels):
+    with pytest.raises(ValueError, match=f"even number .got {channels}"):
+        SinusoidalPositions(channels)
+
+
+def test_channels_must_be_shared_out():
+    with pytest.raises(ValueError, match=r"multiple of 4 for 2 axes .got 6"):
+        SinusoidalPositions(6)(torch.zeros(3, 2))
+
+
+def test_period_must_grow():
+    with pytest.raises(ValueError, match=r"'max_period' must be above 1 .got 1"):
+        SinusoidalPositions(4, max_period=1)

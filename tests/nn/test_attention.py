@@ -1,0 +1,191 @@
+import pytest
+import torch
+from torch_geometric.nn import TransformerConv
+
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, causal
+from graphattn.nn import GraphAttention, Relu
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def edges(num_sources, num_targets, num_edges):
+    return torch.stack([torch.randint(num_sources, (num_edges,)), torch.randint(num_targets, (num_edges,))])
+
+
+def gradients(out, module, *inputs):
+    """Of the inputs, then of the parameters by name."""
+    torch.manual_seed(7)
+    parameters = [p for name, p in sorted(module.named_parameters()) if not name.startswith("lin_skip")]
+    return torch.autograd.grad(out, [*inputs, *parameters], torch.randn_like(out), allow_unused=True)
+
+
+def load_multihead(layer, peer):
+    """Weights of torch.nn.MultiheadAttention into a GraphAttention."""
+    with torch.no_grad():
+        for linear, weight, bias in zip(
+            (layer.lin_query, layer.lin_key, layer.lin_value), peer.in_proj_weight.chunk(3), peer.in_proj_bias.chunk(3)
+        ):
+            linear.weight.copy_(weight)
+            linear.bias.copy_(bias)
+        layer.lin_out.weight.copy_(peer.out_proj.weight)
+        layer.lin_out.bias.copy_(peer.out_proj.bias)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_equals_multihead_attention(is_causal):
+    torch.manual_seed(0)
+    peer = torch.nn.MultiheadAttention(24, 4, batch_first=True).double()
+    torch.nn.init.normal_(peer.in_proj_bias)
+    layer = GraphAttention(24, 6, heads=4, project_out=True).double()
+    load_multihead(layer, peer)
+    x, y = (random(9, 24).requires_grad_() for _ in range(2))
+    y.data.copy_(x.data)
+    mask = torch.ones(9, 9, dtype=torch.bool).triu(1) if is_causal else None
+    wanted, wanted_weights = peer(y[None], y[None], y[None], attn_mask=mask, average_attn_weights=False)
+    graph = causal(9) if is_causal else CompleteGraph(9)
+    out, (edge_index, weights) = layer(x, graph, return_attention_weights=True)
+    torch.testing.assert_close(out, wanted[0], rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(weights, wanted_weights[0][:, edge_index[1], edge_index[0]].t(), rtol=1e-10, atol=1e-10)
+    grad, *by_parameter = gradients(out, layer, x)
+    wanted_grad, *wanted_by_parameter = gradients(wanted[0], peer, y)
+    torch.testing.assert_close(grad, wanted_grad, rtol=1e-10, atol=1e-10)
+    named = dict(zip(sorted(dict(layer.named_parameters())), by_parameter))
+    in_proj = torch.cat([named[f"lin_{name}.weight"] for name in ("query", "key", "value")])
+    wanted_in_proj = dict(zip(sorted(dict(peer.named_parameters())), wanted_by_parameter))["in_proj_weight"]
+    torch.testing.assert_close(in_proj, wanted_in_proj, rtol=1e-10, atol=1e-10)
+
+
+def test_equals_scaled_dot_product_attention():
+    from graphattn import attend
+
+    torch.manual_seed(0)
+    tensors = [random(11, 3, 8).requires_grad_() for _ in range(3)]
+    out = attend(*tensors, CompleteGraph(11))
+    wanted = torch.nn.functional.scaled_dot_product_attention(*(x.transpose(0, 1)[None] for x in tensors))[0]
+    wanted = wanted.transpose(0, 1)
+    torch.testing.assert_close(out, wanted, rtol=1e-10, atol=1e-10)
+    cotangent = torch.randn_like(out)
+    for a, b in zip(torch.autograd.grad(out, tensors, cotangent), torch.autograd.grad(wanted, tensors, cotangent)):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def load_transformer_conv(layer, peer):
+    layer.load_state_dict({k: v for k, v in peer.state_dict().items() if not k.startswith("lin_skip")})
+
+
+@pytest.mark.parametrize("edge_dim", [None, 5])
+@pytest.mark.parametrize("concat", [True, False])
+def test_equals_transformer_conv_on_repeated_bipartite_edges(edge_dim, concat):
+    torch.manual_seed(0)
+    peer = TransformerConv((7, 6), 4, heads=3, concat=concat, edge_dim=edge_dim, root_weight=False).double()
+    layer = GraphAttention((7, 6), 4, heads=3, concat=concat, edge_dim=edge_dim).double()
+    load_transformer_conv(layer, peer)
+    edge_index = edges(10, 8, 30)
+    edge_index = torch.cat([edge_index, edge_index[:, :7]], 1)
+    x = (random(10, 7).requires_grad_(), random(8, 6).requires_grad_())
+    edge_attr = None if edge_dim is None else random(37, edge_dim).requires_grad_()
+    wanted, (_, wanted_weights) = peer(x, edge_index, edge_attr, return_attention_weights=True)
+    out, (_, weights) = layer(x, edge_index, edge_attr, return_attention_weights=True)
+    torch.testing.assert_close(out, wanted, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(weights, wanted_weights, rtol=1e-10, atol=1e-10)
+    inputs = x if edge_attr is None else (*x, edge_attr)
+    for a, b in zip(gradients(out, layer, *inputs), gradients(wanted, peer, *inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+SETTINGS = {
+    "dot": {},
+    "edges": {"edge_dim": 3},
+    "additive": {"score": "additive"},
+    "additive_edges": {"score": "additive", "edge_dim": 3, "scale": 0.5},
+    "gatv2": {"score": "gatv2", "edge_dim": 3},
+    "relu": {"normalizer": Relu(scale_by_degree=True)},
+    "sigmoid": {"normalizer": "sigmoid", "edge_dim": 3},
+    "grouped": {"kv_heads": 2},
+    "mean": {"concat": False, "project_out": True},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_messages_equal_kernels(setting):
+    """The path that explainers and hooks look into gives the same numbers."""
+    torch.manual_seed(0)
+    layer = GraphAttention(8, 5, heads=4, **SETTINGS[setting]).double()
+    graph = EdgeListGraph(edges(9, 9, 40), 9)
+    edge_attr = random(40, 3) if "edge_dim" in SETTINGS[setting] else None
+    x = random(9, 8).requires_grad_()
+    out = layer(x, graph, edge_attr)
+    seen = []
+    layer.register_message_forward_hook(lambda module, inputs, output: seen.append(inputs[0]["alpha"]))
+    by_messages, (_, weights) = layer(x, graph, edge_attr, return_attention_weights=True)
+    torch.testing.assert_close(by_messages, out, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(seen[0], weights, rtol=1e-12, atol=1e-12)
+    for a, b in zip(gradients(out, layer, x), gradients(by_messages, layer, x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_repeated_calls_sort_the_edges_once():
+    edge_index = edges(50, 50, 200)
+    layer = GraphAttention(4, 4)
+    layer(torch.randn(50, 4), edge_index)
+    from graphattn import as_graph
+
+    graph = as_graph(edge_index, 50)
+    assert as_graph(edge_index, 50) is graph
+    assert graph.csr() is graph.csr()
+
+
+def test_lazy_channels():
+    layer = GraphAttention(-1, 4, heads=2)
+    assert layer(torch.randn(5, 3), CompleteGraph(5)).shape == (5, 8)
+    assert layer.lin_query.weight.shape == (8, 3)
+
+
+def test_dropout_acts_in_training_only():
+    layer = GraphAttention(4, 4, dropout=0.5)
+    x, graph = torch.randn(6, 4), CompleteGraph(6)
+    torch.manual_seed(1)
+    first = layer(x, graph)
+    assert not torch.equal(first, layer(x, graph))
+    torch.manual_seed(1)
+    assert torch.equal(first, layer(x, graph))
+    layer.eval()
+    assert torch.equal(layer(x, graph), layer(x, graph))
+
+
+def test_a_batch_is_its_examples():
+    torch.manual_seed(0)
+    layer = GraphAttention(4, 4, heads=2)
+    x, y = torch.randn(5, 4), torch.randn(9, 4)
+    graphs = [causal(5), BandedGraph(9, 2, 1)]
+    together = layer(torch.cat([x, y]), graphs)
+    assert torch.equal(together, torch.cat([layer(x, graphs[0]), layer(y, graphs[1])]))
+
+
+def test_repr():
+    assert str(GraphAttention(16, 8, heads=4)) == "GraphAttention(16, 8, heads=4, score='dot')"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: GraphAttention(4, 4, heads=3, kv_heads=2), "multiple of 'kv_heads' .got 3 and 2"),
+        (lambda: GraphAttention(4, 0), "'out_channels' must be a positive int .got 0"),
+        (lambda: GraphAttention(4, 4, score="cosine"), "'score' must be one of .* .got 'cosine'"),
+        (lambda: GraphAttention(4, 4, normalizer="tanh"), "'normalizer' must be one of .*got 'tanh'"),
+        (lambda: GraphAttention(4, 4, dropout=1.5), "'dropout' must be a probability .*got 1.5"),
+        (lambda: GraphAttention(4, 4)(torch.randn(5, 3), CompleteGraph(5)), r"'x' must be \[num_nodes, 4\] .got \[5, 3\]"),
+        (lambda: GraphAttention(4, 4)(torch.randn(5, 4), CompleteGraph(6)), "6"),
+        (lambda: GraphAttention(4, 4)(torch.randn(5, 4), torch.tensor([[5], [0]])), "5"),
+        (lambda: GraphAttention(4, 4, edge_dim=2)(torch.randn(5, 4), CompleteGraph(5)), "'edge_attr' and 'edge_dim' go"),
+        (
+            lambda: GraphAttention(4, 4, edge_dim=2)(torch.randn(5, 4), CompleteGraph(5), torch.randn(24, 2)),
+            r"\[25, 2\].*got \[24, 2\]",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()

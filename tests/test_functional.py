@@ -1,0 +1,174 @@
+import pytest
+import torch
+
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, attend, attention_weights, causal
+from graphattn import choose_kernel as choose
+from graphattn.nn import Additive, Relu
+
+GRAPH = EdgeListGraph(torch.tensor([[0, 5, 2, 2], [1, 0, 3, 1]]), 4, 6)  # query 2 is empty
+
+
+def qkv(num_queries=4, num_keys=6, heads=2, dim=3, dtype=torch.float64):
+    torch.manual_seed(0)
+    return [torch.randn(n, heads, dim, dtype=dtype) for n in (num_queries, num_keys, num_keys)]
+
+
+def test_empty_rows_are_zero_with_zero_gradient():
+    query, key, value = (x.requires_grad_() for x in qkv())
+    out = attend(query, key, value, GRAPH)
+    assert torch.equal(out[2], torch.zeros_like(out[2]))
+    gradient = torch.autograd.grad(out, query, torch.randn_like(out))[0]
+    assert torch.equal(gradient[2], torch.zeros_like(gradient[2]))
+
+
+@pytest.mark.parametrize("kernel", ["edges_cpu", "edges_torch"])
+def test_what_a_query_does_not_see_changes_nothing_bit_for_bit(kernel):
+    query, key, value = qkv(dtype=torch.float32)
+    out = attend(query, key, value, GRAPH, kernel=kernel)
+    key[3], value[3], key[4] = torch.nan, torch.inf, 7.0
+    assert torch.equal(attend(query, key, value, GRAPH, kernel=kernel), out)
+
+
+def test_nan_of_hidden_keys_stays_hidden_in_causal_graphs():
+    query, key, value = qkv(5, 5)
+    out = attend(query, key, value, causal(5))
+    key[4], value[4] = torch.nan, torch.nan
+    assert "sdpa" in choose(causal(5), query, key, value).refusals
+    again = attend(query, key, value, causal(5))
+    torch.testing.assert_close(again[:4], out[:4], rtol=1e-12, atol=1e-12)
+    assert again[4].isnan().all()
+
+
+def test_equal_keys_give_the_mean():
+    query, key, value = qkv(7, 7)
+    graph = BandedGraph(7, 2, 1)
+    out = attend(query, torch.ones_like(key), value, graph)
+    for i in range(7):
+        seen = value[max(i - 2, 0) : i + 2]
+        torch.testing.assert_close(out[i], seen.mean(0))
+
+
+def test_a_bias_of_minus_infinity_takes_an_edge_away():
+    query, key, value = (x.requires_grad_() for x in qkv())
+    bias = torch.tensor([0.3, -torch.inf, 0.1, 0.2], dtype=torch.float64, requires_grad=True)
+    out = attend(query, key, value, GRAPH, bias=bias)
+    kept = EdgeListGraph(GRAPH.edge_index()[:, [0, 2, 3]], 4, 6)
+    torch.testing.assert_close(out, attend(query, key, value, kept, bias=bias[[0, 2, 3]]))
+    assert torch.autograd.grad(out, bias, torch.randn_like(out))[0][1] == 0
+
+
+@pytest.mark.parametrize("kernel", [None, "edges", "edges_torch", "reference"])
+def test_a_batch_dimension_shares_one_graph(kernel):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 6, h, 5, dtype=torch.float64) for h in (4, 2, 2))
+    bias = torch.randn(11, 4, dtype=torch.float64)
+    graph = BandedGraph(6, 1, 0)
+    out = attend(query, key, value, graph, bias=bias, kernel=kernel)
+    for b in range(3):
+        torch.testing.assert_close(out[b], attend(query[b], key[b], value[b], graph, bias=bias, kernel=kernel))
+
+
+def test_a_batch_dimension_with_a_learned_score():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 6, 2, 5, dtype=torch.float64) for _ in range(3))
+    score = Additive(torch.randn(2, 5, dtype=torch.float64))
+    out = attend(query, key, value, causal(6), score=score)
+    torch.testing.assert_close(out[1], attend(query[1], key[1], value[1], causal(6), score=score))
+
+
+def test_weights_of_chosen_edges():
+    query, key, _ = qkv()
+    weights = attention_weights(query, key, GRAPH)
+    torch.testing.assert_close(attention_weights(query, key, GRAPH, edges=torch.tensor([3, 0])), weights[[3, 0]])
+
+
+def test_scale_by_degree_divides():
+    query, key, value = qkv()
+    plain = attend(query, key, value, GRAPH, normalizer="relu")
+    scaled = attend(query, key, value, GRAPH, normalizer=Relu(scale_by_degree=True))
+    torch.testing.assert_close(scaled * GRAPH.degrees().clamp(min=1)[:, None, None], plain)
+
+
+@pytest.mark.parametrize("graph", [causal(6), GRAPH, GlobalGraph(6, [1])], ids=str)
+def test_forward_mode_equals_reverse_mode(graph):
+    query, key, value = qkv(graph.num_queries, graph.num_keys)
+    tangents = [torch.randn_like(x) for x in (query, key, value)]
+
+    def function(query, key, value):
+        return attend(query, key, value, graph)
+
+    _, tangent = torch.func.jvp(function, (query, key, value), tuple(tangents))
+    cotangent = torch.randn_like(tangent)
+    leaves = [x.requires_grad_() for x in (query, key, value)]
+    gradients = torch.autograd.grad(function(*leaves), leaves, cotangent)
+    by_reverse = sum((g * t).sum() for g, t in zip(gradients, tangents))
+    torch.testing.assert_close((tangent * cotangent).sum(), by_reverse)
+
+
+def test_union_runs_in_parts():
+    graph = causal(8) | EdgeListGraph(torch.tensor([[7], [0]]), 8)
+    choice = choose(graph, torch.randn(8, 2, 4))
+    assert choice.kernel == "sdpa + edges_cpu"
+    assert "complete and causal" in choice.refusals["sdpa"]
+
+
+def test_threads_do_not_change_a_bit():
+    torch.manual_seed(0)
+    graph = EdgeListGraph(torch.randint(0, 300, (2, 9000)), 300)
+    tensors = [torch.randn(300, 4, 16).requires_grad_() for _ in range(3)]
+    cotangent = torch.randn(300, 4, 16)
+    results, threads = [], torch.get_num_threads()
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        out = attend(*tensors, graph)
+        results.append([out, *torch.autograd.grad(out, tensors, cotangent)])
+    torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+
+
+Q, K, V = qkv()
+BAD = {
+    "list": (TypeError, "'query' must be a torch.Tensor .got list", lambda: attend([1.0], K, V, GRAPH)),
+    "rank": (ValueError, r"'query' must be \[num_nodes, heads, dim\].*got \[4, 2\]", lambda: attend(Q[:, :, 0], K, V, GRAPH)),
+    "dtype": (TypeError, "share one floating dtype .got 'value' torch.float32", lambda: attend(Q, K, V.float(), GRAPH)),
+    "integers": (TypeError, "floating dtype", lambda: attend(Q.long(), K.long(), V.long(), GRAPH)),
+    "nodes": (ValueError, r"share nodes and heads .got \[6, 2, 3\] and \[5, 2, 3\]", lambda: attend(Q, K, V[:5], GRAPH)),
+    "dim": (ValueError, r"share batch and dim .got \[4, 2, 2\] and \[6, 2, 3\]", lambda: attend(Q[..., :2], K, V, GRAPH)),
+    "heads": (ValueError, "multiple of heads of 'key' .got 1 and 2", lambda: attend(Q[:, :1], K, V, GRAPH)),
+    "graph size": (ValueError, "5", lambda: attend(Q, K, V, CompleteGraph(5, 6))),
+    "no graph": (TypeError, "str", lambda: attend(Q, K, V, "complete")),
+    "index": (ValueError, "9", lambda: attend(Q, K, V, torch.tensor([[9], [0]]))),
+    "negative index": (ValueError, "-1", lambda: attend(Q, K, V, torch.tensor([[-1], [0]]))),
+    "bias": (ValueError, r"\[4, 2\].*got \[3, 1\]", lambda: attend(Q, K, V, GRAPH, bias=torch.zeros(3))),
+    "bias type": (TypeError, "'bias' must be a floating tensor", lambda: attend(Q, K, V, GRAPH, bias=torch.ones(4).long())),
+    "edge_features": (ValueError, r"4 edges.*got \[3, 2\]", lambda: attend(Q, K, V, GRAPH, edge_features=torch.ones(3, 2))),
+    "edge_query": (ValueError, "needs 'edge_features'", lambda: attend(Q, K, V, GRAPH, edge_query=torch.ones(4, 2, 2))),
+    "edge_query shape": (
+        ValueError,
+        r"\[4, 2, 5\] .got \[4, 2, 2\]",
+        lambda: attend(Q, K, V, GRAPH, edge_features=torch.ones(4, 5), edge_query=torch.ones(4, 2, 2)),
+    ),
+    "dropout": (ValueError, "probability in 0 .. 1 .got 1.5", lambda: attend(Q, K, V, GRAPH, dropout=1.5)),
+    "dropout nan": (ValueError, "got nan", lambda: attend(Q, K, V, GRAPH, dropout=float("nan"))),
+    "scale": (ValueError, "finite number .got inf", lambda: attend(Q, K, V, GRAPH, scale=float("inf"))),
+    "score": (ValueError, "'score' must be 'dot' or a Score", lambda: attend(Q, K, V, GRAPH, score="additive")),
+    "vector": (
+        ValueError,
+        r"\[heads, dim\] = \[2, 3\] .got \[3\]",
+        lambda: attend(Q, K, V, GRAPH, score=Additive(torch.ones(3))),
+    ),
+    "normalizer": (ValueError, "must be one of .*got 'max'", lambda: attend(Q, K, V, GRAPH, normalizer="max")),
+    "kernel": (ValueError, "must be one of .*got 'fast'", lambda: attend(Q, K, V, GRAPH, kernel="fast")),
+    "kernel refuses": (ValueError, "'sdpa' runs complete and causal", lambda: attend(Q, K, V, GRAPH, kernel="sdpa")),
+    "weights": (ValueError, "attention_weights", lambda: attention_weights(Q[None], K[None], GRAPH)),
+    "device": (ValueError, "on meta", lambda: attend(Q, K.to("meta"), V.to("meta"), GRAPH)),
+    "graph device": (ValueError, "'graph' is on meta", lambda: attend(Q, K, V, GRAPH.to("meta"))),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named(case):
+    error, words, call = BAD[case]
+    with pytest.raises(error, match=words):
+        call()
