@@ -11,11 +11,11 @@ Where words are is said in two ways. With a band every edge carries its offset (
 enters key and value. A complete graph has no edge features (E = N^2 of them would be the whole cost) but adds sines and
 cosines of the place to the words (Vaswani et al. 2017).
 
-Published on this treebank, universal part of speech (UPOS), test set, both on UD 2.5 and from raw text:
-    96.94  spaCy en_udv25_englishewt_trf (its model card): pretrained XLM-RoBERTa, fine-tuned
-    95.40  Stanza (Qi et al. 2020, table 2; cited from memory): word vectors pretrained on text from the web
-Here: UD 2.16, words as given in the treebank, nothing pretrained. So these figures show what can be expected; they are
-not a contest. Measured here (5 epochs, seed 0): 95.0 banded, 94.8 complete, each in 81 CPU seconds.
+Published universal part of speech (UPOS) on release 2.5 of this treebank, from raw text:
+    96.94  spaCy en_udv25_englishewt_trf: pretrained XLM-RoBERTa, fine-tuned (its model card, which names no split)
+    95.40  Stanza: word vectors pretrained on text from the web (Qi et al. 2020; from memory, not checked)
+Here: release 2.16, test set, words as given, nothing pretrained. So these figures show what can be expected; they are
+not a contest. Measured here (5 epochs, seed 0): 95.0 banded, 94.8 complete, each in about 80 CPU seconds.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
 from graphattn import BandedGraph, CompleteGraph, Graph
-from graphattn.datasets.ud_ewt import UDEnglishEWT
+from graphattn.datasets import UDEnglishEWT
 from graphattn.inputs import Vocabulary
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import SinusoidalPositions
@@ -45,7 +45,7 @@ matplotlib.use('Agg')  # draws without a screen; to be said before pyplot is imp
 import matplotlib.pyplot as plt
 
 NUM_BUCKETS = 20_000  # of hashed word parts: the 19,674 different words of the training set have 32,363 different parts
-PUBLISHED = 'spaCy with XLM-RoBERTa 96.94, Stanza with pretrained vectors 95.40 (both UD 2.5, from raw text)'
+PUBLISHED = 'spaCy with XLM-RoBERTa 96.94, Stanza with pretrained vectors 95.40 (not checked); see --help'
 
 
 # Words to numbers ----------------------------------------------------------------------------------------------------

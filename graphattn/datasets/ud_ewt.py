@@ -77,7 +77,7 @@ def _checked(sentence: Sentence, place: str) -> Sentence:
 
 class UDEnglishEWT(Dataset):
     r"""Universal Dependencies, English Web Treebank (Silveira et al., 2014; https://universaldependencies.org):
-    16,622 sentences of blogs, e-mails, reviews and answers from the web, every word tagged by hand.
+    16,622 sentences of weblogs, newsgroups, e-mails, reviews and answers, with parts of speech and dependency trees.
 
     One :class:`~torch_geometric.data.Data` is one sentence of `n` words:
 

@@ -12,7 +12,7 @@ class GraphTransform(BaseTransform):
     """Sets `data.graph`, on a shallow copy of the Data, to the graph that `make_graph` makes for its number of nodes.
 
     A batch (of torch_geometric.loader.DataLoader, or a Batch) gets one graph for all its nodes, without edges between
-    examples.
+    examples; to take the batch apart again (Batch.to_data_list), transform the examples instead.
     """
 
     @abstractmethod

@@ -40,6 +40,10 @@ def test_odd_degrees_need_an_even_number_of_nodes(count, degree):
     assert Expander(degree=3)(nodes(count)).graph.degrees().tolist() == [degree] * count
 
 
+def test_no_nodes():
+    assert Expander(degree=3)(nodes(0)).graph.shape == (0, 0)
+
+
 def test_examples_of_a_batch_are_apart():
     batch = Batch.from_data_list([nodes(6), nodes(8)])
     expected = torch.block_diag(expander(6, 2, 0).mask().int(), expander(8, 2, 0).mask().int())

@@ -1,0 +1,10 @@
+"""Data sets that PyG has no loader for, and small ones that need no download."""
+
+from graphattn.datasets.digits import Digits
+from graphattn.datasets.mnist import MNIST
+from graphattn.datasets.molecules import ToyMolecules
+from graphattn.datasets.sentences import ToySentences
+from graphattn.datasets.sounds import ToySounds
+from graphattn.datasets.ud_ewt import UDEnglishEWT
+
+__all__ = ["MNIST", "Digits", "ToyMolecules", "ToySentences", "ToySounds", "UDEnglishEWT"]

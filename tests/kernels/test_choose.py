@@ -1,0 +1,31 @@
+import torch
+
+from graphattn import BandedGraph, CompleteGraph, GlobalGraph, batch_graphs, causal, choose_kernel
+from graphattn.nn import Additive
+
+
+def chosen(graph, **options):
+    return choose_kernel(graph, torch.randn(graph.num_queries, 2, 4), torch.randn(graph.num_keys, 2, 4), **options).kernel
+
+
+def test_fused_attention_where_nothing_is_asked_per_edge():
+    assert chosen(CompleteGraph([3, 5], [4, 4])) == "sdpa"
+    assert chosen(GlobalGraph(5, [2])) == "sdpa"
+    assert chosen(CompleteGraph(3), dropout=0.1) == "edges_cpu"
+    assert chosen(CompleteGraph(3), normalizer="relu") == "edges_cpu"
+    assert chosen(CompleteGraph(3), bias=torch.zeros(9)) == "edges_cpu"
+
+
+def test_parts_name_their_kernels():
+    assert chosen(batch_graphs([causal(3), BandedGraph(6, 1, 1)])) == "sdpa + edges_cpu"
+
+
+def test_what_runs_everywhere_comes_last():
+    choice = choose_kernel(BandedGraph(6, 1, 1), torch.randn(6, 2, 4), score=Additive(torch.ones(2, 4)))
+    assert choice.kernel == "edges_torch"
+    assert list(choice.refusals) == ["sdpa", "edges_cpu"]
+
+
+def test_names_of_families():
+    assert chosen(CompleteGraph(3), kernel="edges") == "edges_cpu"
+    assert chosen(CompleteGraph(3), kernel="edges_torch") == "edges_torch"

@@ -1,0 +1,123 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from graphattn import EdgeListGraph, attend, choose_kernel
+from graphattn.kernels import edges_cpu
+from tests.cases import STAR
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    graph = EdgeListGraph(torch.randint(0, 400, (2, 8000)), 400)
+    return graph, [torch.randn(400, 4, 16) for _ in range(3)]
+
+
+@pytest.mark.parametrize("normalizer", ["softmax", "relu"])
+def test_heavy_rows_are_cut_without_changing_the_result(monkeypatch, normalizer):
+    torch.manual_seed(0)
+    edge_index = torch.tensor(STAR).t()
+    features, cotangents = torch.randn(78, 3, dtype=torch.float64), None
+    tensors = [torch.randn(40, 2, 5, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    edge_query = torch.randn(40, 2, 3, dtype=torch.float64).requires_grad_()
+    results = []
+    for heavy in (edges_cpu.HEAVY, 7):
+        monkeypatch.setattr(edges_cpu, "HEAVY", heavy)
+        graph = EdgeListGraph(edge_index, 40)
+        options = {"edge_features": features, "edge_query": edge_query, "normalizer": normalizer, "kernel": "edges_cpu"}
+        outputs = attend(*tensors, graph, **options)
+        cotangents = cotangents or [torch.randn_like(x) for x in outputs]
+        results.append([*outputs, *torch.autograd.grad(outputs, [*tensors, edge_query], cotangents)])
+        rows = edges_cpu.arrangement(graph).by_query
+        assert rows.num_rows == (40 if heavy > 39 else 45)
+    for whole, cut in zip(*results):
+        torch.testing.assert_close(cut, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_large_scores_do_not_overflow():
+    query = torch.tensor([100.0, -100.0]).view(2, 1, 1)
+    key = torch.tensor([100.0, 99.0]).view(2, 1, 1)
+    graph = EdgeListGraph(torch.tensor([[0, 1, 0, 1], [0, 0, 1, 1]]), 2)
+    out = attend(query, key, torch.tensor([1.0, 2.0]).view(2, 1, 1), graph, kernel="edges_cpu")
+    assert torch.equal(out.flatten(), torch.tensor([1.0, 2.0]))
+
+
+def test_rows_longer_than_a_block_keep_a_running_maximum():
+    torch.manual_seed(0)
+    count = 5 * 64 + 3
+    graph = EdgeListGraph(torch.stack([torch.arange(count), torch.zeros(count, dtype=torch.long)]), 1, count)
+    query, value = torch.ones(1, 1, 1, dtype=torch.float64), torch.randn(count, 1, 3, dtype=torch.float64)
+    key = torch.linspace(-30, 40, count, dtype=torch.float64).view(-1, 1, 1)  # the maximum grows in every block
+    wanted = torch.softmax(key.flatten(), 0) @ value[:, 0]
+    out = attend(query, key, value, graph, scale=1.0, kernel="edges_cpu")
+    torch.testing.assert_close(out[0, 0], wanted, rtol=1e-12, atol=1e-12)
+
+
+def run_in_child(problem, connection):
+    graph, tensors = problem
+    connection.send(attend(*tensors, graph, kernel="edges_cpu").numpy())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_runs_in_a_forked_process(problem):
+    graph, tensors = problem
+    torch.set_num_threads(2)
+    wanted = attend(*tensors, graph, kernel="edges_cpu")  # the parent has a pool by now
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    torch.set_num_threads(1)  # torch's own threads do not survive a fork either
+    child = context.Process(target=run_in_child, args=(problem, sender))
+    child.start()
+    assert receiver.poll(60), "the forked process does not answer"
+    assert (receiver.recv() == wanted.numpy()).all()
+    child.join()
+
+
+def test_runs_in_several_threads_at_once(problem):
+    graph, tensors = problem
+    wanted = attend(*tensors, graph, kernel="edges_cpu")
+    with ThreadPoolExecutor(4) as executor:
+        results = list(executor.map(lambda _: attend(*tensors, graph, kernel="edges_cpu"), range(16)))
+    assert all(torch.equal(result, wanted) for result in results)
+
+
+def test_works_without_numba(problem, monkeypatch):
+    graph, tensors = problem
+    wanted = attend(*tensors, graph)
+    monkeypatch.setattr(edges_cpu, "why_not_compiled", lambda: "'edges_cpu' needs Numba, which failed here: it is away")
+    choice = choose_kernel(graph, *tensors)
+    assert choice.kernel == "edges_torch"
+    assert "it is away" in choice.refusals["edges_cpu"]
+    torch.testing.assert_close(attend(*tensors, graph), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_reason_when_numba_cannot_be_imported():
+    program = """
+import sys
+sys.modules["numba"] = None
+import torch, graphattn
+graph = graphattn.EdgeListGraph(torch.tensor([[0], [1]]), 2)
+print(graphattn.choose_kernel(graph, torch.ones(2, 1, 4)))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "kernel='edges_torch'" in result.stdout
+    assert "needs Numba" in result.stdout
+
+
+def test_a_read_only_cache_is_no_error(tmp_path):
+    program = """
+import torch, graphattn
+graph = graphattn.EdgeListGraph(torch.tensor([[0], [1]]), 2)
+x = torch.ones(2, 1, 4)
+print(graphattn.attend(x, x, x, graph, kernel="edges_cpu").flatten().tolist())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file" / "cache")}
+    (tmp_path / "file").touch()  # no folder can be made inside a file
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert result.stdout.split() == ["[0.0,", "0.0,", "0.0,", "0.0,", "1.0,", "1.0,", "1.0,", "1.0]"], result.stderr
