@@ -54,8 +54,13 @@ def score_block(
         key = np.int64(col[start + e])
         if ahead and start + e + AHEAD < col.size:
             prefetch_row(k, np.int64(col[start + e + AHEAD]), kv_heads * dim)
-        for h in range(heads):
-            scores[e * heads + h] = dot(q, (query * heads + h) * dim, k, (key * kv_heads + h // group) * dim, dim)
+        q_at, k_at, at = query * heads * dim, key * kv_heads * dim, e * heads
+        for _ in range(kv_heads):
+            for _ in range(group):
+                scores[at] = dot(q, q_at, k, k_at, dim)
+                at += 1
+                q_at += dim
+            k_at += dim
         if u.size:
             for h in range(heads):
                 place = np.int64(edge_id[start + e])
@@ -150,9 +155,13 @@ def forward_rows(
                 key = np.int64(col[start + e])
                 if ahead and start + e + AHEAD < col.size:
                     prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
-                for h in range(heads):
-                    value = (key * kv_heads + h // group) * value_dim
-                    add_scaled(scores[e * heads + h], v, value, out, out_row + h * value_dim, value_dim)
+                v_at, out_at, at = key * kv_heads * value_dim, out_row, e * heads
+                for _ in range(kv_heads):
+                    for _ in range(group):
+                        add_scaled(scores[at], v, v_at, out, out_at, value_dim)
+                        at += 1
+                        out_at += value_dim
+                    v_at += value_dim
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
@@ -214,10 +223,16 @@ def backward_rows(
                 place = np.int64(edge_id[start + e]) if edge_id.size else np.int64(0)
                 if ahead and start + e + AHEAD < col.size:
                     prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
+                grad_at, v_at, at = query * heads * value_dim, key * kv_heads * value_dim, base + e * heads
+                for _ in range(kv_heads):
+                    for _ in range(group):
+                        grad_scores[at] = dot(grad_out, grad_at, v, v_at, value_dim)
+                        at += 1
+                        grad_at += value_dim
+                    v_at += value_dim
                 for h in range(heads):
                     at = base + e * heads + h
-                    value = (key * kv_heads + h // group) * value_dim
-                    grad = dot(grad_out, (query * heads + h) * value_dim, v, value, value_dim)
+                    grad = grad_scores[at]
                     if edge_dim:
                         grad += dot(grad_edge_out, (query * heads + h) * edge_dim, x, place * edge_dim, edge_dim)
                     weight = weights[at]
@@ -235,10 +250,13 @@ def backward_rows(
                         grad_bias[place * bias_heads + (h if bias_heads > 1 else 0)] += grad
             for e in range(count):
                 key = np.int64(col[start + e])
-                for h in range(heads):
-                    grad = grad_scores[base + e * heads + h]
-                    node = (np.int64(row) * heads + h) * dim
-                    add_scaled(grad, k, (key * kv_heads + h // group) * dim, grad_q, node, dim)
+                k_at, to, at = key * kv_heads * dim, np.int64(row) * heads * dim, base + e * heads
+                for _ in range(kv_heads):
+                    for _ in range(group):
+                        add_scaled(grad_scores[at], k, k_at, grad_q, to, dim)
+                        at += 1
+                        to += dim
+                    k_at += dim
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
@@ -271,9 +289,13 @@ def backward_columns(
                 prefetch_row(grad_out, later, heads * value_dim)
                 prefetch(grad_scores, np.int64(place_of[e + AHEAD]) * heads)
                 prefetch(weights, np.int64(place_of[e + AHEAD]) * heads)
-            for h in range(heads):
-                to = node + h // group
-                add_scaled(grad_scores[base + h], q, (query * heads + h) * dim, grad_k, to * dim, dim)
-                add_scaled(
-                    weights[base + h], grad_out, (query * heads + h) * value_dim, grad_v, to * value_dim, value_dim
-                )
+            q_at, grad_at, k_to, v_to = query * heads * dim, query * heads * value_dim, node * dim, node * value_dim
+            for _ in range(kv_heads):
+                for _ in range(group):
+                    add_scaled(grad_scores[base], q, q_at, grad_k, k_to, dim)
+                    add_scaled(weights[base], grad_out, grad_at, grad_v, v_to, value_dim)
+                    base += 1
+                    q_at += dim
+                    grad_at += value_dim
+                k_to += dim
+                v_to += value_dim

@@ -118,6 +118,20 @@ def test_learns_rings_from_stars_without_looking_at_the_test_fold():
     assert example.accuracy(best, test) >= 80
 
 
+def test_the_best_epoch_is_kept_and_of_equals_the_last(monkeypatch):
+    scores, seen = iter([50.0, 90.0, 90.0, 70.0]), []
+
+    def scripted_accuracy(model, batches):
+        seen.append(model.embed[0].weight.clone())
+        return next(scores)
+
+    monkeypatch.setattr(example, "accuracy", scripted_accuracy)
+    task = example.graph_task(rings_and_stars(), QUICK, fold=0, run=0)
+    best, curve = example.fit(task, replace(QUICK, epochs=4), "scripted")
+    assert curve == [50.0, 90.0, 90.0, 70.0]
+    assert [torch.equal(best.embed[0].weight, weight) for weight in seen] == [False, False, True, False]
+
+
 def test_the_average_forgets_the_start_quickly_and_leaves_counters_alone():
     old, new = torch.tensor([0.0]), torch.tensor([1.0])
     assert example.average(old, new, torch.tensor(0), decay=0.9) == pytest.approx(0.9)
