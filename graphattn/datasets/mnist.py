@@ -1,3 +1,5 @@
+"""MNIST: images of handwritten digits."""
+
 import gzip
 import hashlib
 import math
@@ -45,8 +47,8 @@ class MNIST(Dataset):
     def __init__(self, root: str | Path, train: bool = True):
         self.root, self.train = Path(root), train
         part = "train" if train else "t10k"
-        self.images = read_idx(self._find(f"{part}-images-idx3-ubyte.gz"), num_axes=3)
-        self.labels = read_idx(self._find(f"{part}-labels-idx1-ubyte.gz"), num_axes=1).long()
+        self.images = self._read(f"{part}-images-idx3-ubyte.gz", num_axes=3)
+        self.labels = self._read(f"{part}-labels-idx1-ubyte.gz", num_axes=1).long()
         if len(self.images) != len(self.labels):
             raise ValueError(f"'images' and 'labels' need the same length (got {len(self.images)} images and"
                              f" {len(self.labels)} labels in '{self.root}'); delete the files to download them again")
@@ -56,6 +58,10 @@ class MNIST(Dataset):
         candidates = [folder / spelling for folder in folders for spelling in (name, name.removesuffix(".gz"))]
         found = next((path for path in candidates if path.is_file()), None)
         return found if found is not None else download(name, folders[0])
+
+    def _read(self, name: str, num_axes: int) -> Tensor:
+        path = self._find(name)
+        return parse_idx(read_bytes(path), num_axes, path)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,13 +84,15 @@ def download(name: str, folder: Path) -> Path:
     return path
 
 
-def read_idx(path: Path, num_axes: int) -> Tensor:
-    """The array of an idx file of unsigned bytes, gzipped or not, as uint8 with `num_axes` axes.
+def parse_idx(content: bytes, num_axes: int, path: str | Path) -> Tensor:
+    """The array of an idx file of unsigned bytes, as uint8 with `num_axes` axes; `path` is for the error messages.
 
     Format: two zero bytes, the type (8 = unsigned byte), the number of axes, the size of each axis as a
     big-endian 32-bit integer, then the bytes in C order.
+
+    >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 6, 7]), num_axes=1, path="labels")
+    tensor([5, 6, 7], dtype=torch.uint8)
     """
-    content = read_bytes(path)
     start = 4 + 4 * num_axes
     if content[:4] != bytes([0, 0, 8, num_axes]):
         raise ValueError(f"'{path}' should begin with {[0, 0, 8, num_axes]}, an idx file of bytes with {num_axes} axes"

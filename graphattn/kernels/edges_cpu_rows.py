@@ -8,7 +8,7 @@ heavy query: `row_of` names the query of each row.
 import numpy as np
 from numba import njit
 
-from graphattn.kernels.vectors import FASTMATH, add_scaled, dot, exponentials, prefetch
+from graphattn.kernels.vectors import FASTMATH, add_heads, add_scaled, dot, dot_heads, exponentials, prefetch
 
 BLOCK = 64  # edges whose scores are held at a time; a row longer than that is merged block by block
 SOFTMAX, RELU, SIGMOID = 0, 1, 2
@@ -54,13 +54,7 @@ def score_block(
         key = np.int64(col[start + e])
         if ahead and start + e + AHEAD < col.size:
             prefetch_row(k, np.int64(col[start + e + AHEAD]), kv_heads * dim)
-        q_at, k_at, at = query * heads * dim, key * kv_heads * dim, e * heads
-        for _ in range(kv_heads):
-            for _ in range(group):
-                scores[at] = dot(q, q_at, k, k_at, dim)
-                at += 1
-                q_at += dim
-            k_at += dim
+        dot_heads(scores, e * heads, q, query * heads * dim, k, key * kv_heads * dim, kv_heads, group, dim)
         if u.size:
             for h in range(heads):
                 place = np.int64(edge_id[start + e])
@@ -155,13 +149,10 @@ def forward_rows(
                 key = np.int64(col[start + e])
                 if ahead and start + e + AHEAD < col.size:
                     prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
-                v_at, out_at, at = key * kv_heads * value_dim, out_row, e * heads
-                for _ in range(kv_heads):
-                    for _ in range(group):
-                        add_scaled(scores[at], v, v_at, out, out_at, value_dim)
-                        at += 1
-                        out_at += value_dim
-                    v_at += value_dim
+                v_at = key * kv_heads * value_dim
+                add_heads(
+                    scores, e * heads, v, v_at, 0, value_dim, out, out_row, value_dim, 0, kv_heads, group, value_dim
+                )
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
@@ -223,13 +214,8 @@ def backward_rows(
                 place = np.int64(edge_id[start + e]) if edge_id.size else np.int64(0)
                 if ahead and start + e + AHEAD < col.size:
                     prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
-                grad_at, v_at, at = query * heads * value_dim, key * kv_heads * value_dim, base + e * heads
-                for _ in range(kv_heads):
-                    for _ in range(group):
-                        grad_scores[at] = dot(grad_out, grad_at, v, v_at, value_dim)
-                        at += 1
-                        grad_at += value_dim
-                    v_at += value_dim
+                grad_at, v_at = query * heads * value_dim, key * kv_heads * value_dim
+                dot_heads(grad_scores, base + e * heads, grad_out, grad_at, v, v_at, kv_heads, group, value_dim)
                 for h in range(heads):
                     at = base + e * heads + h
                     grad = grad_scores[at]
@@ -250,13 +236,8 @@ def backward_rows(
                         grad_bias[place * bias_heads + (h if bias_heads > 1 else 0)] += grad
             for e in range(count):
                 key = np.int64(col[start + e])
-                k_at, to, at = key * kv_heads * dim, np.int64(row) * heads * dim, base + e * heads
-                for _ in range(kv_heads):
-                    for _ in range(group):
-                        add_scaled(grad_scores[at], k, k_at, grad_q, to, dim)
-                        at += 1
-                        to += dim
-                    k_at += dim
+                k_at, to = key * kv_heads * dim, np.int64(row) * heads * dim
+                add_heads(grad_scores, base + e * heads, k, k_at, 0, dim, grad_q, to, dim, 0, kv_heads, group, dim)
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
@@ -289,13 +270,9 @@ def backward_columns(
                 prefetch_row(grad_out, later, heads * value_dim)
                 prefetch(grad_scores, np.int64(place_of[e + AHEAD]) * heads)
                 prefetch(weights, np.int64(place_of[e + AHEAD]) * heads)
-            q_at, grad_at, k_to, v_to = query * heads * dim, query * heads * value_dim, node * dim, node * value_dim
-            for _ in range(kv_heads):
-                for _ in range(group):
-                    add_scaled(grad_scores[base], q, q_at, grad_k, k_to, dim)
-                    add_scaled(weights[base], grad_out, grad_at, grad_v, v_to, value_dim)
-                    base += 1
-                    q_at += dim
-                    grad_at += value_dim
-                k_to += dim
-                v_to += value_dim
+            q_at, grad_at = query * heads * dim, query * heads * value_dim
+            add_heads(grad_scores, base, q, q_at, dim, 0, grad_k, node * dim, 0, dim, kv_heads, group, dim)
+            add_heads(
+                weights, base, grad_out, grad_at, value_dim, 0, grad_v, node * value_dim, 0, value_dim,
+                kv_heads, group, value_dim,
+            )  # fmt: skip

@@ -76,8 +76,9 @@ def make_add_scaled(lanes):
     return add_scaled_lanes
 
 
-dot16, dot8 = make_dot(16), make_dot(8)
-add_scaled16, add_scaled8 = make_add_scaled(16), make_add_scaled(8)
+LANES = (8, 16, 32, 64)  # head sizes that are one vector each, after which come loops over these
+dot8, dot16, dot32, dot64 = (make_dot(lanes) for lanes in LANES)
+add_scaled8, add_scaled16, add_scaled32, add_scaled64 = (make_add_scaled(lanes) for lanes in LANES)
 
 
 @intrinsic
@@ -111,6 +112,9 @@ def float_from_bits(typing, bits):
 def dot(a, a_start, b, b_start, size):
     total = a.dtype.type(0)
     at = 0
+    while at + 64 <= size:
+        total += dot64(a, a_start + at, b, b_start + at)
+        at += 64
     while at + 16 <= size:
         total += dot16(a, a_start + at, b, b_start + at)
         at += 16
@@ -127,6 +131,9 @@ def dot(a, a_start, b, b_start, size):
 def add_scaled(factor, x, x_start, y, y_start, size):
     """y += factor * x."""
     at = 0
+    while at + 64 <= size:
+        add_scaled64(factor, x, x_start + at, y, y_start + at)
+        at += 64
     while at + 16 <= size:
         add_scaled16(factor, x, x_start + at, y, y_start + at)
         at += 16
@@ -136,6 +143,80 @@ def add_scaled(factor, x, x_start, y, y_start, size):
     while at < size:
         y[y_start + at] += factor * x[x_start + at]
         at += 1
+
+
+def for_heads_of(dot_one, add_one):
+    """Loops over heads for one vector operation: calls cost more than the arithmetic of a short head."""
+
+    @njit(fastmath=FASTMATH, error_model="numpy")
+    def dots(result, at, a, a_at, b, b_at, groups, group, size):
+        for _ in range(groups):
+            for _ in range(group):
+                result[at] = dot_one(a, a_at, b, b_at)
+                at += 1
+                a_at += size
+            b_at += size
+
+    @njit(fastmath=FASTMATH, error_model="numpy")
+    def adds(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group):
+        for _ in range(groups):
+            for _ in range(group):
+                add_one(factors[at], x, x_at, y, y_at)
+                at += 1
+                x_at += x_head
+                y_at += y_head
+            x_at += x_group
+            y_at += y_group
+
+    return dots, adds
+
+
+dots8, adds8 = for_heads_of(dot8, add_scaled8)
+dots16, adds16 = for_heads_of(dot16, add_scaled16)
+dots32, adds32 = for_heads_of(dot32, add_scaled32)
+dots64, adds64 = for_heads_of(dot64, add_scaled64)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+def dot_heads(result, at, a, a_at, b, b_at, groups, group, size):
+    """result[at + h] = a[head h] . b[group of h] for groups * group heads of `size` numbers, `group` heads per vector of b."""
+    if size == 8:
+        dots8(result, at, a, a_at, b, b_at, groups, group, size)
+    elif size == 16:
+        dots16(result, at, a, a_at, b, b_at, groups, group, size)
+    elif size == 32:
+        dots32(result, at, a, a_at, b, b_at, groups, group, size)
+    elif size == 64:
+        dots64(result, at, a, a_at, b, b_at, groups, group, size)
+    else:
+        for _ in range(groups):
+            for _ in range(group):
+                result[at] = dot(a, a_at, b, b_at, size)
+                at += 1
+                a_at += size
+            b_at += size
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+def add_heads(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group, size):
+    """y[head h] += factors[at + h] * x[head h]; x and y step by _head after each head and by _group after each group."""
+    if size == 8:
+        adds8(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group)
+    elif size == 16:
+        adds16(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group)
+    elif size == 32:
+        adds32(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group)
+    elif size == 64:
+        adds64(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group)
+    else:
+        for _ in range(groups):
+            for _ in range(group):
+                add_scaled(factors[at], x, x_at, y, y_at, size)
+                at += 1
+                x_at += x_head
+                y_at += y_head
+            x_at += x_group
+            y_at += y_group
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
