@@ -4,15 +4,15 @@
     python -m examples.node_classification --dataset Minesweeper       # ten splits; Tolokers alike
     python -m examples.node_classification --dataset Cora --runs 1 --score gatv2
 
-| data set    | nodes  | edges     | measure  | published, mean over ten runs                                         |
-|-------------|--------|-----------|----------|-----------------------------------------------------------------------|
-| Cora        | 2,708  | 10,556    | accuracy | 83.0 ± 0.7, GAT, Veličković et al. 2018 (arXiv 1710.10903)            |
-| CiteSeer    | 3,327  | 9,104     | accuracy | 72.5 ± 0.7, GAT, same                                                 |
-| Minesweeper | 10,000 | 78,804    | ROC AUC  | 92.01 ± 0.68, GAT; 91.85 ± 0.76, GT; Platonov et al. 2023 (2302.11640) |
-| Tolokers    | 11,758 | 1,038,000 | ROC AUC  | 83.70 ± 0.47, GAT; 83.23 ± 0.64, GT; same                             |
+| data set    | nodes  | edges     | measure  | published, mean over ten splits (100 seeds on Cora and CiteSeer)  |
+|-------------|--------|-----------|----------|-------------------------------------------------------------------|
+| Cora        | 2,708  | 10,556    | accuracy | GAT 83.0 ± 0.7: Veličković et al. 2018 (arXiv 1710.10903)         |
+| CiteSeer    | 3,327  | 9,104     | accuracy | GAT 72.5 ± 0.7: same                                              |
+| Minesweeper | 10,000 | 78,804    | ROC AUC  | GAT 92.01 ± 0.68, graph transformer 91.85 ± 0.76: Platonov et al. |
+| Tolokers    | 11,758 | 1,038,000 | ROC AUC  | GAT 83.70 ± 0.47, graph transformer 83.23 ± 0.64: 2023 (2302.11640) |
 
-Every run reports the test nodes at the epoch whose validation nodes were best. Runs differ by their seed on the public split of
-Cora and CiteSeer (Yang et al. 2016), by their split elsewhere. Finished runs are kept in --results and not repeated.
+Every run reports its test nodes at the epoch whose validation nodes had the lowest loss. Runs differ by seed on the public split
+of Cora and CiteSeer (Yang et al. 2016), by split elsewhere. Finished runs are kept in --results and not repeated.
 """
 
 import argparse
@@ -41,12 +41,12 @@ from graphattn import EdgeListGraph
 from graphattn.nn import GraphAttention
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the choice of backend)
+import matplotlib.pyplot as plt
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is made of; every field is also an option of the command line."""
+    """What a run is made of; the defaults are those of the GAT paper, section 3.3."""
 
     model: str = "gat"
     layers: int = 2
@@ -55,25 +55,24 @@ class Recipe:
     score: str = "additive"
     dropout: float = 0.6  # of features
     attention_dropout: float = 0.6
-    self_loops: int = 1
+    self_loops: bool = True
     lr: float = 0.005
-    schedule: str = "constant"
+    one_cycle: bool = False  # the learning rate rises to lr and falls to 0; otherwise it stays
     weight_decay: float = 5e-4
     epochs: int = 1000
-    patience: int = 100  # epochs without a better validation loss or measure
+    patience: int = 100  # epochs without a lower validation loss
 
 
-CITATIONS = Recipe()  # section 3.3 of the GAT paper
 DEEP = Recipe(
     model="transformer", layers=8, heads=2, hidden_channels=32, score="dot", dropout=0.2, attention_dropout=0.0,
-    self_loops=0, lr=0.01, schedule="one-cycle", weight_decay=0.0, epochs=150, patience=150,
+    self_loops=False, lr=0.01, one_cycle=True, weight_decay=0.0, epochs=150, patience=150,
 )
-RECIPES = {"Cora": CITATIONS, "CiteSeer": CITATIONS, "Minesweeper": DEEP, "Tolokers": replace(DEEP, layers=4)}
+RECIPES = {"Cora": Recipe(), "CiteSeer": Recipe(), "Minesweeper": DEEP, "Tolokers": replace(DEEP, layers=4)}
 PUBLISHED = {
-    "Cora": "83.0 ± 0.7 (GAT, Veličković et al. 2018)",
-    "CiteSeer": "72.5 ± 0.7 (GAT, Veličković et al. 2018)",
-    "Minesweeper": "92.01 ± 0.68 (GAT, Platonov et al. 2023)",
-    "Tolokers": "83.70 ± 0.47 (GAT, Platonov et al. 2023)",
+    "Cora": "GAT 83.0 ± 0.7 (Veličković et al. 2018)",
+    "CiteSeer": "GAT 72.5 ± 0.7 (Veličković et al. 2018)",
+    "Minesweeper": "GAT 92.01 ± 0.68, transformer 91.85 ± 0.76 (Platonov et al. 2023)",
+    "Tolokers": "GAT 83.70 ± 0.47, transformer 83.23 ± 0.64 (Platonov et al. 2023)",
 }
 
 
@@ -87,6 +86,12 @@ def masks_of(data: Data, run: int) -> list[Tensor]:
     """Training, validation and test nodes; masks of several splits are [num_nodes, num_splits]."""
     masks = (data.train_mask, data.val_mask, data.test_mask)
     return [mask if mask.dim() == 1 else mask[:, run] for mask in masks]
+
+
+def features_of(data: Data) -> Tensor:
+    """Bags of words as a sparse matrix: 1 % of them is not zero, and so is 1 % of the first layer's work."""
+    is_sparse = (data.x != 0).double().mean() < 0.05
+    return data.x.to_sparse_csr() if is_sparse else data.x
 
 
 def graph_of(data: Data, recipe: Recipe) -> EdgeListGraph:
@@ -117,7 +122,7 @@ class GAT(nn.Module):
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Of a sparse bag of words, zeros need no dropping: 1 % of Cora's and CiteSeer's features is the rest."""
+    """Of a sparse matrix, the zeros need no dropping."""
     if x.layout != torch.sparse_csr:
         return F.dropout(x, p, training)
     return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), F.dropout(x.values(), p, training), x.shape)
@@ -126,8 +131,8 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 class NodeTransformer(nn.Module):
     """Blocks of x + dropout(gelu(W [h, attention(h)])) with h = norm(x).
 
-    A node and its neighbourhood enter W apart, since neighbours may well be of another class (Platonov et al. 2023,
-    GAT-sep); residual, normalised and deep as in Luo et al. 2024, "Classic GNNs are strong baselines" (arXiv 2406.08993).
+    A node and its neighbourhood enter W apart, since neighbours may well be of another class (Platonov et al. 2023, "-sep");
+    residual, normalised and deep as in Luo et al. 2024, "Classic GNNs are strong baselines" (arXiv 2406.08993).
     """
 
     def __init__(self, num_features: int, num_classes: int, recipe: Recipe):
@@ -138,7 +143,7 @@ class NodeTransformer(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in layers)
         self.attentions = nn.ModuleList(GraphAttention(width, width // heads, heads, **options) for _ in layers)
         self.linears = nn.ModuleList(nn.Linear(2 * width, width) for _ in layers)
-        self.head = nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, num_classes))
+        self.logits = nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, num_classes))
         self.dropout = nn.Dropout(recipe.dropout)
 
     def forward(self, x: Tensor, graph: EdgeListGraph) -> Tensor:
@@ -146,10 +151,16 @@ class NodeTransformer(nn.Module):
         for norm, attention, linear in zip(self.norms, self.attentions, self.linears, strict=True):
             h = norm(x)
             x = x + self.dropout(F.gelu(linear(torch.cat([h, attention(h, graph)], dim=-1))))
-        return self.head(x)
+        return self.logits(x)
 
 
 MODELS = {"gat": GAT, "transformer": NodeTransformer}
+
+
+class Epoch(NamedTuple):
+    loss: float  # of the validation nodes
+    validation: float
+    test: float
 
 
 def measure(logits: Tensor, y: Tensor) -> float:
@@ -159,26 +170,12 @@ def measure(logits: Tensor, y: Tensor) -> float:
     return float((logits.argmax(dim=1) == y).double().mean())
 
 
-class Epoch(NamedTuple):
-    loss: float  # of the validation nodes
-    validation: float
-    test: float
-
-
 def best_epoch(history: list[Epoch]) -> int:
-    """Lowest validation loss: 500 validation nodes make an accuracy too coarse to tell epochs apart."""
+    """Lowest validation loss: the accuracy of 500 nodes is too coarse to tell epochs apart."""
     return min(range(len(history)), key=lambda epoch: history[epoch].loss)
 
 
-def features_of(data: Data) -> Tensor:
-    """A bag of words as a sparse tensor: 1 % of it is not zero, and so is 1 % of the first layer's work."""
-    is_sparse = (data.x != 0).double().mean() < 0.05
-    return data.x.to_sparse_csr() if is_sparse else data.x
-
-
-def schedule_of(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LRScheduler:
-    if recipe.schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+def one_cycle(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.OneCycleLR:
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.epochs, pct_start=0.1)
 
 
@@ -189,13 +186,15 @@ def train(data: Data, recipe: Recipe, run: int, title: str = "") -> tuple[nn.Mod
     training, validation, test = masks_of(data, run)
     model = MODELS[recipe.model](data.num_features, int(y.max()) + 1, recipe)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    schedule, history = schedule_of(optimizer, recipe), []
+    schedule = one_cycle(optimizer, recipe) if recipe.one_cycle else None
+    history = []
     for _ in (progress := tqdm(range(recipe.epochs), desc=title, leave=False)):
         model.train()
         optimizer.zero_grad()
         F.cross_entropy(model(x, graph)[training], y[training]).backward()
         optimizer.step()
-        schedule.step()
+        if schedule is not None:
+            schedule.step()
         model.eval()
         with torch.no_grad():
             logits = model(x, graph)
@@ -207,145 +206,141 @@ def train(data: Data, recipe: Recipe, run: int, title: str = "") -> tuple[nn.Mod
     return model, history
 
 
-def record_of(recipe: Recipe, run: int, history: list[Epoch], seconds: float, cpu_seconds: float) -> dict:
-    best = best_epoch(history)
-    return {
-        "recipe": asdict(recipe), "run": run, "epoch": best, "test": history[best].test,
-        "validation": history[best].validation, "seconds": seconds, "cpu_seconds": cpu_seconds,
-        "curve": [[round(epoch.validation, 4), round(epoch.test, 4)] for epoch in history],
-    }
+def run_all(name: str, data: Data, recipe: Recipe, runs: int, file: Path) -> list[dict]:
+    """A record of each run; runs that `file` has of the same recipe are not repeated."""
+    records = json.loads(file.read_text()) if file.exists() else []
+    wanted = {"dataset": name, "recipe": asdict(recipe)}
+    finished = {record["run"]: record for record in records if wanted.items() <= record.items()}
+    for run in range(runs):
+        if run in finished:
+            continue
+        wall, cpu = time.perf_counter(), time.process_time()
+        model, history = train(data, recipe, run, f"{name} run {run}")
+        spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+        epoch = best_epoch(history)
+        finished[run] = wanted | {"run": run, "epoch": epoch, **history[epoch]._asdict(), **spent, "history": history}
+        records.append(finished[run])
+        write_in_one_step(file, json.dumps(records))
+        print(f"{name} run {run}: test {100 * history[epoch].test:.2f} % at epoch {epoch}", flush=True)
+        if run == 0:
+            draw_attention(name, model, data, recipe, picture(file, name, "attention"))
+    return [finished[run] for run in range(runs)]
 
 
-def read_results(file: Path) -> dict[str, list[dict]]:
-    return json.loads(file.read_text()) if file.exists() else {}
-
-
-def write_results(file: Path, results: dict[str, list[dict]]) -> None:
-    """In one step, so that an interruption leaves the old file or the new one."""
+def write_in_one_step(file: Path, text: str) -> None:
+    """An interruption leaves the old file or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".part")
-    draft.write_text(json.dumps(results))
+    draft.write_text(text)
     draft.replace(file)
 
 
-def run_all(name: str, data: Data, recipe: Recipe, runs: int, file: Path) -> list[dict]:
-    """The records of all runs; those that `file` has of the same recipe are not repeated."""
-    results = read_results(file)
-    records = results.setdefault(name, [])
-    finished = {record["run"]: record for record in records if record["recipe"] == asdict(recipe)}
-    for run in range(runs):
-        if run not in finished:
-            clock, cpu_clock = time.perf_counter(), time.process_time()
-            model, history = train(data, recipe, run, f"{name} run {run}")
-            finished[run] = record_of(recipe, run, history, time.perf_counter() - clock, time.process_time() - cpu_clock)
-            records.append(finished[run])
-            write_results(file, results)
-            if run == 0:
-                draw_attention(name, model, data, recipe, file.with_name(f"{file.stem}_{name}_attention.png"))
-        print(f"{name} run {run}: {100 * finished[run]['test']:.2f} at epoch {finished[run]['epoch']}", flush=True)
-    return [finished[run] for run in range(runs)]
+def picture(file: Path, name: str, what: str) -> Path:
+    return file.with_name(f"{file.stem}_{name}_{what}.png")
 
 
 def draw_curves(name: str, records: list[dict], file: Path) -> None:
     """Validation and test measure of every run over the epochs, and the epochs chosen."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for record in records:
-        for column, colour in enumerate(("tab:blue", "tab:orange")):
-            axes.plot([100 * epoch[column] for epoch in record["curve"]], color=colour, alpha=0.4, linewidth=0.8)
-    axes.plot([], color="tab:blue", label="validation")
-    axes.plot([], color="tab:orange", label="test")
-    chosen = [(record["epoch"], 100 * record["test"]) for record in records]
-    axes.scatter(*zip(*chosen, strict=True), color="black", s=14, zorder=3, label="test at the best validation epoch")
-    lowest = min(100 * min(epoch) for record in records for epoch in record["curve"][len(record["curve"]) // 20 :])
-    axes.set(xlabel="epoch", ylabel="%", title=f"{name}, {len(records)} runs", ylim=(lowest, None))
+    for column, part, colour in ((1, "validation", "tab:blue"), (2, "test", "tab:orange")):
+        for record in records:
+            curve = [100 * epoch[column] for epoch in record["history"]]
+            axes.plot(curve, color=colour, alpha=0.4, linewidth=0.8, label=part if record is records[0] else None)
+    epochs, tests = zip(*((record["epoch"], 100 * record["test"]) for record in records), strict=True)
+    axes.scatter(epochs, tests, color="black", s=14, zorder=3, label="test where the validation loss is lowest")
+    axes.set(xlabel="epoch", ylabel="accuracy or ROC AUC, %", title=f"{name}: {len(records)} runs")
+    axes.set_ylim(min(tests) - 12, max(tests) + 4)
     axes.legend(loc="lower right")
     figure.savefig(file, dpi=150)
     plt.close(figure)
 
 
-def first_attention(model: nn.Module, x: Tensor, graph: EdgeListGraph) -> tuple[Tensor, Tensor]:
+def attention_of(model: nn.Module, x: Tensor, graph: EdgeListGraph) -> tuple[Tensor, Tensor]:
     """(edge_index, weights [num_edges], the mean of the heads) of the model's first attention."""
     layer = next(module for module in model.modules() if isinstance(module, GraphAttention))
-    arguments = []
-    hook = layer.register_forward_pre_hook(lambda _, inputs: arguments.extend(inputs))
+    inputs = []
+    hook = layer.register_forward_pre_hook(lambda _, arguments: inputs.extend(arguments))
     with torch.no_grad():
         model.eval()(x, graph)
         hook.remove()
-        _, (edge_index, weights) = layer(*arguments, return_attention_weights=True)
+        _, (edge_index, weights) = layer(*inputs, return_attention_weights=True)
     return edge_index, weights.mean(dim=1)
 
 
-def small_neighbourhood(data: Data, run: int, hops: int = 2, sizes: range = range(8, 22)) -> tuple[int, Tensor]:
-    """A test node with few but not too few nodes within `hops`, and those nodes; the smallest met if there is none."""
-    candidates = masks_of(data, run)[2].nonzero().flatten()[:200].tolist()
-    found = [(node, k_hop_subgraph(node, hops, data.edge_index, num_nodes=data.num_nodes)[0]) for node in candidates]
-    return next(((node, near) for node, near in found if len(near) in sizes), min(found, key=lambda item: len(item[1])))
+def small_neighbourhood(data: Data) -> tuple[int, list[int]]:
+    """The first test node with 8 to 20 nodes within two hops, and those nodes; the fewest of 200 nodes if there is none."""
+    found = []
+    for node in masks_of(data, run=0)[2].nonzero().flatten()[:200].tolist():
+        near = k_hop_subgraph(node, 2, data.edge_index, num_nodes=data.num_nodes)[0].tolist()
+        if 8 <= len(near) <= 20:
+            return node, near
+        found.append((node, near))
+    return min(found, key=lambda item: len(item[1]))
 
 
 def draw_attention(name: str, model: nn.Module, data: Data, recipe: Recipe, file: Path) -> None:
     """What the first layer attends to around one test node: arrows from key to query, as wide as their weight."""
-    edge_index, weights = first_attention(model, features_of(data), graph_of(data, recipe))
-    centre, near = small_neighbourhood(data, run=0)
-    inside = torch.isin(edge_index, near).all(dim=0)
+    edge_index, weights = attention_of(model, features_of(data), graph_of(data, recipe))
+    centre, near = small_neighbourhood(data)
+    inside = torch.isin(edge_index, torch.tensor(near)).all(dim=0)
     network = nx.DiGraph()
-    network.add_nodes_from(near.tolist())
-    for (key, query), weight in zip(edge_index[:, inside].t().tolist(), weights[inside].tolist(), strict=True):
-        network.add_edge(key, query, weight=weight)
-    loops = {node: network.edges[node, node]["weight"] for node in network if network.has_edge(node, node)}
-    network.remove_edges_from([(node, node) for node in loops])
-    labels = {node: f"{100 * weight:.0f}" for node, weight in loops.items()}
+    network.add_nodes_from(near)
+    network.add_weighted_edges_from(zip(*edge_index[:, inside].tolist(), weights[inside].tolist(), strict=True))
+    percent = {(key, query): f"{100 * weight:.0f}" for key, query, weight in network.edges.data("weight")}
+    network.remove_edges_from([(node, node) for node in near])
     places = nx.kamada_kawai_layout(network.to_undirected(), weight=None)
-    strengths = [weight for *_, weight in network.edges.data("weight")]
-    shares = {(key, query): f"{100 * weight:.0f}" for key, query, weight in network.in_edges(centre, data="weight")}
+    strength = [weight for *_, weight in network.edges.data("weight")]
     figure, axes = plt.subplots(figsize=(7, 6), layout="constrained")
-    nx.draw_networkx_nodes(
-        network, places, ax=axes, node_color=[int(data.y[node]) for node in network], cmap="tab10", vmin=0, vmax=9, alpha=0.7,
-        node_size=420, edgecolors=["black" if node == centre else "none" for node in network], linewidths=2.5,
-    )
-    nx.draw_networkx_labels(network, places, labels, ax=axes, font_size=8)
+    nodes = {"node_color": data.y[near].tolist(), "cmap": "tab10", "vmin": 0, "vmax": 9, "alpha": 0.7, "node_size": 420}
+    nx.draw_networkx_nodes(network, places, near, ax=axes, **nodes)
+    nx.draw_networkx_nodes(network, places, [centre], ax=axes, node_color="none", edgecolors="black", node_size=520)
+    nx.draw_networkx_labels(network, places, {n: percent.get((n, n), "") for n in near}, ax=axes, font_size=8)
+    arrows = {"ax": axes, "connectionstyle": "arc3,rad=0.12"}
     nx.draw_networkx_edges(
-        network, places, ax=axes, width=[0.4 + 5 * strength for strength in strengths], edge_color=strengths, node_size=420,
-        edge_cmap=plt.cm.Greys, edge_vmin=-0.3, edge_vmax=0.7, connectionstyle="arc3,rad=0.12",
+        network, places, width=[0.4 + 5 * weight for weight in strength], edge_color=strength, edge_cmap=plt.cm.Greys,
+        edge_vmin=-0.3, edge_vmax=0.7, node_size=420, **arrows,
     )
-    nx.draw_networkx_edge_labels(network, places, shares, ax=axes, font_size=8, connectionstyle="arc3,rad=0.12")
-    axes.set_title(f"{name}: attention around test node {centre} (ringed); colour = class, numbers = weight in %\n"
-                   "into the node, and of every node to itself", fontsize=9)
+    shares = {edge: percent[edge] for edge in network.in_edges(centre)}
+    nx.draw_networkx_edge_labels(network, places, shares, font_size=8, **arrows)
+    axes.set_title(f"{name}: first attention around test node {centre} (ringed); colours are classes,\n"
+                   "numbers the weights in % into this node and, inside the nodes, of each to itself", fontsize=9)
     axes.set_axis_off()
     figure.savefig(file, dpi=150)
     plt.close(figure)
 
 
 def print_table(records: dict[str, list[dict]]) -> None:
-    print(f"\n{'data set':<12} {'runs':>4} {'ours, %':>14} {'CPU minutes':>12} {'minutes':>8}  published, %")
+    print(f"\n{'data set':<12} {'runs':>4} {'ours, %':>14} {'CPU seconds':>12} {'seconds':>8}  published, %")
     for name, finished in records.items():
-        test = 100 * torch.tensor([record["test"] for record in finished], dtype=torch.float64)
-        ours = f"{test.mean():.2f} ± {test.std(correction=0):.2f}"
-        cpu, wall = (sum(record[key] for record in finished) / 60 for key in ("cpu_seconds", "seconds"))
-        print(f"{name:<12} {len(finished):>4} {ours:>14} {cpu:>12.1f} {wall:>8.1f}  {PUBLISHED[name]}")
+        tests = 100 * torch.tensor([record["test"] for record in finished], dtype=torch.float64)
+        ours = f"{tests.mean():.2f} ± {tests.std(correction=0):.2f}"
+        cpu, wall = (sum(record[key] for record in finished) for key in ("cpu_seconds", "seconds"))
+        print(f"{name:<12} {len(finished):>4} {ours:>14} {cpu:>12.0f} {wall:>8.0f}  {PUBLISHED[name]}")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", nargs="+", choices=RECIPES, default=["Cora", "CiteSeer"])
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("GRAPHATTN_DATA", "datasets")))
-    parser.add_argument("--runs", "--seeds", "--splits", type=int, default=10, help="seeds or splits, from 0 on; at most 10")
+    parser.add_argument("--runs", "--seeds", "--splits", type=int, choices=range(1, 11), default=10)
     parser.add_argument("--results", type=Path, default=Path("results/node_classification.json"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     for field in fields(Recipe):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), help="instead of the recipe's")
+        if not isinstance(field.default, bool):
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), help="not the recipe's")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
-    changes = {field.name: getattr(options, field.name) for field in fields(Recipe)}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    given = {field.name: getattr(options, field.name, None) for field in fields(Recipe)}
+    given = {name: value for name, value in given.items() if value is not None}
     records = {}
     for name in options.dataset:
-        recipe, data = replace(RECIPES[name], **changes), load(name, options.root)
+        recipe, data = replace(RECIPES[name], **given), load(name, options.root)
         records[name] = run_all(name, data, recipe, options.runs, options.results)
-        draw_curves(name, records[name], options.results.with_name(f"{options.results.stem}_{name}.png"))
+        draw_curves(name, records[name], picture(options.results, name, "curves"))
     print_table(records)
 
 

@@ -179,7 +179,7 @@ def prepare(
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
     graph = as_graph(graph, num_queries, num_keys)
-    graph = graph._remember("normal form", graph.normal_form)  # one object, so that its CSR is built once
+    graph = graph.remember("normal form", graph.normal_form)  # one object, so that its CSR is built once
     check_graph(graph, query, num_queries, num_keys)
     score, normalizer = as_score(score), as_normalizer(normalizer)
     score.check(*query.shape[-2:], None if edge_features is None else edge_features.size(-1))

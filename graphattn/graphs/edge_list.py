@@ -45,7 +45,7 @@ class EdgeListGraph(Graph):
         edges = edge_index.detach().to(torch.int64)
         self._set(sizes, edges.view(edges.shape), is_undirected)
         if edges.device.type == "cpu":  # elsewhere in csr(), once: reading a result there waits for the device
-            self._remember("checked", self._check_range)
+            self.remember("checked", self._check_range)
 
     def _set(self, sizes, edges, is_undirected):
         self._freeze(sizes=tuple(sizes), edges_by_key=False, edges=edges, is_undirected=bool(is_undirected))
@@ -85,7 +85,7 @@ class EdgeListGraph(Graph):
 
     @property
     def has_repeats(self):
-        return self._remember("has_repeats", lambda: bool((self._places.diff() == 0).any()))
+        return self.remember("has_repeats", lambda: bool((self._places.diff() == 0).any()))
 
     @property
     def _places(self) -> Tensor:
@@ -95,7 +95,7 @@ class EdgeListGraph(Graph):
             csr = self.csr()
             return rows_of(csr.rowptr) * self.num_keys + csr.col
 
-        return self._remember("places", build)
+        return self.remember("places", build)
 
     def allows(self, query, key):
         query, key = (torch.as_tensor(index, device=self.device) for index in (query, key))
@@ -132,7 +132,7 @@ class EdgeListGraph(Graph):
     def _build_csr(self, device):
         if device != self.device:
             return self.csr().to(device)
-        self._remember("checked", self._check_range)
+        self.remember("checked", self._check_range)
         key, query = self.edges
         csr = compress_edges(query, key, self.num_queries, self.num_keys)
         if self.num_examples > 1:

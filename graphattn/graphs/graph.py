@@ -45,12 +45,12 @@ class Graph(ABC):
     @property
     def query_ptr(self) -> tuple[int, ...]:
         """Where the queries of each example start, and their total: `num_examples + 1` ints."""
-        return self._remember("query_ptr", lambda: offsets_of(size[0] for size in self.sizes))
+        return self.remember("query_ptr", lambda: offsets_of(size[0] for size in self.sizes))
 
     @property
     def key_ptr(self) -> tuple[int, ...]:
         """Where the keys of each example start, and their total: `num_examples + 1` ints."""
-        return self._remember("key_ptr", lambda: offsets_of(size[1] for size in self.sizes))
+        return self.remember("key_ptr", lambda: offsets_of(size[1] for size in self.sizes))
 
     @property
     def num_queries(self) -> int:
@@ -122,19 +122,19 @@ class Graph(ABC):
 
     def csr(self, device=None) -> CSR:
         """The edges by (query, key): rows are queries, columns are keys. Cached."""
-        return self._remember_on("csr", device, self._build_csr)
+        return self.remember_on("csr", device, self._build_csr)
 
     def csr_transposed(self, device=None) -> CSR:
         """The edges by (key, query): rows are keys, columns are queries. Cached."""
-        return self._remember_on("csr_transposed", device, self._build_csr_transposed)
+        return self.remember_on("csr_transposed", device, self._build_csr_transposed)
 
     def degrees(self, device=None) -> Tensor:
         """Number of edges of each query: `[num_queries]` int64. Cached."""
-        return self._remember_on("degrees", device, self._build_degrees)
+        return self.remember_on("degrees", device, self._build_degrees)
 
     def batch(self, device=None) -> Tensor:
         """Example of each query: `[num_queries]` int64, PyG's `batch` vector. Cached."""
-        return self._remember_on("batch", device, self._build_batch)
+        return self.remember_on("batch", device, self._build_batch)
 
     def _build_csr(self, device: torch.device) -> CSR:
         if self.edges_by_key:
@@ -285,14 +285,16 @@ class Graph(ABC):
         # "cuda" and "cuda:0" must not be two entries of the cache.
         return torch.empty(0, device=device).device if device.type != "cpu" and device.index is None else device
 
-    def _remember(self, name, build: Callable):
+    def remember(self, name, build: Callable):
+        """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it."""
         if name not in self._cache:
             self._cache[name] = build()
         return self._cache[name]
 
-    def _remember_on(self, name: str, device, build: Callable):
+    def remember_on(self, name: str, device, build: Callable):
+        """`remember` for each device, with `build(device)`."""
         device = self._resolve(device)
-        return self._remember((name, device), lambda: build(device))
+        return self.remember((name, device), lambda: build(device))
 
     def _per_example(self, values, example):
         """The value of each example in `example` (a tensor of indices, or 0 in a single graph)."""

@@ -76,7 +76,7 @@ def arrangement(graph: Graph) -> Arrangement:
         edge_id = torch.arange(csr.col.numel()) if csr.edge_id is None else csr.edge_id.long()
         return Arrangement(rows_of(csr), edge_id.numpy(), csr.edge_id is None)
 
-    return graph._remember_on("edges_cpu arrangement", "cpu", build)
+    return graph.remember_on("edges_cpu arrangement", "cpu", build)
 
 
 def transposition(graph: Graph) -> Transposition:
@@ -92,7 +92,7 @@ def transposition(graph: Graph) -> Transposition:
             place = inverse[place.long()]
         return Transposition(rows_of(transposed), place.to(transposed.col.dtype).numpy())
 
-    return graph._remember_on("edges_cpu transposition", "cpu", build)
+    return graph.remember_on("edges_cpu transposition", "cpu", build)
 
 
 def repeats(graph: Graph) -> np.ndarray:

@@ -41,7 +41,7 @@ def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
     """
     for kind, split in ((UnionGraph, union_parts), (BatchedGraph, batch_parts), (GlobalGraph, global_parts)):
         if isinstance(graph, kind):
-            return graph._remember_on("disjoint parts", device, partial(split, graph))
+            return graph.remember_on("disjoint parts", device, partial(split, graph))
     return [Part(graph)]
 
 
