@@ -11,8 +11,9 @@
 | Minesweeper | 10,000 | 78,804    | ROC AUC  | GAT 92.01 ± 0.68, graph transformer 91.85 ± 0.76: Platonov et al. |
 | Tolokers    | 11,758 | 1,038,000 | ROC AUC  | GAT 83.70 ± 0.47, graph transformer 83.23 ± 0.64: 2023 (2302.11640) |
 
-Every run reports its test nodes at the epoch whose validation nodes had the lowest loss. Runs differ by seed on the public split
-of Cora and CiteSeer (Yang et al. 2016), by split elsewhere. Finished runs are kept in --results and not repeated.
+Every run reports its test nodes at the epoch whose validation nodes had the lowest loss. Runs differ by seed on the
+public split of Cora and CiteSeer (Yang et al. 2016), by split elsewhere. Finished runs are kept in --results and not
+repeated.
 """
 
 import argparse
@@ -131,8 +132,8 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 class NodeTransformer(nn.Module):
     """Blocks of x + dropout(gelu(W [h, attention(h)])) with h = norm(x).
 
-    A node and its neighbourhood enter W apart, since neighbours may well be of another class (Platonov et al. 2023, "-sep");
-    residual, normalised and deep as in Luo et al. 2024, "Classic GNNs are strong baselines" (arXiv 2406.08993).
+    A node and its neighbourhood enter W apart, since neighbours may well be of another class (as in GAT-sep, Platonov
+    et al. 2023). Residual, normalised and deep as in Luo et al. 2024, "Classic GNNs are strong baselines" (2406.08993).
     """
 
     def __init__(self, num_features: int, num_classes: int, recipe: Recipe):
@@ -218,7 +219,8 @@ def run_all(name: str, data: Data, recipe: Recipe, runs: int, file: Path) -> lis
         model, history = train(data, recipe, run, f"{name} run {run}")
         spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
         epoch = best_epoch(history)
-        finished[run] = wanted | {"run": run, "epoch": epoch, **history[epoch]._asdict(), **spent, "history": history}
+        best = {"run": run, "epoch": epoch, **history[epoch]._asdict()}
+        finished[run] = wanted | best | spent | {"history": [list(each) for each in history]}
         records.append(finished[run])
         write_in_one_step(file, json.dumps(records))
         print(f"{name} run {run}: test {100 * history[epoch].test:.2f} % at epoch {epoch}", flush=True)
@@ -268,7 +270,7 @@ def attention_of(model: nn.Module, x: Tensor, graph: EdgeListGraph) -> tuple[Ten
 
 
 def small_neighbourhood(data: Data) -> tuple[int, list[int]]:
-    """The first test node with 8 to 20 nodes within two hops, and those nodes; the fewest of 200 nodes if there is none."""
+    """The first test node with 8 to 20 nodes within two hops, and those nodes; failing that, the fewest of 200."""
     found = []
     for node in masks_of(data, run=0)[2].nonzero().flatten()[:200].tolist():
         near = k_hop_subgraph(node, 2, data.edge_index, num_nodes=data.num_nodes)[0].tolist()

@@ -234,7 +234,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--word-dropout', type=float, default=0.2, help='share of words made unknown in training')
     parser.add_argument('--lr', type=float, default=3e-3)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--threads', type=int, default=1, help='the matrices are small: one is enough')
     parser.add_argument('--output', default=None, help='picture (default results/sequence_labeling_GRAPH.png)')
     args = parser.parse_args(arguments)
     args.output = args.output or f'results/sequence_labeling_{args.graph}.png'

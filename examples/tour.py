@@ -211,7 +211,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--epochs', type=float, default=1.0, help='factor of the number of epochs of every stop')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
+    parser.add_argument('--threads', type=int, default=1, help='the matrices are small: one is enough')
     parser.add_argument('--output', default='results/tour.png', help='the picture')
     return parser.parse_args(arguments)
 

@@ -1,6 +1,7 @@
 """Attention over any edges on CPU: compiled loops over rows of equal work, run by a pool of torch's number of threads."""
 
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,9 @@ from graphattn.kernels.edges_torch import repeat_numbers
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, accumulation_dtype
 from graphattn.kernels.threads import run_in_threads
 
+ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
-LARGE_TABLE = 2**22  # bytes; node tensors beyond that miss the caches of a core and gain from prefetching
-PIECES_PER_THREAD = 4
+LARGE_TABLE = 2**15  # bytes; node tensors that leave the first cache of a core gain from prefetching (twice as fast at 2.5 MB)
 NOTHING = torch.empty(0)
 
 
@@ -36,12 +37,11 @@ class Rows(NamedTuple):
     col: np.ndarray
     num_rows: int
 
-    def pieces(self, threads: int) -> list[tuple[int, int]]:
-        """Ranges of rows with about equal numbers of edges."""
-        count = threads * PIECES_PER_THREAD if threads > 1 else 1
-        targets = np.linspace(0, self.rowptr[-1], count + 1)
-        bounds = np.unique(np.concatenate([[0], np.searchsorted(self.rowptr, targets[1:-1]), [self.num_rows]]))
-        return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    def pieces(self, count: int) -> list[tuple[int, int]]:
+        """At most `count` ranges of rows with about equal numbers of edges."""
+        targets = np.linspace(0, self.rowptr[-1], count + 1)[1:-1]
+        bounds = np.unique(np.concatenate([[0], np.searchsorted(self.rowptr, targets), [self.num_rows]])).tolist()
+        return list(pairwise(bounds)) or [(0, 0)]
 
 
 def rows_of(csr: CSR) -> Rows:
@@ -131,8 +131,8 @@ class EdgesCpu(Kernel):
     def why_not(self, plan, inputs):
         if inputs.query.device.type != "cpu":
             return f"'edges_cpu' runs on CPU (got {inputs.query.device})"
-        if plan.score.name != "dot":
-            return f"'edges_cpu' has the dot score only (got {plan.score.name!r})"
+        if plan.score.name not in ("dot", "additive"):
+            return f"'edges_cpu' has the dot and the additive score (got {plan.score.name!r})"
         if plan.normalizer.name not in ("softmax", "relu", "sigmoid"):
             return f"'edges_cpu' has softmax, relu and sigmoid (got {plan.normalizer.name!r})"
         return why_not_compiled()
@@ -164,12 +164,14 @@ class EdgesCpu(Kernel):
         kind = np.float64 if dtype == torch.float64 else np.float32
         tensors = [flat(x, dtype) for x in (inputs.query, inputs.key, inputs.value, inputs.bias)]
         tensors += [flat(inputs.edge_query, dtype), flat(inputs.edge_features, dtype)]
+        tensors += [flat(x, dtype) for x in (*inputs.parameters, None, None)[:2]]
+        activation = ACTIVATIONS.index(plan.score.activation) if inputs.parameters else 0
         normalizer = getattr(edges_cpu_rows, plan.normalizer.name.upper())
         seed = int(plan.seed) if plan.dropout else 0
         keep_scale = 0.0 if plan.dropout == 1 else 1 / (1 - plan.dropout)
         ahead = inputs.key.numel() * inputs.key.element_size() > LARGE_TABLE
         return (
-            rows.rowptr, rows.row_of, rows.col, edge_id, repeat, *tensors, *sizes, kind(plan.scale),
+            rows.rowptr, rows.row_of, rows.col, edge_id, repeat, *tensors, activation, *sizes, kind(plan.scale),
             normalizer, seed, round(plan.dropout * 2**32), kind(keep_scale), ahead,
         )  # fmt: skip
 
@@ -210,17 +212,33 @@ class EdgesCpu(Kernel):
         grad_scores, weights = np.empty((2, rows.col.size * sizes.heads), arguments[5].dtype)
         given = [flat(x, dtype) for x in (merged.lse, delta, grad.out, grad.edge_out)]
         results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
-        run_in_threads(
-            lambda first, last: backward_rows(first, last, *arguments, *given, *results, grad_scores, weights),
-            rows,
-            work_of(rows, sizes),
-        )
+
+        def rows_loop(first, last):
+            parameters = [torch.zeros(x.shape, dtype=dtype) for x in inputs.parameters]
+            flat_parameters = [flat(x, dtype) for x in (*parameters, None, None)[:2]]
+            backward_rows(first, last, *arguments, *given, *results, *flat_parameters, grad_scores, weights)
+            return parameters
+
+        by_piece = run_in_threads(rows_loop, rows, work_of(rows, sizes))
         transposed = transposition(plan.graph)
         columns = transposed.by_key
         grad_key = torch.zeros(columns.num_rows, *inputs.key.shape[1:], dtype=dtype)
         grad_value = torch.zeros(columns.num_rows, *inputs.value.shape[1:], dtype=dtype)
-        shared = (columns.rowptr, columns.col, transposed.place_of, arguments[5], given[2], grad_scores, weights)
-        shared += (*sizes[:4], arguments[-1], flat(grad_key, dtype), flat(grad_value, dtype))
+        edge_id, _, q, k, _, _, _, x, vector, edge_weight, activation = arguments[3:14]
+        shared = (
+            columns.rowptr,
+            columns.row_of,
+            columns.col,
+            transposed.place_of,
+            edge_id,
+            q,
+            k,
+            x,
+            vector,
+            edge_weight,
+        )
+        shared += (given[2], grad_scores, weights, activation, *sizes, arguments[-1])
+        shared += (flat(grad_key, dtype), flat(grad_value, dtype))
         run_in_threads(lambda first, last: backward_columns(first, last, *shared), columns, work_of(columns, sizes))
         num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
         return grads._replace(
@@ -228,6 +246,7 @@ class EdgesCpu(Kernel):
             edge_query=sum_pieces(grads.edge_query, rows, num_queries),
             key=sum_pieces(grad_key, columns, num_keys),
             value=sum_pieces(grad_value, columns, num_keys),
+            parameters=tuple(sum(piece) for piece in zip(*by_piece, strict=True)),
         )
 
 

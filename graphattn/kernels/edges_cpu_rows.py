@@ -8,6 +8,16 @@ heavy query: `row_of` names the query of each row.
 import numpy as np
 from numba import njit
 
+from graphattn.kernels.edges_cpu_additive import (
+    activate,
+    add_all,
+    add_edge,
+    add_groups,
+    add_pair,
+    edge_gradients,
+    to_gradient,
+    vector_products,
+)
 from graphattn.kernels.vectors import FASTMATH, add_heads, add_scaled, dot, dot_heads, exponentials, prefetch
 
 BLOCK = 64  # edges whose scores are held at a time; a row longer than that is merged block by block
@@ -45,19 +55,29 @@ def prefetch_row(table, row, width):
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 def score_block(
-    scores, start, count, query, col, edge_id, q, k, bias, u, x, heads, kv_heads, dim, edge_dim, scale, ahead
-):
-    """scores[e * heads + h] of `count` edges from `start` on."""
-    group = heads // kv_heads
+    scores, hidden, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+    activation, heads, kv_heads, dim, edge_dim, scale, ahead,
+):  # fmt: skip
+    """scores[e * heads + h] of `count` edges from `start` on; leaves activated vectors in `hidden` if there is a `vector`."""
+    group, width = heads // kv_heads, heads * dim
     bias_heads = heads if bias.size > edge_id.size else 1
     for e in range(count):
         key = np.int64(col[start + e])
         if ahead and start + e + AHEAD < col.size:
             prefetch_row(k, np.int64(col[start + e + AHEAD]), kv_heads * dim)
-        dot_heads(scores, e * heads, q, query * heads * dim, k, key * kv_heads * dim, kv_heads, group, dim)
-        if u.size:
+        if vector.size:
+            add_pair(hidden, e * width, q, query * width, k, key * kv_heads * dim, kv_heads, group, dim)
+            if edge_weight.size:
+                add_edge(hidden, e * width, edge_weight, x, np.int64(edge_id[start + e]) * edge_dim, width, edge_dim)
+        else:
+            dot_heads(scores, e * heads, q, query * width, k, key * kv_heads * dim, kv_heads, group, dim)
+    if vector.size:
+        activate(hidden, count * width, activation)
+        vector_products(scores, hidden, count, vector, heads, dim)
+    if u.size:
+        for e in range(count):
+            place = np.int64(edge_id[start + e])
             for h in range(heads):
-                place = np.int64(edge_id[start + e])
                 scores[e * heads + h] += dot(u, (query * heads + h) * edge_dim, x, place * edge_dim, edge_dim)
     for i in range(count * heads):
         scores[i] *= scale
@@ -87,13 +107,14 @@ def drop_block(weights, start, count, query, col, repeat, heads, seed, threshold
 
 @njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
 def forward_rows(
-    first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x,
-    heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead, out, lse, edge_out,
+    first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
+    activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead, out, lse, edge_out,
 ):  # fmt: skip
     """Fills rows first .. last - 1 of out, lse and edge_out; softmax keeps a running maximum over blocks of edges."""
     kind = q.dtype.type
     group = heads // kv_heads
     scores = np.empty(BLOCK * heads, q.dtype)
+    hidden = np.empty(BLOCK * heads * dim if vector.size else 0, q.dtype)
     top = np.empty(heads, q.dtype)
     new_top = np.empty(heads, q.dtype)
     shrinks = np.empty(heads, q.dtype)
@@ -108,8 +129,8 @@ def forward_rows(
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
             score_block(
-                scores, start, count, query, col, edge_id, q, k, bias, u, x,
-                heads, kv_heads, dim, edge_dim, scale, ahead,
+                scores, hidden, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+                activation, heads, kv_heads, dim, edge_dim, scale, ahead,
             )  # fmt: skip
             if normalizer == SOFTMAX:
                 for h in range(heads):
@@ -171,26 +192,28 @@ def forward_rows(
 
 @njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
 def backward_rows(
-    first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x,
-    heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
-    lse, delta, grad_out, grad_edge_out, grad_q, grad_u, grad_bias, grad_x, grad_scores, weights,
+    first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
+    activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
+    lse, delta, grad_out, grad_edge_out, grad_q, grad_u, grad_bias, grad_x, grad_vector, grad_edge_weight,
+    grad_scores, weights,
 ):  # fmt: skip
     """The pass over queries: gradients of q, u, bias and x; leaves scale * d score and weight of every edge and head behind.
 
     `grad_scores` and `weights` [edges * heads] are in the order of the CSR.
     """
     kind = q.dtype.type
-    group = heads // kv_heads
+    group, width = heads // kv_heads, heads * dim
     bias_heads = heads if bias.size > edge_id.size else 1
     scores = np.empty(BLOCK * heads, q.dtype)
+    hidden = np.empty(BLOCK * width if vector.size else 0, q.dtype)
     for row in range(first, last):
         query = np.int64(row_of[row]) if row_of.size else np.int64(row)
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
             base = np.int64(start) * heads
             score_block(
-                scores, start, count, query, col, edge_id, q, k, bias, u, x,
-                heads, kv_heads, dim, edge_dim, scale, ahead,
+                scores, hidden, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+                activation, heads, kv_heads, dim, edge_dim, scale, ahead,
             )  # fmt: skip
             if normalizer == SOFTMAX:
                 for e in range(count):
@@ -236,7 +259,18 @@ def backward_rows(
                         grad_bias[place * bias_heads + (h if bias_heads > 1 else 0)] += grad
             for e in range(count):
                 key = np.int64(col[start + e])
-                k_at, to = key * kv_heads * dim, np.int64(row) * heads * dim
+                k_at, to = key * kv_heads * dim, np.int64(row) * width
+                if vector.size:
+                    to_gradient(
+                        hidden, e * width, grad_scores, base + e * heads, vector, grad_vector, heads, dim, activation
+                    )
+                    add_all(hidden, e * width, grad_q, to, width)
+                    if edge_weight.size:
+                        x_at = np.int64(edge_id[start + e]) * edge_dim
+                        edge_gradients(
+                            hidden, e * width, edge_weight, grad_edge_weight, x, grad_x, x_at, width, edge_dim
+                        )
+                    continue
                 add_heads(grad_scores, base + e * heads, k, k_at, 0, dim, grad_q, to, dim, 0, kv_heads, group, dim)
             if edge_dim:
                 for e in range(count):
@@ -254,13 +288,16 @@ def backward_rows(
 
 @njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
 def backward_columns(
-    first, last, rowptr, col, place_of, q, grad_out, grad_scores, weights,
-    heads, kv_heads, dim, value_dim, ahead, grad_k, grad_v,
+    first, last, rowptr, row_of, col, place_of, edge_id, q, k, x, vector, edge_weight, grad_out, grad_scores, weights,
+    activation, heads, kv_heads, dim, value_dim, edge_dim, ahead, grad_k, grad_v,
 ):  # fmt: skip
     """The pass over keys (rows of the transposed CSR): gradients of k and v from what the pass over queries left behind."""
-    group = heads // kv_heads
+    group, width = heads // kv_heads, heads * dim
+    hidden = np.empty(width if vector.size else 0, q.dtype)
+    nothing = np.empty(0, q.dtype)
     for row in range(first, last):
         node = np.int64(row) * kv_heads
+        key = np.int64(row_of[row]) if row_of.size else np.int64(row)
         for e in range(rowptr[row], rowptr[row + 1]):
             query = np.int64(col[e])
             base = np.int64(place_of[e]) * heads
@@ -270,8 +307,17 @@ def backward_columns(
                 prefetch_row(grad_out, later, heads * value_dim)
                 prefetch(grad_scores, np.int64(place_of[e + AHEAD]) * heads)
                 prefetch(weights, np.int64(place_of[e + AHEAD]) * heads)
-            q_at, grad_at = query * heads * dim, query * heads * value_dim
-            add_heads(grad_scores, base, q, q_at, dim, 0, grad_k, node * dim, 0, dim, kv_heads, group, dim)
+            q_at, grad_at = query * width, query * heads * value_dim
+            if vector.size:
+                add_pair(hidden, 0, q, q_at, k, key * kv_heads * dim, kv_heads, group, dim)
+                if edge_weight.size:
+                    place = np.int64(edge_id[place_of[e]])
+                    add_edge(hidden, 0, edge_weight, x, place * edge_dim, width, edge_dim)
+                activate(hidden, width, activation)
+                to_gradient(hidden, 0, grad_scores, base, vector, nothing, heads, dim, activation)
+                add_groups(hidden, 0, grad_k, node * dim, kv_heads, group, dim)
+            else:
+                add_heads(grad_scores, base, q, q_at, dim, 0, grad_k, node * dim, 0, dim, kv_heads, group, dim)
             add_heads(
                 weights, base, grad_out, grad_at, value_dim, 0, grad_v, node * value_dim, 0, value_dim,
                 kv_heads, group, value_dim,

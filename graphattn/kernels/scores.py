@@ -26,7 +26,7 @@ class Score(ABC):
     def default_scale(self, dim: int) -> float:
         return 1.0
 
-    def check(self, heads: int, dim: int, edge_dim: int | None) -> None:
+    def check(self, heads: int, dim: int, edge_dim: int | None) -> None:  # noqa: B027  (most scores have none)
         """Raise ValueError where the parameters do not fit the shapes."""
 
     @abstractmethod

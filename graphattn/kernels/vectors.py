@@ -256,3 +256,26 @@ def exponentials_of(x, count):
             x[i] = exp(x[i])
 
     return replace
+
+
+def tanhs(x, count):
+    """Replaces the first `count` numbers of x by their tanh, to an absolute error of 1e-7 in float32 (compiled code only)."""
+    raise TypeError("'tanhs' runs in compiled code only")
+
+
+@overload(tanhs, jit_options={"fastmath": FASTMATH, "error_model": "numpy"})
+def tanhs_of(x, count):
+    if x.dtype == types.float32:
+
+        def replace(x, count):
+            one, two = np.float32(1), np.float32(2)
+            for i in range(count):
+                x[i] = one - two / (exp_float32(two * x[i]) + one)
+
+    else:
+
+        def replace(x, count):
+            for i in range(count):
+                x[i] = math.tanh(x[i])
+
+    return replace

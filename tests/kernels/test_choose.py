@@ -1,7 +1,7 @@
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, batch_graphs, causal, choose_kernel
-from graphattn.nn import Additive
+from graphattn.nn import Score
 
 
 def chosen(graph, **options):
@@ -20,10 +20,20 @@ def test_parts_name_their_kernels():
     assert chosen(batch_graphs([causal(3), BandedGraph(6, 1, 1)])) == "sdpa + edges_cpu"
 
 
+class Distance(Score):
+    """A score that no fused kernel has."""
+
+    name = "distance"
+
+    def between(self, query, key, edge_features):
+        return -(query - key).square().sum(-1)
+
+
 def test_what_runs_everywhere_comes_last():
-    choice = choose_kernel(BandedGraph(6, 1, 1), torch.randn(6, 2, 4), score=Additive(torch.ones(2, 4)))
+    choice = choose_kernel(BandedGraph(6, 1, 1), torch.randn(6, 2, 4), score=Distance())
     assert choice.kernel == "edges_torch"
     assert list(choice.refusals) == ["sdpa", "edges_cpu"]
+    assert "got 'distance'" in choice.refusals["edges_cpu"]
 
 
 def test_names_of_families():

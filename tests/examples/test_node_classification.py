@@ -1,0 +1,152 @@
+"""The example through its own functions, on villages whose people rarely say where they live."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch_geometric.data import Data
+
+NAME = "node_classification"
+
+
+def load_example():
+    spec = importlib.util.spec_from_file_location(NAME, Path(__file__).parents[2] / "examples" / f"{NAME}.py")
+    sys.modules[NAME] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+example = load_example()
+GAT = replace(example.RECIPES["Cora"], heads=2, hidden_channels=8, attention_dropout=0.2, lr=0.02, epochs=40)
+DEEP = replace(example.RECIPES["Minesweeper"], layers=3, hidden_channels=8, epochs=30)
+
+
+def villages(num_classes: int, size: int = 20, num_words: int = 60) -> Data:
+    """Rings of `size` nodes with chords; a word of the village at every third node, nobody's words at the others."""
+    edges, words = [], []
+    for node in range(num_classes * size):
+        first = node - node % size
+        edges += [(node, first + (node - first + step) % size) for step in (1, 4, size - 1, size - 4)]
+        words.append(node // size if node % 3 == 0 else num_classes + node % 7)
+    x = torch.nn.functional.one_hot(torch.tensor(words), num_words).float()
+    place = torch.arange(len(words)) % 4
+    masks = {"train_mask": place < 2, "val_mask": place == 2, "test_mask": place == 3}
+    return Data(x, torch.tensor(edges).t().contiguous(), y=torch.arange(len(words)) // size, **masks)
+
+
+def many_splits(data: Data) -> Data:
+    names = ("train_mask", "val_mask", "test_mask")
+    masks = {name: torch.stack([data[name], data[name].roll(1)], dim=1) for name in names}
+    return Data(data.x, data.edge_index, y=data.y, **masks)
+
+
+@pytest.mark.parametrize("recipe", [GAT, DEEP], ids=["gat", "transformer"])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_learns_from_neighbours(recipe, num_classes):
+    _, history = example.train(villages(num_classes), recipe, run=0)
+    assert history[example.best_epoch(history)].test > 0.9  # two thirds of the nodes say nothing themselves
+
+
+@pytest.mark.parametrize("recipe", [GAT, DEEP], ids=["gat", "transformer"])
+def test_test_nodes_have_no_say(recipe):
+    data = villages(3)
+    other = data.clone()
+    other.y[data.test_mask] = other.y[data.test_mask].roll(7)
+    recipe = replace(recipe, epochs=8)
+    histories = [example.train(each, recipe, run=1)[1] for each in (data, other)]
+    assert [epoch[:2] for epoch in histories[0]] == [epoch[:2] for epoch in histories[1]]
+    assert histories[0] != histories[1]
+
+
+def test_best_epoch_has_the_lowest_validation_loss_and_patience_counts_from_it():
+    epochs = [example.Epoch(loss, *measures) for loss, *measures in [(3, 0.9, 0.1), (1, 0.5, 0.2), (2, 0.95, 0.9)]]
+    assert example.best_epoch(epochs) == 1
+    _, history = example.train(villages(2), replace(GAT, lr=1.0, epochs=200, patience=5), run=0)
+    assert len(history) == example.best_epoch(history) + 6 < 200
+
+
+def test_sparse_features_give_what_dense_ones_give():
+    data = villages(3)
+    model, graph = example.GAT(data.num_features, 3, GAT).eval(), example.graph_of(data, GAT)
+    sparse = example.features_of(data)
+    assert sparse.layout == torch.sparse_csr
+    torch.testing.assert_close(model(sparse, graph), model(data.x, graph))
+
+
+def test_dropout_of_sparse_features_keeps_their_mean():
+    x = torch.ones(200, 50).to_sparse_csr()
+    assert example.dropout(x, 0.6, training=False).to_dense().eq(1).all()
+    dropped = example.dropout(x, 0.6, training=True).to_dense()
+    assert set(dropped.unique().tolist()) == {0.0, 2.5}
+    assert dropped.mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_self_loops_are_the_recipes_choice():
+    data = villages(2)
+    assert example.graph_of(data, GAT).num_edges == data.num_edges + data.num_nodes
+    assert example.graph_of(data, DEEP).num_edges == data.num_edges
+
+
+def test_splits_are_columns_of_masks():
+    data = many_splits(villages(2))
+    for run in range(2):
+        for found, name in zip(example.masks_of(data, run), ("train_mask", "val_mask", "test_mask"), strict=True):
+            assert found.equal(data[name][:, run])
+
+
+def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
+    data, file, recipe = many_splits(villages(2)), tmp_path / "new" / "results.json", replace(DEEP, epochs=3)
+    first = example.run_all("Minesweeper", data, recipe, 1, file)
+    trained, train = [], example.train
+    monkeypatch.setattr(example, "train", lambda *args: trained.append(args[2]) or train(*args))
+    both = example.run_all("Minesweeper", data, recipe, 2, file)
+    assert trained == [1]
+    assert both == json.loads(file.read_text())
+    assert both[0] == first[0]
+    example.run_all("Minesweeper", data, replace(recipe, lr=0.1), 1, file)
+    example.run_all("Tolokers", data, recipe, 1, file)
+    assert trained == [1, 0, 0]
+
+
+def test_an_interrupted_run_leaves_the_finished_ones(tmp_path, monkeypatch):
+    data, file, recipe = villages(2), tmp_path / "results.json", replace(DEEP, epochs=2)
+    train = example.train
+
+    def interrupted(data, recipe, run, title):
+        if run == 1:
+            raise KeyboardInterrupt
+        return train(data, recipe, run, title)
+
+    monkeypatch.setattr(example, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        example.run_all("Minesweeper", data, recipe, 3, file)
+    assert [record["run"] for record in json.loads(file.read_text())] == [0]
+
+
+def test_attention_drawn_is_that_of_the_first_layer():
+    data = villages(2)
+    model, graph = example.NodeTransformer(data.num_features, 2, DEEP).eval(), example.graph_of(data, DEEP)
+    edge_index, weights = example.attention_of(model, data.x, graph)
+    hidden = model.norms[0](torch.nn.functional.gelu(model.embed(data.x)))
+    _, (_, expected) = model.attentions[0](hidden, graph, return_attention_weights=True)
+    torch.testing.assert_close(weights, expected.mean(dim=1))
+    assert edge_index.equal(data.edge_index)
+
+
+def test_whole_program(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(example, "load", lambda name, root: villages(3))
+    file = tmp_path / "results.json"
+    arguments = f"--dataset Cora --seeds 2 --epochs 3 --heads 2 --score gatv2 --threads 1 --results {file}"
+    monkeypatch.setattr(sys, "argv", ["node_classification", *arguments.split()])
+    example.main()
+    table = capsys.readouterr().out
+    assert "83.0 ± 0.7 (Veličković et al. 2018)" in table
+    tests = torch.tensor([record["test"] for record in json.loads(file.read_text())], dtype=torch.float64)
+    assert f"{100 * tests.mean():.2f} ± {100 * tests.std(correction=0):.2f}" in table
+    pictures = {picture.name: picture.stat().st_size for picture in tmp_path.glob("*.png")}
+    assert set(pictures) == {"results_Cora_curves.png", "results_Cora_attention.png"}
+    assert min(pictures.values()) > 10_000
