@@ -13,7 +13,7 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.choose import Choice, select
 from graphattn.kernels.differentiable import attend_differentiably
 from graphattn.kernels.edges_torch import all_scores, edge_scores, gather, log_sum_exp, sorted_edges, zeros_like
-from graphattn.kernels.kernel import Inputs, Partial, Plan
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
 from graphattn.kernels.scores import Score, as_score
@@ -140,7 +140,7 @@ def choose_kernel(
         >>> choose_kernel(CompleteGraph(5), torch.randn(5, 2, 8)).kernel
         'sdpa'
         >>> choose_kernel(BandedGraph(9, 1, 2), torch.randn(9, 2, 8)).refusals["sdpa"]
-        "'sdpa' runs complete and causal graphs (got BandedGraph(9, before=1, after=2))"
+        "'sdpa' runs complete and causal graphs (got BandedGraph)"
     """
     key = query if key is None else key
     value = key if value is None else value
@@ -304,8 +304,10 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
     if any(x is not None and unpack_dual(x).tangent is not None for x in flat):
         partial = attend_differentiably(plan, inputs)  # forward mode: fused kernels have no tangents
         out, edge_out = partial.out, partial.edge_out
-    else:
+    elif torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in flat):
         out, edge_out = Attend.apply(plan, kernel, *flat)
+    else:
+        (out, _, edge_out), _ = compute(plan, inputs, kernel)
     if plan.normalizer.scale_by_degree:
         degrees = plan.graph.degrees(out.device).clamp(min=1)[:, None, None]
         out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
@@ -317,7 +319,18 @@ def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Par
     """The graph cut into disjoint parts, or whole where tensors per edge, dropout or a named kernel want it."""
     is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
     for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
-        yield part, replace(plan, graph=part.graph), take(inputs, part)
+        part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph)
+        yield part, part_plan, take(inputs, part)
+
+
+def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:
+    """The merged result of all parts, and the kernel that ran each."""
+    merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
+    for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
+        run_by, _ = select(part_plan, part_inputs, kernel)
+        merger.add(run_by.forward(part_plan, part_inputs), part)
+        chosen.append(run_by)
+    return merger.total, chosen
 
 
 class Attend(torch.autograd.Function):
@@ -325,13 +338,7 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, plan, kernel, *flat):
-        inputs = unflatten(flat)
-        merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
-        for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
-            run_by, _ = select(part_plan, part_inputs, kernel)
-            merger.add(run_by.forward(part_plan, part_inputs), part)
-            chosen.append(run_by)
-        merged = merger.total
+        merged, chosen = compute(plan, unflatten(flat), kernel)
         ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
         ctx.save_for_backward(*flat, *merged)
         return merged.out, merged.edge_out

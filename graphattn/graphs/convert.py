@@ -77,7 +77,7 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
 
 
 def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
-    if num_queries is None:
+    if num_queries is None or (num_queries, num_queries if num_keys is None else num_keys) == graph.shape:
         return graph
     for name, counts, own in (("num_queries", num_queries, 0), ("num_keys", num_keys, 1)):
         if counts is None:

@@ -16,7 +16,7 @@ from graphattn.kernels.threads import run_in_threads
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
 LARGE_TABLE = 2**15  # bytes; node tensors that leave the first cache of a core gain from prefetching (twice as fast at 2.5 MB)
-NOTHING = torch.empty(0)
+NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
 
 
 @cache
@@ -39,9 +39,11 @@ class Rows(NamedTuple):
 
     def pieces(self, count: int) -> list[tuple[int, int]]:
         """At most `count` ranges of rows with about equal numbers of edges."""
+        if count == 1 or not self.num_rows:
+            return [(0, self.num_rows)]
         targets = np.linspace(0, self.rowptr[-1], count + 1)[1:-1]
         bounds = np.unique(np.concatenate([[0], np.searchsorted(self.rowptr, targets), [self.num_rows]])).tolist()
-        return list(pairwise(bounds)) or [(0, 0)]
+        return list(pairwise(bounds))
 
 
 def rows_of(csr: CSR) -> Rows:
@@ -106,8 +108,11 @@ def repeats(graph: Graph) -> np.ndarray:
 
 def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
     """The numbers of a tensor in a row; an empty array for None."""
-    tensor = NOTHING if tensor is None else tensor.detach()
-    return tensor.to(dtype).contiguous().view(-1).numpy()
+    if tensor is None:
+        return NOTHING[dtype]
+    tensor = tensor.detach()
+    tensor = tensor if tensor.dtype == dtype else tensor.to(dtype)
+    return tensor.reshape(-1).numpy()
 
 
 class Sizes(NamedTuple):

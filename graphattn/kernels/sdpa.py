@@ -57,7 +57,7 @@ class Sdpa(Kernel):
 
     def why_not(self, plan, inputs):
         if not (isinstance(plan.graph, CompleteGraph) or is_causal(plan.graph)):
-            return f"'sdpa' runs complete and causal graphs (got {plan.graph})"
+            return f"'sdpa' runs complete and causal graphs (got {type(plan.graph).__name__})"
         if plan.score.name != "dot" or plan.normalizer.name != "softmax":
             return f"'sdpa' has dot scores and softmax only (got {plan.score.name}, {plan.normalizer.name})"
         for name in ("bias", "edge_features", "edge_query"):

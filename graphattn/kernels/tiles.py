@@ -1,0 +1,210 @@
+"""A banded graph as tiles: blocks of neighbouring queries, each with all keys that one of them may see.
+
+The examples of a batch and, under dilation d, the residue classes modulo d of their queries are bands of their own without
+dilation: strips. They are laid end to end on a line of slots such that a query sees, of the keys of its strip, those in the
+slots from `before` before its own to `after` after it. So one mask serves every tile that lies inside a strip.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import BandedGraph
+
+
+def block_size(window: int) -> int:
+    """Queries of a tile: more would leave more of its area unused, fewer would make many small products."""
+    return 32 if window <= 64 else 64
+
+
+def tiles_of(graph: BandedGraph) -> "Tiles":
+    """The tiles of a graph, laid out once."""
+    return graph.remember("tiles", lambda: Tiles(graph))
+
+
+def share_of_tiles(graph: BandedGraph) -> float:
+    """Which part of the area of its tiles the edges of a graph fill, roughly and without laying them out."""
+
+    def share():
+        window = graph.before + graph.after
+        block = block_size(window)
+        return graph.num_edges / ((graph.num_queries + block) * (block + window))
+
+    return graph.remember("share of tiles", share)
+
+
+class Run(NamedTuple):
+    """Neighbouring tiles that are computed in one call, with slots from first to last, the last not included."""
+
+    count: int
+    first_query: int
+    last_query: int
+    first_key: int
+    last_key: int
+
+
+class Tiles:
+    """Tile t has the queries in slots t * block ... and the keys in slots t * block ..., of which it shares most with the next.
+
+    Slots of keys are counted from `before` slots earlier than those of queries, so that none is negative.
+    """
+
+    def __init__(self, graph: BandedGraph):
+        num_slots, queries, keys = place(strips_of(graph), graph.before, graph.after)
+        window = graph.before + graph.after
+        self.block = max(1, min(block_size(window), num_slots))
+        self.width = self.block + window
+        tiles = -(-num_slots // self.block)
+        self.queries = Side(queries, graph.dilation, tiles * self.block, nobody=-2)
+        self.keys = Side(keys, graph.dilation, tiles * self.block + window, nobody=-1)
+        self.key_slots = (graph.before, graph.before + num_slots)
+        self.occupied = (self.queries.strip.view(tiles, -1) >= 0).any(1).nonzero().flatten().tolist()
+        distance = torch.arange(self.width) - torch.arange(self.block)[:, None]
+        self.band = (distance >= 0) & (distance <= window)  # [block, width], the mask that tiles share
+
+    def runs(self, longest: int) -> Iterator[Run]:
+        """All tiles that hold queries, at most `longest` neighbours together."""
+        first = 0
+        for last in range(1, len(self.occupied) + 1):
+            goes_on = last < len(self.occupied) and self.occupied[last] == self.occupied[last - 1] + 1
+            if not goes_on or last - first == longest:
+                yield self.run(self.occupied[first], last - first)
+                first = last
+
+    def run(self, tile: int, count: int) -> Run:
+        first, last = tile * self.block, (tile + count) * self.block
+        first_key, last_key = first, last - self.block + self.width
+        if count == 1:  # several tiles must be equally wide; one alone need not have slots that hold no key
+            first_key, last_key = max(first_key, self.key_slots[0]), min(last_key, self.key_slots[1])
+        return Run(count, first, last, first_key, last_key)
+
+    def split_queries(self, rows: Tensor, run: Run) -> Tensor:
+        """[slots, heads, dim] -> [count, heads, block, dim]."""
+        return rows.unflatten(0, (run.count, self.block)).transpose(1, 2)
+
+    def split_keys(self, rows: Tensor, run: Run) -> Tensor:
+        """[slots, heads, dim] -> [count, heads, width, dim], where tiles overlap in memory as they do on the line."""
+        return rows.unfold(0, self.keys_of_tile(run), self.block).transpose(-1, -2)
+
+    def keys_of_tile(self, run: Run) -> int:
+        return run.last_key - run.first_key - (run.count - 1) * self.block
+
+    def mask(self, run: Run) -> Tensor:
+        """Which keys its queries see: bool [count, 1, block, width], with count 1 where the mask is shared."""
+        skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
+        band = self.band[:, skipped : skipped + width]
+        key = self.keys.strip[run.first_key : run.last_key]
+        if key[0].item() == key[-1].item() >= 0:  # keys of a strip lie side by side: all of them are of one strip
+            return band[None, None]
+        query = self.queries.strip[run.first_query : run.last_query].view(run.count, 1, self.block, 1)
+        return band & (query == key.unfold(0, width, self.block)[:, None, None])
+
+
+def add_up(tiles: Tensor, block: int) -> Tensor:
+    """[count, heads, width, dim] -> [slots, heads, dim]: the sum over tiles, the reverse of `split_keys`."""
+    count, heads, width, dim = tiles.shape
+    shifts = range(0, width, block)
+    total = tiles.new_zeros((count + len(shifts) - 1) * block, heads, dim)
+    for shift in shifts:  # tiles do not overlap in any one block of their keys
+        piece = tiles[:, :, shift : shift + block].transpose(1, 2)
+        total[shift : shift + count * block].unflatten(0, (count, block))[:, : piece.size(1)] += piece
+    return total[: (count - 1) * block + width]
+
+
+class Pieces(NamedTuple):
+    """Of each strip the nodes that have edges, evenly spaced: [num_strips] each."""
+
+    first_slot: Tensor
+    first_node: Tensor
+    count: Tensor
+
+
+class Side:
+    """Where the queries, or the keys, lie on the line.
+
+    `strip` [num_slots] int32 is the strip of each slot, `nobody` where no node lies. Node i lies in slot i + shift, or, where
+    this holds for no shift, `node` [num_slots] is the node of each slot, -1 for none.
+    """
+
+    def __init__(self, pieces: Pieces, step: int, num_slots: int, nobody: int):
+        strip = torch.repeat_interleave(torch.arange(pieces.count.numel()), pieces.count)
+        place = torch.arange(strip.numel()) - (pieces.count.cumsum(0) - pieces.count)[strip]
+        slot = pieces.first_slot[strip] + place
+        self.strip = torch.full((num_slots,), nobody, dtype=torch.int32)
+        self.strip[slot] = strip.to(torch.int32)
+        shift = pieces.first_slot - pieces.first_node
+        self.shift, self.node = 0, None
+        if step == 1 and bool((shift == shift[:1]).all()):
+            self.shift = int(shift[0]) if shift.numel() else 0
+        else:
+            self.node = torch.full((num_slots,), -1)
+            self.node[slot] = pieces.first_node[strip] + step * place
+
+    def match(self, first: int, last: int, num_nodes: int):
+        """The nodes in slots first .. last, and the rows where they come among these slots."""
+        if self.node is not None:
+            node = self.node[first:last]
+            rows = (node >= 0).nonzero().flatten()
+            return node[rows], rows
+        start, stop = (min(max(slot - self.shift, 0), num_nodes) for slot in (first, last))
+        row = start + self.shift - first
+        return slice(start, stop), slice(row, row + stop - start) if stop > start else slice(0, 0)
+
+    def take(self, nodes: Tensor, first: int, last: int) -> Tensor:
+        """[num_nodes, ...] -> [slots, ...] from slot first to last, zeros where no node lies; a view where it can be."""
+        at, rows = self.match(first, last, nodes.size(0))
+        found = nodes[at]
+        if found.size(0) == last - first:
+            return found
+        taken = nodes.new_zeros(last - first, *nodes.shape[1:])
+        taken[rows] = found
+        return taken
+
+    def put(self, nodes: Tensor, first: int, last: int, values: Tensor) -> None:
+        """Writes [slots, ...] to their nodes."""
+        at, rows = self.match(first, last, nodes.size(0))
+        nodes[at] = values[rows].to(nodes.dtype)
+
+    def add(self, nodes: Tensor, first: int, last: int, values: Tensor) -> None:
+        """Adds [slots, ...] to their nodes."""
+        at, rows = self.match(first, last, nodes.size(0))
+        nodes[at] += values[rows].to(nodes.dtype)
+
+
+class Strips(NamedTuple):
+    """Bands without dilation: [num_strips] each."""
+
+    first_query: Tensor  # node
+    num_queries: Tensor
+    first_key: Tensor  # node
+    num_keys: Tensor
+    offset: Tensor  # query u is centred on key u + offset, both counted within the strip
+
+
+def strips_of(graph: BandedGraph) -> Strips:
+    """Query residue + d * u is centred on key residue + offset + d * u, which has a residue of its own."""
+    step = graph.dilation
+    query_ptr, key_ptr, offsets = (torch.tensor(x)[: graph.num_examples, None] for x in (graph.query_ptr, graph.key_ptr, graph.offsets))  # fmt: skip
+    num_queries, num_keys = torch.tensor(graph.sizes)[..., None].unbind(1)
+    residue = torch.arange(step)  # [num_examples, step] from here on
+    residue_of_keys = (residue + offsets) % step
+    strips = Strips(
+        query_ptr + residue,
+        -((residue - num_queries) // step),  # rounded up
+        key_ptr + residue_of_keys,
+        -((residue_of_keys - num_keys) // step),
+        (residue + offsets) // step,
+    )
+    strips = Strips(*(x.flatten() for x in strips))
+    return select(strips, (strips.num_queries > 0) & (strips.num_keys > 0))
+
+
+def select(strips: Strips, wanted: Tensor) -> Strips:
+    return Strips(*(x[wanted] for x in strips))
+
+
+def place(strips: Strips, before: int, after: int):
+    """Number of slots, and where the queries and keys that have edges lie."""
+    raise NotImplementedError
