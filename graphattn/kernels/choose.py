@@ -2,14 +2,20 @@
 
 from typing import NamedTuple
 
+from graphattn.graphs import BandedGraph
+from graphattn.kernels.banded import Banded
 from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.kernels.kernel import Inputs, Kernel, Plan
 from graphattn.kernels.reference import Reference
 from graphattn.kernels.sdpa import Sdpa
+from graphattn.kernels.tiles import share_of_tiles
 
 # Fastest first. A fused kernel for its few graphs beats edges one by one wherever it runs; 'reference' is for tests.
-KERNELS: tuple[Kernel, ...] = (Sdpa(), EdgesCpu(), EdgesTorch(), Reference())
+KERNELS: tuple[Kernel, ...] = (Sdpa(), Banded(), EdgesCpu(), EdgesTorch(), Reference())
+
+# Tiles compute all of their area. Measured as `benchmarks`...
+SHARE_OF_TILES = 0.25
 
 
 class Choice(NamedTuple):
@@ -24,6 +30,16 @@ def is_called(kernel: Kernel, name: str | None) -> bool:
     return name is None or name in (kernel.name, kernel.name.split("_")[0])
 
 
+def why_slow(kernel: Kernel, plan: Plan) -> str | None:
+    """The sentence that says why a later kernel is faster; None where this one is. A kernel asked for by name runs all the same."""
+    if not isinstance(kernel, Banded) or not isinstance(plan.graph, BandedGraph):
+        return None
+    share = share_of_tiles(plan.graph)
+    if share >= SHARE_OF_TILES:
+        return None
+    return f"'banded' is slower than edges where these fill less than {SHARE_OF_TILES:.0%} of its tiles (got {share:.0%})"
+
+
 def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel, dict[str, str]]:
     """The kernel for one part, and why the others before it refuse."""
     candidates = [kernel for kernel in KERNELS if is_called(kernel, name)]
@@ -31,7 +47,8 @@ def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel,
         raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")
     refusals = {}
     for kernel in candidates:
-        reason = kernel.why_not(plan, inputs)
+        reason = why_slow(kernel, plan) if name is None else None
+        reason = reason or kernel.why_not(plan, inputs)
         if reason is None:
             return kernel, refusals
         refusals[kernel.name] = reason

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
+from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channels, why_not_flash
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
-
-FLASH_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def is_causal(graph: Graph) -> bool:
@@ -45,11 +44,6 @@ def from_batch(tensor: Tensor) -> Tensor:
     return tensor.transpose(1, 2).flatten(0, 1)
 
 
-def pad_channels(tensor: Tensor, dim: int) -> Tensor:
-    """Zeros after the last channel change no score and no sum; the fused operator wants one dim for all."""
-    return torch.nn.functional.pad(tensor, (0, dim - tensor.size(-1))) if tensor.size(-1) < dim else tensor
-
-
 class Sdpa(Kernel):
     """torch's flash attention for CPU, forward and backward, by its operators that take and give log-sum-exp."""
 
@@ -58,18 +52,10 @@ class Sdpa(Kernel):
     def why_not(self, plan, inputs):
         if not (isinstance(plan.graph, CompleteGraph) or is_causal(plan.graph)):
             return f"'sdpa' runs complete and causal graphs (got {type(plan.graph).__name__})"
-        if plan.score.name != "dot" or plan.normalizer.name != "softmax":
-            return f"'sdpa' has dot scores and softmax only (got {plan.score.name}, {plan.normalizer.name})"
-        for name in ("bias", "edge_features", "edge_query"):
-            if getattr(inputs, name) is not None:
-                return f"'sdpa' takes nothing per edge (got '{name}')"
-        if plan.dropout:
-            return f"'sdpa' has no dropout that can be repeated (got dropout={plan.dropout})"
-        if inputs.query.device.type != "cpu" or inputs.query.dtype not in FLASH_DTYPES:
-            return f"'sdpa' runs floating point on CPU (got {inputs.query.dtype} on {inputs.query.device})"
-        if not inputs.query.size(2):
-            return "'sdpa' needs at least one channel (got dim=0)"
-        if is_causal(plan.graph) and not all(x.isfinite().all() for x in (inputs.key, inputs.value)):
+        reason = why_not_flash("sdpa", plan, inputs)
+        if reason is not None:
+            return reason
+        if is_causal(plan.graph) and not (is_finite(inputs.key) and is_finite(inputs.value)):
             return "'sdpa' would spread NaN and infinity of hidden keys over every query of a causal graph"
         return None
 
@@ -80,9 +66,7 @@ class Sdpa(Kernel):
         lse = query.new_full(query.shape[:2], -torch.inf, dtype=torch.promote_types(query.dtype, torch.float32))
         for examples, query_rows, key_rows in equal_sizes(plan.graph):
             q, k, v = self.batch(inputs, examples, query_rows, key_rows)
-            part, part_lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                q, k, v, 0.0, is_causal(plan.graph), attn_mask=None, scale=plan.scale
-            )
+            part, part_lse = flash(q, k, v, plan.scale, is_causal=is_causal(plan.graph))
             out[query_rows] = from_batch(part)[..., :value_dim]
             lse[query_rows] = part_lse.transpose(1, 2).flatten(0, 1).to(lse.dtype)
         return Partial(out, lse)
@@ -107,9 +91,7 @@ class Sdpa(Kernel):
                 for x in (grad.out, merged.out)
             )
             lse = merged.lse[query_rows].unflatten(0, (examples, -1)).transpose(1, 2)
-            found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                grad_out, q, k, v, out, lse, 0.0, is_causal(plan.graph), attn_mask=None, scale=plan.scale
-            )
+            found = flash_backward(grad_out, q, k, v, out, lse, plan.scale, is_causal=is_causal(plan.graph))
             grads.query[query_rows] = from_batch(found[0])[..., : query.size(2)]
             grads.key[key_rows] = sum_to_groups(from_batch(found[1])[..., : key.size(2)], kv_heads)
             grads.value[key_rows] = sum_to_groups(from_batch(found[2])[..., : value.size(2)], kv_heads)

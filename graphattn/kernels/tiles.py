@@ -52,7 +52,7 @@ class Tiles:
     """
 
     def __init__(self, graph: BandedGraph):
-        num_slots, queries, keys = place(strips_of(graph), graph.before, graph.after)
+        num_slots, queries, keys = place(strips_of(graph), graph.before, graph.after, graph.dilation)
         window = graph.before + graph.after
         self.block = max(1, min(block_size(window), num_slots))
         self.width = self.block + window
@@ -60,7 +60,7 @@ class Tiles:
         self.queries = Side(queries, graph.dilation, tiles * self.block, nobody=-2)
         self.keys = Side(keys, graph.dilation, tiles * self.block + window, nobody=-1)
         self.key_slots = (graph.before, graph.before + num_slots)
-        self.occupied = (self.queries.strip.view(tiles, -1) >= 0).any(1).nonzero().flatten().tolist()
+        self.occupied = (self.queries.strip.view(tiles, self.block) >= 0).any(1).nonzero().flatten().tolist()
         distance = torch.arange(self.width) - torch.arange(self.block)[:, None]
         self.band = (distance >= 0) & (distance <= window)  # [block, width], the mask that tiles share
 
@@ -80,10 +80,6 @@ class Tiles:
             first_key, last_key = max(first_key, self.key_slots[0]), min(last_key, self.key_slots[1])
         return Run(count, first, last, first_key, last_key)
 
-    def split_queries(self, rows: Tensor, run: Run) -> Tensor:
-        """[slots, heads, dim] -> [count, heads, block, dim]."""
-        return rows.unflatten(0, (run.count, self.block)).transpose(1, 2)
-
     def split_keys(self, rows: Tensor, run: Run) -> Tensor:
         """[slots, heads, dim] -> [count, heads, width, dim], where tiles overlap in memory as they do on the line."""
         return rows.unfold(0, self.keys_of_tile(run), self.block).transpose(-1, -2)
@@ -91,15 +87,16 @@ class Tiles:
     def keys_of_tile(self, run: Run) -> int:
         return run.last_key - run.first_key - (run.count - 1) * self.block
 
-    def mask(self, run: Run) -> Tensor:
-        """Which keys its queries see: bool [count, 1, block, width], with count 1 where the mask is shared."""
+    def mask(self, run: Run) -> tuple[Tensor, bool]:
+        """Which keys its queries see: bool [count, 1, block, width], and whether that is the shared mask, with count 1."""
         skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
         band = self.band[:, skipped : skipped + width]
+        query = self.queries.strip[run.first_query : run.last_query]
         key = self.keys.strip[run.first_key : run.last_key]
-        if key[0].item() == key[-1].item() >= 0:  # keys of a strip lie side by side: all of them are of one strip
-            return band[None, None]
-        query = self.queries.strip[run.first_query : run.last_query].view(run.count, 1, self.block, 1)
-        return band & (query == key.unfold(0, width, self.block)[:, None, None])
+        if query[0].item() == query[-1].item() == key[0].item() == key[-1].item():
+            return band[None, None], True  # queries and keys of a strip lie side by side: all are of one strip
+        same = query.view(run.count, self.block, 1) == key.unfold(0, width, self.block)[:, None]
+        return (band & same)[:, None], False
 
 
 def add_up(tiles: Tensor, block: int) -> Tensor:
@@ -186,25 +183,36 @@ class Strips(NamedTuple):
 def strips_of(graph: BandedGraph) -> Strips:
     """Query residue + d * u is centred on key residue + offset + d * u, which has a residue of its own."""
     step = graph.dilation
-    query_ptr, key_ptr, offsets = (torch.tensor(x)[: graph.num_examples, None] for x in (graph.query_ptr, graph.key_ptr, graph.offsets))  # fmt: skip
+    query_ptr, key_ptr = (torch.tensor(ptr[:-1])[:, None] for ptr in (graph.query_ptr, graph.key_ptr))
     num_queries, num_keys = torch.tensor(graph.sizes)[..., None].unbind(1)
     residue = torch.arange(step)  # [num_examples, step] from here on
-    residue_of_keys = (residue + offsets) % step
-    strips = Strips(
+    centre = residue + torch.tensor(graph.offsets)[:, None]
+    strips = (
         query_ptr + residue,
         -((residue - num_queries) // step),  # rounded up
-        key_ptr + residue_of_keys,
-        -((residue_of_keys - num_keys) // step),
-        (residue + offsets) // step,
+        key_ptr + centre % step,
+        -((centre % step - num_keys) // step),
+        centre // step,
     )
-    strips = Strips(*(x.flatten() for x in strips))
-    return select(strips, (strips.num_queries > 0) & (strips.num_keys > 0))
+    return Strips(*(x.flatten() for x in torch.broadcast_tensors(*strips)))
 
 
-def select(strips: Strips, wanted: Tensor) -> Strips:
-    return Strips(*(x[wanted] for x in strips))
+def place(strips: Strips, before: int, after: int, step: int) -> tuple[int, Pieces, Pieces]:
+    """Number of slots, and where the queries and the keys that have edges lie; those without are left out.
 
-
-def place(strips: Strips, before: int, after: int):
-    """Number of slots, and where the queries and keys that have edges lie."""
-    raise NotImplementedError
+    Key w of a strip lies w - offset slots after query 0, so that every window is `before` and `after` its query.
+    """
+    first_query = (-strips.offset - after).clamp(min=0)
+    last_query = torch.minimum(strips.num_queries, strips.num_keys - strips.offset + before) - 1
+    has_edges = (first_query <= last_query) & (strips.num_keys > 0)
+    strips = Strips(*(x[has_edges] for x in strips))
+    first_query, last_query = first_query[has_edges], last_query[has_edges]
+    first_key = torch.maximum(first_query - before, -strips.offset)
+    last_key = torch.minimum(last_query + after, strips.num_keys - 1 - strips.offset)
+    first, last = first_key.clamp(max=0), torch.maximum(strips.num_queries - 1, last_key)
+    sizes = last - first + 1
+    query_0 = sizes.cumsum(0) - sizes - first  # slot of query 0 of each strip
+    queries = Pieces(query_0 + first_query, strips.first_query + step * first_query, last_query - first_query + 1)
+    first_node = strips.first_key + step * (first_key + strips.offset)
+    keys = Pieces(query_0 + first_key + before, first_node, last_key - first_key + 1)
+    return int(sizes.sum()), queries, keys

@@ -43,6 +43,8 @@ class GraphAttention(MessagePassing):
         dropout: Probability of dropping an attention weight in training.
         scale: Factor of the score; None means 1 / sqrt(out_channels) for 'dot', 1 for the others.
         bias: Whether the projections learn an offset.
+        share_weights: One linear map makes queries, keys and values alike, as in GAT (Veličković et al. 2018); needs one
+            size of `in_channels` and as many key heads as heads.
         project_out: Add a last linear map of the result to its own size.
         kernel: Name of the kernel to use instead of the fastest.
 
@@ -75,6 +77,7 @@ class GraphAttention(MessagePassing):
         dropout: float = 0.0,
         scale: float | None = None,
         bias: bool = True,
+        share_weights: bool = False,
         project_out: bool = False,
         kernel: str | None = None,
     ):
@@ -89,9 +92,14 @@ class GraphAttention(MessagePassing):
         self.normalizer = as_normalizer(normalizer)
         self.scale, self.kernel = scale, kernel
         source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        if share_weights and (source != target or kv_heads != heads):
+            raise ValueError(
+                f"'share_weights' needs one size of 'in_channels' and kv_heads = heads (got in_channels={in_channels},"
+                f" heads={heads}, kv_heads={kv_heads})"
+            )
         self.lin_query = Linear(target, heads * out_channels, bias=bias)
-        self.lin_key = Linear(source, kv_heads * out_channels, bias=bias)
-        self.lin_value = Linear(source, kv_heads * out_channels, bias=bias)
+        self.lin_key = self.lin_query if share_weights else Linear(source, kv_heads * out_channels, bias=bias)
+        self.lin_value = self.lin_query if share_weights else Linear(source, kv_heads * out_channels, bias=bias)
         self.lin_edge = None if edge_dim is None else Linear(edge_dim, heads * out_channels, bias=False)
         self.att = None if score == "dot" else Parameter(torch.empty(1, heads, out_channels))
         width = heads * out_channels if concat else out_channels
@@ -117,9 +125,7 @@ class GraphAttention(MessagePassing):
         check_features(source, target, self.in_channels)
         graph = as_graph(graph, target.size(0), source.size(0))
         check_edge_attr(edge_attr, self.edge_dim, graph.num_edges)
-        query = self.lin_query(target).unflatten(-1, (self.heads, self.out_channels))
-        key = self.lin_key(source).unflatten(-1, (self.kv_heads, self.out_channels))
-        value = self.lin_value(source).unflatten(-1, (self.kv_heads, self.out_channels))
+        query, key, value = self.project(source, target)
         attention = self.by_messages if self.wants_messages() else self.by_kernel
         out = attention(query, key, value, graph, edge_attr)
         out = out.flatten(1) if self.concat else out.mean(1)
@@ -128,6 +134,17 @@ class GraphAttention(MessagePassing):
             return out
         options = self.score_options(query, edge_attr)
         return out, (graph.edge_index(out.device), attention_weights(query, key, graph, **options))
+
+    def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query [num_targets, heads, out_channels], key and value [num_sources, kv_heads, out_channels]."""
+        query = self.lin_query(target)
+        is_one = self.lin_key is self.lin_query and source is target
+        key, value = (query, query) if is_one else (self.lin_key(source), self.lin_value(source))
+        return (
+            query.unflatten(-1, (self.heads, self.out_channels)),
+            key.unflatten(-1, (self.kv_heads, self.out_channels)),
+            value.unflatten(-1, (self.kv_heads, self.out_channels)),
+        )
 
     def wants_messages(self) -> bool:
         """Explainers, hooks and decomposed layers look into PyG's message passing; nobody else pays for it."""

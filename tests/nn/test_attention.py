@@ -105,6 +105,7 @@ SETTINGS = {
     "sigmoid": {"normalizer": "sigmoid", "edge_dim": 3},
     "grouped": {"kv_heads": 2},
     "mean": {"concat": False, "project_out": True},
+    "shared": {"score": "additive", "share_weights": True},
 }
 
 
@@ -135,6 +136,17 @@ def test_repeated_calls_sort_the_edges_once():
     graph = as_graph(edge_index, 50)
     assert as_graph(edge_index, 50) is graph
     assert graph.csr() is graph.csr()
+
+
+def test_shared_weights_are_one_map():
+    torch.manual_seed(0)
+    layer = GraphAttention(4, 3, heads=2, share_weights=True).double()
+    apart = GraphAttention(4, 3, heads=2).double()
+    apart.load_state_dict(layer.state_dict())
+    assert sum(p.numel() for p in layer.parameters()) == 3 * 2 * (4 + 1)
+    x, graph = random(6, 4), causal(6)
+    torch.testing.assert_close(layer(x, graph), apart(x, graph))
+    torch.testing.assert_close(layer((x, x.clone()), graph), apart(x, graph))
 
 
 def test_lazy_channels():
@@ -172,6 +184,7 @@ def test_repr():
     ("call", "words"),
     [
         (lambda: GraphAttention(4, 4, heads=3, kv_heads=2), "multiple of 'kv_heads' .got 3 and 2"),
+        (lambda: GraphAttention((4, 5), 4, share_weights=True), r"got in_channels=.4, 5., heads=1"),
         (lambda: GraphAttention(4, 0), "'out_channels' must be a positive int .got 0"),
         (lambda: GraphAttention(4, 4, score="cosine"), "'score' must be one of .* .got 'cosine'"),
         (lambda: GraphAttention(4, 4, normalizer="tanh"), "'normalizer' must be one of .*got 'tanh'"),

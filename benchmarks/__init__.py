@@ -1,0 +1,10 @@
+"""Speed and memory of graphattn beside its peers. One command each, from the root of the repository:
+
+    python -m benchmarks.edges            any graph: PyG's message passing, plain torch, dense SDPA
+    python -m benchmarks.layers           whole layers: PyG, nn.MultiheadAttention, padding
+    python -m benchmarks.bands            bands and grids: dense SDPA, FlexAttention, PyG
+    python -m benchmarks.choose_kernel    where one kernel overtakes another
+
+Peers get equal inputs of equal dtype, are checked against float64 first, and are timed in turn in one process. Tables, raw
+figures and pictures are written to `results/` (`--out`).
+"""

@@ -1,0 +1,82 @@
+"""The same attention by others: PyG's message passing, plain torch, dense masked attention."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.nn import GATv2Conv, TransformerConv
+
+from graphattn.graphs import Graph
+
+
+def transformer_conv(graph: Graph, heads: int, dim: int, edge_dim: int | None = None) -> Callable[..., Tensor]:
+    """`propagate` of PyG's TransformerConv: everything after its projections."""
+    edge_index = graph.edge_index()
+    conv = TransformerConv(1, dim, heads, edge_dim=edge_dim, root_weight=False)
+
+    def call(query, key, value, features=None, weight=None):
+        if weight is not None:
+            set_weight(conv.lin_edge, "weight", weight)
+        out = conv.propagate(edge_index, query=query, key=key, value=value, edge_attr=features)
+        conv._alpha = None  # as its forward() does
+        return out
+
+    return call
+
+
+def gatv2_conv(graph: Graph, heads: int, dim: int, edge_dim: int | None = None) -> Callable[..., Tensor]:
+    """`edge_updater` and `propagate` of PyG's GATv2Conv: everything after its projections."""
+    edge_index = graph.edge_index()
+    conv = GATv2Conv(1, dim, heads, edge_dim=edge_dim, add_self_loops=False, bias=False)
+
+    def call(target, source, vector, features=None, weight=None):
+        set_weight(conv, "att", vector)
+        if weight is not None:
+            set_weight(conv.lin_edge, "weight", weight)
+        alpha = conv.edge_updater(edge_index, x=(source, target), edge_attr=features)
+        return conv.propagate(edge_index, x=(source, target), alpha=alpha)
+
+    return call
+
+
+def set_weight(module: nn.Module, name: str, weight: Tensor) -> None:
+    """Puts a plain tensor in the place of a parameter, so that its gradient goes to that tensor."""
+    module._parameters.pop(name, None)
+    setattr(module, name, weight)
+
+
+def gather_scatter(graph: Graph) -> Callable[..., Tensor]:
+    """Three gathers, a softmax by scatter, a scatter: what one writes without a library."""
+    source, target = graph.edge_index()
+    num_queries = graph.num_queries
+
+    def call(query, key, value):
+        scores = (query[target] * key[source]).sum(-1) * query.size(-1) ** -0.5  # [num_edges, heads]
+        index = target[:, None].expand_as(scores)
+        top = scores.new_full((num_queries, scores.size(1)), -torch.inf)
+        top = top.scatter_reduce(0, index, scores.detach(), "amax")
+        weights = (scores - top[target]).exp()
+        total = torch.zeros_like(top).index_add(0, target, weights)
+        weights = weights / total[target]
+        out = value.new_zeros(num_queries, *value.shape[1:])
+        return out.index_add(0, target, weights[..., None] * value[source])
+
+    return call
+
+
+def dense_sdpa(graph: Graph) -> Callable[..., Tensor]:
+    """torch's scaled_dot_product_attention with a mask of all pairs; the mask is made beforehand."""
+    mask = graph.mask()
+
+    def call(query, key, value):
+        query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)[0].transpose(0, 1)
+
+    return call
+
+
+def full_sdpa(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The complete graph by torch's scaled_dot_product_attention."""
+    query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)

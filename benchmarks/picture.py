@@ -1,0 +1,34 @@
+"""Time and memory against size, both axes logarithmic."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from benchmarks.report import Row
+
+PANELS = (
+    ("time of one call [ms]", lambda row: row.timing.median * 1e3),
+    ("peak memory beyond inputs and results [MiB]", lambda row: None if row.extra is None else row.extra / 2**20),
+)
+SMALLEST = 0.1  # MiB; a page or two of noise is not drawn below this
+
+
+def draw(rows: list[Row], path: Path, axis: str = "edges") -> None:
+    """One line per peer (colour) and pass (dashed: forward)."""
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 4.5), layout="constrained")
+    peers = list(dict.fromkeys(row.peer for row in rows))
+    for panel, (title, measure) in zip(panels, PANELS):
+        for peer, pass_ in dict.fromkeys((row.peer, row.pass_) for row in rows):
+            points = [(row.size, measure(row)) for row in rows if (row.peer, row.pass_) == (peer, pass_)]
+            points = [(size, max(value, SMALLEST)) for size, value in points if value is not None]
+            if points:
+                style = "--" if pass_ == "forward" else "-"
+                panel.plot(*zip(*points), style, marker="o", color=f"C{peers.index(peer)}", label=f"{peer}, {pass_}")
+        panel.set(xscale="log", yscale="log", xlabel=axis, title=title)
+        panel.grid(alpha=0.3)
+    panels[0].legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
