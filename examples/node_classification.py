@@ -54,6 +54,7 @@ class Recipe:
     heads: int = 8
     hidden_channels: int = 64  # of all heads together
     score: str = "additive"
+    share_weights: bool = True  # one map for queries, keys and values
     dropout: float = 0.6  # of features
     attention_dropout: float = 0.6
     self_loops: bool = True
@@ -107,7 +108,7 @@ class GAT(nn.Module):
 
     def __init__(self, num_features: int, num_classes: int, recipe: Recipe):
         super().__init__()
-        options = {"score": recipe.score, "dropout": recipe.attention_dropout}
+        options = {"score": recipe.score, "dropout": recipe.attention_dropout, "share_weights": recipe.share_weights}
         widths = [num_features] + [recipe.hidden_channels] * (recipe.layers - 1)
         head = recipe.hidden_channels // recipe.heads
         self.hidden = nn.ModuleList(GraphAttention(width, head, recipe.heads, **options) for width in widths[:-1])

@@ -1,7 +1,6 @@
 """Bands (windows along the order of the nodes) as tiles over torch's fused attention on CPU, never a dense mask."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channe
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, accumulation_dtype, spread_to_heads, sum_to_groups
 from graphattn.kernels.tiles import Run, Tiles, add_up, tiles_of
 
-BYTES_PER_RUN = 2**21  # of the queries, keys and values of each thread: they stay in its cache, and extra memory is small
+BYTES_PER_RUN = 2**22  # of the queries, keys and values of each thread: they stay in its cache, and extra memory is small
 
 
 class Banded(Kernel):

@@ -108,7 +108,8 @@ def drop_block(weights, start, count, query, col, repeat, heads, seed, threshold
 @njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
 def forward_rows(
     first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
-    activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead, out, lse, edge_out,
+    activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
+    out, lse, edge_out,
 ):  # fmt: skip
     """Fills rows first .. last - 1 of out, lse and edge_out; softmax keeps a running maximum over blocks of edges."""
     kind = q.dtype.type

@@ -11,7 +11,7 @@ def words(count):
 def test_scramble_is_a_bijection_on_a_sample():
     scrambled = scramble(words(2**16))
     assert scrambled.unique().numel() == 2**16
-    assert 0 <= int(scrambled.min()) and int(scrambled.max()) < 2**32
+    assert int(scrambled.min()) >= 0 and int(scrambled.max()) < 2**32
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])

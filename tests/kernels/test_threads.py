@@ -1,4 +1,5 @@
 import threading
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ class Rows(SimpleNamespace):
     def pieces(self, count):
         self.asked = count
         bounds = [self.num_rows * i // count for i in range(count + 1)]
-        return list(zip(bounds, bounds[1:]))
+        return list(pairwise(bounds))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -1,0 +1,198 @@
+"""Bands with many tiles; small ones of every kind are in test_every_kernel.py."""
+
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+import torch
+
+from graphattn import BandedGraph, EdgeListGraph, attend, choose_kernel
+from graphattn.kernels import banded
+from graphattn.kernels.tiles import add_up, tiles_of
+
+SHORT_AND_LONG = [3, 700, 1, 0, 12, 5, 5, 2, 301, 40, 7, 1, 90]
+
+GRAPHS = {
+    "many tiles": BandedGraph(1000, 16, 16),
+    "no multiple of a block": BandedGraph(1003, 20, 3),
+    "causal window": BandedGraph(517, 50, 0),
+    "after alone": BandedGraph(517, 0, 50),
+    "wider than a block": BandedGraph(900, 150, 90),
+    "nearly complete": BandedGraph(300, 250, 299),
+    "one tile": BandedGraph(20, 4, 5),
+    "diagonal": BandedGraph(100, 0, 0),
+    "dilation": BandedGraph(1001, 9, 5, dilation=3),
+    "dilation, offset, rectangular": BandedGraph(403, 9, 5, dilation=7, num_keys=611, offset=101),
+    "dilation, fewer keys than residues": BandedGraph(90, 5, 5, dilation=8, num_keys=5),
+    "offset": BandedGraph(600, 12, 9, offset=5),
+    "window without its own key": BandedGraph(600, 9, 0, offset=-4),
+    "rectangular": BandedGraph(300, 30, 10, num_keys=900, offset=400),
+    "more queries than keys": BandedGraph(900, 30, 10, num_keys=200, offset=-150),
+    "cache of keys": BandedGraph(5, None, 0, num_keys=500, offset=495),
+    "short and long examples": BandedGraph(SHORT_AND_LONG, 16, 8),
+    "short and long examples, dilation": BandedGraph(SHORT_AND_LONG, 10, 3, dilation=3),
+    "one query each": BandedGraph([1] * 9, 90, 0, num_keys=range(100, 190, 10), offset=range(99, 189, 10)),
+    # The second example has no edge: its rows lie where the first one's keys go on.
+    "examples without edges between": BandedGraph([80, 40, 80], 20, 20, num_keys=[120, 0, 80]),
+    "rectangular examples": BandedGraph([80, 7, 200, 9], 9, 20, num_keys=[50, 90, 300, 1], offset=[-20, 40, 50, 0]),
+    "transposed": BandedGraph([80, 200], 9, 20, num_keys=[50, 300], offset=[-20, 50]).T,
+}
+
+
+def tensors_of(graph, heads=4, kv_heads=2, dim=8, value_dim=6, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    shapes = (
+        (graph.num_queries, heads, dim),
+        (graph.num_keys, kv_heads, dim),
+        (graph.num_keys, kv_heads, value_dim),
+        (graph.num_queries, heads, value_dim),
+    )
+    *leaves, cotangent = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes)
+    return [x.requires_grad_() for x in leaves], cotangent
+
+
+def result_and_gradients(graph, kernel, **options):
+    leaves, cotangent = tensors_of(graph, **options)
+    out = attend(*leaves, graph, kernel=kernel)
+    return [out, *torch.autograd.grad(out, leaves, cotangent)]
+
+
+@cache
+def by_edges(name):
+    return result_and_gradients(GRAPHS[name], "edges_torch")
+
+
+def close(actual, wanted, tolerance=1e-12):
+    for a, w in zip(actual, wanted, strict=True):
+        torch.testing.assert_close(a, w, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("bytes_per_run", [1, 2**14, 2**22], ids=["one tile a run", "some", "all"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_equals_edges(name, bytes_per_run, monkeypatch):
+    monkeypatch.setattr(banded, "BYTES_PER_RUN", bytes_per_run)
+    assert isinstance(GRAPHS[name].normal_form(), BandedGraph)
+    close(result_and_gradients(GRAPHS[name], "banded"), by_edges(name))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", ["many tiles", "wider than a block", "short and long examples"])
+def test_half_precision(name, dtype):
+    half = result_and_gradients(GRAPHS[name], "banded", dtype=dtype)
+    assert all(x.dtype == dtype for x in half)
+    wanted = result_and_gradients(GRAPHS[name], "edges_torch", dtype=dtype)
+    close(half, wanted, 4e-2 if dtype == torch.bfloat16 else 6e-3)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_tensors_that_are_views(kv_heads):
+    """Query, key and value as pieces of one projection, and with channels that do not lie side by side."""
+    graph = BandedGraph(300, 16, 16)
+    query, key, value = torch.randn(300, 2 + 2 * kv_heads, 8, dtype=torch.float64).split([2, kv_heads, kv_heads], 1)
+    wanted = attend(query, key, value, graph, kernel="edges_torch")
+    close([attend(query, key, value, graph, kernel="banded")], [wanted])
+    strided = [x.transpose(0, 2).contiguous().transpose(0, 2) for x in (query, key, value)]
+    assert strided[0].stride(-1) != 1
+    close([attend(*strided, graph, kernel="banded")], [wanted])
+
+
+def test_one_example_alone_and_in_a_batch():
+    whole = BandedGraph(SHORT_AND_LONG, 16, 8)
+    leaves, cotangent = tensors_of(whole, kv_heads=4)
+    out = attend(*leaves, whole, kernel="banded")
+    gradients = torch.autograd.grad(out, leaves, cotangent)
+    for place, size in enumerate(SHORT_AND_LONG):
+        rows = slice(whole.query_ptr[place], whole.query_ptr[place + 1])
+        alone = [x[rows].detach().requires_grad_() for x in leaves]
+        graph = BandedGraph(size, min(16, max(size - 1, 0)), min(8, max(size - 1, 0)))
+        out_alone = attend(*alone, graph, kernel="banded" if size > 9 else "edges")  # short ones are complete
+        close([out_alone, *torch.autograd.grad(out_alone, alone, cotangent[rows])], [x[rows] for x in (out, *gradients)])
+
+
+def test_hidden_keys_that_are_not_finite_are_left_to_edges():
+    graph = BandedGraph(100, 20, 20)
+    leaves, _ = tensors_of(graph)
+    query, key, value = (x.detach() for x in leaves)
+    wanted = attend(query, key, value, graph)
+    for x in (key, value):
+        kept, x[50] = x[50].clone(), torch.nan
+        choice = choose_kernel(graph, query, key, value)
+        assert choice.kernel == "edges_cpu" and "hidden keys" in choice.refusals["banded"]
+        out = attend(query, key, value, graph)
+        close([out[:30], out[71:]], [wanted[:30], wanted[71:]])
+        assert out[30:71].isnan().any((1, 2)).all()
+        x[50] = kept
+
+
+def test_finite_values_whose_sum_overflows_run():
+    graph = BandedGraph(100, 20, 20)
+    value = torch.full((100, 1, 4), 3e38)
+    query = torch.zeros(100, 1, 4)
+    assert choose_kernel(graph, query, query, value).kernel == "banded"
+
+
+def test_empty_rows_are_zero_with_zero_gradient():
+    graph = BandedGraph(200, 20, 20, num_keys=80)  # query 99 sees one key, those after it none
+    out, *gradients = result_and_gradients(graph, "banded")
+    assert out[:100].ne(0).all() and out[100:].eq(0).all()
+    assert gradients[0][:99].ne(0).all() and gradients[0][100:].eq(0).all()
+
+
+def test_union_with_a_band_runs_in_parts():
+    torch.manual_seed(0)
+    graph = BandedGraph(300, 16, 16) | EdgeListGraph(torch.randint(0, 300, (2, 40)), 300).coalesce()
+    leaves, cotangent = tensors_of(graph)
+    assert choose_kernel(graph, *leaves).kernel == "banded + edges_cpu"
+    out = attend(*leaves, graph)
+    close([out, *torch.autograd.grad(out, leaves, cotangent)], result_and_gradients(graph, "edges_torch"))
+
+
+def test_narrow_bands_and_short_examples_run_by_edges_unless_asked():
+    query = torch.randn(2000, 2, 8)
+    for graph in (BandedGraph(2000, 1, 1), BandedGraph([4] * 500, 2, 2)):
+        choice = choose_kernel(graph, query)
+        assert choice.kernel == "edges_cpu" and "slower than edges" in choice.refusals["banded"]
+        assert choose_kernel(graph, query, kernel="banded") == ("banded", {})
+    assert choose_kernel(BandedGraph(2000, 16, 16), query).kernel == "banded"
+
+
+def test_tiles_without_queries_are_not_computed():
+    tiles = tiles_of(BandedGraph([1] * 9, 400, 0, num_keys=[500] * 9, offset=499))
+    assert len(tiles.occupied) <= 9
+
+
+def test_short_examples_share_runs():
+    tiles = tiles_of(BandedGraph([4, 1, 3, 2] * 500, 2, 2))
+    assert len(tiles.occupied) == -(-5000 // tiles.block)
+    assert len(list(tiles.runs(40))) == -(-len(tiles.occupied) // 40)
+
+
+def test_adding_up_is_the_transpose_of_splitting():
+    torch.manual_seed(0)
+    rows = torch.randn(3 * 4 + 7, 2, 5)
+    tiles = rows.unfold(0, 4 + 7, 4).transpose(-1, -2)  # 3 tiles of 11 keys, 4 apart
+    cotangent = torch.randn(tiles.shape)
+    torch.testing.assert_close((tiles * cotangent).sum(), (rows * add_up(cotangent, 4)).sum())
+
+
+MEMORY = """
+import resource, torch
+from graphattn import BandedGraph, attend
+torch.set_num_threads(1)
+def run(num_nodes):
+    tensors = [torch.randn(num_nodes, 4, 32).requires_grad_() for _ in range(3)]
+    out = attend(*tensors, BandedGraph(num_nodes, 64, 64), kernel="banded")
+    gradients = torch.autograd.grad(out, tensors, torch.randn_like(out))
+run(1000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(200_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_is_little_more_than_the_tensors():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    kibibytes = int(done.stdout)
+    tensors = 8 * 200_000 * 4 * 32 * 4 / 1024  # query, key, value, out and their gradients
+    assert kibibytes < 1.5 * tensors
