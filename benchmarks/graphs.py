@@ -21,7 +21,9 @@ def random_graph(num_nodes: int, num_edges: int) -> EdgeListGraph:
 
 def star(num_leaves: int) -> EdgeListGraph:
     """One query that sees `num_leaves` keys."""
-    return EdgeListGraph(torch.stack([torch.arange(num_leaves), torch.zeros(num_leaves, dtype=torch.long)]), 1, num_leaves)
+    return EdgeListGraph(
+        torch.stack([torch.arange(num_leaves), torch.zeros(num_leaves, dtype=torch.long)]), 1, num_leaves
+    )
 
 
 def two_way_star(num_leaves: int) -> EdgeListGraph:

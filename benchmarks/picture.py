@@ -29,6 +29,6 @@ def draw(rows: list[Row], path: Path, axis: str = "edges") -> None:
                 panel.plot(*zip(*points), style, marker="o", color=f"C{peers.index(peer)}", label=f"{peer}, {pass_}")
         panel.set(xscale="log", yscale="log", xlabel=axis, title=title)
         panel.grid(alpha=0.3)
-    panels[0].legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, dpi=120)
     plt.close(figure)

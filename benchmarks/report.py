@@ -54,7 +54,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--threads", type=int, help="torch.set_num_threads (default: torch's)")
     options.add_argument("--rounds", type=int, default=9, help="how often each peer is timed, in turn (default 9)")
-    options.add_argument("--no-memory", action="store_true", help="time only: no process for each measurement of memory")
+    options.add_argument(
+        "--no-memory", action="store_true", help="time only: no process for each measurement of memory"
+    )
     options.add_argument("--out", type=Path, default=Path("results"), help="folder for tables and pictures")
     options.add_argument("--only", help="only works whose name contains this text")
     return options

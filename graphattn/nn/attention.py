@@ -11,7 +11,8 @@ from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import glorot
 from torch_geometric.utils import softmax
 
-from graphattn.functional import attend, attention_weights, check_dropout
+from graphattn.arguments import check_dropout
+from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.scores import Additive

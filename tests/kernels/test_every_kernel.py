@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphattn import attend, attention_weights
-from graphattn.functional import prepare
+from graphattn.arguments import prepare
 from graphattn.kernels.choose import KERNELS
 from graphattn.nn import Additive
 from tests.cases import GRAPHS, loop_attention

@@ -1,0 +1,166 @@
+"""The arguments of `attend`, checked once and brought into the form that kernels take."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph, as_graph
+from graphattn.kernels.kernel import Inputs, Plan
+from graphattn.kernels.normalizers import as_normalizer
+from graphattn.kernels.scores import as_score
+
+
+class Problem(NamedTuple):
+    plan: Plan
+    inputs: Inputs
+    batch: int | None
+
+
+def prepare(
+    query,
+    key,
+    value,
+    graph,
+    bias=None,
+    edge_features=None,
+    edge_query=None,
+    *,
+    scale=None,
+    dropout=0.0,
+    score="dot",
+    normalizer="softmax",
+) -> Problem:
+    """Checked arguments in the form that kernels take; a leading batch dimension becomes more heads."""
+    check_node_tensors(query, key, value)
+    batch = query.size(0) if query.dim() == 4 else None
+    num_queries, num_keys = query.size(-3), key.size(-3)
+    graph = as_graph(graph, num_queries, num_keys)
+    graph = normal_form(graph)
+    check_graph(graph, query, num_queries, num_keys)
+    score, normalizer = as_score(score), as_normalizer(normalizer)
+    score.check(*query.shape[-2:], None if edge_features is None else edge_features.size(-1))
+    bias, edge_features = check_edge_tensors(graph, query, bias, edge_features, edge_query)
+    dropout = check_dropout(dropout)
+    scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
+    inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)
+    if batch is not None:
+        inputs = fold(inputs)
+        score = score.replace(*inputs.parameters)
+    seed = torch.randint(2**32, (), device=query.device) if dropout else None
+    return Problem(Plan(graph, score, normalizer, scale, dropout, seed), inputs, batch)
+
+
+def normal_form(graph: Graph) -> Graph:
+    """`graph.normal_form()`, always the same object, so that its CSR is built once."""
+
+    def build() -> Graph | None:
+        normal = graph.normal_form()
+        return None if normal is graph else normal  # a graph that held itself would wait for the garbage collector
+
+    return graph.remember("normal form", build) or graph
+
+
+def fold(inputs: Inputs) -> Inputs:
+    """[batch, nodes, heads, dim] -> [nodes, batch * heads, dim]: one graph, so a batch is more heads."""
+    batch = inputs.query.size(0)
+
+    def join(x):
+        return None if x is None else x.transpose(0, 1).flatten(1, 2)
+
+    bias = inputs.bias
+    return Inputs(
+        *(join(x) for x in inputs[:3]),
+        bias.repeat(1, batch) if bias is not None and bias.size(1) > 1 else bias,
+        inputs.edge_features,
+        join(inputs.edge_query),
+        tuple(x.repeat(batch, *[1] * (x.dim() - 1)) for x in inputs.parameters),
+    )
+
+
+def unfold(x: Tensor, batch: int) -> Tensor:
+    return x.unflatten(1, (batch, -1)).transpose(0, 1)
+
+
+def check_node_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
+    tensors = {"query": query, "key": key, "value": value}
+    for name, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"'{name}' must be a torch.Tensor (got {type(x).__name__})")
+        if x.dim() not in (3, 4) or x.dim() != query.dim():
+            raise ValueError(
+                f"'{name}' must be [num_nodes, heads, dim], or [batch, num_nodes, heads, dim] in all three"
+                f" (got {list(x.shape)} beside query {list(query.shape)})"
+            )
+        if not x.is_floating_point() or x.dtype != query.dtype:
+            raise TypeError(
+                f"'query', 'key' and 'value' must share one floating dtype (got '{name}' {x.dtype} beside"
+                f" query {query.dtype}); convert with .to(dtype)"
+            )
+        if x.device != query.device:
+            raise ValueError(f"'{name}' is on {x.device}, 'query' on {query.device}; move them to one device")
+    if key.shape[:-1] != value.shape[:-1]:
+        raise ValueError(
+            f"'key' and 'value' must share nodes and heads (got {list(key.shape)} and {list(value.shape)})"
+        )
+    if query.size(-1) != key.size(-1) or query.shape[:-3] != key.shape[:-3]:
+        raise ValueError(f"'query' and 'key' must share batch and dim (got {list(query.shape)} and {list(key.shape)})")
+    heads, kv_heads = query.size(-2), key.size(-2)
+    if not heads or not kv_heads or heads % kv_heads:
+        raise ValueError(f"heads of 'query' must be a multiple of heads of 'key' (got {heads} and {kv_heads})")
+
+
+def check_graph(graph: Graph, query: Tensor, num_queries: int, num_keys: int) -> None:
+    if graph.shape != (num_queries, num_keys):
+        raise ValueError(
+            f"'graph' joins {graph.num_queries} queries to {graph.num_keys} keys (got {num_queries} queries and {num_keys}"
+            " keys); nodes may have been dropped or added (Data.subgraph) after the graph was made: use graph.subgraph(nodes)"
+        )
+    if graph.device is not None and graph.device != query.device:
+        raise ValueError(
+            f"'graph' is on {graph.device}, 'query' on {query.device}; move it with graph.to({query.device})"
+        )
+
+
+def check_edge_tensors(
+    graph: Graph, query: Tensor, bias, edge_features, edge_query
+) -> tuple[Tensor | None, Tensor | None]:
+    """The bias as [num_edges, heads or 1] and the features, both floating and of the graph's edges."""
+    heads = query.size(-2)
+    for name, x in {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}.items():
+        if x is not None and not (isinstance(x, Tensor) and x.is_floating_point()):
+            raise TypeError(f"'{name}' must be a floating tensor (got {getattr(x, 'dtype', type(x).__name__)})")
+        if x is not None and x.device != query.device:
+            raise ValueError(f"'{name}' is on {x.device}, 'query' on {query.device}; move them to one device")
+    if bias is not None:
+        bias = bias[:, None] if bias.dim() == 1 else bias
+        if bias.dim() != 2 or bias.size(0) != graph.num_edges or bias.size(1) not in (1, heads):
+            raise ValueError(
+                f"'bias' must be [num_edges] or [num_edges, heads] = [{graph.num_edges}, {heads}] in the order"
+                f" of graph.edge_index() (got {list(bias.shape)})"
+            )
+    if edge_features is not None and (edge_features.dim() != 2 or edge_features.size(0) != graph.num_edges):
+        raise ValueError(
+            f"'edge_features' must be [num_edges, edge_dim] with {graph.num_edges} edges in the order of"
+            f" graph.edge_index() (got {list(edge_features.shape)})"
+        )
+    if edge_query is not None:
+        if edge_features is None:
+            raise ValueError("'edge_query' needs 'edge_features' beside it (got None)")
+        expected = (*query.shape[:-1], edge_features.size(1))
+        if edge_query.shape != expected:
+            raise ValueError(f"'edge_query' must be {list(expected)} (got {list(edge_query.shape)})")
+    return bias, edge_features
+
+
+def check_dropout(dropout: float) -> float:
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+        raise ValueError(f"'dropout' must be a probability in 0 .. 1 (got {dropout!r})")
+    return float(dropout)
+
+
+def check_scale(scale: float) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+        raise ValueError(f"'scale' must be a finite number (got {scale!r})")
+    return float(scale)

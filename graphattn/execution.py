@@ -1,0 +1,111 @@
+"""Running a plan: cut into parts, each part on its kernel, merged, and differentiated."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from graphattn.kernels.choose import select
+from graphattn.kernels.differentiable import attend_differentiably
+from graphattn.kernels.edges_torch import zeros_like
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
+from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
+
+
+def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
+    """(out, edge_out), differentiable, in the dtype of the query."""
+    flat = (*inputs[:-1], *inputs.parameters)
+    if any(x is not None and unpack_dual(x).tangent is not None for x in flat):
+        partial = attend_differentiably(plan, inputs)  # forward mode: fused kernels have no tangents
+        out, edge_out = partial.out, partial.edge_out
+    elif torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in flat):
+        out, edge_out = Attend.apply(plan, kernel, *flat)
+    else:
+        (out, _, edge_out), _ = compute(plan, inputs, kernel)
+    if plan.normalizer.scale_by_degree:
+        degrees = plan.graph.degrees(out.device).clamp(min=1)[:, None, None]
+        out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
+    dtype = inputs.query.dtype
+    return out.to(dtype), None if edge_out is None else edge_out.to(dtype)
+
+
+def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Part, Plan, Inputs]]:
+    """The graph cut into disjoint parts, or whole where tensors per edge, dropout or a named kernel want it."""
+    is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
+    for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
+        part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph)
+        yield part, part_plan, take(inputs, part)
+
+
+def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:
+    """The merged result of all parts, and the kernel that ran each."""
+    merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
+    for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
+        run_by, _ = select(part_plan, part_inputs, kernel)
+        merger.add(run_by.forward(part_plan, part_inputs), part)
+        chosen.append(run_by)
+    return merger.total, chosen
+
+
+class Attend(torch.autograd.Function):
+    """Parts run on their kernels forward and backward; nothing is kept but inputs, result and log-sum-exp."""
+
+    @staticmethod
+    def forward(ctx, plan, kernel, *flat):
+        merged, chosen = compute(plan, unflatten(flat), kernel)
+        ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
+        ctx.save_for_backward(*flat, *merged)
+        return merged.out, merged.edge_out
+
+    @staticmethod
+    def backward(ctx, grad_out, grad_edge_out):
+        saved = ctx.saved_tensors
+        inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
+        if torch.is_grad_enabled():
+            return None, None, *differentiable_gradients(ctx.plan, inputs, grad, ctx.needs_input_grad[2:])
+        gradients = kernel_gradients(ctx, inputs, merged, grad)
+        return None, None, *cast_like(flatten(gradients), flatten(inputs))
+
+
+def unflatten(flat: tuple) -> Inputs:
+    return Inputs(*flat[:6], tuple(flat[6:]))
+
+
+def flatten(inputs: Inputs) -> tuple[Tensor | None, ...]:
+    return (*inputs[:-1], *inputs.parameters)
+
+
+def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None]) -> list[Tensor | None]:
+    pairs = zip(gradients, inputs, strict=True)
+    return [None if g is None or x is None else g.sum_to_size(x.shape).to(x.dtype) for g, x in pairs]
+
+
+def kernel_gradients(ctx, inputs: Inputs, merged: Partial, grad: Partial) -> Inputs:
+    """Each part's gradients from the merged result, added up at its rows."""
+    delta = (grad.out * merged.out).sum(-1)  # [num_queries, heads]
+    if merged.edge_out is not None:
+        delta = delta + (grad.edge_out * merged.edge_out).sum(-1)
+    total = None
+    for (part, plan, part_inputs), run_by in zip(pieces(ctx.plan, inputs, ctx.kernel), ctx.chosen, strict=True):
+        at_part = (take_partial(merged, part), take_partial(grad, part), at_rows(delta, part.query_rows))
+        gradients = run_by.backward(plan, part_inputs, *at_part)
+        if part.is_whole and total is None:
+            total = gradients
+        else:
+            total = zeros_like(inputs) if total is None else total
+            add_gradients(total, gradients, part)
+    return total
+
+
+def differentiable_gradients(
+    plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again (create_graph=True): autograd over plain torch operations."""
+    partial = attend_differentiably(plan, inputs)
+    pairs = [(o, g) for o, g in ((partial.out, grad.out), (partial.edge_out, grad.edge_out)) if o is not None]
+    outputs, cotangents = zip(*pairs, strict=True)
+    wanted = [x for x, is_needed in zip(flatten(inputs), needed, strict=True) if is_needed]
+    found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
+    return [next(found) if is_needed else None for is_needed in needed]
