@@ -15,7 +15,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from benchmarks import expected, peers
 from benchmarks.edges import fits, node_tensors, prepare
 from benchmarks.measure import Case, Peer
-from benchmarks.report import Report, parser, seconds
+from benchmarks.report import Report, parser
 from graphattn import BandedGraph, GridGraph, attend, choose_kernel
 from graphattn.graphs import Graph
 
@@ -66,7 +66,7 @@ def long_bands(report: Report, options) -> None:
         compare(report, f"band, {num_nodes} nodes, {options.long_window} each side", graph, 4, 32, size=num_nodes)
     rows = [row for row in report.rows if row.size is not None]
     for row in rows:
-        report.say(f"{row.pass_}, {row.size} nodes: {seconds(row.timing.median / row.size)} per node")
+        report.say(f"{row.pass_}, {row.size} nodes: {row.timing.median / row.size * 1e9:.0f} ns per node")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,6 @@ from graphattn import BandedGraph, CompleteGraph, GridGraph, attend, causal, cho
 from graphattn.graphs import Graph
 from graphattn.kernels.choose import KERNELS
 
-LARGEST_DENSE = 2**27  # pairs x heads; 'reference' keeps several tensors of this size
 LARGEST_UNFUSED = 2**28  # edges x heads x dim; 'edges_torch' keeps tensors of some of its edges
 
 
@@ -50,8 +49,8 @@ def kernel_case(graph: Graph, heads: int, dim: int) -> Case:
 
 
 def runs(name: str, graph: Graph, heads: int, dim: int) -> bool:
-    """Whether a kernel takes this graph, in bearable memory."""
-    if name == "reference" and graph.num_queries * graph.num_keys * heads > LARGEST_DENSE:
+    """Whether a kernel takes this graph, in bearable memory and time."""
+    if name == "reference":  # it is there for tests
         return False
     if name == "edges_torch" and graph.num_edges * heads * dim > LARGEST_UNFUSED:
         return False

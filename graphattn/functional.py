@@ -123,7 +123,7 @@ def choose_kernel(
     kernel: str | None = None,
     **options,
 ) -> Choice:
-    """The kernel that `attend` would run, and why not each one before it in the order.
+    """The kernel that `attend` would run, and why not each one before it in the order: it cannot, or it would be slower.
 
     Arguments are those of `attend`; key and value default to the query. A graph that is run in parts names the kernels of
     the parts joined by ' + '.

@@ -10,7 +10,8 @@ from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channe
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, accumulation_dtype, spread_to_heads, sum_to_groups
 from graphattn.kernels.tiles import Run, Tiles, add_up, tiles_of
 
-BYTES_PER_RUN = 2**22  # of the queries, keys and values of each thread: they stay in its cache, and extra memory is small
+# Queries, keys and values that each thread has at a time: more would be extra memory, less would be many small calls.
+BYTES_PER_RUN = 2**22
 
 
 class Banded(Kernel):
@@ -91,9 +92,9 @@ class Call:
 
 
 def calls(tiles: Tiles, inputs: Inputs) -> Iterator[Call]:
-    """All tiles, as many at a time as a cache holds."""
-    tensors = (x if x.stride(-1) == 1 else x.contiguous() for x in inputs[:3])  # the operator wants channels side by side
-    inputs = Inputs(*tensors)
+    """All tiles that hold queries, some at a time."""
+    # The operator wants channels side by side.
+    inputs = Inputs(*(x if x.stride(-1) == 1 else x.contiguous() for x in inputs[:3]))
     channels = inputs.query.size(1) * max(inputs.query.size(2), inputs.value.size(2))
     bytes_of_tile = 2 * (tiles.block + tiles.width) * channels * inputs.query.element_size()
     for run in tiles.runs(max(1, torch.get_num_threads() * BYTES_PER_RUN // bytes_of_tile)):

@@ -1,8 +1,8 @@
 """A banded graph as tiles: blocks of neighbouring queries, each with all keys that one of them may see.
 
-The examples of a batch and, under dilation d, the residue classes modulo d of their queries are bands of their own without
-dilation: strips. They are laid end to end on a line of slots such that a query sees, of the keys of its strip, those in the
-slots from `before` before its own to `after` after it. So one mask serves every tile that lies inside a strip.
+The examples of a batch and, under dilation d, the queries of each residue modulo d are bands of their own without dilation:
+strips. They are laid end to end on a line of slots, such that a query sees those keys of its strip that lie at most `before`
+slots before its own and at most `after` slots after it. So one mask serves every tile that lies inside a strip.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from graphattn.graphs import BandedGraph
 def block_size(window: int) -> int:
     """Queries of a tile: more would leave more of its area unused, fewer would make many small products.
 
-    Measured for windows of 16 ... 4096 keys, forward and backward (AMD EPYC, one thread): twice or half of this costs up to
-    20 % more.
+    Measured for windows of 16 ... 4096 keys, forward and backward, one thread of an AMD EPYC: twice or half as many cost up
+    to 20 % more.
     """
     return 32 if window <= 128 else 64 if window <= 1024 else 128
 
@@ -50,9 +50,10 @@ class Run(NamedTuple):
 
 
 class Tiles:
-    """Tile t has the queries in slots t * block ... and the keys in slots t * block ..., of which it shares most with the next.
+    """Tile t has the `block` queries from slot t * block on and the `width` keys from slot t * block on.
 
-    Slots of keys are counted from `before` slots earlier than those of queries, so that none is negative.
+    Slots of keys are counted from `before` slots earlier than those of queries, so that none is negative; neighbouring tiles
+    share all keys but `block`.
     """
 
     def __init__(self, graph: BandedGraph):
@@ -92,7 +93,7 @@ class Tiles:
         return run.last_key - run.first_key - (run.count - 1) * self.block
 
     def mask(self, run: Run) -> tuple[Tensor, bool]:
-        """Which keys its queries see: bool [count, 1, block, width], and whether that is the shared mask, with count 1."""
+        """Which keys its queries see, bool [count, 1, block, width], and whether it is the shared mask, with count 1."""
         skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
         band = self.band[:, skipped : skipped + width]
         query = self.queries.strip[run.first_query : run.last_query]
@@ -125,8 +126,8 @@ class Pieces(NamedTuple):
 class Side:
     """Where the queries, or the keys, lie on the line.
 
-    `strip` [num_slots] int32 is the strip of each slot, `nobody` where no node lies. Node i lies in slot i + shift, or, where
-    this holds for no shift, `node` [num_slots] is the node of each slot, -1 for none.
+    `strip` [num_slots] int32 is the strip of each slot, `nobody` where no node with edges lies. Node i lies in slot i + shift,
+    or, where this holds for no shift, `node` [num_slots] is the node of each slot, -1 for none.
     """
 
     def __init__(self, pieces: Pieces, step: int, num_slots: int, nobody: int):
@@ -154,7 +155,7 @@ class Side:
         return slice(start, stop), slice(row, row + stop - start) if stop > start else slice(0, 0)
 
     def take(self, nodes: Tensor, first: int, last: int) -> Tensor:
-        """[num_nodes, ...] -> [slots, ...] from slot first to last, zeros where no node lies; a view where it can be."""
+        """[num_nodes, ...] -> [slots, ...] from slot first to last, zeros where no node lies; a view if it can be."""
         at, rows = self.match(first, last, nodes.size(0))
         found = nodes[at]
         if found.size(0) == last - first:

@@ -18,6 +18,14 @@ def test_fused_attention_where_nothing_is_asked_per_edge():
 
 def test_parts_name_their_kernels():
     assert chosen(batch_graphs([causal(3), BandedGraph(6, 1, 1)])) == "sdpa + edges_cpu"
+    assert chosen(batch_graphs([causal(3), BandedGraph(600, 9, 9)])) == "sdpa + banded"
+
+
+def test_what_would_be_slower_waits_to_be_asked():
+    narrow = BandedGraph(600, 1, 1)
+    assert chosen(narrow) == "edges_cpu"
+    assert chosen(narrow, kernel="banded") == "banded"
+    assert chosen(BandedGraph(600, 9, 9)) == "banded"
 
 
 class Distance(Score):
@@ -32,7 +40,7 @@ class Distance(Score):
 def test_what_runs_everywhere_comes_last():
     choice = choose_kernel(BandedGraph(6, 1, 1), torch.randn(6, 2, 4), score=Distance())
     assert choice.kernel == "edges_torch"
-    assert list(choice.refusals) == ["sdpa", "edges_cpu"]
+    assert list(choice.refusals) == ["sdpa", "banded", "edges_cpu"]
     assert "got 'distance'" in choice.refusals["edges_cpu"]
 
 

@@ -117,7 +117,9 @@ def test_equals_loops(name, option, kernel):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
 @pytest.mark.parametrize("option", ["plain", "edges", "relu"])
-@pytest.mark.parametrize("name", ["causal_ragged", "edge_list_repeated", "edge_list_star", "grid_2d_uneven", "zero_keys"])
+@pytest.mark.parametrize(
+    "name", ["causal_ragged", "band_ragged", "edge_list_repeated", "edge_list_star", "grid_2d_uneven", "zero_keys"]
+)
 def test_equals_loops_in_low_precision(name, option, kernel, dtype):
     skip_where_refused(name, option, kernel, dtype)
     check_against_loops(name, option, kernel, dtype)
@@ -167,9 +169,11 @@ def test_gradcheck(name, kernel):
     assert torch.autograd.gradcheck(*function_of_leaves(name, "plain", kernel), fast_mode=True)
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "edges_cpu", "edges_torch"])
+@pytest.mark.parametrize("kernel", ["sdpa", "banded", "edges_cpu", "edges_torch"])
 @pytest.mark.parametrize("option", ["plain", "edges", "sigmoid", "additive"])
-@pytest.mark.parametrize("name", ["causal_ragged", "edge_list_repeated", "band_uneven", "zero_edges", "complete_rectangular"])
+@pytest.mark.parametrize(
+    "name", ["causal_ragged", "edge_list_repeated", "band_uneven", "zero_edges", "complete_rectangular"]
+)
 def test_gradgradcheck(name, option, kernel):
     skip_where_refused(name, option, kernel, torch.float64)
     function, leaves = function_of_leaves(name, option, kernel)
@@ -215,11 +219,16 @@ def test_additive_score_with_edges_equals_reference(name, kernel, activation):
         torch.testing.assert_close(actual, wanted, rtol=1e-12, atol=1e-11)
 
 
-# Which kernel runs which graph by default: a refusal that spreads shows here.
+# Which kernel can run which graph: a refusal that spreads shows here.
 FUSED = {
     "complete", "complete_rectangular", "complete_ragged", "complete_ragged_rectangular", "causal", "causal_ragged",
     "transposed_rectangular", "zero_nodes", "zero_keys", "zero_queries", "single_node",
     "grid_single_pixel",
+}  # fmt: skip
+BANDS = {
+    "causal", "causal_ragged", "band_uneven", "band_diagonal", "band_dilated", "band_dilated_offset_rectangular",
+    "band_lower_right_causal", "band_negative_offset_empty_rows", "band_far_offset", "band_ragged",
+    "band_ragged_lower_right", "grid_1d", "grid_side_of_one", "transposed_band",
 }  # fmt: skip
 
 
@@ -237,3 +246,5 @@ def test_who_runs_what(name):
     assert not refuses("edges_cpu", name, "additive")
     assert refuses("sdpa", name) == (name not in FUSED)
     assert refuses("sdpa", name, "bias")
+    assert refuses("banded", name) == (name not in BANDS)
+    assert refuses("banded", name, "bias")
