@@ -38,7 +38,7 @@ def is_called(kernel: Kernel, name: str | None) -> bool:
 
 
 def why_slow(kernel: Kernel, plan: Plan) -> str | None:
-    """The sentence that says why a later kernel is faster, None if it is not; who names a kernel gets it all the same."""
+    """The sentence that says why a later kernel is faster, None if it is not; a kernel asked for by name runs anyway."""
     if not isinstance(kernel, Banded) or not isinstance(plan.graph, BandedGraph):
         return None
     share = share_of_tiles(plan.graph)

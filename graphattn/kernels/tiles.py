@@ -1,8 +1,8 @@
 """A banded graph as tiles: blocks of neighbouring queries, each with all keys that one of them may see.
 
-The examples of a batch and, under dilation d, the queries of each residue modulo d are bands of their own without dilation:
-strips. They are laid end to end on a line of slots, such that a query sees those keys of its strip that lie at most `before`
-slots before its own and at most `after` slots after it. So one mask serves every tile that lies inside a strip.
+The examples of a batch and, under dilation d, the queries of each residue modulo d are bands of their own without
+dilation: strips. They are laid end to end on a line of slots, such that a query sees those keys of its strip that lie
+at most `before` slots before its own and at most `after` slots after it. One mask serves all tiles inside strips.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,20 @@ from graphattn.graphs import BandedGraph
 def block_size(window: int) -> int:
     """Queries of a tile: more would leave more of its area unused, fewer would make many small products.
 
-    Measured for windows of 16 ... 4096 keys, forward and backward, one thread of an AMD EPYC: twice or half as many cost up
-    to 20 % more.
+    Measured for windows of 16 ... 4096 keys, forward and backward, one thread of an AMD EPYC: twice or half as many
+    cost up to 20 % more.
     """
     return 32 if window <= 128 else 64 if window <= 1024 else 128
 
 
 def tiles_of(graph: BandedGraph) -> "Tiles":
     """The tiles of a graph, laid out once."""
-    return graph.remember("tiles", lambda: Tiles(graph))
+
+    def lay_out():
+        with torch.device("cpu"):  # whatever the default device is
+            return Tiles(graph)
+
+    return graph.remember("tiles", lay_out)
 
 
 def share_of_tiles(graph: BandedGraph) -> float:
@@ -52,8 +57,8 @@ class Run(NamedTuple):
 class Tiles:
     """Tile t has the `block` queries from slot t * block on and the `width` keys from slot t * block on.
 
-    Slots of keys are counted from `before` slots earlier than those of queries, so that none is negative; neighbouring tiles
-    share all keys but `block`.
+    Slots of keys are counted from `before` slots earlier than those of queries, so that none is negative. Neighbouring
+    tiles share all keys but `block`.
     """
 
     def __init__(self, graph: BandedGraph):
@@ -93,7 +98,7 @@ class Tiles:
         return run.last_key - run.first_key - (run.count - 1) * self.block
 
     def mask(self, run: Run) -> tuple[Tensor, bool]:
-        """Which keys its queries see, bool [count, 1, block, width], and whether it is the shared mask, with count 1."""
+        """Which keys its queries see, bool [count, 1, block, width], and whether it is the shared mask (count 1)."""
         skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
         band = self.band[:, skipped : skipped + width]
         query = self.queries.strip[run.first_query : run.last_query]
@@ -126,8 +131,8 @@ class Pieces(NamedTuple):
 class Side:
     """Where the queries, or the keys, lie on the line.
 
-    `strip` [num_slots] int32 is the strip of each slot, `nobody` where no node with edges lies. Node i lies in slot i + shift,
-    or, where this holds for no shift, `node` [num_slots] is the node of each slot, -1 for none.
+    `strip` [num_slots] int32 is the strip of each slot, `nobody` where no node with edges lies. Node i lies in slot
+    i + shift, or, where this holds for no shift, `node` [num_slots] is the node of each slot, -1 for none.
     """
 
     def __init__(self, pieces: Pieces, step: int, num_slots: int, nobody: int):
