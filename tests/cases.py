@@ -126,6 +126,7 @@ GRAPHS = [
         ),
     ),
     ("band_uneven", BandedGraph(9, 3, 1), banded_edges(9, 9, 3, 1)),
+    ("band_one_step_beyond_causal", BandedGraph(6, None, 1), banded_edges(6, 6, 9, 1)),
     ("band_diagonal", BandedGraph(4, 0, 0), banded_edges(4, 4, 0, 0)),
     ("band_dilated", BandedGraph(11, 2, 1, dilation=3), banded_edges(11, 11, 2, 1, 3)),
     (

@@ -12,6 +12,7 @@ from graphattn.kernels.sdpa import equal_sizes, is_causal
         (causal([3, 1, 7]), True),
         (BandedGraph(4, 3, 0), True),
         (BandedGraph(4, 2, 0), False),
+        (BandedGraph(4, None, 1), False),
         (BandedGraph(4, None, 0, num_keys=6), False),
         (BandedGraph(4, None, 0, num_keys=6, offset=2), False),
         (BandedGraph(9, None, 0, dilation=2), False),
