@@ -8,6 +8,7 @@ heavy query: `row_of` names the query of each row.
 import numpy as np
 from numba import njit
 
+from graphattn.kernels.compiled import compiled
 from graphattn.kernels.edges_cpu_additive import (
     activate,
     add_all,
@@ -105,7 +106,7 @@ def drop_block(weights, start, count, query, col, repeat, heads, seed, threshold
             weights[e * heads + h] = weights[e * heads + h] * keep_scale if is_kept(edge, h, threshold) else 0
 
 
-@njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+@compiled
 def forward_rows(
     first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
     activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
@@ -191,7 +192,7 @@ def forward_rows(
                     edge_out[edge_out_row + h * edge_dim + c] *= share
 
 
-@njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+@compiled
 def backward_rows(
     first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
     activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
@@ -287,7 +288,7 @@ def backward_rows(
                             )
 
 
-@njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")
+@compiled
 def backward_columns(
     first, last, rowptr, row_of, col, place_of, edge_id, q, k, x, vector, edge_weight, grad_out, grad_scores, weights,
     activation, heads, kv_heads, dim, value_dim, edge_dim, ahead, grad_k, grad_v,

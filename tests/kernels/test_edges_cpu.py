@@ -52,11 +52,12 @@ def test_rows_longer_than_a_block_keep_a_running_maximum():
     torch.manual_seed(0)
     count = 5 * 64 + 3
     graph = EdgeListGraph(torch.stack([torch.arange(count), torch.zeros(count, dtype=torch.long)]), 1, count)
-    query, value = torch.ones(1, 1, 1, dtype=torch.float64), torch.randn(count, 1, 3, dtype=torch.float64)
-    key = torch.linspace(-30, 40, count, dtype=torch.float64).view(-1, 1, 1)  # the maximum grows in every block
-    wanted = torch.softmax(key.flatten(), 0) @ value[:, 0]
+    query, value = torch.ones(1, 2, 1, dtype=torch.float64), torch.randn(count, 2, 3, dtype=torch.float64)
+    rising = torch.linspace(-30, 40, count, dtype=torch.float64)  # the maximum grows in every block
+    key = torch.stack([rising, rising.flip(0) / 2], 1)[..., None]  # and in none of the second head
+    wanted = torch.einsum("kh,khc->hc", torch.softmax(key[..., 0], 0), value)
     out = attend(query, key, value, graph, scale=1.0, kernel="edges_cpu")
-    torch.testing.assert_close(out[0, 0], wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(out[0], wanted, rtol=1e-12, atol=1e-12)
 
 
 def run_in_child(problem, connection):
