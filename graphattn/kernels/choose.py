@@ -2,27 +2,35 @@
 
 from typing import NamedTuple
 
-from graphattn.graphs import BandedGraph
 from graphattn.kernels.banded import Banded
 from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_torch import EdgesTorch
+from graphattn.kernels.grid import Grid
 from graphattn.kernels.kernel import Inputs, Kernel, Plan
 from graphattn.kernels.reference import Reference
 from graphattn.kernels.sdpa import Sdpa
-from graphattn.kernels.tiles import share_of_tiles
+from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests.
-KERNELS: tuple[Kernel, ...] = (Sdpa(), Banded(), EdgesCpu(), EdgesTorch(), Reference())
+KERNELS: tuple[Kernel, ...] = (Sdpa(), Banded(), Grid(), EdgesCpu(), EdgesTorch(), Reference())
 
-# 'banded' computes the whole area of its tiles, 'edges_cpu' the edges alone but each at a higher price. Forward and
-# backward, CPU ms, N=8192, float32, one thread of an AMD EPYC; times vary by 20 % from run to run:
-#   window on each side     1    2    4    8   16   32   128
+# Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and backward, CPU ms,
+# float32, one thread of an AMD EPYC; times vary by 20 % from run to run. BandedGraph(8192, window, window):
+#   window                  1    2    4    8   16   32   128
 #   share of tiles       0.09 0.14 0.22 0.35 0.51 0.67  0.79
 #   8 heads of 64 banded  100   79   87  119  105  137   369
 #              edges_cpu   34   40   66   90  155  260  1228
 #   4 heads of 16 banded   23   24   26   22   19   25    65
 #              edges_cpu   18   24   34   60  106  196   792
-SHARE_OF_TILES = 0.25
+# Grids, which must gather the keys of each tile:
+#   sides, reach         128 x 128, 1     3     7   24^3, 1     2   64 x 64, 3     7 (8 heads of 64, others 4 of 32)
+#   share of tiles               0.25  0.48  0.44      0.39  0.50         0.46  0.41
+#   grid                           63   131   357       148   316          113   364
+#   edges_cpu                      67   314  1254       169   553          107   409
+LEAST_SHARE_OF_TILES = 0.25
+# A call is slower to prepare than one of 'edges_cpu', by the time of about so many scores (8 x 8 nodes, reach 2: 490 us
+# against 210, the first time 1.8 ms against 0.5).
+AREA_OF_A_CALL = 2**13
 
 
 class Choice(NamedTuple):
@@ -38,13 +46,17 @@ def is_called(kernel: Kernel, name: str | None) -> bool:
 
 
 def why_slow(kernel: Kernel, plan: Plan) -> str | None:
-    """The sentence that says why a later kernel is faster, None if it is not; a kernel asked for by name runs anyway."""
-    if not isinstance(kernel, Banded) or not isinstance(plan.graph, BandedGraph):
+    """The sentence that says why a later kernel is faster, None if it is not; one asked for by name runs anyway."""
+    if not isinstance(kernel, Tiled) or not isinstance(plan.graph, kernel.graph_kind):
         return None
-    share = share_of_tiles(plan.graph)
-    if share >= SHARE_OF_TILES:
+    graph = plan.graph
+    share = graph.remember("share of tiles", lambda: graph.num_edges / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL))
+    if share >= LEAST_SHARE_OF_TILES:
         return None
-    return f"'banded' is slower than edges that fill less than {SHARE_OF_TILES:.0%} of its tiles (got {share:.0%})"
+    return (
+        f"'{kernel.name}' is slower than edges that fill less than {LEAST_SHARE_OF_TILES:.0%} of its tiles"
+        f" (got {share:.0%})"
+    )
 
 
 def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel, dict[str, str]]:

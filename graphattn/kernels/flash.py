@@ -30,11 +30,12 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(total.isfinite()) or bool(tensor.isfinite().all())
 
 
-def flash(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor | None = None, is_causal=False):
+def flash(query, key, value, scale: float, mask: Tensor | None = None, is_causal=False) -> tuple[Tensor, Tensor]:
     """(out, log-sum-exp [batch, heads, queries]) of tensors [batch, heads, nodes, dim], of which none may be empty.
 
     `mask` is added to the scores. A row that it hides wholly gets a log-sum-exp of 0 and no meaningful out.
     """
+    query, key, value = map(with_adjacent_channels, (query, key, value))
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, is_causal, attn_mask=mask, scale=scale
     )
@@ -42,9 +43,15 @@ def flash(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor 
 
 def flash_backward(grad_out, query, key, value, out, lse, scale: float, mask: Tensor | None = None, is_causal=False):
     """Gradients of query, key and value. `out` and `lse` may be those of a graph of which these keys are a part."""
+    grad_out, query, key, value, out = map(with_adjacent_channels, (grad_out, query, key, value, out))
     return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
         grad_out, query, key, value, out, lse, 0.0, is_causal, attn_mask=mask, scale=scale
     )
+
+
+def with_adjacent_channels(tensor: Tensor) -> Tensor:
+    """The operators read channels one after the other, whatever the stride says; a gradient of .sum() has stride 0."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def pad_channels(tensor: Tensor, dim: int) -> Tensor:

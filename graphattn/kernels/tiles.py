@@ -33,15 +33,11 @@ def tiles_of(graph: BandedGraph) -> "Tiles":
     return graph.remember("tiles", lay_out)
 
 
-def share_of_tiles(graph: BandedGraph) -> float:
-    """Which part of the area of its tiles the edges of a graph fill, roughly and without laying them out."""
-
-    def share():
-        window = graph.before + graph.after
-        block = block_size(window)
-        return graph.num_edges / ((graph.num_queries + block) * (block + window))
-
-    return graph.remember("share of tiles", share)
+def area_of_tiles(graph: BandedGraph) -> int:
+    """Scores per head that its tiles compute, roughly and without laying them out."""
+    window = graph.before + graph.after
+    block = block_size(window)
+    return (graph.num_queries + block) * (block + window)
 
 
 class Run(NamedTuple):
@@ -97,16 +93,17 @@ class Tiles:
     def keys_of_tile(self, run: Run) -> int:
         return run.last_key - run.first_key - (run.count - 1) * self.block
 
-    def mask(self, run: Run) -> tuple[Tensor, bool]:
-        """Which keys its queries see, bool [count, 1, block, width], and whether it is the shared mask (count 1)."""
+    def mask(self, run: Run) -> Tensor:
+        """Which keys its queries see: bool [count, 1, block, width], with count 1 where tiles share their mask."""
         skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
         band = self.band[:, skipped : skipped + width]
-        query = self.queries.strip[run.first_query : run.last_query]
         key = self.keys.strip[run.first_key : run.last_key]
-        if query[0].item() == query[-1].item() == key[0].item() == key[-1].item():
-            return band[None, None], True  # queries and keys of a strip lie side by side: all are of one strip
+        # Keys of a strip lie side by side: all of these are of one, and so are the queries in whose windows they lie.
+        if key[0].item() == key[-1].item() >= 0:
+            return band[None, None]
+        query = self.queries.strip[run.first_query : run.last_query]
         same = query.view(run.count, self.block, 1) == key.unfold(0, width, self.block)[:, None]
-        return (band & same)[:, None], False
+        return (band & same)[:, None]
 
 
 def add_up(tiles: Tensor, block: int) -> Tensor:

@@ -8,7 +8,7 @@ from benchmarks import layers
 
 
 def test_table(tmp_path):
-    sizes = "--medium 40 --complete 9 --sentences 4 --longest 11 --heads 2 --dim 4".split()
+    sizes = ["--medium=40", "--complete=9", "--sentences=4", "--longest=11", "--heads=2", "--dim=4"]
     layers.main([*sizes, "--rounds", "1", "--no-memory", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "layers.json").read_text())["rows"]
     assert len({row["work"] for row in rows}) == 6

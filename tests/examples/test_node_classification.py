@@ -22,7 +22,7 @@ def load_example():
 
 example = load_example()
 GAT = replace(example.RECIPES["Cora"], heads=2, hidden_channels=8, attention_dropout=0.2, lr=0.02, epochs=40)
-DEEP = replace(example.RECIPES["Minesweeper"], layers=3, hidden_channels=8, epochs=30)
+DEEP = replace(example.RECIPES["Minesweeper"], layers=2, hidden_channels=16, epochs=60)
 
 
 def villages(num_classes: int, size: int = 20, num_words: int = 60) -> Data:
@@ -56,7 +56,7 @@ def test_test_nodes_have_no_say(recipe):
     data = villages(3)
     other = data.clone()
     other.y[data.test_mask] = other.y[data.test_mask].roll(7)
-    recipe = replace(recipe, epochs=8)
+    recipe = replace(recipe, epochs=20)
     histories = [example.train(each, recipe, run=1)[1] for each in (data, other)]
     assert [epoch[:2] for epoch in histories[0]] == [epoch[:2] for epoch in histories[1]]
     assert histories[0] != histories[1]

@@ -1,6 +1,6 @@
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, GlobalGraph, batch_graphs, causal, choose_kernel
+from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, batch_graphs, causal, choose_kernel
 from graphattn.nn import Score
 
 
@@ -26,6 +26,8 @@ def test_what_would_be_slower_waits_to_be_asked():
     assert chosen(narrow) == "edges_cpu"
     assert chosen(narrow, kernel="banded") == "banded"
     assert chosen(BandedGraph(600, 9, 9)) == "banded"
+    assert chosen(GridGraph((30, 30), (0, 1))) == "edges_cpu"
+    assert chosen(GridGraph((30, 30), 3)) == "grid"
 
 
 class Distance(Score):
@@ -40,7 +42,7 @@ class Distance(Score):
 def test_what_runs_everywhere_comes_last():
     choice = choose_kernel(BandedGraph(6, 1, 1), torch.randn(6, 2, 4), score=Distance())
     assert choice.kernel == "edges_torch"
-    assert list(choice.refusals) == ["sdpa", "banded", "edges_cpu"]
+    assert list(choice.refusals) == ["sdpa", "banded", "grid", "edges_cpu"]
     assert "got 'distance'" in choice.refusals["edges_cpu"]
 
 

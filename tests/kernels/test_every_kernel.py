@@ -169,10 +169,10 @@ def test_gradcheck(name, kernel):
     assert torch.autograd.gradcheck(*function_of_leaves(name, "plain", kernel), fast_mode=True)
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "banded", "edges_cpu", "edges_torch"])
+@pytest.mark.parametrize("kernel", ["sdpa", "banded", "grid", "edges_cpu", "edges_torch"])
 @pytest.mark.parametrize("option", ["plain", "edges", "sigmoid", "additive"])
 @pytest.mark.parametrize(
-    "name", ["causal_ragged", "edge_list_repeated", "band_uneven", "zero_edges", "complete_rectangular"]
+    "name", ["causal_ragged", "edge_list_repeated", "band_uneven", "grid_2d", "zero_edges", "complete_rectangular"]
 )
 def test_gradgradcheck(name, option, kernel):
     skip_where_refused(name, option, kernel, torch.float64)
@@ -226,9 +226,15 @@ FUSED = {
     "grid_single_pixel",
 }  # fmt: skip
 BANDS = {
-    "causal", "causal_ragged", "band_uneven", "band_diagonal", "band_dilated", "band_dilated_offset_rectangular",
+    "causal", "causal_ragged", "band_one_step_beyond_causal", "band_uneven", "band_diagonal", "band_dilated",
+    "band_dilated_offset_rectangular",
     "band_lower_right_causal", "band_negative_offset_empty_rows", "band_far_offset", "band_ragged",
     "band_ragged_lower_right", "grid_1d", "grid_side_of_one", "transposed_band",
+}  # fmt: skip
+
+GRIDS = {
+    "grid_2d", "grid_2d_uneven", "grid_3d", "grid_dilated", "grid_strided", "grid_strided_key_sides_dilated",
+    "grid_shift", "grid_shift_dilated", "grid_ragged", "grid_ragged_shift",
 }  # fmt: skip
 
 
@@ -248,3 +254,5 @@ def test_who_runs_what(name):
     assert refuses("sdpa", name, "bias")
     assert refuses("banded", name) == (name not in BANDS)
     assert refuses("banded", name, "bias")
+    assert refuses("grid", name) == (name not in GRIDS)
+    assert refuses("grid", name, "bias")

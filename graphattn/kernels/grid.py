@@ -1,0 +1,64 @@
+"""Grids (windows on images and volumes) as tiles over torch's fused attention on CPU."""
+
+from torch import Tensor
+
+from graphattn.graphs import GridGraph
+from graphattn.kernels.grid_tiles import GridTiles, area_of_grid_tiles, grid_tiles_of
+from graphattn.kernels.kernel import Inputs, sum_to_groups
+from graphattn.kernels.tiled import Call, Tiled, tiles_per_call
+
+
+class GridCall(Call):
+    """Some tiles of a grid, their nodes gathered."""
+
+    def __init__(self, tiles: GridTiles, chosen: Tensor, allowed: Tensor, inputs: Inputs):
+        self.query_nodes, self.key_nodes = tiles.query[chosen], tiles.key[chosen]
+        super().__init__(inputs, allowed)
+
+    def queries(self, rows):
+        return self.split(gather(rows, self.query_nodes))
+
+    def put(self, rows, values):
+        nodes, values = existing(self.query_nodes, values)
+        rows[nodes] = values.to(rows.dtype)
+
+    def keys(self, rows):
+        return gather(rows, self.key_nodes)
+
+    def split(self, rows):
+        return rows.unflatten(0, (self.query_nodes.size(0), -1)).transpose(1, 2)
+
+    def add(self, rows, values):
+        nodes, values = existing(self.key_nodes, values)
+        rows.index_add_(0, nodes, sum_to_groups(values, rows.size(1)))
+
+
+def gather(rows: Tensor, nodes: Tensor) -> Tensor:
+    """The rows of nodes [tiles, n], one tile after the other; row 0, which masks hide, where there is none."""
+    return rows.index_select(0, nodes.clamp(min=0).flatten())
+
+
+def existing(nodes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes [tiles, n] that are there, and their rows of [tiles, heads, n, ...]."""
+    nodes, values = nodes.flatten(), values.transpose(1, 2).flatten(0, 1)
+    is_there = nodes >= 0
+    return (nodes, values) if is_there.all() else (nodes[is_there], values[is_there])
+
+
+class Grid(Tiled):
+    """Blocks of queries against the boxes of keys around them."""
+
+    name = "grid"
+    graph_kind = GridGraph
+
+    def area_of_tiles(self, graph):
+        return area_of_grid_tiles(graph)
+
+    def calls(self, plan, inputs):
+        tiles = grid_tiles_of(plan.graph)
+        at_once = tiles_per_call(tiles.query.size(1) + tiles.key.size(1), inputs)
+        shared = tiles.mask(tiles.inside[:1])
+        for chosen in tiles.inside.split(at_once) if tiles.inside.numel() else ():
+            yield GridCall(tiles, chosen, shared, inputs)
+        for chosen in tiles.border.split(at_once) if tiles.border.numel() else ():
+            yield GridCall(tiles, chosen, tiles.mask(chosen), inputs)
