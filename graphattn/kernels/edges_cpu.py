@@ -1,5 +1,6 @@
 """Attention over any edges on CPU: compiled loops over rows of equal work, run by a pool of torch's number of threads."""
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,7 +16,9 @@ from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
-LARGE_TABLE = 2**15  # bytes; node tensors that leave the first cache of a core gain from prefetching (twice as fast at 2.5 MB)
+LARGE_TABLE = (
+    2**15
+)  # bytes; node tensors that leave the first cache of a core gain from prefetching (twice as fast at 2.5 MB)
 NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
 
 
@@ -169,7 +172,7 @@ class EdgesCpu(Kernel):
         kind = np.float64 if dtype == torch.float64 else np.float32
         tensors = [flat(x, dtype) for x in (inputs.query, inputs.key, inputs.value, inputs.bias)]
         tensors += [flat(inputs.edge_query, dtype), flat(inputs.edge_features, dtype)]
-        tensors += [flat(x, dtype) for x in (*inputs.parameters, None, None)[:2]]
+        tensors += [flat(x, dtype) for x in (*edge_dim_first(inputs.parameters), None, None)[:2]]
         activation = ACTIVATIONS.index(plan.score.activation) if inputs.parameters else 0
         normalizer = getattr(edges_cpu_rows, plan.normalizer.name.upper())
         seed = int(plan.seed) if plan.dropout else 0
@@ -219,7 +222,7 @@ class EdgesCpu(Kernel):
         results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
 
         def rows_loop(first, last):
-            parameters = [torch.zeros(x.shape, dtype=dtype) for x in inputs.parameters]
+            parameters = [torch.zeros(x.shape, dtype=dtype) for x in edge_dim_first(inputs.parameters)]
             flat_parameters = [flat(x, dtype) for x in (*parameters, None, None)[:2]]
             backward_rows(first, last, *arguments, *given, *results, *flat_parameters, grad_scores, weights)
             return parameters
@@ -251,7 +254,7 @@ class EdgesCpu(Kernel):
             edge_query=sum_pieces(grads.edge_query, rows, num_queries),
             key=sum_pieces(grad_key, columns, num_keys),
             value=sum_pieces(grad_value, columns, num_keys),
-            parameters=tuple(sum(piece) for piece in zip(*by_piece, strict=True)),
+            parameters=edge_dim_last([sum(piece) for piece in zip(*by_piece, strict=True)]),
         )
 
 
@@ -260,6 +263,16 @@ def sum_pieces(x: Tensor | None, rows: Rows, num_nodes: int) -> Tensor | None:
     if x is None or not rows.row_of.size:
         return x
     return x.new_zeros(num_nodes, *x.shape[1:]).index_add_(0, torch.from_numpy(rows.row_of), x)
+
+
+def edge_dim_first(parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Parameters of a score with the edge weight as [edge_dim, heads, dim], the order in which the loops read it."""
+    return (*parameters[:1], *(x.permute(2, 0, 1) for x in parameters[1:]))
+
+
+def edge_dim_last(parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The way back: the edge weight as [heads, dim, edge_dim]."""
+    return (*parameters[:1], *(x.permute(1, 2, 0) for x in parameters[1:]))
 
 
 def work_of(rows: Rows, sizes: Sizes) -> int:

@@ -11,12 +11,14 @@ TANH, LEAKY_RELU = 0, 1
 SLOPE = 0.2  # of leaky_relu below 0, as in scores.ACTIVATIONS
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def add_pair(hidden, at, q, q_at, k, k_at, kv_heads, group, dim):
     """hidden[at ...] = query + key, all heads; `group` heads share a key."""
     if group == 1:
-        for i in range(kv_heads * dim):
-            hidden[at + i] = q[q_at + i] + k[k_at + i]
+        width = kv_heads * dim
+        row, query, key = hidden[at : at + width], q[q_at : q_at + width], k[k_at : k_at + width]
+        for i in range(width):
+            row[i] = query[i] + key[i]
         return
     for _ in range(kv_heads):
         for _ in range(group):
@@ -27,14 +29,14 @@ def add_pair(hidden, at, q, q_at, k, k_at, kv_heads, group, dim):
         k_at += dim
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def add_edge(hidden, at, edge_weight, x, x_at, width, edge_dim):
-    """hidden[at ...] += edge_weight @ edge features."""
-    for i in range(width):
-        hidden[at + i] += dot(edge_weight, i * edge_dim, x, x_at, edge_dim)
+    """hidden[at ...] += edge features @ edge_weight [edge_dim, width]: the long side last, so that vectors are full."""
+    for d in range(edge_dim):
+        add_scaled(x[x_at + d], edge_weight, d * width, hidden, at, width)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def activate(hidden, count, activation):
     if activation == TANH:
         tanhs(hidden, count)
@@ -44,13 +46,13 @@ def activate(hidden, count, activation):
             hidden[i] = hidden[i] if hidden[i] >= 0 else slope * hidden[i]
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def vector_products(scores, hidden, count, vector, heads, dim):
     for e in range(count):
         dot_heads(scores, e * heads, vector, 0, hidden, e * heads * dim, heads, 1, dim)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def to_gradient(hidden, at, grad_scores, base, vector, grad_vector, heads, dim, activation):
     """Replaces one edge's activated hidden vector by its gradient before activation; adds up the gradient of `vector`."""
     one, slope = hidden.dtype.type(1), hidden.dtype.type(SLOPE)
@@ -58,22 +60,24 @@ def to_gradient(hidden, at, grad_scores, base, vector, grad_vector, heads, dim, 
         grad = grad_scores[base + h]
         if grad_vector.size:
             add_scaled(grad, hidden, at, grad_vector, h * dim, dim)
+        row, of_head = hidden[at : at + dim], vector[h * dim : (h + 1) * dim]
         if activation == TANH:
             for c in range(dim):
-                hidden[at + c] = grad * vector[h * dim + c] * (one - hidden[at + c] * hidden[at + c])
+                row[c] = grad * of_head[c] * (one - row[c] * row[c])
         else:
             for c in range(dim):
-                hidden[at + c] = grad * vector[h * dim + c] * (one if hidden[at + c] >= 0 else slope)
+                row[c] = grad * of_head[c] * (one if row[c] >= 0 else slope)
         at += dim
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def add_all(x, x_at, y, y_at, size):
+    x, y = x[x_at : x_at + size], y[y_at : y_at + size]
     for i in range(size):
-        y[y_at + i] += x[x_at + i]
+        y[i] += x[i]
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def add_groups(x, x_at, y, y_at, kv_heads, group, dim):
     """y[group] += x[head] for the `group` heads of every group."""
     for _ in range(kv_heads):
@@ -83,9 +87,9 @@ def add_groups(x, x_at, y, y_at, kv_heads, group, dim):
         y_at += dim
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def edge_gradients(hidden, at, edge_weight, grad_edge_weight, x, grad_x, x_at, width, edge_dim):
     """From the gradient of one edge's hidden vector: those of its features and of `edge_weight`."""
-    for i in range(width):
-        add_scaled(hidden[at + i], edge_weight, i * edge_dim, grad_x, x_at, edge_dim)
-        add_scaled(hidden[at + i], x, x_at, grad_edge_weight, i * edge_dim, edge_dim)
+    for d in range(edge_dim):
+        grad_x[x_at + d] += dot(hidden, at, edge_weight, d * width, width)
+        add_scaled(x[x_at + d], hidden, at, grad_edge_weight, d * width, width)

@@ -19,7 +19,7 @@ from graphattn.kernels.edges_cpu_additive import (
     to_gradient,
     vector_products,
 )
-from graphattn.kernels.vectors import FASTMATH, add_heads, add_scaled, dot, dot_heads, exponentials, prefetch
+from graphattn.kernels.vectors import FASTMATH, add_heads, dot_heads, exponentials, prefetch
 
 BLOCK = 64  # edges whose scores are held at a time; a row longer than that is merged block by block
 SOFTMAX, RELU, SIGMOID = 0, 1, 2
@@ -28,7 +28,7 @@ AHEAD = 8  # edges between asking for a row and using it
 WORD = np.uint64(0xFFFFFFFF)
 
 
-@njit
+@njit(_nrt=False)
 def scramble(word):
     """The same bijection of 32-bit words as `dropout.scramble`."""
     word = ((word ^ (word >> np.uint64(16))) * np.uint64(0x7FEB352D)) & WORD
@@ -36,27 +36,27 @@ def scramble(word):
     return word ^ (word >> np.uint64(16))
 
 
-@njit
+@njit(_nrt=False)
 def edge_word(seed, query, key, repeat):
     word = scramble(np.uint64(seed) ^ ((np.uint64(query) * np.uint64(0x9E3779B1)) & WORD))
     word = scramble(word ^ ((np.uint64(key) * np.uint64(0x85EBCA77)) & WORD))
     return scramble(word ^ ((np.uint64(repeat) * np.uint64(0xC2B2AE3D)) & WORD))
 
 
-@njit
+@njit(_nrt=False)
 def is_kept(edge, head, threshold):
     return scramble(edge ^ ((np.uint64(head) * np.uint64(0x27D4EB2F)) & WORD)) >= np.uint64(threshold)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def prefetch_row(table, row, width):
     for at in range(0, width, 16):
         prefetch(table, row * width + at)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def score_block(
-    scores, hidden, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+    scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
     activation, heads, kv_heads, dim, edge_dim, scale, ahead,
 ):  # fmt: skip
     """scores[e * heads + h] of `count` edges from `start` on; leaves activated vectors in `hidden` if there is a `vector`."""
@@ -78,8 +78,9 @@ def score_block(
     if u.size:
         for e in range(count):
             place = np.int64(edge_id[start + e])
+            dot_heads(by_head, 0, u, query * heads * edge_dim, x, place * edge_dim, 1, heads, edge_dim)
             for h in range(heads):
-                scores[e * heads + h] += dot(u, (query * heads + h) * edge_dim, x, place * edge_dim, edge_dim)
+                scores[e * heads + h] += by_head[h]
     for i in range(count * heads):
         scores[i] *= scale
     if bias.size:
@@ -89,7 +90,7 @@ def score_block(
                 scores[e * heads + h] += bias[place * bias_heads + (h if bias_heads > 1 else 0)]
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def sigmoids(x, count):
     for i in range(count):
         x[i] = -x[i]
@@ -98,7 +99,7 @@ def sigmoids(x, count):
         x[i] = x.dtype.type(1) / (x.dtype.type(1) + x[i])
 
 
-@njit(fastmath=FASTMATH, error_model="numpy")
+@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
 def drop_block(weights, start, count, query, col, repeat, heads, seed, threshold, keep_scale):
     for e in range(count):
         edge = edge_word(seed, query, col[start + e], repeat[start + e] if repeat.size else 0)
@@ -117,6 +118,7 @@ def forward_rows(
     group = heads // kv_heads
     scores = np.empty(BLOCK * heads, q.dtype)
     hidden = np.empty(BLOCK * heads * dim if vector.size else 0, q.dtype)
+    by_head = np.empty(heads, q.dtype)
     top = np.empty(heads, q.dtype)
     new_top = np.empty(heads, q.dtype)
     shrinks = np.empty(heads, q.dtype)
@@ -131,7 +133,7 @@ def forward_rows(
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
             score_block(
-                scores, hidden, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+                scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
                 activation, heads, kv_heads, dim, edge_dim, scale, ahead,
             )  # fmt: skip
             if normalizer == SOFTMAX:
@@ -179,8 +181,9 @@ def forward_rows(
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
-                    for h in range(heads):
-                        add_scaled(scores[e * heads + h], x, place, edge_out, edge_out_row + h * edge_dim, edge_dim)
+                    add_heads(
+                        scores, e * heads, x, place, 0, 0, edge_out, edge_out_row, edge_dim, 0, 1, heads, edge_dim
+                    )
         if normalizer == SOFTMAX:
             for h in range(heads):
                 at = np.int64(row) * heads + h
@@ -208,13 +211,14 @@ def backward_rows(
     bias_heads = heads if bias.size > edge_id.size else 1
     scores = np.empty(BLOCK * heads, q.dtype)
     hidden = np.empty(BLOCK * width if vector.size else 0, q.dtype)
+    by_head = np.empty(heads, q.dtype)
     for row in range(first, last):
         query = np.int64(row_of[row]) if row_of.size else np.int64(row)
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
             base = np.int64(start) * heads
             score_block(
-                scores, hidden, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+                scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
                 activation, heads, kv_heads, dim, edge_dim, scale, ahead,
             )  # fmt: skip
             if normalizer == SOFTMAX:
@@ -241,11 +245,14 @@ def backward_rows(
                     prefetch_row(v, np.int64(col[start + e + AHEAD]), kv_heads * value_dim)
                 grad_at, v_at = query * heads * value_dim, key * kv_heads * value_dim
                 dot_heads(grad_scores, base + e * heads, grad_out, grad_at, v, v_at, kv_heads, group, value_dim)
+                if edge_dim:
+                    at = query * heads * edge_dim
+                    dot_heads(by_head, 0, grad_edge_out, at, x, place * edge_dim, 1, heads, edge_dim)
                 for h in range(heads):
                     at = base + e * heads + h
                     grad = grad_scores[at]
                     if edge_dim:
-                        grad += dot(grad_edge_out, (query * heads + h) * edge_dim, x, place * edge_dim, edge_dim)
+                        grad += by_head[h]
                     weight = weights[at]
                     if threshold:
                         grad *= scores[e * heads + h]
@@ -277,15 +284,12 @@ def backward_rows(
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
-                    for h in range(heads):
-                        at = base + e * heads + h
-                        node = (query * heads + h) * edge_dim
-                        add_scaled(weights[at], grad_edge_out, node, grad_x, place, edge_dim)
-                        if u.size:
-                            add_scaled(grad_scores[at], u, node, grad_x, place, edge_dim)
-                            add_scaled(
-                                grad_scores[at], x, place, grad_u, (np.int64(row) * heads + h) * edge_dim, edge_dim
-                            )
+                    at, node = base + e * heads, query * heads * edge_dim
+                    add_heads(weights, at, grad_edge_out, node, edge_dim, 0, grad_x, place, 0, 0, 1, heads, edge_dim)
+                    if u.size:
+                        to = np.int64(row) * heads * edge_dim
+                        add_heads(grad_scores, at, u, node, edge_dim, 0, grad_x, place, 0, 0, 1, heads, edge_dim)
+                        add_heads(grad_scores, at, x, place, 0, 0, grad_u, to, edge_dim, 0, 1, heads, edge_dim)
 
 
 @compiled
