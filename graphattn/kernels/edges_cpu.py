@@ -16,9 +16,8 @@ from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
-LARGE_TABLE = (
-    2**15
-)  # bytes; node tensors that leave the first cache of a core gain from prefetching (twice as fast at 2.5 MB)
+# Bytes. Node tensors that leave the first cache of a core gain from prefetching: twice as fast at 2.5 MB.
+LARGE_TABLE = 2**15
 NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
 
 

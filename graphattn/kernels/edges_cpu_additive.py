@@ -3,15 +3,14 @@
 A block of edges holds its activated hidden vectors in `hidden` [edges * heads * dim]; the score and its gradients follow.
 """
 
-from numba import njit
 
-from graphattn.kernels.vectors import FASTMATH, add_scaled, dot, dot_heads, tanhs
+from graphattn.kernels.vectors import add_scaled, dot, dot_heads, inner, tanhs
 
 TANH, LEAKY_RELU = 0, 1
 SLOPE = 0.2  # of leaky_relu below 0, as in scores.ACTIVATIONS
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def add_pair(hidden, at, q, q_at, k, k_at, kv_heads, group, dim):
     """hidden[at ...] = query + key, all heads; `group` heads share a key."""
     if group == 1:
@@ -29,14 +28,14 @@ def add_pair(hidden, at, q, q_at, k, k_at, kv_heads, group, dim):
         k_at += dim
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def add_edge(hidden, at, edge_weight, x, x_at, width, edge_dim):
     """hidden[at ...] += edge features @ edge_weight [edge_dim, width]: the long side last, so that vectors are full."""
     for d in range(edge_dim):
         add_scaled(x[x_at + d], edge_weight, d * width, hidden, at, width)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def activate(hidden, count, activation):
     if activation == TANH:
         tanhs(hidden, count)
@@ -46,13 +45,13 @@ def activate(hidden, count, activation):
             hidden[i] = hidden[i] if hidden[i] >= 0 else slope * hidden[i]
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def vector_products(scores, hidden, count, vector, heads, dim):
     for e in range(count):
         dot_heads(scores, e * heads, vector, 0, hidden, e * heads * dim, heads, 1, dim)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def to_gradient(hidden, at, grad_scores, base, vector, grad_vector, heads, dim, activation):
     """Replaces one edge's activated hidden vector by its gradient before activation; adds up the gradient of `vector`."""
     one, slope = hidden.dtype.type(1), hidden.dtype.type(SLOPE)
@@ -70,14 +69,14 @@ def to_gradient(hidden, at, grad_scores, base, vector, grad_vector, heads, dim, 
         at += dim
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def add_all(x, x_at, y, y_at, size):
     x, y = x[x_at : x_at + size], y[y_at : y_at + size]
     for i in range(size):
         y[i] += x[i]
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def add_groups(x, x_at, y, y_at, kv_heads, group, dim):
     """y[group] += x[head] for the `group` heads of every group."""
     for _ in range(kv_heads):
@@ -87,7 +86,7 @@ def add_groups(x, x_at, y, y_at, kv_heads, group, dim):
         y_at += dim
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def edge_gradients(hidden, at, edge_weight, grad_edge_weight, x, grad_x, x_at, width, edge_dim):
     """From the gradient of one edge's hidden vector: those of its features and of `edge_weight`."""
     for d in range(edge_dim):

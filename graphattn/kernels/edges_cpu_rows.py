@@ -6,7 +6,6 @@ heavy query: `row_of` names the query of each row.
 """
 
 import numpy as np
-from numba import njit
 
 from graphattn.kernels.compiled import compiled
 from graphattn.kernels.edges_cpu_additive import (
@@ -19,7 +18,7 @@ from graphattn.kernels.edges_cpu_additive import (
     to_gradient,
     vector_products,
 )
-from graphattn.kernels.vectors import FASTMATH, add_heads, dot_heads, exponentials, prefetch
+from graphattn.kernels.vectors import add_heads, dot_heads, exponentials, inner, prefetch
 
 BLOCK = 64  # edges whose scores are held at a time; a row longer than that is merged block by block
 SOFTMAX, RELU, SIGMOID = 0, 1, 2
@@ -28,7 +27,7 @@ AHEAD = 8  # edges between asking for a row and using it
 WORD = np.uint64(0xFFFFFFFF)
 
 
-@njit(_nrt=False)
+@inner
 def scramble(word):
     """The same bijection of 32-bit words as `dropout.scramble`."""
     word = ((word ^ (word >> np.uint64(16))) * np.uint64(0x7FEB352D)) & WORD
@@ -36,25 +35,25 @@ def scramble(word):
     return word ^ (word >> np.uint64(16))
 
 
-@njit(_nrt=False)
+@inner
 def edge_word(seed, query, key, repeat):
     word = scramble(np.uint64(seed) ^ ((np.uint64(query) * np.uint64(0x9E3779B1)) & WORD))
     word = scramble(word ^ ((np.uint64(key) * np.uint64(0x85EBCA77)) & WORD))
     return scramble(word ^ ((np.uint64(repeat) * np.uint64(0xC2B2AE3D)) & WORD))
 
 
-@njit(_nrt=False)
+@inner
 def is_kept(edge, head, threshold):
     return scramble(edge ^ ((np.uint64(head) * np.uint64(0x27D4EB2F)) & WORD)) >= np.uint64(threshold)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def prefetch_row(table, row, width):
     for at in range(0, width, 16):
         prefetch(table, row * width + at)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def score_block(
     scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
     activation, heads, kv_heads, dim, edge_dim, scale, ahead,
@@ -90,7 +89,7 @@ def score_block(
                 scores[e * heads + h] += bias[place * bias_heads + (h if bias_heads > 1 else 0)]
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def sigmoids(x, count):
     for i in range(count):
         x[i] = -x[i]
@@ -99,7 +98,7 @@ def sigmoids(x, count):
         x[i] = x.dtype.type(1) / (x.dtype.type(1) + x[i])
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def drop_block(weights, start, count, query, col, repeat, heads, seed, threshold, keep_scale):
     for e in range(count):
         edge = edge_word(seed, query, col[start + e], repeat[start + e] if repeat.size else 0)

@@ -15,6 +15,12 @@ from numba.extending import intrinsic, overload
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 INT32 = ir.IntType(32)
 
+# Inner functions own no memory. Without Numba's runtime they do not count references to the arrays that they are handed on
+# every call, which took as long as the arithmetic.
+OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "_nrt": False}
+inner = njit(**OPTIONS)
+inlined = njit(**OPTIONS, forceinline=True)
+
 
 def element_type(array_type):
     return ir.FloatType() if array_type.dtype == types.float32 else ir.DoubleType()
@@ -108,7 +114,7 @@ def float_from_bits(typing, bits):
     return signature, generate
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def dot(a, a_start, b, b_start, size):
     total = a.dtype.type(0)
     at = 0
@@ -127,7 +133,7 @@ def dot(a, a_start, b, b_start, size):
     return total
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def add_scaled(factor, x, x_start, y, y_start, size):
     """y += factor * x."""
     at = 0
@@ -148,7 +154,7 @@ def add_scaled(factor, x, x_start, y, y_start, size):
 def for_heads_of(dot_one, add_one):
     """Loops over heads for one vector operation: calls cost more than the arithmetic of a short head."""
 
-    @njit(fastmath=FASTMATH, error_model="numpy", _nrt=False, forceinline=True)
+    @inlined
     def dots(result, at, a, a_at, b, b_at, groups, group, size):
         for _ in range(groups):
             for _ in range(group):
@@ -157,7 +163,7 @@ def for_heads_of(dot_one, add_one):
                 a_at += size
             b_at += size
 
-    @njit(fastmath=FASTMATH, error_model="numpy", _nrt=False, forceinline=True)
+    @inlined
     def adds(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group):
         for _ in range(groups):
             for _ in range(group):
@@ -177,7 +183,7 @@ dots32, adds32 = for_heads_of(dot32, add_scaled32)
 dots64, adds64 = for_heads_of(dot64, add_scaled64)
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False, forceinline=True)
+@inlined
 def dot_heads(result, at, a, a_at, b, b_at, groups, group, size):
     """result[at + h] = a[head h] . b[group of h] for groups * group heads of `size` numbers, `group` heads per vector of b."""
     if size == 8:
@@ -197,7 +203,7 @@ def dot_heads(result, at, a, a_at, b, b_at, groups, group, size):
             b_at += size
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False, forceinline=True)
+@inlined
 def add_heads(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, groups, group, size):
     """y[head h] += factors[at + h] * x[head h]; x and y step by _head after each head and by _group after each group."""
     if size == 8:
@@ -219,7 +225,7 @@ def add_heads(factors, at, x, x_at, x_head, x_group, y, y_at, y_head, y_group, g
             y_at += y_group
 
 
-@njit(fastmath=FASTMATH, error_model="numpy", _nrt=False)
+@inner
 def exp_float32(x):
     """exp with a relative error below 2e-7, as a polynomial that vectorizes (coefficients of Cephes' expf).
 
@@ -247,7 +253,7 @@ def exponentials(x, count):
     raise TypeError("'exponentials' runs in compiled code only")
 
 
-@overload(exponentials, jit_options={"fastmath": FASTMATH, "error_model": "numpy", "_nrt": False})
+@overload(exponentials, jit_options=OPTIONS)
 def exponentials_of(x, count):
     exp = exp_float32 if x.dtype == types.float32 else math.exp
 
@@ -263,7 +269,7 @@ def tanhs(x, count):
     raise TypeError("'tanhs' runs in compiled code only")
 
 
-@overload(tanhs, jit_options={"fastmath": FASTMATH, "error_model": "numpy", "_nrt": False})
+@overload(tanhs, jit_options=OPTIONS)
 def tanhs_of(x, count):
     if x.dtype == types.float32:
 
