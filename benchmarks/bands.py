@@ -54,7 +54,7 @@ def structured_case(graph: Graph, heads: int, dim: int, peer_names: tuple[str, .
 
 
 def compare(report: Report, work: str, graph: Graph, heads: int, dim: int, *peer_names: str, **options) -> None:
-    query = torch.empty(graph.num_queries, heads, dim)
+    query = torch.zeros(graph.num_queries, heads, dim)
     work = f"{work}, {heads} x {dim}, kernel {choose_kernel(graph, query).kernel!r}"
     report.run(work, structured_case, graph, heads, dim, peer_names, **options)
 
