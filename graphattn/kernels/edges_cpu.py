@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
-from graphattn.kernels.edges_torch import repeat_numbers
+from graphattn.kernels.edges_torch import sorted_edges
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, accumulation_dtype
 from graphattn.kernels.threads import run_in_threads
 
@@ -103,9 +103,7 @@ def repeats(graph: Graph) -> np.ndarray:
     """Number of each entry among equal edges, empty where no edge repeats (for dropout)."""
     if not graph.has_repeats:
         return np.empty(0, np.int64)
-    csr = graph.csr("cpu")
-    row = torch.repeat_interleave(torch.arange(graph.num_queries), csr.rowptr.diff().long())
-    return repeat_numbers(row, csr.col.long()).numpy()
+    return sorted_edges(graph, torch.device("cpu"), with_repeat=True).repeat.numpy()
 
 
 def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:

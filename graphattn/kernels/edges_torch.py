@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
+from graphattn.graphs.csr import rows_of
 from graphattn.kernels.dropout import keep_factors
 from graphattn.kernels.kernel import (
     Inputs,
@@ -36,8 +37,7 @@ class Edges(NamedTuple):
 
 def sorted_edges(graph: Graph, device: torch.device, with_repeat: bool) -> Edges:
     csr = graph.csr(device)
-    counts = csr.rowptr.diff()
-    row = torch.repeat_interleave(torch.arange(graph.num_queries, device=device), counts, output_size=csr.col.numel())
+    row = rows_of(csr.rowptr)
     edge_id = slice(None) if csr.edge_id is None else csr.edge_id
     return Edges(row, csr.col.long(), edge_id, repeat_numbers(row, csr.col) if with_repeat else None)
 
