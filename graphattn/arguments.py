@@ -37,6 +37,7 @@ def prepare(
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
     graph = as_graph(graph, num_queries, num_keys)
+    bias = bias_of(bias, graph)
     graph = normal_form(graph)
     check_graph(graph, query, num_queries, num_keys)
     score, normalizer = as_score(score), as_normalizer(normalizer)
@@ -50,6 +51,11 @@ def prepare(
         score = score.replace(*inputs.parameters)
     seed = torch.randint(2**32, (), device=query.device) if dropout else None
     return Problem(Plan(graph, score, normalizer, scale, dropout, seed), inputs, batch)
+
+
+def bias_of(bias, graph: Graph) -> Tensor | None:
+    """The bias of the edges of `graph`: a rule such as `ALiBi` is asked for it, a tensor is it."""
+    return bias(graph) if callable(bias) and not isinstance(bias, Tensor) else bias
 
 
 def normal_form(graph: Graph) -> Graph:

@@ -1,5 +1,6 @@
 """The public functions: `attend`, `attention_weights` and `choose_kernel`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from graphattn.arguments import prepare, unfold
 from graphattn.execution import flatten, pieces, run
+from graphattn.graphs import Graph
 from graphattn.kernels.choose import Choice, select
 from graphattn.kernels.edges_torch import all_scores, edge_scores, gather, log_sum_exp, sorted_edges
 from graphattn.kernels.normalizers import Normalizer
@@ -19,7 +21,7 @@ def attend(
     value: Tensor,
     graph: Any,
     *,
-    bias: Tensor | None = None,
+    bias: Tensor | Callable[[Graph], Tensor] | None = None,
     edge_features: Tensor | None = None,
     edge_query: Tensor | None = None,
     scale: float | None = None,
@@ -38,7 +40,8 @@ def attend(
         key: [num_keys, kv_heads, dim]; `heads` must be a multiple of `kv_heads`.
         value: [num_keys, kv_heads, value_dim].
         graph: A Graph, an edge_index [2, num_edges] (row 0 = key, row 1 = query) or anything `as_graph` takes.
-        bias: [num_edges] or [num_edges, heads], added to the scaled score; -inf takes an edge away.
+        bias: [num_edges] or [num_edges, heads], added to the scaled score; -inf takes an edge away. Or a rule
+            graph -> such a tensor, as the biases of `graphattn.nn` are (`ALiBi(heads)`).
         edge_features: [num_edges, edge_dim]. With them comes a second result, the attention-weighted sum of the features.
         edge_query: [num_queries, heads, edge_dim]: adds scale * edge_query[i] . edge_features[edge] to the score, which is
             what an edge term W x_e in the key amounts to, with edge_query = W^T query.
@@ -76,7 +79,7 @@ def attention_weights(
     key: Tensor,
     graph: Any,
     *,
-    bias: Tensor | None = None,
+    bias: Tensor | Callable[[Graph], Tensor] | None = None,
     edge_features: Tensor | None = None,
     edge_query: Tensor | None = None,
     scale: float | None = None,

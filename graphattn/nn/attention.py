@@ -1,6 +1,7 @@
 """GraphAttention: multi-head self-attention whose mask is a graph."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Optional
 
 import torch
@@ -11,11 +12,13 @@ from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import glorot
 from torch_geometric.utils import softmax
 
-from graphattn.arguments import check_dropout
+from graphattn.arguments import bias_of, check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.scores import Additive
+from graphattn.nn.bias import Bias
+from graphattn.nn.positions.coordinates import positions_of
 
 SCORES = {"dot": None, "additive": "tanh", "gatv2": "leaky_relu"}  # and the activation of the additive ones
 
@@ -48,11 +51,17 @@ class GraphAttention(MessagePassing):
             size of `in_channels` and as many key heads as heads.
         project_out: Add a last linear map of the result to its own size.
         kernel: Name of the kernel to use instead of the fastest.
+        positions: A module (x [num_nodes, heads, out_channels], pos) -> x that turns queries and keys by where they are,
+            such as RotaryPositions.
+        edge_bias: A Bias such as ALiBi or T5Bias, added to the scaled scores.
 
     Shapes:
         - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]])
         - graph: a Graph, edge_index [2, num_edges], a list of graphs (a batch) or anything `as_graph` takes
         - edge_attr: [num_edges, edge_dim], in the order of `graph.edge_index()`
+        - pos: [num_nodes] or [num_nodes, axes], or a pair of them (of sources, of targets): where the nodes are, for
+          `positions` and `edge_bias`; by default their index inside the example, on grids their coordinates
+        - edge_bias: [num_edges] or [num_edges, heads], or a rule graph -> such a tensor, beside the layer's own
         - output: [num_targets, heads * out_channels], or [num_targets, out_channels] if not `concat`
 
     Example:
@@ -81,6 +90,8 @@ class GraphAttention(MessagePassing):
         share_weights: bool = False,
         project_out: bool = False,
         kernel: str | None = None,
+        positions: torch.nn.Module | None = None,
+        edge_bias: Bias | None = None,
     ):
         super().__init__(aggr="add", node_dim=0)
         kv_heads = heads if kv_heads is None else kv_heads
@@ -92,6 +103,7 @@ class GraphAttention(MessagePassing):
         self.score, self.edge_dim, self.dropout = score, edge_dim, check_dropout(dropout)
         self.normalizer = as_normalizer(normalizer)
         self.scale, self.kernel = scale, kernel
+        self.positions, self.edge_bias = positions, edge_bias
         source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
         if share_weights and (source != target or kv_heads != heads):
             raise ValueError(
@@ -120,6 +132,9 @@ class GraphAttention(MessagePassing):
         graph: Any,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
+        *,
+        pos: Tensor | tuple[Tensor, Tensor] | None = None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attention over `graph`; with `return_attention_weights=True` also (edge_index, weights [num_edges, heads])."""
         source, target = (x, x) if isinstance(x, Tensor) else x
@@ -127,14 +142,37 @@ class GraphAttention(MessagePassing):
         graph = as_graph(graph, target.size(0), source.size(0))
         check_edge_attr(edge_attr, self.edge_dim, graph.num_edges)
         query, key, value = self.project(source, target)
-        attention = self.by_messages if self.wants_messages() else self.by_kernel
-        out = attention(query, key, value, graph, edge_attr)
-        out = out.flatten(1) if self.concat else out.mean(1)
-        out = out if self.lin_out is None else self.lin_out(out)
+        if self.positions is not None:
+            key_pos, query_pos = positions_of(graph, pos, query.device)
+            query, key = self.positions(query, query_pos), self.positions(key, key_pos)
+        bias = self.total_bias(graph, pos, edge_bias, query)
+        out = self.combine(query, key, value, graph, edge_attr, bias)
         if not return_attention_weights:
             return out
         options = self.score_options(query, edge_attr)
-        return out, (graph.edge_index(out.device), attention_weights(query, key, graph, **options))
+        return out, (graph.edge_index(out.device), attention_weights(query, key, graph, bias=bias, **options))
+
+    def combine(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        graph: Graph,
+        edge_attr: Tensor | None = None,
+        edge_bias: Tensor | None = None,
+    ) -> Tensor:
+        """The output for projected queries, keys and values."""
+        attention = self.by_messages if self.wants_messages() else self.by_kernel
+        out = attention(query, key, value, graph, edge_attr, edge_bias)
+        out = out.flatten(1) if self.concat else out.mean(1)
+        return out if self.lin_out is None else self.lin_out(out)
+
+    def total_bias(self, graph: Graph, pos, given, query: Tensor) -> Tensor | None:
+        """The layer's own bias and the given one: [num_edges, heads or 1], or None."""
+        own = None if self.edge_bias is None else self.edge_bias(graph, pos)
+        given = bias_of(given, graph)
+        terms = [bias[:, None] if bias.dim() == 1 else bias for bias in (own, given) if bias is not None]
+        return sum(terms).to(query.dtype) if terms else None
 
     def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query [num_targets, heads, out_channels], key and value [num_sources, kv_heads, out_channels]."""
@@ -174,22 +212,39 @@ class GraphAttention(MessagePassing):
             options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, self.edge_weight())
         return options
 
-    def by_kernel(self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+    def by_kernel(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        graph: Graph,
+        edge_attr: Tensor | None,
+        edge_bias: Tensor | None,
+    ) -> Tensor:
         """[num_targets, heads, out_channels] by the fastest kernel."""
         edge_attr = edge_attr if edge_attr is None else edge_attr.to(query.dtype)
         dropout = self.dropout if self.training else 0.0
         options = self.score_options(query, edge_attr)
-        result = attend(query, key, value, graph, dropout=dropout, kernel=self.kernel, **options)
+        result = attend(query, key, value, graph, bias=edge_bias, dropout=dropout, kernel=self.kernel, **options)
         if edge_attr is None:
             return result
         out, edge_out = result  # sum of w (v + W e) = sum of w v + W (sum of w e)
         return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
 
-    def by_messages(self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+    def by_messages(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        graph: Graph,
+        edge_attr: Tensor | None,
+        edge_bias: Tensor | None,
+    ) -> Tensor:
         """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
-        alpha = self.edge_updater(edge_index, query=(None, query), key=(key, None), edge_attr=edge_attr, size=size)
+        nodes = {"query": (None, query), "key": (key, None)}
+        alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=edge_bias, size=size)
         return self.propagate(edge_index, value=(value, None), alpha=alpha, edge_attr=edge_attr, size=size)
 
     def edge_update(
@@ -197,6 +252,7 @@ class GraphAttention(MessagePassing):
         query_i: Tensor,
         key_j: Tensor,
         edge_attr: Optional[Tensor],
+        edge_bias: Optional[Tensor],
         index: Tensor,
         size_i: Optional[int],
     ) -> Tensor:
@@ -209,6 +265,8 @@ class GraphAttention(MessagePassing):
         else:
             scale = 1.0 if self.scale is None else self.scale
             scores = Additive(self.att[0], activation=SCORES[self.score]).between(query_i, key_j, None) * scale
+        if edge_bias is not None:
+            scores = scores + edge_bias
         if self.normalizer.merge == "lse":
             alpha = softmax(scores, index, num_nodes=size_i)
         else:

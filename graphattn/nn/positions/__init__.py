@@ -1,6 +1,7 @@
-"""Where a node is: encodings added to its features."""
+"""Where a node is: encodings added to its features, or turning its queries and keys."""
 
 from graphattn.nn.positions.learned import LearnedPositions
+from graphattn.nn.positions.rotary import RotaryPositions
 from graphattn.nn.positions.sinusoidal import SinusoidalPositions
 
-__all__ = ["LearnedPositions", "SinusoidalPositions"]
+__all__ = ["LearnedPositions", "RotaryPositions", "SinusoidalPositions"]

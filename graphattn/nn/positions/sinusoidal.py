@@ -1,9 +1,9 @@
 """Sinusoidal positions (Vaswani et al. 2017, section 3.5)."""
 
-import math
-
 import torch
 from torch import Tensor
+
+from graphattn.nn.positions.angles import angles
 
 
 class SinusoidalPositions(torch.nn.Module):
@@ -42,8 +42,7 @@ class SinusoidalPositions(torch.nn.Module):
             raise ValueError(f"'channels' must be a multiple of {2 * axes} for {axes} axes (got {self.channels})")
         dtype = pos.dtype if pos.is_floating_point() else torch.get_default_dtype()
         pairs = self.channels // (2 * axes)
-        exponent = torch.arange(pairs, device=pos.device, dtype=dtype) / pairs
-        angle = pos.to(dtype)[..., None] * torch.exp(-math.log(self.max_period) * exponent)  # [num_nodes, axes, pairs]
+        angle = angles(pos.to(dtype), pairs, self.max_period)
         return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
     def __repr__(self) -> str:

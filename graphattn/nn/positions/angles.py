@@ -1,0 +1,16 @@
+"""Angles that grow with the position, of geometrically growing periods."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def angles(pos: Tensor, pairs: int, max_period: float) -> Tensor:
+    """pos / max_period^(i / pairs) for i in 0 .. pairs - 1 and every axis: [num_nodes, axes] -> [num_nodes, axes, pairs].
+
+    >>> angles(torch.tensor([[0.0], [200.0]]), 2, max_period=10_000.0).flatten()
+    tensor([  0.,   0., 200.,   2.])
+    """
+    exponent = torch.arange(pairs, device=pos.device, dtype=pos.dtype) / pairs
+    return pos[..., None] * torch.exp(-math.log(max_period) * exponent)

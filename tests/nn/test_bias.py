@@ -1,0 +1,151 @@
+import math
+
+import pytest
+import torch
+
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, attend, attention_weights, causal
+from graphattn.nn import ALiBi, GraphAttention, RelativeBias, T5Bias
+from tests.cases import loop_attention
+
+BIASES = {"alibi": lambda: ALiBi(4), "relative": lambda: RelativeBias(4, 2), "t5": lambda: T5Bias(4, 8, 6)}
+every_bias = pytest.mark.parametrize("make", BIASES.values(), ids=BIASES)
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_alibi_equals_the_formula():
+    graph = BandedGraph(7, 3, 2)
+    bias = ALiBi(4)(graph)
+    for number, (key, query) in enumerate(graph.edge_index().t().tolist()):
+        for head in range(4):
+            assert bias[number, head].item() == pytest.approx(-abs(key - query) * 2 ** (-2 * (head + 1)))
+
+
+def test_alibi_slopes_of_the_paper():
+    assert ALiBi(8).slopes.tolist() == [1 / 2**h for h in range(1, 9)]
+    twelve = ALiBi(12).slopes.tolist()
+    assert twelve[:8] == [1 / 2**h for h in range(1, 9)]
+    assert twelve[8:] == pytest.approx([2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
+
+
+def test_alibi_measures_distances_in_space():
+    pos = random(5, 3)
+    graph = CompleteGraph(5)
+    bias = ALiBi(2).double()(graph, pos)
+    for number, (key, query) in enumerate(graph.edge_index().t().tolist()):
+        assert bias[number, 0].item() == pytest.approx(-math.dist(pos[key].tolist(), pos[query].tolist()) / 16)
+
+
+def test_relative_bias_has_one_number_per_offset():
+    bias, graph = RelativeBias(3, (1, 2)), GridGraph((3, 4), (2, 3))
+    found, table = bias(graph), bias.table.view(3, 5, 3)
+    for number, (key, query) in enumerate(graph.edge_index().t().tolist()):
+        rows = max(-1, min(key // 4 - query // 4, 1)) + 1
+        columns = max(-2, min(key % 4 - query % 4, 2)) + 2
+        assert torch.equal(found[number], table[rows, columns])
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_t5_buckets_by_whole_numbers(bidirectional):
+    # 32 buckets up to 128: far bucket exact + b starts at exact * 16^(b / 8) (two ways) or 16 * 8^(b / 16) (one way).
+    bias = T5Bias(2, 32, 128, bidirectional)
+    exact, base, steps = (8, 16, 8) if bidirectional else (16, 8, 16)
+    for offset in range(-300, 300):
+        distance = abs(offset) if bidirectional else max(0, -offset)
+        wanted = distance
+        if distance >= exact:
+            wanted = exact + max(b for b in range(steps) if distance**steps >= exact**steps * base**b)
+        if bidirectional and offset > 0:
+            wanted += 16
+        assert bias.bucket(torch.tensor(offset)).item() == wanted, offset
+
+
+def test_t5_reads_its_table():
+    bias = T5Bias(3)
+    graph = causal([4, 30])
+    key, query = graph.edge_index()
+    assert torch.equal(bias(graph), bias.table[bias.bucket(key - query)])
+
+
+@every_bias
+def test_only_differences_of_positions_matter(make):
+    bias, graph = make(), EdgeListGraph(torch.randint(9, (2, 30)), 9)
+    pos = torch.randint(50, (9,))
+    assert torch.equal(bias(graph, pos), bias(graph, pos + 17))
+    assert not torch.equal(bias(graph, pos), bias(graph, pos.flip(0)))
+
+
+@every_bias
+def test_a_path_graph_equals_the_sequence(make):
+    bias, order = make(), torch.randperm(8)
+    graph = EdgeListGraph(order[BandedGraph(8, 3, 2).edge_index()], 8)
+    pos = torch.empty_like(order).index_copy(0, order, torch.arange(8))
+    assert torch.equal(bias.at(pos)(graph), bias(BandedGraph(8, 3, 2)))
+
+
+@every_bias
+def test_examples_count_for_themselves(make):
+    bias = make()
+    assert torch.equal(bias(causal([3, 5])), torch.cat([bias(causal(3)), bias(causal(5))]))
+
+
+@every_bias
+@pytest.mark.parametrize("graph", [CompleteGraph([3, 4]), GridGraph((7,), 2), causal(7)], ids=repr)
+def test_attend_takes_the_rule(make, graph):
+    torch.manual_seed(0)
+    bias = make().double()
+    query, key, value = (random(7, 4, 3) for _ in range(3))
+    edges = graph.edge_index().t().tolist()
+    with torch.no_grad():
+        wanted, _, weights, _ = loop_attention(query, key, value, edges, bias=bias(graph))
+        torch.testing.assert_close(attend(query, key, value, graph, bias=bias), wanted)
+        torch.testing.assert_close(attention_weights(query, key, graph, bias=bias), weights)
+
+
+def test_a_grid_that_all_see_keeps_its_coordinates():
+    torch.manual_seed(0)
+    bias, graph = RelativeBias(2, 3, axes=2).double(), GridGraph((3, 4), 3)
+    query, key, value = (random(12, 2, 3) for _ in range(3))
+    out = attend(query, key, value, graph, bias=bias)
+    torch.testing.assert_close(out, attend(query, key, value, CompleteGraph(12), bias=bias(graph)))
+
+
+def test_parameters_of_the_rule_learn():
+    torch.manual_seed(0)
+    bias = RelativeBias(2, 2).double()
+    query, key, value = (random(5, 2, 3) for _ in range(3))
+
+    def result(table):
+        rule = lambda graph: torch.func.functional_call(bias, {"table": table}, graph)  # noqa: E731
+        return attend(query, key, value, causal(5), bias=rule)
+
+    assert torch.autograd.gradcheck(result, (bias.table.detach().requires_grad_(),))
+
+
+def test_the_layer_adds_its_own_and_a_given_bias():
+    torch.manual_seed(0)
+    graph, x = causal([3, 4]), random(7, 8)
+    layer = GraphAttention(8, 5, heads=4, edge_bias=RelativeBias(4, 2)).double()
+    given = random(graph.num_edges, 4)
+    plain = GraphAttention(8, 5, heads=4).double()
+    plain.load_state_dict({k: v for k, v in layer.state_dict().items() if not k.startswith("edge_bias")})
+    both = layer.edge_bias(graph) + given
+    torch.testing.assert_close(layer(x, graph, edge_bias=given), plain(x, graph, edge_bias=lambda graph: both))
+    out, (_, weights) = layer(x, graph, edge_bias=given, return_attention_weights=True)
+    _, (_, wanted) = plain(x, graph, edge_bias=both, return_attention_weights=True)
+    torch.testing.assert_close(weights, wanted)
+    layer.register_message_forward_hook(lambda *args: None)
+    torch.testing.assert_close(layer(x, graph, edge_bias=given), out)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="'heads' must be at least 1 .got 0"):
+        ALiBi(0)
+    with pytest.raises(ValueError, match="positions must have 1 axes .got 2"):
+        RelativeBias(2, 3)(GridGraph((2, 2), 1))
+    with pytest.raises(ValueError, match="positions must have 1 axis .got 2"):
+        T5Bias(2)(GridGraph((2, 2), 1))
+    with pytest.raises(ValueError, match="above 8 .got 32 and 8"):
+        T5Bias(2, max_distance=8)
