@@ -160,9 +160,9 @@ def check_edge_tensors(
     return bias, edge_features
 
 
-def check_dropout(dropout: float) -> float:
+def check_dropout(dropout: float, name: str = "dropout") -> float:
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-        raise ValueError(f"'dropout' must be a probability in 0 .. 1 (got {dropout!r})")
+        raise ValueError(f"'{name}' must be a probability in 0 .. 1 (got {dropout!r})")
     return float(dropout)
 
 

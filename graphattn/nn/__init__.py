@@ -4,18 +4,30 @@ from graphattn.kernels.normalizers import Normalizer, Relu, Sigmoid, Softmax
 from graphattn.kernels.scores import Additive, Dot, Score
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
+from graphattn.nn.decoder import DecoderLayer
+from graphattn.nn.encoder import EncoderLayer
+from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from graphattn.nn.residual import Residual
+from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
 
 __all__ = [
     "ALiBi",
     "Additive",
     "Bias",
+    "DecoderLayer",
     "Dot",
+    "EncoderLayer",
+    "FeedForward",
     "GraphAttention",
+    "GraphTransformer",
+    "GraphTransformerDecoder",
     "LearnedPositions",
     "Normalizer",
+    "PerLayer",
     "RelativeBias",
     "Relu",
+    "Residual",
     "RotaryPositions",
     "Score",
     "Sigmoid",

@@ -12,12 +12,12 @@ from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import glorot
 from torch_geometric.utils import softmax
 
-from graphattn.arguments import bias_of, check_dropout
+from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.scores import Additive
-from graphattn.nn.bias import Bias
+from graphattn.nn.bias import Bias, total_bias
 from graphattn.nn.positions.coordinates import positions_of
 
 SCORES = {"dot": None, "additive": "tanh", "gatv2": "leaky_relu"}  # and the activation of the additive ones
@@ -145,7 +145,7 @@ class GraphAttention(MessagePassing):
         if self.positions is not None:
             key_pos, query_pos = positions_of(graph, pos, query.device)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
-        bias = self.total_bias(graph, pos, edge_bias, query)
+        bias = total_bias(self.edge_bias, edge_bias, graph, pos)
         out = self.combine(query, key, value, graph, edge_attr, bias)
         if not return_attention_weights:
             return out
@@ -162,17 +162,11 @@ class GraphAttention(MessagePassing):
         edge_bias: Tensor | None = None,
     ) -> Tensor:
         """The output for projected queries, keys and values."""
+        edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
         attention = self.by_messages if self.wants_messages() else self.by_kernel
         out = attention(query, key, value, graph, edge_attr, edge_bias)
         out = out.flatten(1) if self.concat else out.mean(1)
         return out if self.lin_out is None else self.lin_out(out)
-
-    def total_bias(self, graph: Graph, pos, given, query: Tensor) -> Tensor | None:
-        """The layer's own bias and the given one: [num_edges, heads or 1], or None."""
-        own = None if self.edge_bias is None else self.edge_bias(graph, pos)
-        given = bias_of(given, graph)
-        terms = [bias[:, None] if bias.dim() == 1 else bias for bias in (own, given) if bias is not None]
-        return sum(terms).to(query.dtype) if terms else None
 
     def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query [num_targets, heads, out_channels], key and value [num_sources, kv_heads, out_channels]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from graphattn.arguments import bias_of
 from graphattn.graphs import Graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.positions.coordinates import positions_of
@@ -52,6 +53,13 @@ class Bias(torch.nn.Module, ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.heads})"
+
+
+def total_bias(own: Bias | None, given, graph: Graph, pos=None) -> Tensor | None:
+    """The sum of a module's own bias and the given one (a tensor or a rule): [num_edges, heads or 1], or None."""
+    own, given = None if own is None else own(graph, pos), bias_of(given, graph)
+    terms = [bias[:, None] if bias.dim() == 1 else bias for bias in (own, given) if bias is not None]
+    return sum(terms) if terms else None
 
 
 class ALiBi(Bias):

@@ -1,0 +1,55 @@
+"""The map that a Transformer block applies to every node alone."""
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.dense import Linear
+
+from graphattn.arguments import check_dropout
+
+ACTIVATIONS = {"relu": torch.nn.functional.relu, "gelu": torch.nn.functional.gelu, "swiglu": torch.nn.functional.silu}
+
+
+class FeedForward(torch.nn.Module):
+    r"""Two linear maps with an activation between them.
+
+    'relu': W2 relu(W1 x) (Vaswani et al. 2017, eq. 2); 'gelu': W2 gelu(W1 x) (Hendrycks and Gimpel 2016);
+    'swiglu': W2 (silu(W1 x) * V x), with a second map V to the hidden size (Shazeer 2020, eq. 6).
+
+    Args:
+        channels: Size of input and output.
+        hidden_channels: Size between the maps.
+        activation: 'relu', 'gelu' or 'swiglu'.
+        dropout: Probability of dropping a hidden number in training.
+        bias: Whether the maps learn an offset.
+
+    Shapes:
+        - x, output: [num_nodes, channels]
+
+    Example:
+        >>> FeedForward(16, 64, "swiglu")(torch.randn(5, 16)).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(
+        self, channels: int, hidden_channels: int, activation: str = "relu", dropout: float = 0.0, bias: bool = True
+    ):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"'activation' must be one of {list(ACTIVATIONS)} (got {activation!r})")
+        self.activation, self.dropout = activation, check_dropout(dropout)
+        self.lin_in = Linear(channels, hidden_channels, bias=bias)
+        self.lin_gate = Linear(channels, hidden_channels, bias=bias) if activation == "swiglu" else None
+        self.lin_out = Linear(hidden_channels, channels, bias=bias)
+
+    def reset_parameters(self):
+        for linear in (self.lin_in, self.lin_gate, self.lin_out):
+            if linear is not None:
+                linear.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = ACTIVATIONS[self.activation](self.lin_in(x))
+        hidden = hidden if self.lin_gate is None else hidden * self.lin_gate(x)
+        return self.lin_out(torch.nn.functional.dropout(hidden, self.dropout, self.training))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.lin_in.in_channels}, {self.lin_in.out_channels}, {self.activation!r})"

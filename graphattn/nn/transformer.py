@@ -1,0 +1,180 @@
+"""Stacks of Transformer blocks over graphs."""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.sizes import parse_integer
+from graphattn.nn.bias import Bias, total_bias
+from graphattn.nn.decoder import DecoderLayer
+from graphattn.nn.encoder import EncoderLayer
+from graphattn.nn.torch_weights import options_of
+
+
+class PerLayer:
+    """A graph for each layer of a stack, or anything `as_graph` takes (a plain list of graphs is a batch).
+
+    >>> from graphattn import BandedGraph, CompleteGraph
+    >>> PerLayer([BandedGraph(9, 1, 1), CompleteGraph(9)])
+    PerLayer([BandedGraph(9, before=1, after=1), CompleteGraph(9)])
+    """
+
+    def __init__(self, graphs: Iterable[Any]):
+        self.graphs = list(graphs)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.graphs})"
+
+
+class Stack(torch.nn.Module):
+    """What both stacks share: layers of growing stochastic depth, one bias for all of them, a last norm."""
+
+    layer_type: type
+
+    def __init__(
+        self,
+        channels: int,
+        num_layers: int,
+        heads: int,
+        feedforward_channels: int | None = None,
+        *,
+        edge_bias: Bias | None = None,
+        drop_path: float = 0.0,
+        **layer,
+    ):
+        super().__init__()
+        num_layers = parse_integer("num_layers", num_layers, minimum=1)
+        self.channels, self.heads, self.edge_bias = channels, heads, edge_bias
+        depths = [drop_path * number / max(1, num_layers - 1) for number in range(num_layers)]
+        self.layers = torch.nn.ModuleList(
+            self.layer_type(channels, heads, feedforward_channels, drop_path=depth, **layer) for depth in depths
+        )
+        # Without it nothing would bring the sum of all layers back to one size (Xiong et al. 2020).
+        norm = {"eps": layer.get("norm_eps", 1e-5), "bias": layer.get("bias", True)}
+        self.norm = torch.nn.LayerNorm(channels, **norm) if layer.get("norm_first", False) else None
+
+    def reset_parameters(self):
+        for module in (*self.layers, self.norm):
+            if module is not None:
+                module.reset_parameters()
+
+    def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph]:
+        """The graph of each layer, from one for all or one for each."""
+        graphs = graph.graphs if isinstance(graph, PerLayer) else [graph]
+        if len(graphs) not in (1, len(self.layers)):
+            raise ValueError(f"PerLayer must hold a graph for each of the {len(self.layers)} layers (got {len(graphs)})")
+        graphs = [as_graph(one, x.size(0)) for one in graphs]
+        return graphs * len(self.layers) if len(graphs) == 1 else graphs
+
+    def biases_of_layers(self, graphs: list[Graph], pos, given) -> list[Tensor | None]:
+        """The shared bias and the given one, computed once for each different graph."""
+        if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
+            raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
+        known = {}
+        for graph in graphs:
+            if id(graph) not in known:
+                known[id(graph)] = total_bias(self.edge_bias, given, graph, pos)
+        return [known[id(graph)] for graph in graphs]
+
+    @classmethod
+    def from_torch(cls, stack):
+        """The same stack with the same weights."""
+        own = cls(num_layers=len(stack.layers), **options_of(stack.layers[0]))
+        own.layers = torch.nn.ModuleList(cls.layer_type.from_torch(layer) for layer in stack.layers)
+        own.norm = deepcopy(stack.norm)
+        return own.train(stack.training)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels}, num_layers={len(self.layers)}, heads={self.heads})"
+
+
+class GraphTransformer(Stack):
+    """EncoderLayers one after the other, over one graph or over a graph for each layer.
+
+    Stochastic depth grows linearly from 0 in the first layer to `drop_path` in the last (Huang et al. 2016); `norm_first`
+    ends with a norm, as the sum of all layers has none.
+
+    Args:
+        channels: Size of the node features, a multiple of `heads`.
+        num_layers: Number of layers.
+        heads: Number of attention heads.
+        feedforward_channels: Size inside the feed-forward maps; 4 * channels by default.
+        edge_bias: A Bias that all layers share, computed once (Raffel et al. 2020).
+        drop_path: Probability of skipping a part of the last layer for an example.
+        **layer: Further arguments of EncoderLayer: dropout, norm_first, activation, positions, edge_dim, kv_heads, ...
+
+    Shapes:
+        - x, output: [num_nodes, channels]
+        - graph: anything `as_graph` takes, or `PerLayer` of as many as layers
+        - edge_attr, pos, edge_bias: as in GraphAttention, for all layers
+
+    Example:
+        >>> from graphattn import BandedGraph, CompleteGraph
+        >>> from graphattn.nn import ALiBi
+        >>> model = GraphTransformer(16, num_layers=2, heads=4, edge_bias=ALiBi(4))
+        >>> model(torch.randn(9, 16), CompleteGraph([4, 5])).shape
+        torch.Size([9, 16])
+        >>> model(torch.randn(9, 16), PerLayer([BandedGraph(9, 1, 1), CompleteGraph(9)])).shape
+        torch.Size([9, 16])
+    """
+
+    layer_type = EncoderLayer
+
+    def forward(
+        self,
+        x: Tensor,
+        graph: Any,
+        edge_attr: Tensor | None = None,
+        *,
+        pos: Tensor | None = None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
+    ) -> Tensor:
+        graphs = self.graphs_of_layers(x, graph)
+        biases = self.biases_of_layers(graphs, pos, edge_bias)
+        for layer, own_graph, bias in zip(self.layers, graphs, biases, strict=True):
+            x = layer(x, own_graph, edge_attr, pos=pos, edge_bias=bias)
+        return x if self.norm is None else self.norm(x)
+
+
+class GraphTransformerDecoder(Stack):
+    """DecoderLayers one after the other, all with the same memory.
+
+    Args:
+        channels, num_layers, heads, feedforward_channels, edge_bias, drop_path: as in GraphTransformer.
+        **layer: Further arguments of DecoderLayer: memory_channels, dropout, norm_first, activation, positions, ...
+
+    Shapes:
+        - x, output: [num_nodes, channels]
+        - memory: [num_memory_nodes, memory_channels]
+        - graph: over the nodes, or `PerLayer`; memory_graph: from the memory (keys) to the nodes (queries)
+
+    Example:
+        >>> from graphattn import CompleteGraph, causal
+        >>> model = GraphTransformerDecoder(16, num_layers=2, heads=4)
+        >>> x, memory = torch.randn(9, 16), torch.randn(12, 16)
+        >>> model(x, memory, causal([4, 5]), CompleteGraph([4, 5], [10, 2])).shape
+        torch.Size([9, 16])
+    """
+
+    layer_type = DecoderLayer
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        graph: Any,
+        memory_graph: Any,
+        *,
+        pos: Tensor | None = None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
+    ) -> Tensor:
+        graphs = self.graphs_of_layers(x, graph)
+        biases = self.biases_of_layers(graphs, pos, edge_bias)
+        memory_graph = as_graph(memory_graph, x.size(0), memory.size(0))
+        for layer, own_graph, bias in zip(self.layers, graphs, biases, strict=True):
+            x = layer(x, memory, own_graph, memory_graph, pos=pos, edge_bias=bias)
+        return x if self.norm is None else self.norm(x)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from graphattn import BandedGraph, CompleteGraph, causal
+from graphattn.nn import (
+    GraphTransformer,
+    GraphTransformerDecoder,
+    PerLayer,
+    RelativeBias,
+    RotaryPositions,
+    SinusoidalPositions,
+)
+from tests.nn.test_encoder import random, randomize
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_equals_torch_encoder(norm_first):
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(12, 3, 20, 0.0, batch_first=True, norm_first=norm_first)
+    peer = torch.nn.TransformerEncoder(layer, 3, torch.nn.LayerNorm(12) if norm_first else None, enable_nested_tensor=False)
+    peer = randomize(peer.double())
+    model, x = GraphTransformer.from_torch(peer), random(6, 12)
+    later = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    torch.testing.assert_close(model(x, causal(6)), peer(x[None], mask=later)[0], rtol=1e-10, atol=1e-10)
+
+
+def test_equals_torch_decoder():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerDecoderLayer(12, 3, 20, 0.0, batch_first=True, norm_first=True)
+    peer = randomize(torch.nn.TransformerDecoder(layer, 2, torch.nn.LayerNorm(12)).double())
+    model, x, memory = GraphTransformerDecoder.from_torch(peer), random(6, 12), random(4, 12)
+    later = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    out = model(x, memory, causal(6), CompleteGraph(6, 4))
+    torch.testing.assert_close(out, peer(x[None], memory[None], tgt_mask=later)[0], rtol=1e-10, atol=1e-10)
+
+
+def test_padding_and_ragged_batches_agree():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(12, 3, 20, 0.0, batch_first=True)
+    peer = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).double()
+    x = random(2, 5, 12)
+    is_padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    out = GraphTransformer.from_torch(peer)(x[~is_padding], CompleteGraph([5, 3]))
+    torch.testing.assert_close(out, peer(x, src_key_padding_mask=is_padding)[~is_padding], rtol=1e-10, atol=1e-10)
+
+
+def test_a_graph_for_each_layer():
+    torch.manual_seed(0)
+    bias = RelativeBias(2, 3)
+    model = GraphTransformer(8, 3, 2, norm_first=True, edge_bias=bias).double()
+    x, graphs = random(6, 8), [BandedGraph(6, 1, 1), CompleteGraph(6), BandedGraph(6, 1, 1)]
+    wanted = x
+    for layer, graph in zip(model.layers, graphs):
+        wanted = layer(wanted, graph, edge_bias=bias(graph))
+    torch.testing.assert_close(model(x, PerLayer(graphs)), model.norm(wanted))
+    with pytest.raises(ValueError, match="each of the 3 layers .got 2"):
+        model(x, PerLayer(graphs[:2]))
+    with pytest.raises(ValueError, match="must be a rule"):
+        model(x, PerLayer(graphs), edge_bias=torch.zeros(16))
+
+
+def test_stochastic_depth_grows_to_the_last_layer():
+    layers = GraphTransformer(8, 3, 2, drop_path=0.5).layers
+    assert [layer.feed_forward_residual.drop_path for layer in layers] == [0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("encoding", ["none", "added", "rotary", "bias"])
+def test_positions_alone_tell_the_order(encoding):
+    torch.manual_seed(0)
+    options = {"rotary": {"positions": RotaryPositions()}, "bias": {"edge_bias": RelativeBias(2, 4)}}
+    model = GraphTransformer(8, 2, 2, **options.get(encoding, {})).double()
+    randomize(model)
+    x, order = random(5, 8), torch.tensor([4, 2, 0, 1, 3])
+    where = SinusoidalPositions(8)(torch.arange(5.0)) if encoding == "added" else 0.0
+    out, moved = model(x + where, CompleteGraph(5)), model(x[order] + where, CompleteGraph(5))
+    assert torch.allclose(moved, out[order], atol=1e-10) == (encoding == "none")
+
+
+def test_reset_is_repeatable():
+    model = GraphTransformer(8, 2, 2, norm_first=True)
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        model.reset_parameters()
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
