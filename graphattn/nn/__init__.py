@@ -7,6 +7,7 @@ from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.feed_forward import FeedForward
+from graphattn.nn.linear_attention import LinearAttention
 from graphattn.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 from graphattn.nn.residual import Residual
 from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
@@ -23,6 +24,7 @@ __all__ = [
     "GraphTransformer",
     "GraphTransformerDecoder",
     "LearnedPositions",
+    "LinearAttention",
     "Normalizer",
     "PerLayer",
     "RelativeBias",
