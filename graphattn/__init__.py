@@ -13,6 +13,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.nn.acceleration import accelerate, restore
 from graphattn.version import __version__
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "Graph",
     "GridGraph",
     "__version__",
+    "accelerate",
     "as_graph",
     "attend",
     "attention_weights",
     "batch_graphs",
     "causal",
     "choose_kernel",
+    "restore",
 ]

@@ -2,24 +2,33 @@
 
 from graphattn.kernels.normalizers import Normalizer, Relu, Sigmoid, Softmax
 from graphattn.kernels.scores import Additive, Dot, Score
+from graphattn.nn.acceleration import Acceleration, accelerate, restore
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.feed_forward import FeedForward
+from graphattn.nn.gat_conv import GATConv
+from graphattn.nn.gatv2_conv import GATv2Conv
+from graphattn.nn.gps_conv import GPSConv
 from graphattn.nn.linear_attention import LinearAttention
 from graphattn.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 from graphattn.nn.residual import Residual
 from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
+from graphattn.nn.transformer_conv import TransformerConv
 
 __all__ = [
     "ALiBi",
+    "Acceleration",
     "Additive",
     "Bias",
     "DecoderLayer",
     "Dot",
     "EncoderLayer",
     "FeedForward",
+    "GATConv",
+    "GATv2Conv",
+    "GPSConv",
     "GraphAttention",
     "GraphTransformer",
     "GraphTransformerDecoder",
@@ -36,4 +45,7 @@ __all__ = [
     "SinusoidalPositions",
     "Softmax",
     "T5Bias",
+    "TransformerConv",
+    "accelerate",
+    "restore",
 ]

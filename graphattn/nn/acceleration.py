@@ -1,0 +1,122 @@
+"""accelerate: PyG's layers in a model become graphattn's, in place; restore: the way back."""
+
+from dataclasses import dataclass
+
+import torch_geometric.nn
+from torch.nn import Module
+from torch_geometric.nn.conv import MessagePassing
+
+from graphattn.nn.gat_conv import GATConv
+from graphattn.nn.gatv2_conv import GATv2Conv
+from graphattn.nn.gps_conv import GPSConv
+from graphattn.nn.messages import adds_up
+from graphattn.nn.transformer_conv import TransformerConv
+
+DROP_INS: dict[type[Module], type[Module]] = {
+    torch_geometric.nn.TransformerConv: TransformerConv,
+    torch_geometric.nn.GATConv: GATConv,
+    torch_geometric.nn.GATv2Conv: GATv2Conv,
+    torch_geometric.nn.GPSConv: GPSConv,
+}
+MARK = "_was_accelerated"  # an attribute of a swapped module: it survives deepcopy and pickle, and no state_dict has it
+METHODS = ("forward", "message", "aggregate", "update", "edge_update")
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What `accelerate` did: names as in `model.named_modules()`, '' for the model itself.
+
+    Args:
+        swapped: Name of each swapped layer -> its class.
+        left: Name of each other graph layer -> why it was left.
+    """
+
+    swapped: dict[str, str]
+    left: dict[str, str]
+
+    def __repr__(self) -> str:
+        lines = [f"swapped {len(self.swapped)}, left {len(self.left)}"]
+        lines += [f"  {name or '(model)'}: {kind}" for name, kind in self.swapped.items()]
+        lines += [f"  {name or '(model)'} left: {reason}" for name, reason in self.left.items()]
+        return "\n".join(lines)
+
+
+def accelerate(model: Module) -> Acceleration:
+    """Puts graphattn's kernels under PyG's TransformerConv, GATConv, GATv2Conv and GPSConv, wherever they are in `model`.
+
+    Each layer keeps its identity: the object stays the same and changes its class, so that parameters (and the optimizers
+    that hold them), buffers, hooks, training mode, device and sharing between parts of the model are untouched. Outputs and
+    gradients stay the same up to rounding, but for what the drop-ins do better than PyG (see their docstrings): Performer
+    attention in GPSConv no longer depends on the padding of a batch. Layers whose numbers would change otherwise are left.
+
+    Example:
+        >>> import torch
+        >>> import torch_geometric.nn as pyg
+        >>> from graphattn import accelerate
+        >>> model = torch.nn.ModuleList([pyg.GATConv(8, 4, heads=2), pyg.GCNConv(8, 3)])
+        >>> accelerate(model)
+        swapped 1, left 1
+          0: GATConv
+          1 left: graphattn has no drop-in for GCNConv
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__})")
+    swapped, left = {}, {}
+    for name, module in model.named_modules():
+        if type(module) in DROP_INS.values():
+            continue
+        reason = why_not(module)
+        if reason is not None:
+            left[name] = reason
+        elif type(module) in DROP_INS:
+            swapped[name] = type(module).__name__
+            module.__class__ = DROP_INS[type(module)]
+            setattr(module, MARK, True)
+    return Acceleration(swapped, left)
+
+
+def restore(model: Module) -> int:
+    """Undoes `accelerate`: PyG's classes again, and nothing else changed. Returns how many layers it gave back.
+
+    Layers that were made as graphattn's stay as they are.
+
+    Example:
+        >>> import torch_geometric.nn as pyg
+        >>> from graphattn import accelerate, restore
+        >>> model = pyg.GATConv(8, 4)
+        >>> _ = accelerate(model)
+        >>> restore(model), type(model) is pyg.GATConv
+        (1, True)
+    """
+    originals = {ours: original for original, ours in DROP_INS.items()}
+    marked = [module for module in model.modules() if MARK in vars(module)]
+    for module in marked:
+        delattr(module, MARK)
+        module.__class__ = originals[type(module)]
+    return len(marked)
+
+
+def why_not(module: Module) -> str | None:
+    """The sentence that says why a graph layer is left; None for one to swap, and for what is no graph layer."""
+    kind = type(module)
+    if kind not in DROP_INS:
+        return why_not_kind(module)
+    own = [name for name in METHODS if name in vars(module)]
+    if own:
+        return f"this {kind.__name__} has a {own[0]!r} of its own"
+    if isinstance(module, MessagePassing) and not adds_up(module):
+        return f"kernels sum over the sources of a target (got aggr={module.aggr!r}, flow={module.flow!r})"
+    if getattr(module, "add_self_loops", False) and not isinstance(module.in_channels, int):
+        return (
+            f"PyG's {kind.__name__} with in_channels={module.in_channels} adds edges i -> i between two sets of nodes,"
+            " graphattn's does not; set add_self_loops=False if these edges are not wanted"
+        )
+    return None
+
+
+def why_not_kind(module: Module) -> str | None:
+    kind = type(module).__name__
+    for original in DROP_INS:
+        if isinstance(module, original):
+            return f"{kind} is a subclass of {original.__name__} and may rely on its insides"
+    return f"graphattn has no drop-in for {kind}" if isinstance(module, MessagePassing) else None

@@ -1,0 +1,113 @@
+"""The forms of a graph that PyG's layers take: values and self loops going in, attention weights coming out."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric import utils
+from torch_geometric.typing import SparseTensor
+from torch_geometric.utils import is_torch_sparse_tensor
+
+from graphattn.graphs import EdgeListGraph, Graph
+
+
+def check_two_dimensional(source: Tensor, target: Tensor | None) -> None:
+    for x in (source, target):
+        if x is not None and x.dim() != 2:
+            raise ValueError(f"'x' must be [num_nodes, in_channels] (got {list(x.shape)}); lay a batch end to end")
+
+
+def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> Tensor | None:
+    """The given attributes as [num_edges, edge_dim]; where the layer has an `edge_dim`, also the values of a sparse matrix."""
+    if edge_attr is None and edge_dim is not None:
+        edge_attr = values_of(edges)
+    if edge_attr is None:
+        return None
+    edge_attr = edge_attr[:, None] if edge_attr.dim() == 1 else edge_attr
+    if edge_dim is None:
+        raise ValueError(f"'edge_attr' needs 'edge_dim' (got {list(edge_attr.shape)} and edge_dim=None)")
+    if not edge_attr.is_floating_point():
+        raise TypeError(f"'edge_attr' must be floating (got {edge_attr.dtype}); convert with .float()")
+    if edge_attr.dim() != 2 or edge_attr.size(0) != graph.num_edges or edge_dim not in (-1, edge_attr.size(1)):
+        raise ValueError(
+            f"'edge_attr' must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] in the order of the edges"
+            f" (got {list(edge_attr.shape)})"
+        )
+    return edge_attr
+
+
+def values_of(edges: Any) -> Tensor | None:
+    """What a sparse matrix holds for its edges; the ones of a plain torch.sparse adjacency matrix are nothing."""
+    if isinstance(edges, SparseTensor):
+        return edges.storage.value()
+    if isinstance(edges, Tensor) and is_torch_sparse_tensor(edges):
+        values = utils.to_edge_index(edges)[1]
+        return values if values.dim() > 1 else None
+    return None
+
+
+def are_one_set(x: Tensor | tuple[Tensor, Tensor | None], in_channels: int | tuple[int, int]) -> bool:
+    """Whether sources and targets are nodes of one set, so that a node can have an edge to itself.
+
+    They are if one tensor holds both, if the targets are the first of the sources (the blocks of a NeighborLoader), or if
+    the layer has one size of `in_channels`, and so one kind of nodes.
+    """
+    if isinstance(x, Tensor) or isinstance(in_channels, int):
+        return True
+    source, target = x
+    if target is None:
+        return False
+    return target is source or (target.data_ptr() == source.data_ptr() and target.stride() == source.stride())
+
+
+def refuse_sparse_tensor(edges: Any, edge_attr: Tensor | None) -> None:
+    if isinstance(edges, SparseTensor) and edge_attr is not None:
+        raise NotImplementedError("a SparseTensor with edge attributes gets no self loops; give an edge_index instead")
+
+
+def add_self_loops(
+    graph: Graph, edge_attr: Tensor | None, fill_value: float | Tensor | str
+) -> tuple[Graph, Tensor | None]:
+    """Every node has one edge to itself: those there are go, new ones come behind all other edges, in PyG's order.
+
+    Sources beyond the targets, or targets beyond the sources, get none. `fill_value` makes the attributes of the new edges:
+    numbers, or a reduction ('mean', 'add', ...) of the attributes of the edges to the same target.
+    """
+    if edge_attr is None and has_all_loops(graph):
+        return graph, None
+    num_nodes = min(graph.shape)
+    if edge_attr is not None:
+        kept, edge_attr = utils.remove_self_loops(graph.edge_index(edge_attr.device), edge_attr)
+        _, edge_attr = utils.add_self_loops(kept, edge_attr, fill_value, num_nodes)
+
+    def build() -> Graph:
+        edge_index, _ = utils.remove_self_loops(graph.edge_index())
+        edge_index, _ = utils.add_self_loops(edge_index, num_nodes=num_nodes)
+        queries, keys = zip(*graph.sizes)
+        return EdgeListGraph(edge_index, queries, keys, graph.is_symmetric and queries == keys)
+
+    return graph.remember("one self loop each", build), edge_attr
+
+
+def has_all_loops(graph: Graph) -> bool:
+    """A formula (complete, a band, a grid) that has every self loop already stays a formula."""
+    if isinstance(graph, EdgeListGraph) or graph.has_repeats or graph.num_queries != graph.num_keys:
+        return False
+    nodes = torch.arange(graph.num_queries, device=graph.device)
+    return graph.remember("has all loops", lambda: bool(graph.allows(nodes, nodes).all()))
+
+
+def weighted(edges: Any, graph: Graph, alpha: Tensor) -> Any:
+    """What PyG returns for `return_attention_weights=True`, in the form in which the edges were given.
+
+    (edge_index, alpha); for a torch.sparse matrix (matrix with alpha as its values, alpha); for a SparseTensor one with
+    alpha as its values.
+    """
+    source, target = edge_index = graph.edge_index(alpha.device)
+    adjacency = torch.stack([target, source])  # rows are targets
+    if isinstance(edges, SparseTensor):
+        return SparseTensor.from_edge_index(adjacency, alpha, graph.shape)
+    if isinstance(edges, Tensor) and is_torch_sparse_tensor(edges):
+        matrix = utils.to_torch_sparse_tensor(adjacency, alpha, graph.shape, layout=edges.layout)
+        return matrix, utils.to_edge_index(matrix)[1]
+    return edge_index, alpha

@@ -1,0 +1,110 @@
+"""GATv2Conv: PyG's layer on graphattn's kernels."""
+
+from typing import Any
+
+import torch
+import torch_geometric.nn
+from torch import Tensor
+from torch_geometric.nn.conv import MessagePassing
+
+from graphattn.functional import attend, attention_weights
+from graphattn.graphs import Graph, as_graph
+from graphattn.nn.adjacency import (
+    add_self_loops,
+    are_one_set,
+    check_two_dimensional,
+    checked_edge_attr,
+    refuse_sparse_tensor,
+    weighted,
+)
+from graphattn.nn.leaky_relu import leaky_relu_score
+from graphattn.nn.messages import needs_messages
+
+
+class GATv2Conv(torch_geometric.nn.GATv2Conv):
+    r"""PyG's `GATv2Conv` (Brody et al. 2022, https://arxiv.org/abs/2105.14491) without a message per edge and channel.
+
+    Signature, parameters, state_dict and numbers are those of `torch_geometric.nn.GATv2Conv`:
+
+    .. math::
+        x'_i = \sum_{j \to i} \alpha_{ij} \Theta_s x_j, \quad \alpha_i = \mathrm{softmax}_{j \to i}\;
+        a^\top \mathrm{LeakyReLU}(\Theta_t x_i + \Theta_s x_j + \Theta_e e_{ij})
+
+    It differs from PyG's as `graphattn.nn.GATConv` does: more forms of `edge_index`, no self loops between two sets of
+    nodes, sums in float32 in half precision, weights returned before dropout, another generator of dropout. The same calls
+    go through PyG's message passing.
+
+    Shapes:
+        - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]])
+        - edge_attr: [num_edges, edge_dim]
+        - output: [num_targets, heads * out_channels], or [num_targets, out_channels] if not `concat`
+
+    Example:
+        >>> import torch
+        >>> from graphattn import BandedGraph
+        >>> from graphattn.nn import GATv2Conv
+        >>> conv = GATv2Conv(8, 4, heads=2, share_weights=True)
+        >>> conv
+        GATv2Conv(8, 4, heads=2)
+        >>> conv(torch.randn(100, 8), BandedGraph(100, before=5, after=5)).shape
+        torch.Size([100, 8])
+    """
+
+    # Not what PyG compiled for its own class, which explainers cannot look into.
+    propagate = MessagePassing.propagate
+    edge_updater = MessagePassing.edge_updater
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        edge_index: Any,
+        edge_attr: Tensor | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> Tensor | tuple[Tensor, Any]:
+        """Attention over the edges; with `return_attention_weights=True` also (edge_index, weights [num_edges, heads])."""
+        source, target = (x, x) if isinstance(x, Tensor) else x
+        if target is None:
+            raise ValueError("'x' needs features of the targets (got (x_src, None)); GATConv does without")
+        check_two_dimensional(source, target)
+        graph = as_graph(edge_index, target.size(0), source.size(0))
+        edge_attr = checked_edge_attr(edge_index, edge_attr, self.edge_dim, graph)
+        if self.add_self_loops and are_one_set(x, self.in_channels):
+            refuse_sparse_tensor(edge_index, edge_attr)
+            graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value)
+        x_l = self.per_head(self.lin_l(source))
+        x_r = x_l if self.share_weights and target is source else self.per_head(self.lin_r(target))
+        if needs_messages(self):
+            out, alpha = self.by_messages(x_l, x_r, graph, edge_attr)
+        else:
+            out, alpha = self.by_kernel(x_l, x_r, graph, edge_attr, bool(return_attention_weights))
+        out = out.flatten(1) if self.concat else out.mean(1)
+        if self.res is not None:
+            out = out + self.res(target)
+        if self.bias is not None:
+            out = out + self.bias
+        return (out, weighted(edge_index, graph, alpha)) if return_attention_weights else out
+
+    def per_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, self.out_channels))
+
+    def by_kernel(
+        self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """([num_targets, heads, out_channels], weights [num_edges, heads] if wanted) by the fastest kernel."""
+        dtype = torch.promote_types(x_l.dtype, self.att.dtype)  # under autocast the weights are in float32, as in PyG
+        x_l, x_r = (x_l.to(dtype),) * 2 if x_l is x_r else (x_l.to(dtype), x_r.to(dtype))
+        edge_weight, edge_features = None, None
+        if edge_attr is not None:
+            edge_weight = self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
+            edge_features = edge_attr.to(dtype)
+        query, key, score = leaky_relu_score(x_r, x_l, self.att[0], edge_weight, self.negative_slope)
+        options = {"score": score, "edge_features": edge_features}
+        out = attend(query, key, x_l, graph, dropout=self.dropout if self.training else 0.0, **options)
+        out = out if edge_attr is None else out[0]
+        return out, attention_weights(query, key, graph, **options) if wants_alpha else None
+
+    def by_messages(self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same by PyG's message passing."""
+        edge_index, size = graph.edge_index(x_l.device), (graph.num_keys, graph.num_queries)
+        alpha = self.edge_updater(edge_index, x=(x_l, x_r), edge_attr=edge_attr, size=size)
+        return self.propagate(edge_index, x=(x_l, x_r), alpha=alpha, size=size), alpha

@@ -1,0 +1,134 @@
+"""GPSConv: PyG's layer with global attention inside each graph, without padding."""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torch_geometric.nn
+from torch import Tensor
+from torch.nn import Module, MultiheadAttention
+from torch_geometric.nn.attention import PerformerAttention
+
+from graphattn.functional import attend
+from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.kernels.sdpa import equal_sizes
+
+
+class GPSConv(torch_geometric.nn.GPSConv):
+    r"""PyG's `GPSConv` (Rampášek et al. 2022, https://arxiv.org/abs/2205.12454): a local layer and global attention.
+
+    Signature, parameters, state_dict and numbers are those of `torch_geometric.nn.GPSConv`:
+
+    .. math::
+        h_i = \mathrm{norm}_1(x_i + \mathrm{conv}(x)_i) + \mathrm{norm}_2(x_i + \mathrm{attention}(x)_i), \quad
+        x'_i = \mathrm{norm}_3(h_i + \mathrm{MLP}(h_i))
+
+    It differs in this:
+
+    - Nothing is padded. With `attn_type='performer'` PyG's padding enters the result, so that a graph's output changes with
+      its batch mates; here each graph has the output that it has alone (and in PyG, alone).
+    - `graph` names another global graph than the complete one of each example, e.g. `graphattn.graphs.bigbird(...)`.
+    - Gradients of 'multihead' can be differentiated again (forces); PyG's cannot.
+    - Zero nodes are valid.
+    - `batch` must ascend, as PyG needs but does not check.
+    - Dropout of attention weights draws from another generator.
+
+    Shapes:
+        - x: [num_nodes, channels]
+        - batch: [num_nodes], the example of each node
+        - output: [num_nodes, channels]
+
+    Example:
+        >>> import torch
+        >>> from graphattn import BandedGraph
+        >>> from graphattn.nn import GATConv, GPSConv
+        >>> conv = GPSConv(8, GATConv(8, 8), heads=2)
+        >>> x, edge_index = torch.randn(5, 8), torch.tensor([[0, 1, 3], [1, 2, 4]])
+        >>> conv(x, edge_index, batch=torch.tensor([0, 0, 0, 1, 1])).shape
+        torch.Size([5, 8])
+        >>> conv(x, edge_index, graph=BandedGraph(5, before=1, after=1)).shape
+        torch.Size([5, 8])
+    """
+
+    def forward(self, x: Tensor, edge_index: Any, batch: Tensor | None = None, graph: Any = None, **kwargs) -> Tensor:
+        """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
+        graph = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
+        if x.size(0) == 0:
+            return self.mlp(x)  # norms refuse to train on nothing
+        results = []
+        if self.conv is not None:
+            results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
+        results.append(self.add(x, self.attend_globally(x, graph), self.norm2, batch))
+        out = sum(results)
+        return self.normalize(out + self.mlp(out), self.norm3, batch)
+
+    def add(self, x: Tensor, result: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
+        return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch)
+
+    def normalize(self, x: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
+        if norm is None:
+            return x
+        return norm(x, batch=batch) if self.norm_with_batch else norm(x)
+
+    def attend_globally(self, x: Tensor, graph: Graph) -> Tensor:
+        """Global attention: [num_nodes, channels]."""
+        if is_plain_multihead(self.attn):
+            return multihead(self.attn, x, graph)
+        if not isinstance(graph, CompleteGraph):
+            raise ValueError(
+                f"'graph' must be complete for {type(self.attn).__name__} (got {graph}); other graphs need"
+                " attn_type='multihead' without hooks, bias_k and add_zero_attn"
+            )
+        out = torch.empty_like(x)
+        for examples, nodes, _ in equal_sizes(graph):
+            out[nodes] = dense(self.attn, x[nodes].unflatten(0, (examples, -1))).flatten(0, 1).to(out.dtype)
+        return out
+
+
+def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
+    """Every node sees the nodes of its example."""
+    if batch is None:
+        return complete_of_sizes((x.size(0),))
+    if batch.shape != x.shape[:1] or batch.is_floating_point():
+        raise ValueError(
+            f"'batch' must hold one example index per node, [{x.size(0)}] (got {batch.dtype} {list(batch.shape)})"
+        )
+    if bool((batch.diff() < 0).any()):
+        raise ValueError(f"'batch' must ascend (got {batch}); lay the nodes of an example side by side")
+    return complete_of_sizes(tuple(batch.bincount().tolist()) or (0,))
+
+
+@lru_cache(maxsize=4)  # the layers of a model get one batch
+def complete_of_sizes(sizes: tuple[int, ...]) -> CompleteGraph:
+    return CompleteGraph(sizes)
+
+
+def is_plain_multihead(attention: Module) -> bool:
+    """Multi-head attention of one projected sequence, with nothing that looks at its call or adds keys to it."""
+    return (
+        type(attention) is MultiheadAttention
+        and attention._qkv_same_embed_dim
+        and attention.bias_k is None
+        and not attention.add_zero_attn
+        and not (attention._forward_hooks or attention._forward_pre_hooks)
+    )
+
+
+def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
+    """torch.nn.MultiheadAttention with its own weights, over the edges of `graph`: [num_nodes, channels]."""
+    projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = projected.unflatten(-1, (3, attention.num_heads, attention.head_dim)).unbind(1)
+    dropout = attention.dropout if attention.training else 0.0
+    return attention.out_proj(attend(query, key, value, graph, dropout=dropout).flatten(1))
+
+
+def dense(attention: Module, x: Tensor) -> Tensor:
+    """Attention inside each of some graphs of one size: x [num_graphs, num_nodes, channels]."""
+    if isinstance(attention, MultiheadAttention):
+        return attention(x, x, x, need_weights=False)[0]
+    if isinstance(attention, PerformerAttention):
+        return attention(x)
+    raise TypeError(
+        f"'attn' must be a MultiheadAttention or a PerformerAttention, as attn_type makes it (got {type(attention).__name__})"
+    )

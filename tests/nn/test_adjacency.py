@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch_geometric.utils import to_torch_csr_tensor
+
+from graphattn import BandedGraph, CompleteGraph, as_graph
+from graphattn.nn.adjacency import add_self_loops, are_one_set, checked_edge_attr, weighted
+
+EDGES = torch.tensor([[0, 1, 1, 2, 0], [1, 1, 2, 0, 1]])
+
+
+def test_one_self_loop_for_each_node_behind_the_other_edges():
+    edge_attr = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]])
+    graph, looped_attr = add_self_loops(as_graph(EDGES, 4, 3), edge_attr, "mean")
+    assert graph.edge_index().tolist() == [[0, 1, 2, 0, 0, 1, 2], [1, 2, 0, 1, 0, 1, 2]]
+    assert graph.shape == (4, 3)
+    assert looped_attr.flatten().tolist() == [1.0, 3.0, 4.0, 5.0, 4.0, 3.0, 3.0]  # the mean of what arrives at 0, 1, 2
+
+
+def test_examples_of_a_batch_stay_apart():
+    graph, _ = add_self_loops(CompleteGraph([1, 2]), None, "mean")
+    assert graph == CompleteGraph([1, 2])
+    band = BandedGraph([2, 3], 1, 0, offset=-1)
+    graph, _ = add_self_loops(band, None, "mean")
+    assert [size for size, _ in graph.sizes] == [2, 3]
+    assert (graph.mask() == (band.mask() | torch.eye(5, dtype=torch.bool))).all()
+
+
+def test_one_set_of_nodes():
+    x = torch.randn(5, 2)
+    assert are_one_set(x, (2, 2)) and are_one_set((x, x), (2, 2)) and are_one_set((x, x[:3]), (2, 2))
+    assert are_one_set((x, x.clone()), 2) and are_one_set((x, None), 2)
+    assert not are_one_set((x, x.clone()), (2, 2)) and not are_one_set((x, None), (2, 2))
+    assert not are_one_set((x, x[1:]), (2, 2))
+
+
+def test_weights_come_back_in_the_form_of_the_edges():
+    edge_index = torch.tensor([[2, 0, 1], [0, 1, 0]])
+    alpha = torch.tensor([[1.0], [2.0], [3.0]])
+    graph = as_graph(edge_index, 2, 3)
+    edges, same = weighted(edge_index, graph, alpha)
+    assert torch.equal(edges, edge_index) and same is alpha
+    matrix, values = weighted(to_torch_csr_tensor(edge_index.flip(0), size=(2, 3)), graph, alpha)
+    assert matrix.to_dense()[..., 0].tolist() == [[0.0, 3.0, 1.0], [2.0, 0.0, 0.0]]
+    assert values.flatten().tolist() == [3.0, 1.0, 2.0]
+
+
+def test_attributes():
+    graph = as_graph(EDGES, 3)
+    assert checked_edge_attr(EDGES, None, 4, graph) is None
+    assert checked_edge_attr(EDGES, torch.ones(5), 1, graph).shape == (5, 1)
+    with pytest.raises(ValueError, match=r"\[5, 2\] in the order of the edges \(got \[5, 1\]\)"):
+        checked_edge_attr(EDGES, torch.ones(5), 2, graph)
