@@ -6,14 +6,20 @@ from graphattn.nn.acceleration import Acceleration, accelerate, restore
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
 from graphattn.nn.decoder import DecoderLayer
+from graphattn.nn.decoding import Decoding
+from graphattn.nn.embedding import TokenEmbedding
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.gat_conv import GATConv
 from graphattn.nn.gatv2_conv import GATv2Conv
+from graphattn.nn.generation import Hypothesis, beam_search, greedy_search, sample
 from graphattn.nn.gps_conv import GPSConv
+from graphattn.nn.language_model import LanguageModel
 from graphattn.nn.linear_attention import LinearAttention
 from graphattn.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from graphattn.nn.readout import AttentionReadout, ClassNode, MeanReadout
 from graphattn.nn.residual import Residual
+from graphattn.nn.seq2seq import Seq2Seq
 from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
 from graphattn.nn.transformer_conv import TransformerConv
 
@@ -21,8 +27,11 @@ __all__ = [
     "ALiBi",
     "Acceleration",
     "Additive",
+    "AttentionReadout",
     "Bias",
+    "ClassNode",
     "DecoderLayer",
+    "Decoding",
     "Dot",
     "EncoderLayer",
     "FeedForward",
@@ -32,8 +41,11 @@ __all__ = [
     "GraphAttention",
     "GraphTransformer",
     "GraphTransformerDecoder",
+    "Hypothesis",
+    "LanguageModel",
     "LearnedPositions",
     "LinearAttention",
+    "MeanReadout",
     "Normalizer",
     "PerLayer",
     "RelativeBias",
@@ -41,11 +53,16 @@ __all__ = [
     "Residual",
     "RotaryPositions",
     "Score",
+    "Seq2Seq",
     "Sigmoid",
     "SinusoidalPositions",
     "Softmax",
     "T5Bias",
+    "TokenEmbedding",
     "TransformerConv",
     "accelerate",
+    "beam_search",
+    "greedy_search",
     "restore",
+    "sample",
 ]

@@ -1,0 +1,156 @@
+"""From the nodes of each example to one vector, or to a fixed number of them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch_geometric.nn import global_mean_pool
+
+from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, as_graph
+from graphattn.graphs.sizes import offsets_of, parse_integer
+from graphattn.nn.encoder import block_attention
+
+
+def counts_of(graph: Graph) -> list[int]:
+    """Nodes (queries) of each example."""
+    return [queries for queries, _ in graph.sizes]
+
+
+class MeanReadout(torch.nn.Module):
+    """The mean of the nodes of each example; 0 for an example without nodes.
+
+    Shapes:
+        - x: [num_nodes, channels]
+        - graph: any graph of these nodes, which tells the examples
+        - output: [num_examples, channels]
+
+    Example:
+        >>> from graphattn import CompleteGraph
+        >>> MeanReadout()(torch.tensor([[1.0], [3.0], [5.0]]), CompleteGraph([2, 1]))
+        tensor([[2.],
+                [5.]])
+    """
+
+    def forward(self, x: Tensor, graph: Any) -> Tensor:
+        graph = as_graph(graph, x.size(0))
+        return global_mean_pool(x, graph.batch(x.device), graph.num_examples)
+
+
+class AttentionReadout(torch.nn.Module):
+    """Learned queries attend to all nodes of their example, over a bipartite complete graph (Lee et al. 2019, PMA).
+
+    One query makes an attention pooling (N to 1), several a summary of fixed size (N to N'). An example without nodes
+    gets what the output projection makes of 0.
+
+    Args:
+        channels: Size of the node features and of the result, a multiple of `heads`.
+        heads: Number of attention heads.
+        num_queries: Number of learned queries.
+        **attention: Further arguments of GraphAttention: dropout, kv_heads, ...
+
+    Shapes:
+        - x: [num_nodes, channels]
+        - graph: any graph of these nodes, which tells the examples
+        - output: [num_examples * num_queries, channels], example after example
+
+    Example:
+        >>> from graphattn import CompleteGraph
+        >>> AttentionReadout(16, heads=4, num_queries=3)(torch.randn(9, 16), CompleteGraph([4, 5])).shape
+        torch.Size([6, 16])
+    """
+
+    def __init__(self, channels: int, heads: int = 1, num_queries: int = 1, **attention):
+        super().__init__()
+        self.num_queries = parse_integer("num_queries", num_queries, minimum=1)
+        self.query = Parameter(torch.empty(num_queries, channels))
+        self.attention = block_attention(channels, heads, **attention)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        torch.nn.init.normal_(self.query)
+        self.attention.reset_parameters()
+
+    def forward(self, x: Tensor, graph: Any) -> Tensor:
+        counts = counts_of(as_graph(graph, x.size(0)))
+        return self.attention((x, self.query.repeat(len(counts), 1)), self.graph(counts))
+
+    def graph(self, counts: list[int]) -> CompleteGraph:
+        """From the nodes of each example (keys) to its queries."""
+        return CompleteGraph([self.num_queries] * len(counts), counts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.query.size(1)}, heads={self.attention.heads}, num_queries={self.num_queries})"
+
+
+class ClassNode(torch.nn.Module):
+    """One more node for each example, with learned features, that sees all and is seen by all (Devlin et al. 2019, [CLS]).
+
+    It is the last node of its example, so that the others keep their places. Complete graphs and bands stay formulas;
+    other graphs become edge lists whose first edges are those of the graph, in their order.
+
+    Args:
+        channels: Size of the node features.
+
+    Shapes:
+        - x: [num_nodes, channels]
+        - output: ([num_nodes + num_examples, channels], the larger graph)
+
+    Example:
+        >>> from graphattn import BandedGraph
+        >>> from graphattn.nn import EncoderLayer
+        >>> node, layer = ClassNode(16), EncoderLayer(16, heads=4)
+        >>> x, graph = node(torch.randn(9, 16), BandedGraph([4, 5], 1, 1))
+        >>> node.read(layer(x, graph), graph).shape
+        torch.Size([2, 16])
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.features = Parameter(torch.empty(1, channels))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        torch.nn.init.normal_(self.features, std=0.02)
+
+    def forward(self, x: Tensor, graph: Any) -> tuple[Tensor, Graph]:
+        graph = as_graph(graph, x.size(0))
+        larger = with_class_nodes(graph)
+        is_node = torch.ones(larger.num_queries, dtype=torch.bool, device=x.device)
+        is_node[class_nodes(larger, x.device)] = False
+        # Old nodes come from x one after the other, new ones from the row after it.
+        row = (is_node.cumsum(0) - 1).masked_fill(~is_node, x.size(0))
+        return torch.cat([x, self.features.to(x.dtype)])[row], larger
+
+    @staticmethod
+    def read(x: Tensor, graph: Graph) -> Tensor:
+        """The features of the class nodes, [num_examples, channels], where `graph` is the larger graph."""
+        return x[class_nodes(graph, x.device)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.features.size(1)})"
+
+
+def class_nodes(graph: Graph, device=None) -> Tensor:
+    """The last node of each example."""
+    return torch.tensor(graph.query_ptr[1:], device=device) - 1
+
+
+def with_class_nodes(graph: Graph) -> Graph:
+    """`graph` with one more node at the end of each example, joined to all nodes of it both ways and to itself.
+
+    >>> with_class_nodes(CompleteGraph([2, 3]))
+    CompleteGraph([3, 4])
+    """
+    if any(queries != keys for queries, keys in graph.sizes):
+        raise ValueError(f"a class node needs a graph over one set of nodes (got {graph!r})")
+    counts = [count + 1 for count in counts_of(graph)]
+    if isinstance(graph, CompleteGraph):
+        return CompleteGraph(counts)
+    star = GlobalGraph(counts, [end - 1 for end in offsets_of(counts)[1:]])
+    if isinstance(graph, BandedGraph):
+        window = (graph.before, graph.after, graph.dilation)
+        return BandedGraph(counts, *window, offset=list(graph.offsets)) | star
+    edges = graph.edge_index()
+    edges = edges + graph.batch(edges.device)[edges[1]]  # node i of example b has b class nodes before it
+    return EdgeListGraph(torch.cat([edges, star.edge_index(edges.device)], 1), counts, is_undirected=graph.is_symmetric)

@@ -1,0 +1,92 @@
+"""Seq2Seq: from one sequence (or any graph) to another of another length."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.dense import Linear
+
+from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.nn.decoding import Decoding
+from graphattn.nn.embedding import TokenEmbedding
+from graphattn.nn.positions.coordinates import positions_of
+from graphattn.nn.readout import counts_of
+from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder
+
+
+class Seq2Seq(torch.nn.Module):
+    """The Transformer of Vaswani et al. (2017): an encoder over the graph of the source, a decoder that writes the target.
+
+    Args:
+        num_source_tokens: Number of different tokens of the source; None if it has features [num_nodes, channels].
+        num_target_tokens: Number of different tokens of the target.
+        channels: Size of the node features, a multiple of `heads`.
+        num_layers: Number of layers of encoder and decoder, or one number for each.
+        heads: Number of attention heads.
+        encoding: Of the positions, as in TokenEmbedding; a module is shared by source and target.
+        tie_weights: Whether target embedding and last linear map share their weights (Press and Wolf 2017).
+        dropout: Of the embeddings and all layers.
+        **transformer: Further arguments of both stacks: feedforward_channels, norm_first, activation, positions, ...
+
+    Shapes:
+        - source: [num_source_nodes] tokens, or features [num_source_nodes, channels]
+        - target: [num_target_nodes] tokens
+        - source_graph: who attends to whom in the source; target_graph: a causal graph over the target
+        - output: [num_target_nodes, num_target_tokens], scores of the next token before the softmax
+
+    Example:
+        >>> from graphattn import CompleteGraph, causal
+        >>> model = Seq2Seq(30, 40, channels=16, num_layers=2, heads=4)
+        >>> source, target = torch.randint(30, (12,)), torch.randint(40, (9,))
+        >>> model(source, target, CompleteGraph([10, 2]), causal([4, 5])).shape
+        torch.Size([9, 40])
+    """
+
+    def __init__(
+        self,
+        num_source_tokens: int | None,
+        num_target_tokens: int,
+        channels: int,
+        num_layers: int | tuple[int, int],
+        heads: int,
+        *,
+        encoding: Any = "sinusoidal",
+        tie_weights: bool = False,
+        dropout: float = 0.0,
+        **transformer,
+    ):
+        super().__init__()
+        layers = (num_layers, num_layers) if isinstance(num_layers, int) else num_layers
+        self.source_embedding = None
+        if num_source_tokens is not None:
+            self.source_embedding = TokenEmbedding(num_source_tokens, channels, encoding, dropout)
+        self.embedding = TokenEmbedding(num_target_tokens, channels, encoding, dropout)
+        self.encoder = GraphTransformer(channels, layers[0], heads, dropout=dropout, **transformer)
+        self.decoder = GraphTransformerDecoder(channels, layers[1], heads, dropout=dropout, **transformer)
+        self.lin_out = Linear(channels, num_target_tokens)
+        if tie_weights:
+            self.lin_out.weight = self.embedding.table.weight
+
+    def forward(self, source: Tensor, target: Tensor, source_graph: Any, target_graph: Any) -> Tensor:
+        source_graph = as_graph(source_graph, source.size(0))
+        target_graph = as_graph(target_graph, target.size(0))
+        memory_graph = CompleteGraph(counts_of(target_graph), counts_of(source_graph))
+        pos = positions_of(target_graph, device=target.device)[1]
+        memory = self.encode(source, source_graph)
+        return self.lin_out(self.decoder(self.embedding(target, pos), memory, target_graph, memory_graph))
+
+    def encode(self, source: Tensor, source_graph: Any) -> Tensor:
+        """The memory: [num_source_nodes, channels]."""
+        source_graph = as_graph(source_graph, source.size(0))
+        if self.source_embedding is not None:
+            source = self.source_embedding(source, positions_of(source_graph, device=source.device)[1])
+        return self.encoder(source, source_graph)
+
+    def start(self, num_examples: int, graph: Graph, source: Tensor, source_graph: Any) -> Decoding:
+        """Nothing written yet, the source read; `graph` is a causal graph over the longest target."""
+        source_graph = as_graph(source_graph, source.size(0))
+        if source_graph.num_examples != num_examples:
+            raise ValueError(
+                f"there must be a prompt for each source (got {num_examples} and {source_graph.num_examples})"
+            )
+        return Decoding(self, graph, num_examples, self.encode(source, source_graph), counts_of(source_graph))
