@@ -1,0 +1,69 @@
+import pytest
+import torch
+from torch_geometric.nn import GCNConv, SimpleConv
+
+from graphattn import BandedGraph, EdgeListGraph
+from graphattn.nn.equivalences.averaging import AveragingAttention
+from tests.cases import REPEATED, SQUARE, banded_edges
+
+
+def close(found, wanted):
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def inputs(edges, num_nodes=5):
+    torch.manual_seed(0)
+    x = torch.randn(num_nodes, 4, dtype=torch.float64, requires_grad=True)
+    weight = (torch.rand(len(edges), dtype=torch.float64) + 0.1).requires_grad_()
+    return x, weight, torch.tensor(edges).t()
+
+
+@pytest.mark.parametrize("add_self_loops", [True, False])
+@pytest.mark.parametrize("is_weighted", [True, False])
+@pytest.mark.parametrize("edges", [SQUARE, [edge for edge in REPEATED if edge[0] != edge[1]]])
+def test_equals_gcn_there_and_back(edges, is_weighted, add_self_loops):
+    x, weight, edge_index = inputs(edges)
+    conv = GCNConv(4, 3, add_self_loops=add_self_loops).double()
+    torch.nn.init.normal_(conv.bias)
+    layer = AveragingAttention.from_gcn(conv)
+    given = weight if is_weighted else None
+    found, wanted = layer(x, edge_index, given), conv(x, edge_index, given)
+    close(found, wanted)
+    close(layer.to_gcn()(x, edge_index, given), wanted)
+    cotangent, leaves = torch.randn_like(wanted), [x, weight] if is_weighted else [x]
+    for one, other in zip(*(torch.autograd.grad(out, leaves, cotangent) for out in (found, wanted))):
+        close(one, other)
+
+
+def test_mean_equals_the_mean_of_the_neighbours():
+    x, weight, edge_index = inputs(REPEATED)
+    layer = AveragingAttention(4, 3, "mean", add_self_loops=False, bias=False).double()
+    close(layer(x, edge_index), SimpleConv("mean")(layer.lin(x), edge_index))
+    projected, found = layer.lin(x), layer(x, edge_index, weight)
+    for node in range(5):
+        into = [number for number, (_, target) in enumerate(REPEATED) if target == node]
+        terms = [weight[number] * projected[REPEATED[number][0]] for number in into]
+        close(found[node], sum(terms) / sum(weight[into]) if into else torch.zeros_like(found[node]))
+
+
+def test_graphs_that_are_formulas():
+    x, _, _ = inputs(banded_edges(5, 5, 1, 1))
+    edge_index = torch.tensor(banded_edges(5, 5, 1, 1)).t()
+    layer = AveragingAttention(4, 3).double()
+    close(layer(x, BandedGraph(5, 1, 1)), layer.to_gcn()(x, edge_index))
+
+
+def test_bad_input():
+    x, weight, edge_index = inputs(SQUARE)
+    layer = AveragingAttention(4, 3, "mean").double()
+    with pytest.raises(ValueError, match=r"must be \[6\] \(got \[5\]\)"):
+        layer(x, edge_index, weight[:5])
+    with pytest.raises(ValueError, match="must not be negative"):
+        layer(x, edge_index, weight - 5)
+    with pytest.raises(ValueError, match="one of"):
+        AveragingAttention(4, 3, "max")
+    with pytest.raises(ValueError, match="'sym' .got 'mean'"):
+        layer.to_gcn()
+    with pytest.raises(ValueError, match="improved=False"):
+        AveragingAttention.from_gcn(GCNConv(4, 3, improved=True))
+    assert layer(x[:0], EdgeListGraph(edge_index[:, :0], 0)).shape == (0, 3)
