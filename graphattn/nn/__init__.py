@@ -7,6 +7,7 @@ from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.decoding import Decoding
+from graphattn.nn.edge_type_bias import EdgeTypeBias, HopBias
 from graphattn.nn.embedding import TokenEmbedding
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.feed_forward import FeedForward
@@ -16,7 +17,15 @@ from graphattn.nn.generation import Hypothesis, beam_search, greedy_search, samp
 from graphattn.nn.gps_conv import GPSConv
 from graphattn.nn.language_model import LanguageModel
 from graphattn.nn.linear_attention import LinearAttention
-from graphattn.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
+from graphattn.nn.positions import (
+    ContinuousPositions,
+    LearnedPositions,
+    RandomSigns,
+    RecurrentPositions,
+    RotaryPositions,
+    SignInvariant,
+    SinusoidalPositions,
+)
 from graphattn.nn.readout import AttentionReadout, ClassNode, MeanReadout
 from graphattn.nn.residual import Residual
 from graphattn.nn.seq2seq import Seq2Seq
@@ -30,9 +39,11 @@ __all__ = [
     "AttentionReadout",
     "Bias",
     "ClassNode",
+    "ContinuousPositions",
     "DecoderLayer",
     "Decoding",
     "Dot",
+    "EdgeTypeBias",
     "EncoderLayer",
     "FeedForward",
     "GATConv",
@@ -41,6 +52,7 @@ __all__ = [
     "GraphAttention",
     "GraphTransformer",
     "GraphTransformerDecoder",
+    "HopBias",
     "Hypothesis",
     "LanguageModel",
     "LearnedPositions",
@@ -48,6 +60,8 @@ __all__ = [
     "MeanReadout",
     "Normalizer",
     "PerLayer",
+    "RandomSigns",
+    "RecurrentPositions",
     "RelativeBias",
     "Relu",
     "Residual",
@@ -55,6 +69,7 @@ __all__ = [
     "Score",
     "Seq2Seq",
     "Sigmoid",
+    "SignInvariant",
     "SinusoidalPositions",
     "Softmax",
     "T5Bias",

@@ -1,0 +1,62 @@
+"""Positions by a recurrent network that runs along them."""
+
+import torch
+from torch import Tensor
+from torch.nn import GRU, Parameter
+
+
+class RecurrentPositions(torch.nn.Module):
+    """The state after `pos` steps of a GRU (Cho et al. 2014) that starts at a learned vector and reads a learned one.
+
+    A recurrent network knows the place of what it reads by counting (Neishi and Yoshinaga 2019), and counts on past the
+    longest example seen; here it does nothing else. See ContinuousPositions for places between whole numbers.
+
+    Args:
+        channels: Size of the encoding.
+
+    Shapes:
+        - pos: [num_nodes] or [num_nodes, 1], whole numbers from 0 on
+        - output: [num_nodes, channels]
+
+    Raises:
+        ValueError: on positions below 0 or of several axes.
+
+    Example:
+        >>> RecurrentPositions(16)(torch.tensor([0, 1, 1, 7])).shape
+        torch.Size([4, 16])
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+        self.start = Parameter(torch.empty(channels))
+        self.input = Parameter(torch.empty(channels))
+        self.cell = GRU(channels, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        torch.nn.init.normal_(self.start)
+        torch.nn.init.normal_(self.input)
+        self.cell.reset_parameters()
+
+    def forward(self, pos: Tensor) -> Tensor:
+        pos = check_line(pos).long()
+        steps = int(pos.max()) if pos.numel() else 0
+        states = self.start[None]
+        if steps:
+            later, _ = self.cell(self.input.expand(steps, -1), self.start[None])
+            states = torch.cat([states, later])
+        return states[pos]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels})"
+
+
+def check_line(pos: Tensor) -> Tensor:
+    """Positions on one axis from 0 on: [num_nodes]."""
+    if pos.dim() not in (1, 2) or (pos.dim() == 2 and pos.size(1) != 1):
+        raise ValueError(f"'pos' must be [num_nodes] or [num_nodes, 1] (got {list(pos.shape)})")
+    pos = pos.reshape(-1)
+    if pos.numel() and not bool(pos.min() >= 0):
+        raise ValueError(f"positions must be 0 or above (got {float(pos.min())})")
+    return pos

@@ -1,0 +1,88 @@
+"""Eigenvectors of the graph Laplacian as positions."""
+
+import numpy as np
+from scipy.sparse import csc_array, csr_array, diags_array, eye_array
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from torch_geometric.data.datapipes import functional_transform
+
+from graphattn.transforms.encoding import Encoding, components
+
+LARGEST_DENSE = 500  # nodes; beyond it only the eigenvectors asked for are computed
+MOST_RESTARTS = 100  # of Lanczos' method, each of about 20 products with the matrix
+
+
+@functional_transform('laplacian_pe')
+class AddLaplacianPE(Encoding):
+    """The k eigenvectors of lowest frequency of the normalized Laplacian I - D^-1/2 A D^-1/2 (Dwivedi et al. 2020).
+
+    Of each connected component: without the constant one (eigenvalue 0), each of length 1, filled up with zeros where a
+    component has no more than k nodes. Edges count in both directions and once, self loops do not. On a path of n nodes
+    they are cosines of the position, cos(pi i j / (n - 1)) times the root of the degree (functional name: `laplacian_pe`).
+
+    An eigenvector's sign says nothing. Here its largest entry is positive; `sign='absolute'` takes absolute values, and
+    the modules RandomSigns and SignInvariant of graphattn.nn flip it in training or make no difference of it. Where
+    eigenvalues are equal, their eigenvectors are any basis of a common space.
+
+    Args:
+        k: Number of eigenvectors.
+        attr_name: Name of the attribute [num_nodes, k]; None joins it to `x`.
+        sign: 'largest_positive' or 'absolute'.
+
+    >>> import torch
+    >>> from torch_geometric.data import Data
+    >>> path = Data(edge_index=torch.tensor([[0, 1, 2], [1, 2, 3]]), num_nodes=5)  # and a node alone
+    >>> AddLaplacianPE(2)(path).laplacian_pe
+    tensor([[ 0.5774,  0.5774],
+            [ 0.4082, -0.4082],
+            [-0.4082, -0.4082],
+            [-0.5774,  0.5774],
+            [ 0.0000,  0.0000]])
+    """
+
+    def __init__(self, k: int, attr_name: str | None = 'laplacian_pe', sign: str = 'largest_positive'):
+        super().__init__(k, attr_name)
+        if sign not in ('largest_positive', 'absolute'):
+            raise ValueError(f"'sign' must be 'largest_positive' or 'absolute' (got {sign!r})")
+        self.sign = sign
+
+    def encode(self, edge_index: np.ndarray, num_nodes: int) -> np.ndarray:
+        encoding = np.zeros((num_nodes, self.k))
+        edge_index = edge_index[:, edge_index[0] != edge_index[1]]
+        for nodes, block in components(edge_index, num_nodes):
+            vectors = lowest_eigenvectors(laplacian(block), self.k)
+            encoding[nodes, : vectors.shape[1]] = vectors
+        return np.abs(encoding) if self.sign == 'absolute' else encoding
+
+
+def laplacian(block: csr_array) -> csr_array:
+    """The normalized Laplacian of a connected component, from numbers of edges in any direction."""
+    adjacency = ((block + block.T) > 0).astype(float)
+    scale = diags_array(adjacency.sum(axis=1) ** -0.5)
+    return csr_array(eye_array(block.shape[0]) - scale @ adjacency @ scale)
+
+
+def lowest_eigenvectors(matrix: csr_array, k: int) -> np.ndarray:
+    """Up to k eigenvectors [num_nodes, at most k] of the lowest eigenvalues above 0, the largest entry of each positive."""
+    num_nodes = matrix.shape[0]
+    if num_nodes <= LARGEST_DENSE or k + 1 >= num_nodes:
+        _, vectors = np.linalg.eigh(matrix.toarray())
+    else:
+        vectors = few_eigenvectors(matrix, k + 1)
+    vectors = vectors[:, 1 : k + 1]
+    # Of two entries of one size (up to rounding) the first decides.
+    size = np.abs(vectors)
+    decisive = (size >= size.max(axis=0) * (1 - 1e-6)).argmax(axis=0)
+    return vectors * np.sign(vectors[decisive, np.arange(vectors.shape[1])])
+
+
+def few_eigenvectors(matrix: csr_array, k: int) -> np.ndarray:
+    """The k eigenvectors of the lowest eigenvalues of a large Laplacian, the lowest first."""
+    start = np.random.default_rng(0).standard_normal(matrix.shape[0])  # fixed, so that the result is repeatable
+    try:
+        # The largest of 2 - L are the smallest of L: fast where they lie apart, as in most networks.
+        values, vectors = eigsh(2 * eye_array(matrix.shape[0]) - matrix, k, which='LA', v0=start, maxiter=MOST_RESTARTS)
+        return vectors[:, np.argsort(-values)]
+    except ArpackNoConvergence:
+        # On paths, grids and meshes they are close together, but the factors of the matrix are sparse.
+        values, vectors = eigsh(csc_array(matrix), k, sigma=-1e-6, which='LM', v0=start)
+        return vectors[:, np.argsort(values)]

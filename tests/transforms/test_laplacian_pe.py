@@ -1,0 +1,78 @@
+import math
+
+import networkx
+import pytest
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import AddLaplacianEigenvectorPE
+from torch_geometric.utils import from_networkx
+
+from graphattn.transforms import AddLaplacianPE, laplacian_pe
+
+
+def path(num_nodes):
+    nodes = torch.arange(num_nodes - 1)
+    return Data(edge_index=torch.stack([nodes, nodes + 1]), num_nodes=num_nodes)
+
+
+def cosines(num_nodes, k):
+    """The eigenvectors of a path: cos(pi i j / (n - 1)) times the root of the degree, of length 1, first entry positive."""
+    place = torch.arange(num_nodes, dtype=torch.float64)
+    degree = torch.full((num_nodes,), 2.0, dtype=torch.float64)
+    degree[[0, -1]] = 1
+    waves = [torch.cos(math.pi * i * place / (num_nodes - 1)) * degree.sqrt() for i in range(1, k + 1)]
+    return torch.stack([wave / wave.norm() for wave in waves], 1)
+
+
+@pytest.mark.parametrize("num_nodes", [2, 5, 8, 700])
+def test_on_a_path_they_are_cosines_of_the_position(num_nodes):
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = AddLaplacianPE(4)(path(num_nodes)).laplacian_pe
+    finally:
+        torch.set_default_dtype(torch.float32)
+    known = min(4, num_nodes - 1)
+    wanted = cosines(num_nodes, known)
+    signs = torch.sign((found[:, :known] * wanted).sum(0))
+    torch.testing.assert_close(found[:, :known] * signs, wanted, rtol=0, atol=1e-6)
+    assert torch.equal(found[:, known:], torch.zeros(num_nodes, 4 - known, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("num_nodes", [60, 600])
+def test_equals_pyg_on_one_component(num_nodes):
+    data = from_networkx(networkx.barabasi_albert_graph(num_nodes, 3, seed=0))
+    wanted = AddLaplacianEigenvectorPE(4, is_undirected=True)(data).laplacian_eigenvector_pe
+    found = AddLaplacianPE(4)(data).laplacian_pe
+    torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-3, atol=1e-4)
+    assert (found.gather(0, found.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+def test_components_have_their_own():
+    both = Data(edge_index=torch.cat([path(4).edge_index, path(3).edge_index + 5, torch.tensor([[4], [4]])], 1), num_nodes=8)
+    found = AddLaplacianPE(2)(both).laplacian_pe
+    torch.testing.assert_close(found[:4], AddLaplacianPE(2)(path(4)).laplacian_pe)
+    torch.testing.assert_close(found[5:], AddLaplacianPE(2)(path(3)).laplacian_pe)
+    assert torch.equal(found[4], torch.zeros(2))  # alone, with a loop
+
+
+def test_direction_repeats_and_loops_do_not_matter():
+    data, loop = path(6), torch.tensor([[2], [2]])
+    edge_index = torch.cat([data.edge_index, data.edge_index.flip(0), data.edge_index, loop], 1)
+    doubled = Data(edge_index=edge_index, num_nodes=6)
+    torch.testing.assert_close(AddLaplacianPE(3)(doubled).laplacian_pe, AddLaplacianPE(3)(data).laplacian_pe)
+
+
+def test_few_of_a_large_graph_are_repeatable(monkeypatch):
+    monkeypatch.setattr(laplacian_pe, "LARGEST_DENSE", 10)
+    data = from_networkx(networkx.barabasi_albert_graph(60, 3, seed=0))
+    found = [AddLaplacianPE(4)(data).laplacian_pe for _ in range(2)]
+    assert torch.equal(*found)
+    monkeypatch.undo()
+    torch.testing.assert_close(found[0], AddLaplacianPE(4)(data).laplacian_pe, rtol=1e-4, atol=1e-5)
+
+
+def test_absolute_values():
+    found = AddLaplacianPE(2, sign="absolute")(path(5)).laplacian_pe
+    torch.testing.assert_close(found, AddLaplacianPE(2)(path(5)).laplacian_pe.abs())
+    with pytest.raises(ValueError, match="got 'random'"):
+        AddLaplacianPE(2, sign="random")

@@ -1,0 +1,29 @@
+import pytest
+import torch
+from torch_geometric import transforms
+from torch_geometric.data import Data
+
+from graphattn.transforms import AddRandomWalkPE, random_walk_pe
+
+
+@pytest.mark.parametrize("chunk", [2**22, 30])
+def test_equals_plain_powers(chunk, monkeypatch):
+    monkeypatch.setattr(random_walk_pe, "CHUNK", chunk)
+    torch.manual_seed(0)
+    data = Data(edge_index=torch.randint(12, (2, 25)), num_nodes=14)  # directed, repeats, loops, nodes apart
+    found = AddRandomWalkPE(5)(data).random_walk_pe
+    steps = torch.zeros(14, 14)
+    for source, target in data.edge_index.t().tolist():
+        steps[source, target] += 1
+    steps = steps / steps.sum(1, keepdim=True).clamp(min=1)
+    power = torch.eye(14)
+    for step in range(5):
+        power = power @ steps
+        torch.testing.assert_close(found[:, step], power.diag())
+
+
+def test_equals_pyg_where_edges_are_not_repeated():
+    torch.manual_seed(0)
+    data = Data(edge_index=torch.randint(12, (2, 25)).unique(dim=1), num_nodes=14)
+    wanted = transforms.AddRandomWalkPE(5)(data).random_walk_pe
+    torch.testing.assert_close(AddRandomWalkPE(5)(data).random_walk_pe, wanted)
