@@ -115,7 +115,7 @@ def gps_case(num_graphs: int, num_nodes: int, num_edges: int, heads: int, dim: i
 
 def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
-    sizes = {"nodes": 10_000, "edges": 500_000, "channels": 64, "heads": 8, "dim": 8, "edge-dim": 16, "graphs": 40}
+    sizes = {"nodes": 10_000, "edges": 500_000, "channels": 128, "heads": 8, "dim": 16, "edge-dim": 16, "graphs": 40}
     for name, size in sizes.items():
         options.add_argument(f"--{name}", type=int, default=size, help=f"default {size}")
     options = options.parse_args(arguments)

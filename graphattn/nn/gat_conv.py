@@ -63,7 +63,6 @@ class GATConv(torch_geometric.nn.GATConv):
 
     # Not what PyG compiled for its own class, which explainers cannot look into.
     propagate = MessagePassing.propagate
-    edge_updater = MessagePassing.edge_updater
 
     def forward(
         self,

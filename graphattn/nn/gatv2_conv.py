@@ -52,7 +52,6 @@ class GATv2Conv(torch_geometric.nn.GATv2Conv):
 
     # Not what PyG compiled for its own class, which explainers cannot look into.
     propagate = MessagePassing.propagate
-    edge_updater = MessagePassing.edge_updater
 
     def forward(
         self,

@@ -54,8 +54,6 @@ class GPSConv(torch_geometric.nn.GPSConv):
     def forward(self, x: Tensor, edge_index: Any, batch: Tensor | None = None, graph: Any = None, **kwargs) -> Tensor:
         """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
         graph = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
-        if x.size(0) == 0:
-            return self.mlp(x)  # norms refuse to train on nothing
         results = []
         if self.conv is not None:
             results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
@@ -67,7 +65,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch)
 
     def normalize(self, x: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
-        if norm is None:
+        if norm is None or x.size(0) == 0:  # PyG's norms of a batch look for its largest index
             return x
         return norm(x, batch=batch) if self.norm_with_batch else norm(x)
 

@@ -126,6 +126,12 @@ def test_symbolic_graphs_stay_symbolic_where_every_node_sees_itself():
         assert (edge_index[0] == edge_index[1]).sum() == 9
 
 
+def test_attributes_of_self_loops_are_filled_in_on_symbolic_graphs_too():
+    own, graph = GATConv(6, 4, edge_dim=3).double(), CompleteGraph(9)
+    x, edge_attr = torch.randn(9, 6).double(), torch.randn(81, 3).double()
+    torch.testing.assert_close(own(x, graph, edge_attr), own(x, graph.edge_index().clone(), edge_attr))
+
+
 def test_one_column_of_attributes():
     peer, own = twins(pyg.GATConv, GATConv, 6, 4, heads=2, edge_dim=1)
     x, edge_index = torch.randn(9, 6).double(), random_graph(9, 9, 20)

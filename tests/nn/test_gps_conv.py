@@ -99,13 +99,17 @@ def test_forces_can_be_trained():
     assert torch.autograd.gradgradcheck(lambda x: own(x, edge_index, BATCH, edge_attr=edge_attr).tanh(), x)
 
 
+@pytest.mark.parametrize("norm", [None, "batch_norm", "layer_norm", "graph_norm"])
 @pytest.mark.parametrize("attn_type", ["multihead", "performer"])
-def test_zero_nodes(attn_type):
-    _, own = gps_twins(attn_type=attn_type)
+def test_zero_nodes(attn_type, norm):
+    _, own = gps_twins(attn_type=attn_type, norm=norm)
     empty = torch.empty(2, 0, dtype=torch.long)
     for batch in (None, torch.empty(0, dtype=torch.long)):
-        out = own(torch.empty(0, 8).double(), empty, batch, edge_attr=torch.empty(0, 3).double())
-        assert out.shape == (0, 8)
+        x = torch.empty(0, 8, dtype=torch.float64, requires_grad=True)
+        out = own(x, empty, batch, edge_attr=torch.empty(0, 3).double())
+        out.sum().backward()
+        assert out.shape == x.grad.shape == (0, 8)
+    assert all(buffer.isfinite().all() for buffer in own.buffers())
 
 
 def test_hooks_on_the_attention_run():
