@@ -9,6 +9,7 @@ from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, b
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import total_bias
 from graphattn.nn.positions.coordinates import index_inside
+from graphattn.nn.transformer import PerLayer, one_for_each
 
 
 class Step(NamedTuple):
@@ -109,71 +110,78 @@ class MemoryCache:
 class Decoding:
     """A model (LanguageModel, Seq2Seq) at work: it reads tokens and gives the scores of the next one of each example.
 
-    Step by step it has the numbers of one pass over everything. What no later node attends to is forgotten: a band keeps
-    `before` nodes of each example. The graph is the same for all layers, its edges have no features, and the whole
-    memory of an example is attended to.
+    Step by step it has the numbers of one pass over everything. Each layer forgets what no later node attends to in its
+    graph: a band keeps `before` nodes of each example. Edges have no features, and the whole memory of an example is
+    attended to.
 
     Args:
         model: With `embedding`, `decoder` (a stack of layers) and `lin_out`.
-        graph: A causal graph over the longest example.
+        graph: A causal graph over the longest example, or `PerLayer`.
         num_examples: Number of examples.
         memory: [num_memory_nodes, channels] of all examples, if the layers are DecoderLayers.
         memory_counts: Memory nodes of each example.
 
     Raises:
-        ValueError: if the graph is not causal or an example outgrows it.
+        ValueError: if a graph is not causal or an example outgrows it.
 
     Example:
         >>> from graphattn import BandedGraph
-        >>> from graphattn.nn import LanguageModel
-        >>> decoding = LanguageModel(100, 16, num_layers=2, heads=4).start(2, BandedGraph(50, before=3, after=0))
+        >>> from graphattn.nn import LanguageModel, PerLayer
+        >>> graph = PerLayer([BandedGraph(50, before=3, after=0), causal(50)])
+        >>> decoding = LanguageModel(100, 16, num_layers=2, heads=4).start(2, graph)
         >>> decoding.advance(torch.randint(100, (9,)), counts=[4, 5]).shape
         torch.Size([2, 100])
         >>> decoding.advance(torch.tensor([7, 8])).shape, decoding.num_kept
-        (torch.Size([2, 100]), 6)
+        (torch.Size([2, 100]), [6, 11])
     """
 
     def __init__(
         self,
         model: torch.nn.Module,
-        graph: Graph,
+        graph: Graph | PerLayer,
         num_examples: int,
         memory: Tensor | None = None,
         memory_counts: list[int] | None = None,
     ):
-        self.model, self.layers = model, model.decoder.layers
-        self.window = Window(graph, num_examples, model.lin_out.weight.device)
+        self.model, self.layers, self.num_examples = model, model.decoder.layers, num_examples
+        graphs = one_for_each(graph, len(self.layers))
+        # Layers of one graph share a window.
+        windows = {id(own): Window(own, num_examples, model.lin_out.weight.device) for own in graphs}
+        self.windows = [windows[id(own)] for own in graphs]
         self.caches = [KeyValueCache() for _ in self.layers]
         self.memory_counts, self.memories = memory_counts, []
         if memory is not None:
             self.memories = [MemoryCache(layer.memory_attention, memory) for layer in self.layers]
 
     @property
-    def num_kept(self) -> int:
-        """Nodes of all examples whose keys and values are kept, in each layer."""
-        return self.window.pos.numel()
+    def num_kept(self) -> list[int]:
+        """Nodes of all examples whose keys and values each layer keeps."""
+        return [window.pos.numel() for window in self.windows]
 
     def advance(self, tokens: Tensor, counts: list[int] | None = None) -> Tensor:
         """Read `counts` tokens more of each example (1 by default): scores [num_examples, num_tokens] after the last.
 
         Each example reads at least one token.
         """
-        counts = [1] * self.window.lengths.numel() if counts is None else list(counts)
-        if len(counts) != self.window.lengths.numel() or min(counts, default=1) < 1 or sum(counts) != tokens.size(0):
+        counts = [1] * self.num_examples if counts is None else list(counts)
+        if len(counts) != self.num_examples or min(counts, default=1) < 1 or sum(counts) != tokens.size(0):
             raise ValueError(
-                f"'counts' must be at least 1 for each of the {self.window.lengths.numel()} examples and sum to the"
-                f" number of tokens, {tokens.size(0)} (got {counts})"
+                f"'counts' must be at least 1 for each of the {self.num_examples} examples and sum to the number of"
+                f" tokens, {tokens.size(0)} (got {counts})"
             )
-        stack, step = self.model.decoder, self.window.extend(counts)
-        bias = total_bias(stack.edge_bias, None, step.graph, (step.key_pos, step.pos))
-        x = self.model.embedding(tokens, step.pos)
-        for number in range(len(self.layers)):
-            x = self.run(number, x, step, bias, counts)
-        last = torch.tensor(counts, device=x.device).cumsum(0) - 1
-        x = x[last]
+        stack, steps = self.model.decoder, {window: window.extend(counts) for window in set(self.windows)}
+        biases = {
+            window: total_bias(stack.edge_bias, None, step.graph, (step.key_pos, step.pos))
+            for window, step in steps.items()
+        }
+        x = self.model.embedding(tokens, steps[self.windows[0]].pos)
+        for number, window in enumerate(self.windows):
+            x = self.run(number, x, steps[window], biases[window], counts)
+        x = x[torch.tensor(counts, device=x.device).cumsum(0) - 1]
         return self.model.lin_out(x if stack.norm is None else stack.norm(x))
 
     def run(self, number: int, x: Tensor, step: Step, bias: Tensor | None, counts: list[int]) -> Tensor:
+        """One layer, over the new nodes x [num_new, channels]."""
         layer, cache = self.layers[number], self.caches[number]
         attends = [lambda y: cache.attend(layer.attention, y, step, bias)]
         if self.memories:
@@ -183,15 +191,15 @@ class Decoding:
 
     def select(self, examples: Tensor) -> None:
         """Go on with these examples, in this order; one may come several times, as in a beam."""
-        places = self.window.select(examples)
-        for cache in self.caches:
-            cache.select(places)
+        self.num_examples = examples.numel()
+        places = {window: window.select(examples) for window in set(self.windows)}
+        for cache, window in zip(self.caches, self.windows, strict=True):
+            cache.select(places[window])
         if self.memories:
             counts = torch.tensor(self.memory_counts, device=examples.device)
-            places = places_of(counts, examples)
             self.memory_counts = counts[examples].tolist()
             for memory in self.memories:
-                memory.select(places)
+                memory.select(places_of(counts, examples))
 
 
 def check_causal(graph: Graph) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from graphattn.graphs import Graph, causal
 from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.decoding import Decoding
+from graphattn.nn.transformer import PerLayer
 
 
 class Hypothesis(NamedTuple):
@@ -26,7 +27,7 @@ def greedy_search(
     max_length: int,
     *,
     end: int | None = None,
-    graph: Graph | None = None,
+    graph: Graph | PerLayer | None = None,
     **source,
 ) -> list[Tensor]:
     """The likeliest next token, again and again.
@@ -36,7 +37,7 @@ def greedy_search(
         prompts: Tokens [num_tokens] of each example, at least one; their lengths may differ.
         max_length: Most tokens of a text, prompt included.
         end: The token after which a text ends.
-        graph: A causal graph over `max_length` nodes; `causal(max_length)` by default.
+        graph: A causal graph over `max_length` nodes, or `PerLayer` of them; `causal(max_length)` by default.
         **source: `source` and `source_graph` of a Seq2Seq.
 
     Returns:
@@ -64,7 +65,7 @@ def sample(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
     end: int | None = None,
-    graph: Graph | None = None,
+    graph: Graph | PerLayer | None = None,
     **source,
 ) -> list[Tensor]:
     """A next token drawn by its probability, again and again.
@@ -97,7 +98,7 @@ def beam_search(
     beams: int = 4,
     length_penalty: float = 0.0,
     end: int | None = None,
-    graph: Graph | None = None,
+    graph: Graph | PerLayer | None = None,
     **source,
 ) -> list[list[Hypothesis]]:
     """The likeliest texts among those that grow from the `beams` likeliest beginnings.
@@ -209,7 +210,7 @@ def write(
     prompts: Sequence[Tensor],
     max_length: int,
     end: int | None,
-    graph: Graph | None,
+    graph: Graph | PerLayer | None,
     source: dict,
     choose: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
@@ -236,7 +237,7 @@ def write(
 
 @contextmanager
 def writing(
-    model: torch.nn.Module, prompts: Sequence[Tensor], max_length: int, graph: Graph | None, source: dict
+    model: torch.nn.Module, prompts: Sequence[Tensor], max_length: int, graph: Graph | PerLayer | None, source: dict
 ) -> Iterator[tuple[Decoding | None, Tensor | None]]:
     """The prompts read: (state, scores of the next tokens), or nothing if there is no prompt; no dropout, no gradients."""
     max_length = parse_integer("max_length", max_length, minimum=1)

@@ -65,6 +65,6 @@ class LanguageModel(torch.nn.Module):
         pos = positions_of(as_graph(first, tokens.size(0)), device=tokens.device)[1]
         return self.lin_out(self.decoder(self.embedding(tokens, pos), graph))
 
-    def start(self, num_examples: int, graph: Graph) -> Decoding:
-        """Nothing written yet, for so many examples; `graph` is a causal graph over the longest of them."""
+    def start(self, num_examples: int, graph: Graph | PerLayer) -> Decoding:
+        """Nothing written yet, for so many examples; `graph` is a causal graph over the longest of them, or `PerLayer`."""
         return Decoding(self, graph, num_examples)

@@ -11,7 +11,7 @@ from graphattn.nn.decoding import Decoding
 from graphattn.nn.embedding import TokenEmbedding
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.readout import counts_of
-from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder
+from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
 
 
 class Seq2Seq(torch.nn.Module):
@@ -82,8 +82,8 @@ class Seq2Seq(torch.nn.Module):
             source = self.source_embedding(source, positions_of(source_graph, device=source.device)[1])
         return self.encoder(source, source_graph)
 
-    def start(self, num_examples: int, graph: Graph, source: Tensor, source_graph: Any) -> Decoding:
-        """Nothing written yet, the source read; `graph` is a causal graph over the longest target."""
+    def start(self, num_examples: int, graph: Graph | PerLayer, source: Tensor, source_graph: Any) -> Decoding:
+        """Nothing written yet, the source read; `graph` is a causal graph over the longest target, or `PerLayer`."""
         source_graph = as_graph(source_graph, source.size(0))
         if source_graph.num_examples != num_examples:
             raise ValueError(

@@ -30,6 +30,15 @@ class PerLayer:
         return f"{type(self).__name__}({self.graphs})"
 
 
+def one_for_each(graph: Any, num_layers: int) -> list[Any]:
+    """What `graph` says of each layer: the graphs of a `PerLayer`, anything else for all."""
+    if not isinstance(graph, PerLayer):
+        return [graph] * num_layers
+    if len(graph.graphs) != num_layers:
+        raise ValueError(f"PerLayer must hold a graph for each of the {num_layers} layers (got {len(graph.graphs)})")
+    return graph.graphs
+
+
 class Stack(torch.nn.Module):
     """What both stacks share: layers of growing stochastic depth, one bias for all of them, a last norm."""
 
@@ -64,11 +73,8 @@ class Stack(torch.nn.Module):
 
     def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph]:
         """The graph of each layer, from one for all or one for each."""
-        graphs = graph.graphs if isinstance(graph, PerLayer) else [graph]
-        if len(graphs) not in (1, len(self.layers)):
-            raise ValueError(f"PerLayer must hold a graph for each of the {len(self.layers)} layers (got {len(graphs)})")
-        graphs = [as_graph(one, x.size(0)) for one in graphs]
-        return graphs * len(self.layers) if len(graphs) == 1 else graphs
+        known = {id(one): as_graph(one, x.size(0)) for one in one_for_each(graph, len(self.layers))}
+        return [known[id(one)] for one in one_for_each(graph, len(self.layers))]
 
     def biases_of_layers(self, graphs: list[Graph], pos, given) -> list[Tensor | None]:
         """The shared bias and the given one, computed once for each different graph."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, causal
-from graphattn.nn import ALiBi, LanguageModel, RelativeBias, RotaryPositions, Seq2Seq, T5Bias
+from graphattn.nn import ALiBi, LanguageModel, PerLayer, RelativeBias, RotaryPositions, Seq2Seq, T5Bias
 from tests.nn.test_encoder import randomize
 
 LENGTH = 14
@@ -103,15 +103,27 @@ def test_nothing_is_kept_that_is_not_seen_again(graph, kept):
     decoding.advance(torch.randint(9, (9,)), [6, 3])
     for _ in range(2):
         decoding.advance(torch.randint(9, (2,)))
-    assert decoding.window.counts.tolist() == kept
-    assert decoding.num_kept == sum(kept)
+    assert decoding.windows[0].counts.tolist() == kept
+    assert decoding.num_kept == [sum(kept)] * 2
     assert all(cache.key.size(0) == cache.value.size(0) == sum(kept) for cache in decoding.caches)
+
+
+def test_each_layer_has_its_graph_and_keeps_what_it_sees_again():
+    torch.manual_seed(0)
+    model = randomize(LanguageModel(9, 8, 3, 2, edge_bias=ALiBi(2)).double())
+    text, graphs = torch.randint(9, (12,)), [GRAPHS[name] for name in ("band", "causal", "band")]
+    with torch.no_grad():
+        wanted = model(text, PerLayer([prefix(graph, 12) for graph in graphs]))
+        decoding = model.start(1, PerLayer(graphs))
+        scores = [decoding.advance(text[:5], [5])] + [decoding.advance(token[None]) for token in text[5:]]
+    torch.testing.assert_close(torch.cat(scores), wanted[4:], rtol=1e-10, atol=1e-10)
+    assert decoding.num_kept == [3, 12, 3]
 
 
 def test_a_global_first_node_stays_in_a_band():
     decoding = LanguageModel(9, 8, 1, 2).start(1, GRAPHS["band_and_first"])
     decoding.advance(torch.randint(9, (8,)), [8])
-    assert decoding.window.pos.tolist() == [0, 6, 7]
+    assert decoding.windows[0].pos.tolist() == [0, 6, 7]
 
 
 def test_examples_may_be_repeated_and_dropped():

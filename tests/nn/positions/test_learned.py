@@ -32,3 +32,9 @@ def test_axes_must_agree():
 def test_sizes_must_be_positive():
     with pytest.raises(ValueError, match="must be positive .got 0 and 4"):
         LearnedPositions(0, 4)
+
+
+def test_three_axes():
+    module = LearnedPositions((2, 3, 4), 5)
+    wanted = sum(table.weight[place] for table, place in zip(module.tables, (1, 2, 3)))
+    torch.testing.assert_close(module(torch.tensor([[1, 2, 3]])), wanted[None])

@@ -38,3 +38,9 @@ def test_channels_must_be_shared_out():
 def test_period_must_grow():
     with pytest.raises(ValueError, match=r"'max_period' must be above 1 .got 1"):
         SinusoidalPositions(4, max_period=1)
+
+
+def test_three_axes_are_encoded_one_after_the_other():
+    pos = torch.rand(4, 3)
+    parts = [SinusoidalPositions(4)(pos[:, axis]) for axis in range(3)]
+    torch.testing.assert_close(SinusoidalPositions(12)(pos), torch.cat(parts, 1))
