@@ -42,13 +42,15 @@ def prepare(
     check_graph(graph, query, num_queries, num_keys)
     score, normalizer = as_score(score), as_normalizer(normalizer)
     score.check(*query.shape[-2:], None if edge_features is None else edge_features.size(-1))
+    normalizer.check(query.size(-2))
     bias, edge_features = check_edge_tensors(graph, query, bias, edge_features, edge_query)
     dropout = check_dropout(dropout)
     scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
+    query, key, score = score.reduce(query, key)
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)
     if batch is not None:
-        inputs = fold(inputs)
-        score = score.replace(*inputs.parameters)
+        score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
+        inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = torch.randint(2**32, (), device=query.device) if dropout else None
     return Problem(Plan(graph, score, normalizer, scale, dropout, seed), inputs, batch)
 
@@ -81,7 +83,6 @@ def fold(inputs: Inputs) -> Inputs:
         bias.repeat(1, batch) if bias is not None and bias.size(1) > 1 else bias,
         inputs.edge_features,
         join(inputs.edge_query),
-        tuple(x.repeat(batch, *[1] * (x.dim() - 1)) for x in inputs.parameters),
     )
 
 

@@ -9,19 +9,19 @@ from torch.autograd.forward_ad import unpack_dual
 
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably
-from graphattn.kernels.edges_torch import zeros_like
+from graphattn.kernels.edges_torch import add_sink, zeros_like
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
 from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
 
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
-    flat = (*inputs[:-1], *inputs.parameters)
-    if any(x is not None and unpack_dual(x).tangent is not None for x in flat):
+    flat, sink = flatten(inputs), plan.normalizer.sink
+    if any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in (sink, *flat)):
         partial = attend_differentiably(plan, inputs)  # forward mode: fused kernels have no tangents
         out, edge_out = partial.out, partial.edge_out
-    elif torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in flat):
-        out, edge_out = Attend.apply(plan, kernel, *flat)
+    elif torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
+        out, edge_out = Attend.apply(plan, kernel, sink, *flat)
     else:
         (out, _, edge_out), _ = compute(plan, inputs, kernel)
     if plan.normalizer.scale_by_degree:
@@ -34,6 +34,7 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
 def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Part, Plan, Inputs]]:
     """The graph cut into disjoint parts, or whole where tensors per edge, dropout or a named kernel want it."""
     is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
+    is_whole = is_whole or plan.normalizer.merge is None
     for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
         part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph)
         yield part, part_plan, take(inputs, part)
@@ -46,14 +47,23 @@ def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, li
         run_by, _ = select(part_plan, part_inputs, kernel)
         merger.add(run_by.forward(part_plan, part_inputs), part)
         chosen.append(run_by)
-    return merger.total, chosen
+    return with_sink(merger.total, plan.normalizer.sink), chosen
+
+
+def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:
+    """The result over all edges and a key of value 0 whose score is `sink`: it enters here, once, whatever the parts."""
+    if sink is None:
+        return merged
+    lse = add_sink(merged.lse, sink)
+    share = (merged.lse - lse).exp()[..., None]
+    return Partial(share * merged.out, lse, None if merged.edge_out is None else share * merged.edge_out)
 
 
 class Attend(torch.autograd.Function):
     """Parts run on their kernels forward and backward; nothing is kept but inputs, result and log-sum-exp."""
 
     @staticmethod
-    def forward(ctx, plan, kernel, *flat):
+    def forward(ctx, plan, kernel, sink, *flat):
         merged, chosen = compute(plan, unflatten(flat), kernel)
         ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
         ctx.save_for_backward(*flat, *merged)
@@ -65,8 +75,8 @@ class Attend(torch.autograd.Function):
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
         if torch.is_grad_enabled():
             return None, None, *differentiable_gradients(ctx.plan, inputs, grad, ctx.needs_input_grad[2:])
-        gradients = kernel_gradients(ctx, inputs, merged, grad)
-        return None, None, *cast_like(flatten(gradients), flatten(inputs))
+        gradients, by_sink = kernel_gradients(ctx, inputs, merged, grad)
+        return None, None, *cast_like((by_sink, *flatten(gradients)), (ctx.plan.normalizer.sink, *flatten(inputs)))
 
 
 def unflatten(flat: tuple) -> Inputs:
@@ -82,8 +92,8 @@ def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None
     return [None if g is None or x is None else g.sum_to_size(x.shape).to(x.dtype) for g, x in pairs]
 
 
-def kernel_gradients(ctx, inputs: Inputs, merged: Partial, grad: Partial) -> Inputs:
-    """Each part's gradients from the merged result, added up at its rows."""
+def kernel_gradients(ctx, inputs: Inputs, merged: Partial, grad: Partial) -> tuple[Inputs, Tensor | None]:
+    """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
     delta = (grad.out * merged.out).sum(-1)  # [num_queries, heads]
     if merged.edge_out is not None:
         delta = delta + (grad.edge_out * merged.edge_out).sum(-1)
@@ -96,7 +106,12 @@ def kernel_gradients(ctx, inputs: Inputs, merged: Partial, grad: Partial) -> Inp
         else:
             total = zeros_like(inputs) if total is None else total
             add_gradients(total, gradients, part)
-    return total
+    return total, sink_gradient(ctx.plan.normalizer.sink, merged.lse, delta)
+
+
+def sink_gradient(sink: Tensor | float | None, lse: Tensor, delta: Tensor) -> Tensor | None:
+    """[heads]: the sink has value 0, so that its score loses weight * delta in every row."""
+    return -((sink.to(lse.dtype) - lse).exp() * delta).sum(0) if isinstance(sink, Tensor) else None
 
 
 def differentiable_gradients(
@@ -106,6 +121,7 @@ def differentiable_gradients(
     partial = attend_differentiably(plan, inputs)
     pairs = [(o, g) for o, g in ((partial.out, grad.out), (partial.edge_out, grad.edge_out)) if o is not None]
     outputs, cotangents = zip(*pairs, strict=True)
-    wanted = [x for x, is_needed in zip(flatten(inputs), needed, strict=True) if is_needed]
+    given = (plan.normalizer.sink, *flatten(inputs))
+    wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
     found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
     return [next(found) if is_needed else None for is_needed in needed]

@@ -10,7 +10,7 @@ from graphattn.arguments import prepare, unfold
 from graphattn.execution import flatten, pieces, run
 from graphattn.graphs import Graph
 from graphattn.kernels.choose import Choice, select
-from graphattn.kernels.edges_torch import all_scores, edge_scores, gather, log_sum_exp, sorted_edges
+from graphattn.kernels.edges_torch import all_scores, edge_scores, gather, sorted_edges, weights_of
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
 
@@ -26,7 +26,7 @@ def attend(
     edge_query: Tensor | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
-    score: str | Score = "dot",
+    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
     normalizer: str | Normalizer = "softmax",
     kernel: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -45,10 +45,12 @@ def attend(
         edge_features: [num_edges, edge_dim]. With them comes a second result, the attention-weighted sum of the features.
         edge_query: [num_queries, heads, edge_dim]: adds scale * edge_query[i] . edge_features[edge] to the score, which is
             what an edge term W x_e in the key amounts to, with edge_query = W^T query.
-        scale: Factor of the score; None means 1 / sqrt(dim) for the dot product and 1 for the additive score.
+        scale: Factor of the score; None means 1 / sqrt(dim) for the dot product and 1 for every other score.
         dropout: Probability of dropping an edge's weight, for each head; the rest is scaled by 1 / (1 - dropout).
-        score: 'dot', or a Score such as `Additive(vector)`.
-        normalizer: 'softmax', 'relu', 'sigmoid', or a Normalizer such as `Relu(scale_by_degree=True)`.
+        score: 'dot', 'cosine' or 'gaussian'; a Score with parameters (`Additive(vector)`, `Gat`, `Cosine`, `Bilinear`,
+            `Gaussian`); or a function or torch.nn.Module (query, key [..., heads, dim]) -> scores [..., heads] (see `Custom`).
+        normalizer: 'softmax', 'relu', 'squared_relu', 'sigmoid', 'identity', 'sparsemax', 'entmax15', or a Normalizer such as
+            `Softmax(sink=0.0)`, `TopK(8)` or `Relu(scale_by_degree=True)`.
         kernel: Name of the kernel to use instead of the fastest (see `choose_kernel`).
 
     Everything per edge is in the order of `graph.edge_index()`.
@@ -83,7 +85,7 @@ def attention_weights(
     edge_features: Tensor | None = None,
     edge_query: Tensor | None = None,
     scale: float | None = None,
-    score: str | Score = "dot",
+    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
     normalizer: str | Normalizer = "softmax",
     edges: Tensor | None = None,
 ) -> Tensor:
@@ -107,8 +109,7 @@ def attention_weights(
         scores = edge_scores(plan, *gather(inputs, order))
     else:
         scores = all_scores(plan, inputs, order)
-    lse = log_sum_exp(scores, order.row, plan.graph.num_queries)
-    weights = plan.normalizer.weights(scores, lse[order.row])
+    weights, _ = weights_of(plan, scores, order.row, plan.graph.num_queries)
     if plan.normalizer.scale_by_degree:
         weights = weights / plan.graph.degrees(query.device)[order.row, None]
     if isinstance(order.edge_id, Tensor):

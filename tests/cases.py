@@ -314,8 +314,9 @@ def loop_attention(
         edge_features: `[num_edges, edge_dim]`; edge_query: `[num_queries, heads, edge_dim]`, whose product is
             added to the score before scaling.
         scale: factor of the scores; `dim ** -0.5` for dot products and 1 for other scores by default.
-        normalizer: 'softmax', 'relu' or 'sigmoid'.
-        score: 'dot', or `('additive', vector [heads, dim], activation)`.
+        normalizer: 'softmax', ('softmax', sink [heads]), ('top_k', k) or one of ROW_WEIGHTS.
+        score: 'dot', or a function (query [dim], key [dim], *parameters of one head) -> number together with its parameters,
+            `(function, *parameters)`, each [heads, ...] or [kv_heads, ...].
         kv_heads: checked against `key` if given.
 
     Returns:
@@ -347,8 +348,8 @@ def loop_attention(
                 if score == "dot":
                     product = (query[i, h] * key[j, h // shared]).sum()
                 else:
-                    _, vector, activation = score
-                    product = (vector[h].double() * activation(query[i, h] + key[j, h // shared])).sum()
+                    function, *parameters = score
+                    product = function(query[i, h], key[j, h // shared], *(x[h * len(x) // heads].double() for x in parameters))
                 if edge_query is not None:
                     product = product + (edge_query[i, h].double() * edge_features[number].double()).sum()
                 product = product * scale
@@ -363,13 +364,12 @@ def loop_attention(
                 continue
             if normalizer == "softmax":
                 largest = max(float(number) for number in scores)
-                total = sum((number - largest).exp() for number in scores)
-                lse[i][h] = total.log() + largest
-                row_weights = [(number - largest).exp() / total for number in scores]
-            elif normalizer == "relu":
-                row_weights = [number.relu() for number in scores]
+                lse[i][h] = sum((number - largest).exp() for number in scores).log() + largest
+            if isinstance(normalizer, tuple):
+                kind, parameter = normalizer
+                row_weights = ROW_WEIGHTS[kind](scores, parameter if kind == "top_k" else parameter[h].double())
             else:
-                row_weights = [number.sigmoid() for number in scores]
+                row_weights = ROW_WEIGHTS[normalizer](scores)
             for number, weight in zip(kept, row_weights):
                 weights[number][h] = weight
                 out[i][h] = out[i][h] + weight * value[edges[number][0], h // shared]
@@ -382,6 +382,53 @@ def loop_attention(
         _stack(weights, (len(edges), heads), query),
         _stack(lse, (num_queries, heads), query) if normalizer == "softmax" else None,
     )
+
+
+def softmax_of_row(scores, sink=None):
+    scores = scores if sink is None else [*scores, sink]
+    largest = max(float(number) for number in scores)
+    exponentials = [(number - largest).exp() for number in scores]
+    return [number / sum(exponentials) for number in exponentials]
+
+
+def sparsemax_of_row(scores):
+    """Martins and Astudillo 2016, algorithm 1."""
+    falling = sorted(scores, key=float, reverse=True)
+    k = max(k for k in range(1, len(scores) + 1) if 1 + k * falling[k - 1] > sum(falling[:k]))
+    threshold = (sum(falling[:k]) - 1) / k
+    return [(number - threshold).relu() for number in scores]
+
+
+def entmax15_of_row(scores):
+    """The root of sum of max(score / 2 - t, 0)^2 = 1 by bisection, then Newton's step in t so that autograd sees it."""
+    halves = [number / 2 for number in scores]
+    low, high = max(map(float, halves)) - 1, max(map(float, halves))
+    for _ in range(100):
+        middle = (low + high) / 2
+        total = sum(max(float(number) - middle, 0) ** 2 for number in halves)
+        low, high = (middle, high) if total > 1 else (low, middle)
+    slope = sum(2 * max(float(number) - low, 0) for number in halves)
+    threshold = low + (sum((number - low).relu() ** 2 for number in halves) - 1) / slope
+    return [(number - threshold).relu() ** 2 for number in halves]
+
+
+def top_k_of_row(scores, k):
+    least = sorted(map(float, scores), reverse=True)[min(k, len(scores)) - 1]
+    kept = [number for number in scores if float(number) >= least]
+    weights = iter(softmax_of_row(kept))
+    return [next(weights) if float(number) >= least else number * 0 for number in scores]
+
+
+ROW_WEIGHTS = {
+    "softmax": softmax_of_row,
+    "relu": lambda scores: [number.relu() for number in scores],
+    "squared_relu": lambda scores: [number.relu() ** 2 for number in scores],
+    "sigmoid": lambda scores: [number.sigmoid() for number in scores],
+    "identity": lambda scores: scores,
+    "sparsemax": sparsemax_of_row,
+    "entmax15": entmax15_of_row,
+    "top_k": top_k_of_row,
+}
 
 
 def _stack(nested, shape, like):

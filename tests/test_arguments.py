@@ -65,7 +65,7 @@ BAD = {
     "dropout": (ValueError, "probability in 0 .. 1 .got 1.5", lambda: attend(Q, K, V, GRAPH, dropout=1.5)),
     "dropout nan": (ValueError, "got nan", lambda: attend(Q, K, V, GRAPH, dropout=float("nan"))),
     "scale": (ValueError, "finite number .got inf", lambda: attend(Q, K, V, GRAPH, scale=float("inf"))),
-    "score": (ValueError, "'score' must be 'dot' or a Score", lambda: attend(Q, K, V, GRAPH, score="additive")),
+    "score": (ValueError, "'score' must be one of .*, a Score such as", lambda: attend(Q, K, V, GRAPH, score="additive")),
     "vector": (
         ValueError,
         r"\[heads, dim\] = \[2, 3\] .got \[3\]",

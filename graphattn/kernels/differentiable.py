@@ -5,21 +5,20 @@ from graphattn.kernels.edges_torch import (
     edge_scores,
     gather,
     gather_values,
-    log_sum_exp,
     plan_with,
     sorted_edges,
+    weights_of,
 )
 from graphattn.kernels.kernel import Inputs, Partial, Plan
 
 
 def attend_differentiably(plan: Plan, inputs: Inputs) -> Partial:
-    """What every kernel computes, on the tape of autograd (second derivatives, forward mode)."""
+    """What all parts on their kernels come to, a sink included, on the tape of autograd (second derivatives, forward mode)."""
     num_queries, heads = inputs.query.shape[:2]
     edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
     gathered = gather(inputs, edges)
     scores = edge_scores(plan_with(plan, list(inputs.parameters)), *gathered)
-    lse = log_sum_exp(scores, edges.row, num_queries)
-    weights = plan.normalizer.weights(scores, lse[edges.row])
+    weights, lse = weights_of(plan, scores, edges.row, num_queries)
     weights = (weights * dropout_factors(plan, edges, heads, weights))[..., None]
     empty = scores.new_zeros(num_queries, heads, inputs.value.size(2))
     out = empty.index_add(0, edges.row, weights * gather_values(inputs, edges))

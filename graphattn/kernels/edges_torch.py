@@ -1,6 +1,7 @@
 """Attention over any edges by torch operations, a chunk of edges at a time: O(E * heads) memory, never E * heads * dim."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from graphattn.kernels.kernel import (
     spread_to_heads,
     sum_to_groups,
 )
+from graphattn.kernels.segments import Segments
 
 CHUNK_ELEMENTS = 2**20  # of [edges, heads, dim]: a few such tensors stay in the cache of one core
 
@@ -128,6 +130,28 @@ def all_scores(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     return scores
 
 
+def weights_of(plan: Plan, scores: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """(weights [num_edges, heads] before dropout, lse [num_rows, heads], 0 but for softmax) of whole rows, differentiable.
+
+    `scores` are all there are: a sink of the softmax is counted in.
+    """
+    normalizer = plan.normalizer
+    lse = scores.new_zeros(num_rows, scores.size(1))
+    if normalizer.merge is None:
+        return normalizer.row_weights(scores, Segments(row, num_rows)), lse
+    if normalizer.merge == "lse":
+        lse = log_sum_exp(scores, row, num_rows)
+        lse = lse if normalizer.sink is None else add_sink(lse, normalizer.sink)
+    return normalizer.weights(scores, lse[row]), lse
+
+
+def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:
+    """The log-sum-exp [num_queries, heads] with one more score, [heads] or a number."""
+    sink = torch.as_tensor(sink, dtype=lse.dtype, device=lse.device).expand_as(lse)
+    top = torch.maximum(lse, sink).detach()  # torch.logaddexp has no second derivative at -inf
+    return top + ((lse - top).exp() + (sink - top).exp()).log()
+
+
 class EdgesTorch(Kernel):
     """The fallback that runs everywhere: every graph, score, normalizer and option."""
 
@@ -142,15 +166,17 @@ class EdgesTorch(Kernel):
         dtype = accumulation_dtype(query.dtype)
         edges = sorted_edges(plan.graph, query.device, plan.dropout > 0)
         scores = all_scores(plan, inputs, edges)
-        if plan.normalizer.merge == "lse":
+        normalizer, is_by_row = plan.normalizer, plan.normalizer.merge is None
+        lse = scores.new_zeros(num_queries, heads)
+        if is_by_row:
+            row_weights = normalizer.row_weights(scores, Segments(edges.row, num_queries))
+        elif normalizer.merge == "lse":
             lse = log_sum_exp(scores, edges.row, num_queries)
-        else:
-            lse = scores.new_zeros(num_queries, heads)
         out = query.new_zeros(num_queries, heads, value.size(2), dtype=dtype)
         features = inputs.edge_features
         edge_out = None if features is None else query.new_zeros(num_queries, heads, features.size(1), dtype=dtype)
         for part, chunk in chunks(plan.graph, edges, inputs):
-            weights = plan.normalizer.weights(scores[part], lse[chunk.row])
+            weights = row_weights[part] if is_by_row else normalizer.weights(scores[part], lse[chunk.row])
             weights = (weights * dropout_factors(plan, chunk, heads, weights))[..., None]
             out.index_add_(0, chunk.row, weights * gather_values(inputs, chunk))
             if edge_out is not None:
@@ -160,8 +186,10 @@ class EdgesTorch(Kernel):
     def backward(self, plan, inputs, merged, grad, delta):
         edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
         grads = zeros_like(inputs)
-        for _, chunk in chunks(plan.graph, edges, inputs):
-            add_chunk_gradients(plan, inputs, merged, grad, delta, chunk, grads)
+        by_row = row_gradients(plan, inputs, grad, edges) if plan.normalizer.merge is None else None
+        for part, chunk in chunks(plan.graph, edges, inputs):
+            given = None if by_row is None else [x[part] for x in by_row]
+            add_chunk_gradients(plan, inputs, merged, grad, delta, chunk, grads, given)
         return grads
 
 
@@ -171,23 +199,48 @@ def zeros_like(inputs: Inputs) -> Inputs:
     return Inputs(*zeros, tuple(torch.zeros_like(x, dtype=dtype) for x in inputs.parameters))
 
 
-def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: Inputs) -> None:
-    """Scores are recomputed; their derivative is autograd's, that of the weighted sum is written out."""
+def gradient_of_weights(inputs: Inputs, grad: Partial, edges: Edges) -> Tensor:
+    """How much the result would gain from the weight of each edge: [num_edges, heads]."""
+    by_weight = (grad.out[edges.row] * gather_values(inputs, edges)).sum(-1)
+    if inputs.edge_features is not None:
+        features = inputs.edge_features[edges.edge_id].to(by_weight.dtype)
+        by_weight = by_weight + (grad.edge_out[edges.row] * features[:, None]).sum(-1)
+    return by_weight
+
+
+def row_gradients(plan: Plan, inputs: Inputs, grad: Partial, edges: Edges) -> tuple[Tensor, Tensor]:
+    """(weights, gradient of the scores) of all edges, [num_edges, heads], for normalizers that need whole rows."""
+    scores, rows = all_scores(plan, inputs, edges), Segments(edges.row, inputs.query.size(0))
+    weights, grad_weights = plan.normalizer.row_weights(scores, rows), torch.empty_like(scores)
+    for part, chunk in chunks(plan.graph, edges, inputs):
+        factors = dropout_factors(plan, chunk, scores.size(1), scores)
+        grad_weights[part] = gradient_of_weights(inputs, grad, chunk) * factors
+    return weights, plan.normalizer.row_grad_scores(weights, grad_weights, rows)
+
+
+def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: Inputs, given=None) -> None:
+    """Scores are recomputed; their derivative is autograd's, that of the weighted sum is written out.
+
+    `given`, (weights, gradient of the scores) of these edges, is there if they do not follow edge by edge.
+    """
     kv_heads, heads = inputs.key.size(1), inputs.query.size(1)
     parameters = [x.detach().to(grads.query.dtype).requires_grad_() for x in inputs.parameters]
     gathered = Gathered(*(None if x is None else x.detach().requires_grad_() for x in gather(inputs, edges)))
     with torch.enable_grad():
         scores = edge_scores(plan_with(plan, parameters), *gathered)
-    weights = plan.normalizer.weights(scores.detach(), merged.lse[edges.row])
-    factors = dropout_factors(plan, edges, heads, weights)
-    grad_out = grad.out[edges.row]  # [edges, heads, value_dim]
-    grad_weights = (grad_out * gather_values(inputs, edges)).sum(-1)
-    grads.value.index_add_(0, edges.col, sum_to_groups((weights * factors)[..., None] * grad_out, kv_heads))
+    if given is None:
+        weights = plan.normalizer.weights(scores.detach(), merged.lse[edges.row])
+        factors = dropout_factors(plan, edges, heads, weights)
+        grad_weights = gradient_of_weights(inputs, grad, edges) * factors
+        grad_scores = plan.normalizer.grad_scores(weights, grad_weights, delta[edges.row])
+    else:
+        weights, grad_scores = given
+        factors = dropout_factors(plan, edges, heads, weights)
+    grad_scores = grad_scores.masked_fill(scores.detach() == -torch.inf, 0.0)  # no edge
+    grads.value.index_add_(0, edges.col, sum_to_groups((weights * factors)[..., None] * grad.out[edges.row], kv_heads))
     if inputs.edge_features is not None:
-        grad_edge_out = grad.edge_out[edges.row]  # [edges, heads, edge_dim]
-        grad_weights = grad_weights + (grad_edge_out * gathered.edge_features.detach()[:, None]).sum(-1)
-        grads.edge_features[edges.edge_id] += torch.einsum("eh,ehd->ed", weights * factors, grad_edge_out)
-    grad_scores = plan.normalizer.grad_scores(weights, grad_weights * factors, delta[edges.row])
+        by_weight = torch.einsum("eh,ehd->ed", weights * factors, grad.edge_out[edges.row])
+        grads.edge_features[edges.edge_id] += by_weight
     leaves = [x for x in (*gathered, *parameters) if x is not None]
     found = iter(torch.autograd.grad(scores, leaves, grad_scores, allow_unused=True))
     by_query, by_key, by_bias, by_features, by_edge_query = (None if x is None else next(found) for x in gathered)
@@ -200,7 +253,7 @@ def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: 
     if by_edge_query is not None:
         grads.edge_query.index_add_(0, edges.row, by_edge_query)
     for total, part in zip(grads.parameters, found, strict=True):
-        total += part
+        total += zero_if_none(part, total)
 
 
 def zero_if_none(gradient: Tensor | None, like: Tensor) -> Tensor:
@@ -209,4 +262,4 @@ def zero_if_none(gradient: Tensor | None, like: Tensor) -> Tensor:
 
 def plan_with(plan: Plan, parameters: list[Tensor]) -> Plan:
     """The same plan with other tensors in its score."""
-    return Plan(plan.graph, plan.score.replace(*parameters), plan.normalizer, plan.scale, plan.dropout, plan.seed)
+    return replace(plan, score=plan.score.replace(*parameters))

@@ -7,6 +7,7 @@ from graphattn.graphs import Graph
 from graphattn.kernels.dropout import keep_factors
 from graphattn.kernels.edges_torch import edge_scores, plan_with, repeat_numbers
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, spread_to_heads
+from graphattn.kernels.segments import Segments
 
 
 def dense_places(graph: Graph, device: torch.device) -> Tensor:
@@ -43,6 +44,17 @@ def dense_scores(plan: Plan, inputs: Inputs, places: Tensor) -> Tensor:
     return scores.expand(*places.shape, heads).masked_fill((places < 0)[..., None], -torch.inf)
 
 
+def dense_weights(plan: Plan, scores: Tensor, lse: Tensor, places: Tensor) -> Tensor:
+    """[num_queries, repeats, num_keys, heads], 0 where there is no edge."""
+    if plan.normalizer.merge is None:
+        num_queries = places.size(0)
+        row = torch.arange(num_queries, device=places.device).repeat_interleave(places.size(1) * places.size(2))
+        weights = plan.normalizer.row_weights(scores.flatten(0, 2), Segments(row, num_queries)).view_as(scores)
+    else:
+        weights = plan.normalizer.weights(scores, lse[:, None, None])
+    return weights.masked_fill((places < 0)[..., None], 0.0)
+
+
 def dense_dropout(plan: Plan, places: Tensor, heads: int, dtype: torch.dtype) -> Tensor | float:
     if not plan.dropout:
         return 1.0
@@ -76,7 +88,7 @@ class Reference(Kernel):
     @staticmethod
     def weighted_sums(plan, inputs, places, scores, lse) -> Partial:
         is_edge = (places >= 0)[..., None]
-        weights = plan.normalizer.weights(scores, lse[:, None, None]).masked_fill(~is_edge, 0.0)
+        weights = dense_weights(plan, scores, lse, places)
         weights = weights * dense_dropout(plan, places, scores.size(-1), scores.dtype)
         # A product with weight 0 would carry the NaN of a key that a query does not see: such keys count as 0 instead.
         value = spread_to_heads(inputs.value.to(scores.dtype), scores.size(-1))
@@ -102,8 +114,7 @@ class Reference(Kernel):
                 total = total + (part.edge_out * grad.edge_out).sum()
             if plan.normalizer.merge == "lse":
                 # d lse / d score = weight, and lse enters every weight of the row with factor -1: minus delta * weight.
-                weights = plan.normalizer.weights(scores, merged.lse[:, None, None])
-                weights = weights.masked_fill((places < 0)[..., None], 0.0)
+                weights = dense_weights(plan, scores, merged.lse, places)
                 total = total - (weights * delta[:, None, None]).sum()
         flat = [x for x in (*leaves[:-1], *leaves.parameters) if x is not None]
         found = iter(torch.autograd.grad(total, flat, allow_unused=True, materialize_grads=True))

@@ -1,7 +1,17 @@
 """Layers."""
 
-from graphattn.kernels.normalizers import Normalizer, Relu, Sigmoid, Softmax
-from graphattn.kernels.scores import Additive, Dot, Score
+from graphattn.kernels.normalizers import (
+    Entmax15,
+    Identity,
+    Normalizer,
+    Relu,
+    Sigmoid,
+    Softmax,
+    Sparsemax,
+    SquaredRelu,
+    TopK,
+)
+from graphattn.kernels.scores import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Score
 from graphattn.nn.acceleration import Acceleration, accelerate, restore
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
@@ -38,22 +48,29 @@ __all__ = [
     "Additive",
     "AttentionReadout",
     "Bias",
+    "Bilinear",
     "ClassNode",
     "ContinuousPositions",
+    "Cosine",
+    "Custom",
     "DecoderLayer",
     "Decoding",
     "Dot",
     "EdgeTypeBias",
     "EncoderLayer",
+    "Entmax15",
     "FeedForward",
     "GATConv",
     "GATv2Conv",
     "GPSConv",
+    "Gat",
+    "Gaussian",
     "GraphAttention",
     "GraphTransformer",
     "GraphTransformerDecoder",
     "HopBias",
     "Hypothesis",
+    "Identity",
     "LanguageModel",
     "LearnedPositions",
     "LinearAttention",
@@ -72,8 +89,11 @@ __all__ = [
     "SignInvariant",
     "SinusoidalPositions",
     "Softmax",
+    "Sparsemax",
+    "SquaredRelu",
     "T5Bias",
     "TokenEmbedding",
+    "TopK",
     "TransformerConv",
     "accelerate",
     "beam_search",

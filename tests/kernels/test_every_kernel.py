@@ -8,7 +8,7 @@ import torch
 from graphattn import attend, attention_weights
 from graphattn.arguments import prepare
 from graphattn.kernels.choose import KERNELS
-from graphattn.nn import Additive
+from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Softmax, TopK
 from tests.cases import GRAPHS, loop_attention
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
@@ -24,7 +24,26 @@ OPTIONS = {
     "edge_values": {"edge_features": True, "bias": "heads"},
     "relu": {"normalizer": "relu", "bias": "heads", "edge_features": True, "edge_query": True},
     "sigmoid": {"normalizer": "sigmoid", "edge_features": True, "edge_query": True},
-    "additive": {"score": "tanh", "bias": "heads"},
+    "additive": {"score": "additive", "bias": "heads"},
+    "sink": {"normalizer": "sink", "edge_features": True, "edge_query": True},
+    "gaussian": {"score": "gaussian", "normalizer": "squared_relu", "bias": "heads", "edge_features": True},
+    "bilinear": {"score": "bilinear", "normalizer": "identity", "bias": "heads", "edge_features": True},
+    "cosine": {"score": "cosine", "normalizer": "sink"},
+    "sparsemax": {"normalizer": "sparsemax", "bias": "heads", "edge_features": True, "edge_query": True},
+    "entmax15": {"normalizer": "entmax15", "edge_features": True, "edge_query": True},
+    "top_k": {"normalizer": ("top_k", 2), "bias": "heads", "score": "gat"},
+}
+# shape of each parameter, the score made of them, and its formula for one query and key
+SCORES = {
+    "additive": ({"vector": "hd"}, Additive, lambda q, k, vector: (vector * (q + k).tanh()).sum()),
+    "cosine": ({"positive": "h"}, Cosine, lambda q, k, t: torch.cosine_similarity(q, k, 0) / t),
+    "gaussian": ({"positive": "h"}, Gaussian, lambda q, k, width: -((q - k) / width).square().sum() / 2),
+    "bilinear": ({"matrix": "hdd"}, Bilinear, lambda q, k, weight: q @ weight @ k),
+    "gat": (
+        {"source": "kd", "target": "hd"},
+        lambda *vectors: Gat(*vectors, negative_slope=0.1),
+        lambda q, k, source, target: torch.nn.functional.leaky_relu(source @ k + target @ q, 0.1),
+    ),
 }
 HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
 
@@ -52,8 +71,12 @@ def problem(name: str, option: str) -> tuple[dict, dict]:
         leaves["edge_features"] = leaf(len(edges), EDGE_DIM)
     if wanted.pop("edge_query", False):
         leaves["edge_query"] = leaf(graph.num_queries, HEADS, EDGE_DIM)
-    if wanted.get("score"):
-        leaves["vector"] = leaf(HEADS, DIM)
+    for parameter, axes in SCORES[wanted["score"]][0].items() if "score" in wanted else ():
+        leaves[parameter] = leaf(*({"h": HEADS, "k": KV_HEADS, "d": DIM}[axis] for axis in axes))
+        if parameter == "positive":
+            leaves[parameter] = 2 + leaves[parameter].abs()
+    if wanted.get("normalizer") == "sink":
+        leaves["sink"] = leaf(HEADS)
     return leaves, wanted
 
 
@@ -64,7 +87,10 @@ def expected(name: str, option: str):
     leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
     arguments = dict(leaves)
     if "score" in wanted:
-        wanted = {**wanted, "score": ("additive", arguments.pop("vector"), torch.tanh)}
+        parameters, _, formula = SCORES[wanted["score"]]
+        wanted = {**wanted, "score": (formula, *(arguments.pop(parameter) for parameter in parameters))}
+    if "sink" in arguments:
+        wanted = {**wanted, "normalizer": ("softmax", arguments.pop("sink"))}
     out, edge_out, weights, _ = loop_attention(edges=CASES[name][1], **arguments, **wanted)
     outputs = [out] if edge_out is None else [out, edge_out]
     generator = torch.Generator().manual_seed(5)
@@ -81,7 +107,12 @@ def expected(name: str, option: str):
 def arguments_of(leaves: dict, wanted: dict) -> dict:
     arguments = {**leaves, **wanted}
     if "score" in wanted:
-        arguments["score"] = Additive(arguments.pop("vector"))
+        parameters, make, _ = SCORES[wanted["score"]]
+        arguments["score"] = make(*(arguments.pop(parameter) for parameter in parameters))
+    if "sink" in arguments:
+        arguments["normalizer"] = Softmax(arguments.pop("sink"))
+    if isinstance(arguments.get("normalizer"), tuple):
+        arguments["normalizer"] = TopK(arguments["normalizer"][1])
     return arguments
 
 
@@ -116,7 +147,7 @@ def test_equals_loops(name, option, kernel):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
-@pytest.mark.parametrize("option", ["plain", "edges", "relu"])
+@pytest.mark.parametrize("option", ["plain", "edges", "relu", "cosine", "gaussian", "entmax15"])
 @pytest.mark.parametrize(
     "name", ["causal_ragged", "band_ragged", "edge_list_repeated", "edge_list_star", "grid_2d_uneven", "zero_keys"]
 )
@@ -144,7 +175,7 @@ def test_chosen_kernels_equal_loops(name, option):
     check_against_loops(name, option, None, torch.float64)
 
 
-@pytest.mark.parametrize("option", ["plain", "bias", "edges", "relu", "additive"])
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in ("scale", "head_bias", "edge_values")])
 @pytest.mark.parametrize("name", CASES)
 def test_weights_equal_loops(name, option):
     leaves, wanted = problem(name, option)
@@ -170,7 +201,9 @@ def test_gradcheck(name, kernel):
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "banded", "grid", "edges_cpu", "edges_torch"])
-@pytest.mark.parametrize("option", ["plain", "edges", "sigmoid", "additive"])
+@pytest.mark.parametrize(
+    "option", ["plain", "edges", "sigmoid", "additive", "sink", "cosine", "gaussian", "sparsemax", "entmax15", "top_k"]
+)
 @pytest.mark.parametrize(
     "name", ["causal_ragged", "edge_list_repeated", "band_uneven", "grid_2d", "zero_edges", "complete_rectangular"]
 )
@@ -252,6 +285,8 @@ def test_who_runs_what(name):
     assert not refuses("edges_cpu", name, "additive")
     assert refuses("sdpa", name) == (name not in FUSED)
     assert refuses("sdpa", name, "bias")
+    assert refuses("sdpa", name, "cosine") == (name not in FUSED)
+    assert not refuses("edges_cpu", name, "sink")
     assert refuses("banded", name) == (name not in BANDS)
     assert refuses("banded", name, "bias")
     assert refuses("grid", name) == (name not in GRIDS)

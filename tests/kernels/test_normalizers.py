@@ -1,28 +1,98 @@
 import pytest
 import torch
 
-from graphattn.kernels.normalizers import Relu, Sigmoid, Softmax, as_normalizer
+from graphattn import CompleteGraph, EdgeListGraph, attend, attention_weights, causal, choose_kernel
+from graphattn.kernels.normalizers import NORMALIZERS, Relu, RowNormalizer, Sigmoid, as_normalizer
+from graphattn.kernels.segments import Segments
+from graphattn.nn import Softmax, TopK
+
+ALL = [*(kind() for kind in NORMALIZERS.values()), TopK(3)]
 
 
-@pytest.mark.parametrize("normalizer", [Softmax(), Relu(), Sigmoid()], ids=lambda x: x.name)
+def weights_of(normalizer, scores):
+    """Weights of one query's edges from scores [num_edges, heads]."""
+    if isinstance(normalizer, RowNormalizer):
+        return normalizer.row_weights(scores, Segments(torch.zeros(len(scores), dtype=torch.long), 1))
+    return normalizer.weights(scores, scores.logsumexp(0))
+
+
+@pytest.mark.parametrize("normalizer", ALL, ids=lambda x: x.name)
 def test_gradient_of_scores_is_that_of_the_weights(normalizer):
     torch.manual_seed(0)
-    scores = torch.randn(5, 2, dtype=torch.float64).requires_grad_()  # five edges of one query
-
-    def weights_of(scores):
-        return normalizer.weights(scores, scores.logsumexp(0))
-
-    weights = weights_of(scores)
+    scores = torch.randn(5, 2, dtype=torch.float64).requires_grad_()
+    weights = weights_of(normalizer, scores)
     grad_weights = torch.randn_like(weights)
     wanted = torch.autograd.grad(weights, scores, grad_weights)[0]
-    delta = (weights * grad_weights).sum(0)
-    torch.testing.assert_close(normalizer.grad_scores(weights, grad_weights, delta), wanted)
+    if isinstance(normalizer, RowNormalizer):
+        found = normalizer.row_grad_scores(weights, grad_weights, Segments(torch.zeros(5, dtype=torch.long), 1))
+    else:
+        found = normalizer.grad_scores(weights, grad_weights, (weights * grad_weights).sum(0))
+    torch.testing.assert_close(found, wanted)
 
 
-def test_an_empty_row_has_weight_zero():
-    minus_infinity = torch.tensor([-torch.inf])
-    for normalizer in (Softmax(), Relu(), Sigmoid()):
-        assert normalizer.weights(minus_infinity, minus_infinity) == 0
+@pytest.mark.parametrize("normalizer", ALL, ids=lambda x: x.name)
+def test_an_empty_row_has_weight_zero(normalizer):
+    assert weights_of(normalizer, torch.full((2, 1), -torch.inf)).eq(0).all()
+
+
+@pytest.mark.parametrize("normalizer", ["sparsemax", "entmax15", TopK(4)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_a_distribution_also_over_many_edges(normalizer, dtype):
+    torch.manual_seed(0)
+    scores = 3 * torch.randn(20_000, 2, dtype=dtype)
+    scores[::3] = 0  # many ties
+    weights = weights_of(as_normalizer(normalizer), scores)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(0), torch.ones(2, dtype=dtype))
+
+
+@pytest.mark.parametrize("normalizer", ["sparsemax", "entmax15", TopK(1)], ids=str)
+def test_a_clear_winner_takes_all_and_equals_share(normalizer):
+    normalizer = as_normalizer(normalizer)
+    torch.testing.assert_close(weights_of(normalizer, torch.tensor([[9.0], [1.0], [2.0]])), torch.tensor([[1.0], [0], [0]]))
+    torch.testing.assert_close(weights_of(normalizer, torch.full((4, 1), 0.7)), torch.full((4, 1), 0.25))
+
+
+def test_edges_equal_to_the_last_of_the_top_are_kept():
+    weights = weights_of(TopK(2), torch.tensor([[1.0], [3.0], [1.0], [0.0]]))
+    torch.testing.assert_close(weights, weights_of(Softmax(), torch.tensor([[1.0], [3.0], [1.0], [-torch.inf]])))
+
+
+def test_a_sink_is_one_more_key_of_value_zero():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(4, 2, 8, dtype=torch.float64) for _ in range(3))
+    sink = torch.tensor([0.3, -2.0], dtype=torch.float64)
+    scores = torch.einsum("qhc,khc->hqk", query, key) * 8**-0.5
+    more = torch.cat([scores, sink[:, None, None].expand(2, 4, 1)], -1).softmax(-1)[..., :-1]
+    wanted = torch.einsum("hqk,khc->qhc", more, value)
+    for graph in (CompleteGraph(4), causal(4) | EdgeListGraph(CompleteGraph(4).edge_index(), 4)):
+        torch.testing.assert_close(attend(query, key, value, graph, normalizer=Softmax(sink)), wanted)
+    weights = attention_weights(query, key, CompleteGraph(4), normalizer=Softmax(sink))
+    torch.testing.assert_close(weights, more.permute(1, 2, 0).flatten(0, 1))
+
+
+def test_a_sink_keeps_the_kernel_and_enters_once_over_parts():
+    union = causal(30) | EdgeListGraph(torch.tensor([[29, 28], [0, 3]]), 30)
+    query = torch.randn(30, 2, 4, dtype=torch.float64, requires_grad=True)
+    sink = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    assert choose_kernel(union, query, normalizer=Softmax(sink)).kernel == choose_kernel(union, query).kernel
+    found = []
+    for kernel in (None, "reference"):
+        out = attend(query, query, query, union, normalizer=Softmax(sink), kernel=kernel)
+        torch.manual_seed(1)
+        found.append([out, *torch.autograd.grad(out, [query, sink], torch.randn_like(out))])
+    for actual, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(actual, wanted)
+
+
+def test_a_sink_of_a_batch_of_heads_and_as_a_number():
+    torch.manual_seed(0)
+    query = torch.randn(3, 5, 2, 4)
+    sink = torch.tensor([1.0, -1.0])
+    together = attend(query, query, query, causal(5), normalizer=Softmax(sink))
+    torch.testing.assert_close(together[1], attend(*[query[1]] * 3, causal(5), normalizer=Softmax(sink)))
+    number = attend(query, query, query, causal(5), normalizer=Softmax(1.0))
+    torch.testing.assert_close(number[..., 0, :], together[..., 0, :])
 
 
 def test_names_and_objects():
@@ -30,3 +100,9 @@ def test_names_and_objects():
     assert as_normalizer(Sigmoid(scale_by_degree=True)).scale_by_degree
     with pytest.raises(ValueError, match="got 'hardmax'"):
         as_normalizer("hardmax")
+    with pytest.raises(ValueError, match="got 0"):
+        TopK(0)
+    with pytest.raises(ValueError, match="got inf"):
+        Softmax(float("inf"))
+    with pytest.raises(ValueError, match=r"\[2\] .got \[3\]"):
+        attend(*[torch.ones(4, 2, 3)] * 3, causal(4), normalizer=Softmax(torch.zeros(3)))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from graphattn.nn import Additive, Dot
+from graphattn import BandedGraph, CompleteGraph, attend, choose_kernel
+from graphattn.nn import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian
 
 
 def test_additive_by_its_formula():
@@ -29,3 +30,95 @@ def test_unknown_activation_is_named():
 def test_edge_weight_must_fit():
     with pytest.raises(ValueError, match=r"\[1, 2, 3\] .got \[2, 3\]"):
         Additive(torch.ones(1, 2), torch.ones(2, 3)).check(1, 2, 3)
+
+
+CLOSED_OVER = torch.ones(4, requires_grad=True)
+
+
+def pairs(dim=4):
+    torch.manual_seed(0)
+    return [torch.randn(6, 2, dim, dtype=torch.float64).requires_grad_() for _ in range(3)]
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.05, 0.2, 1.0])
+def test_any_slope_on_every_kernel(slope):
+    query, key, value = pairs()
+    vector = torch.randn(2, 4, dtype=torch.float64)
+    hidden = torch.nn.functional.leaky_relu(query[:, None] + key, slope)
+    wanted = torch.einsum("qkh,khc->qhc", (hidden * vector).sum(-1).softmax(1), value)
+    score = Additive(vector, activation="leaky_relu", negative_slope=slope)
+    for kernel in ("edges_cpu", "edges_torch"):
+        torch.testing.assert_close(attend(query, key, value, CompleteGraph(6), score=score, kernel=kernel), wanted)
+
+
+@pytest.mark.parametrize("score", ["cosine", "gaussian", Bilinear(torch.ones(2, 4, 4, dtype=torch.float64))])
+def test_a_dot_product_in_disguise_runs_on_the_fastest_kernel(score):
+    query, *_ = pairs()
+    assert choose_kernel(CompleteGraph(6), query, score=score).kernel == "sdpa"
+    assert choose_kernel(BandedGraph(4096, 64, 64), query.new_ones(4096, 2, 4), score=score).kernel == "banded"
+
+
+def test_cosine_of_a_zero_vector_is_zero_with_a_gradient():
+    zero = torch.zeros(1, 1, 3, requires_grad=True)
+    query, key, _ = Cosine(0.5).reduce(zero, torch.ones(1, 1, 3))
+    (gradient,) = torch.autograd.grad((query * key).sum(), zero)
+    assert query.eq(0).all() and gradient.isfinite().all()
+
+
+def test_a_function_is_a_score():
+    query, key, value = pairs()
+    weights = (query[:, None] - key).abs().sum(-1).neg().softmax(1)
+    out = attend(query, key, value, CompleteGraph(6), score=lambda query, key: -(query - key).abs().sum(-1))
+    torch.testing.assert_close(out, torch.einsum("qkh,khc->qhc", weights, value))
+    batch = [torch.stack([x, 2 * x]) for x in (query, key, value)]
+    scale = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    score = Custom(lambda query, key, scale: -scale * (query - key).abs().sum(-1), (scale,))
+    both = attend(*batch, CompleteGraph(6), score=score)
+    torch.testing.assert_close(both[1], attend(*(x[1] for x in batch), CompleteGraph(6), score=score))
+
+
+class TwoLayers(torch.nn.Module):
+    """A score by a small network of query and key."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = torch.nn.Linear(8, 5).double(), torch.nn.Linear(5, 1).double()
+
+    def forward(self, query, key):
+        return self.out(self.hidden(torch.cat([query, key], -1)).tanh()).squeeze(-1)
+
+
+def test_a_module_is_a_score_with_gradients_for_its_parameters():
+    query, key, value = pairs()
+    module = TwoLayers()
+    scores = module(*torch.broadcast_tensors(query[:, None], key))
+    wanted = torch.einsum("qkh,khc->qhc", scores.softmax(1), value)
+    out = attend(query, key, value, CompleteGraph(6), score=module)
+    torch.testing.assert_close(out, wanted)
+    leaves, cotangent = [query, key, value, *module.parameters()], torch.randn_like(out)
+    for a, b in zip(torch.autograd.grad(out, leaves, cotangent), torch.autograd.grad(wanted, leaves, cotangent)):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        ("cosinus", "got 'cosinus'"),
+        (Cosine(torch.ones(3)), r"\[heads\] = \[2\] .got \[3\]"),
+        (Bilinear(torch.ones(2, 4, 3)), r"\[2, 4, 4\] .got \[2, 4, 3\]"),
+        (Gat(torch.ones(1, 4), torch.ones(2, 4)), r"\[kv_heads, dim\] = \[2, 4\] .got \[1, 4\]"),
+        (lambda query, key: (query * key).sum(), r"must give \[..., heads\] .*got \[\]"),
+        (lambda query, key: (query * key * CLOSED_OVER).sum(-1), "closes over a tensor"),
+    ],
+)
+def test_scores_that_do_not_fit_are_named(score, words):
+    with pytest.raises(ValueError, match=words):
+        attend(*pairs(), CompleteGraph(6), score=score)
+
+
+@pytest.mark.parametrize("number", [0, -1.0, True, float("inf")])
+def test_widths_and_temperatures_are_positive(number):
+    with pytest.raises(ValueError, match="above 0"):
+        Gaussian(number)
+    with pytest.raises(ValueError, match="above 0"):
+        Cosine(number)

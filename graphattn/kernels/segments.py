@@ -1,0 +1,62 @@
+"""Sums, maxima and thresholds of rows of different length, without padding and without one row touching another."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Segments(NamedTuple):
+    """Numbers [num_entries, heads] that belong to rows; entries run by row.
+
+    >>> rows = Segments(torch.tensor([0, 0, 2]), 3)
+    >>> rows.sum(torch.tensor([[1.0], [2.0], [4.0]])).flatten()
+    tensor([3., 0., 4.])
+    """
+
+    row: Tensor  # [num_entries], ascending
+    num_rows: int
+
+    def sum(self, x: Tensor) -> Tensor:
+        """[num_entries, heads] -> [num_rows, heads]; 0 for a row without entries."""
+        return x.new_zeros(self.num_rows, x.size(1)).index_add(0, self.row, x)
+
+    def max(self, x: Tensor) -> Tensor:
+        """[num_entries, heads] -> [num_rows, heads]; -inf for a row without entries."""
+        top = x.new_full((self.num_rows, x.size(1)), -torch.inf)
+        return top.scatter_reduce_(0, self.row[:, None].expand_as(x), x, "amax")
+
+    def spread(self, x: Tensor) -> Tensor:
+        """[num_rows, heads] -> [num_entries, heads]: every entry gets the number of its row."""
+        return x[self.row]
+
+    def from_top(self, x: Tensor) -> Tensor:
+        """Less the largest of the row, which counts as a constant: nothing here changes where a whole row moves."""
+        top = self.max(x.detach())
+        return x - self.spread(top.masked_fill(top == -torch.inf, 0.0))
+
+    def support(self, x: Tensor, power: int) -> Tensor:
+        """Entries above the t of their row for which sum of max(x - t, 0)^power = 1; the largest of a row must be 0.
+
+        Newton's method from t = -1, which is never above the root: the sum is convex and falls with t, so t rises to the root
+        and never passes it. For power 1 it ends after finitely many steps (Michelot 1986).
+        """
+        t = x.new_full((self.num_rows, x.size(1)), -1.0)
+        while True:
+            above = (x - self.spread(t)).relu()
+            slope = self.sum((above > 0).to(x.dtype) if power == 1 else power * above.pow(power - 1))
+            rise = (self.sum(above.pow(power)) - 1) / slope.masked_fill(slope == 0, torch.inf)
+            new = t + rise
+            if not (new > t).any():
+                return ~(x <= self.spread(t))  # NaN stays, to be seen in the result
+            t = torch.maximum(t, new)
+
+    def largest(self, x: Tensor, k: int) -> Tensor:
+        """The k-th largest of each row, the smallest where there are fewer: [num_rows, heads]; 0 for an empty row."""
+        if not x.size(0):
+            return x.new_zeros(self.num_rows, x.size(1))
+        falling = x.argsort(dim=0, descending=True, stable=True)
+        order = falling.gather(0, self.row[falling].argsort(dim=0, stable=True))
+        count = torch.bincount(self.row, minlength=self.num_rows)
+        place = count.cumsum(0) - count + count.clamp(max=k) - 1
+        return x.gather(0, order)[place.clamp(0, x.size(0) - 1)]
