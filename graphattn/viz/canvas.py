@@ -1,0 +1,98 @@
+"""What all pictures share: where to draw, in which colours, and how to finish."""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph
+
+SEEN = "#e9e9e9"  # an edge without weight; where there is none the paper is seen
+
+
+def import_matplotlib():
+    try:
+        import matplotlib
+        import matplotlib.pyplot
+    except ImportError as error:
+        raise ImportError(
+            "pictures are drawn by matplotlib, which is not installed; run: pip install matplotlib"
+        ) from error
+    return matplotlib
+
+
+def open_axes(ax, size: tuple[float, float] = (5.5, 5.0)):
+    """`ax`, or the Axes of a new figure of `size` in inches."""
+    if ax is not None:
+        return ax
+    _, ax = import_matplotlib().pyplot.subplots(figsize=size, layout="constrained")
+    return ax
+
+
+def finish(ax, title: str | None, note: str | None = None, path: str | PathLike | None = None):
+    """Writes the title and the note below it, saves the figure if there is a path; returns `ax`."""
+    lines = [line for line in (title, note) if line]
+    if lines:
+        ax.set_title("\n".join(lines), fontsize=10)
+    save(ax.figure, path)
+    return ax
+
+
+def save(figure, path: str | PathLike | None) -> None:
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+
+
+def weight_colours():
+    """From the grey of an edge without weight to black for the largest weight."""
+    matplotlib = import_matplotlib()
+    share = np.linspace(0, 1, 256)[:, None]
+    strong = matplotlib.colormaps["inferno_r"]((share[:, 0] + 0.4) / 1.6)[:, :3]
+    weak = np.array(matplotlib.colors.to_rgb(SEEN))
+    return matplotlib.colors.ListedColormap(share * strong + (1 - share) * weak, name="weights")
+
+
+def scale_of(weights: Tensor):
+    """From 0 to the largest weight."""
+    largest = float(weights.max()) if weights.numel() else 0.0
+    return import_matplotlib().colors.Normalize(0, largest or 1.0)
+
+
+def add_colour_bar(ax, scale, label: str = "attention weight") -> None:
+    mappable = import_matplotlib().cm.ScalarMappable(scale, weight_colours())
+    ax.figure.colorbar(mappable, ax=ax, label=label, shrink=0.8, pad=0.02)
+
+
+def one_per_edge(weights: Tensor | None, graph: Graph) -> Tensor | None:
+    """[num_edges] on the CPU: the mean over heads."""
+    if weights is None:
+        return None
+    weights = torch.as_tensor(weights).detach().cpu().float()
+    if weights.dim() not in (1, 2) or weights.size(0) != graph.num_edges:
+        raise ValueError(
+            f"'weights' must be [num_edges] or [num_edges, heads] with {graph.num_edges} edges in the order of"
+            f" graph.edge_index() (got {list(weights.shape)})"
+        )
+    return weights.mean(1) if weights.dim() == 2 else weights
+
+
+def weights_of_query(graph: Graph, weights: Tensor | None, query: int) -> Tensor:
+    """What `query` gives to each key, [num_keys]: NaN where there is no edge; equal shares without weights."""
+    if not 0 <= query < graph.num_queries:
+        raise ValueError(f"'node' must be in 0 .. {graph.num_queries - 1} (got {query})")
+    row = torch.full((graph.num_keys,), torch.nan)
+    allowed = graph.allows(query, torch.arange(graph.num_keys)).cpu()
+    row[allowed] = 0.0 if weights is not None else 1 / max(1, int(allowed.sum()))
+    if weights is not None:
+        key, target = graph.edge_index("cpu")
+        mine = target == query
+        row.index_add_(0, key[mine], one_per_edge(weights, graph)[mine])
+    return row
+
+
+def check_nodes(name: str, entries, count: int) -> None:
+    if entries is not None and len(entries) != count:
+        raise ValueError(f"{name!r} must have one entry for each of {count} nodes (got {len(entries)})")

@@ -1,0 +1,65 @@
+"""Every head of every layer, side by side."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+
+from torch import Tensor
+
+from graphattn.viz.canvas import import_matplotlib, save
+
+MOST_AXES = 64
+
+
+def draw_heads(
+    weights: Tensor | Sequence[Tensor],
+    draw: Callable,
+    *,
+    title: str | None = None,
+    size: float = 3.2,
+    path: str | PathLike | None = None,
+):
+    """A row for each layer, a column for each head.
+
+    Args:
+        weights: [num_edges, heads], or a list with one for each layer. Of more than 64 pictures the first layers, and of
+            these the first heads, are drawn, and the title says so.
+        draw: Called as `draw(weights=[num_edges], ax=ax, title="layer 1, head 2")`, such as
+            `functools.partial(draw_mask, graph)` or `functools.partial(draw_words, tokens, graph)`.
+        size: Side of one picture, in inches.
+        path: File to save the figure as.
+
+    Returns:
+        The Figure.
+
+    Example:
+        >>> import functools, torch
+        >>> from graphattn import causal
+        >>> from graphattn.viz import draw_mask
+        >>> figure = draw_heads([torch.rand(15, 2), torch.rand(15, 3)], functools.partial(draw_mask, causal(5)))
+        >>> [ax.get_title() for ax in figure.axes if ax.get_title()][-1]
+        'layer 2, head 3'
+        >>> import matplotlib.pyplot
+        >>> matplotlib.pyplot.close(figure)
+    """
+    layers = [weights] if isinstance(weights, Tensor) else list(weights)
+    if not layers or any(layer.dim() != 2 for layer in layers):
+        shapes = [list(layer.shape) for layer in layers]
+        raise ValueError(f"'weights' must be [num_edges, heads], or a list of such (got {shapes})")
+    heads = min(MOST_AXES, max(layer.size(1) for layer in layers))
+    shown = layers[: max(1, MOST_AXES // max(1, heads))]
+    grid = {"nrows": len(shown), "ncols": heads, "figsize": (size * heads, size * len(shown))}
+    figure, axes = import_matplotlib().pyplot.subplots(**grid, squeeze=False, layout="constrained")
+    for number, (layer, row) in enumerate(zip(shown, axes), start=1):
+        for head, ax in enumerate(row):
+            if head < layer.size(1):
+                name = f"layer {number}, head {head + 1}" if len(layers) > 1 else f"head {head + 1}"
+                draw(weights=layer[:, head], ax=ax, title=name)
+            else:
+                ax.axis("off")
+    total, drawn = sum(layer.size(1) for layer in layers), sum(min(heads, layer.size(1)) for layer in shown)
+    note = f"{drawn} of {total} heads" if drawn < total else None
+    lines = [line for line in (title, note) if line]
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize=12)
+    save(figure, path)
+    return figure

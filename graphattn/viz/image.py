@@ -1,0 +1,87 @@
+"""Attention on the patches of an image."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph, GridGraph
+from graphattn.viz.canvas import (
+    add_colour_bar,
+    finish,
+    import_matplotlib,
+    open_axes,
+    scale_of,
+    weight_colours,
+    weights_of_query,
+)
+
+
+def draw_image(
+    image: Tensor,
+    graph: Graph,
+    weights: Tensor | None = None,
+    *,
+    node: int | None = None,
+    sides: Sequence[int] | None = None,
+    title: str | None = None,
+    ax=None,
+    path: str | PathLike | None = None,
+):
+    """An image and, over the patches that one patch (framed) attends to, how much it does; the others are paler
+    where no weights are given.
+
+    Args:
+        image: [height, width], or [channels, height, width] with 1 or 3 channels; 3 are red, green and blue.
+        graph: Over the patches in C order, such as `from_image(image, patch).graph`.
+        weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`.
+        node: The patch that looks; the middle one by default.
+        sides: Patches along each axis; a GridGraph knows them.
+        ax, path: Axes to draw into; file to save the figure as.
+
+    Returns:
+        The Axes.
+    """
+    sides = sides_of(graph) if sides is None else tuple(sides)
+    if len(sides) != 2 or sides[0] * sides[1] != graph.num_keys or graph.num_queries != graph.num_keys:
+        raise ValueError(f"'sides' must be (rows, columns) of the patches of a square graph (got {sides} and {graph})")
+    pixels = to_pixels(image)
+    height, width = pixels.shape[:2]
+    rows, columns = sides
+    node = (rows // 2) * columns + columns // 2 if node is None else node
+    row = weights_of_query(graph, weights, node).view(sides)
+    ax, extent = open_axes(ax, (5.5, 4.8)), (0, width, height, 0)
+    ax.imshow(pixels, cmap="Greys", extent=extent)
+    if weights is None:
+        ax.imshow(torch.ones(sides).numpy(), cmap="Greys_r", vmin=0, vmax=1, alpha=0.75 * row.isnan().numpy(), extent=extent)
+    else:
+        scale, shares = scale_of(row.nan_to_num()), row.nan_to_num()
+        opacity = torch.where(row.isnan(), 0.0, 0.25 + 0.5 * shares / scale.vmax)
+        ax.imshow(shares.numpy(), cmap=weight_colours(), norm=scale, alpha=opacity.numpy(), extent=extent)
+        add_colour_bar(ax, scale)
+    corner = (node % columns * width / columns, node // columns * height / rows)
+    frame = import_matplotlib().patches.Rectangle
+    ax.add_patch(frame(corner, width / columns, height / rows, fill=False, edgecolor="tab:blue", linewidth=2))
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return finish(ax, title, None, path)
+
+
+def sides_of(graph: Graph) -> tuple[int, ...]:
+    if not isinstance(graph, GridGraph) or graph.num_examples != 1:
+        raise ValueError(f"'sides' (rows, columns) are needed: only one GridGraph knows them (got {graph})")
+    return graph.key_sides[0]
+
+
+def to_pixels(image: Tensor):
+    """numpy [height, width], or [height, width, 3] in 0 .. 1."""
+    image = torch.as_tensor(image).detach().cpu().float()
+    if image.dim() == 3 and image.size(0) == 1:
+        image = image[0]
+    if image.dim() == 2:
+        return image.numpy()
+    if image.dim() != 3 or image.size(0) != 3:
+        raise ValueError(f"'image' must be [height, width], or 1 or 3 channels of that (got {list(image.shape)})")
+    low, high = image.min(), image.max()
+    return ((image - low) / (high - low).clamp(min=1e-12)).permute(1, 2, 0).numpy()

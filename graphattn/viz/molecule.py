@@ -1,0 +1,99 @@
+"""Attention on the bonds of a molecule."""
+
+from os import PathLike
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphattn.inputs.molecule import drawing_coordinates, import_rdkit, parse_smiles
+from graphattn.viz.canvas import add_colour_bar, finish, one_per_edge, open_axes, scale_of, weight_colours
+
+GAP = 0.12  # Å between the lines of a double bond
+COLOURS = {
+    "O": "#c0392b",
+    "N": "#2155b0",
+    "S": "#9a7d0a",
+    "F": "#1e8449",
+    "Cl": "#1e8449",
+    "Br": "#7b241c",
+    "P": "#ca6f1e",
+}
+
+
+def draw_molecule(
+    data: Data,
+    weights: Tensor | None = None,
+    *,
+    title: str | None = None,
+    ax=None,
+    path: str | PathLike | None = None,
+):
+    """The structural formula; the half of a bond next to an atom shows how much that atom attends to the other one.
+
+    Args:
+        data: A Data of `graphattn.inputs.from_smiles`: smiles, graph. Hydrogens are drawn if they are nodes.
+        weights: [num_edges] or [num_edges, heads], in the order of `data.graph.edge_index()`.
+        ax, path: Axes to draw into; file to save the figure as.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ImportError: without RDKit, which finds the places of the atoms.
+    """
+    molecule = parse_smiles(data.smiles)
+    if molecule.GetNumAtoms() != data.num_nodes:
+        molecule = parse_smiles(data.smiles, hydrogens=True)
+    if molecule.GetNumAtoms() != data.num_nodes:
+        raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
+                         f" for {molecule.GetNumAtoms()} atoms)")  # fmt: skip
+    places = drawing_coordinates(molecule).tolist()
+    import_rdkit().Chem.Kekulize(molecule, clearAromaticFlags=True)  # single and double bonds, as chemists draw rings
+    ax = open_axes(ax, (6.0, 4.8))
+    weights = one_per_edge(weights, data.graph)
+    strength = {}
+    if weights is not None:
+        strength = {edge: float(w) for edge, w in zip(map(tuple, data.graph.edge_index("cpu").t().tolist()), weights)}
+        scale = scale_of(weights)
+        add_colour_bar(ax, scale)
+    for bond in molecule.GetBonds():
+        ends = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        for atom, other in (ends, ends[::-1]):
+            if (other, atom) in strength:  # from the key, the other one, to the query
+                share = float(scale(strength[other, atom]))
+                style = {"color": weight_colours()(share), "linewidth": 4 + 8 * share}
+                draw_half(ax, places[atom], places[other], 0.0, solid_capstyle="butt", zorder=1, **style)
+        for shift in shifts_of(bond):
+            for atom, other in (ends, ends[::-1]):
+                shift_here = shift if atom == ends[0] else -shift
+                draw_half(ax, places[atom], places[other], shift_here, color="0.35", linewidth=1.2, zorder=2)
+    for atom, place in zip(molecule.GetAtoms(), places):
+        symbol = atom.GetSymbol()
+        circle = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": "none"}
+        ax.text(*place, name_of(atom), ha="center", va="center", fontsize=9, color=COLOURS.get(symbol, "black"),
+                bbox=circle, zorder=3)  # fmt: skip
+    ax.set_aspect("equal")
+    ax.margins(0.12)
+    ax.axis("off")
+    return finish(ax, title, None, path)
+
+
+def shifts_of(bond) -> tuple[float, ...]:
+    """How far the lines of a bond lie beside the line between its atoms, in Å."""
+    kind = str(bond.GetBondType())
+    return {"DOUBLE": (-GAP, GAP), "TRIPLE": (-1.5 * GAP, 0.0, 1.5 * GAP)}.get(kind, (0.0,))
+
+
+def name_of(atom) -> str:
+    """Element and charge: N, O⁻."""
+    charge = atom.GetFormalCharge()
+    sign = "⁺" if charge > 0 else "⁻"
+    return atom.GetSymbol() + ("" if charge == 0 else sign * abs(charge))
+
+
+def draw_half(ax, start, end, shift: float, **style) -> None:
+    """From `start` half the way to `end`, moved `shift` to the left."""
+    across, up = end[0] - start[0], end[1] - start[1]
+    length = max((across**2 + up**2) ** 0.5, 1e-9)
+    right, over = -up / length * shift, across / length * shift
+    ax.plot([start[0] + right, start[0] + across / 2 + right], [start[1] + over, start[1] + up / 2 + over], **style)

@@ -1,0 +1,171 @@
+"""A graph as nodes and links."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import networkx
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphattn.graphs import EdgeListGraph, Graph, GridGraph, as_graph
+from graphattn.viz.canvas import (
+    add_colour_bar,
+    check_nodes,
+    finish,
+    import_matplotlib,
+    one_per_edge,
+    open_axes,
+    scale_of,
+    weight_colours,
+)
+from graphattn.viz.sample import sample_nodes, weights_among
+
+MOST_LETTERS = 240  # of all names together: more cannot be read
+CLASSES = "tab10"
+
+
+def draw_graph(
+    graph: Graph,
+    weights: Tensor | None = None,
+    *,
+    pos: Tensor | None = None,
+    labels: Sequence[str] | None = None,
+    classes: Tensor | None = None,
+    title: str | None = None,
+    max_nodes: int = 40,
+    ax=None,
+    path: str | PathLike | None = None,
+):
+    """Nodes and the links between them, each from a key to the query that attends to it.
+
+    Grids lie as they are, given edges by a spring layout with a fixed seed, other graphs on a circle; where queries and
+    keys differ in number, queries stand above keys. Links have arrows where they do not all go both ways.
+
+    Args:
+        graph: Any graph. Of more than `max_nodes` nodes some are drawn: blocks of neighbours, or on given edges the
+            surroundings of the nodes of most edges.
+        weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`; both ways of a link that is
+            drawn once count by the larger.
+        pos: Places of the nodes, [num_nodes, 2].
+        labels: Names of the nodes of a square graph; their numbers by default.
+        classes: Class of each node, [num_nodes] ints: its colour.
+        ax, path: Axes to draw into; file to save the figure as.
+
+    Returns:
+        The Axes.
+    """
+    is_square = graph.num_queries == graph.num_keys
+    for name, entries in (("pos", pos), ("labels", labels), ("classes", classes)):
+        if entries is not None and not is_square:
+            raise ValueError(f"{name!r} is for graphs on one set of nodes (got {graph})")
+        check_nodes(name, entries, graph.num_queries)
+    weights = one_per_edge(weights, graph)
+    keys, queries, note = sample_nodes(graph, max_nodes)
+    dense = weights_among(graph, weights, keys, queries)
+    names = name_nodes(keys, queries, is_square)
+    network = to_network(dense, *names)
+    places = place_nodes(graph, network, keys, queries, names, pos)
+    if is_square:
+        labels = {name: str(name) if labels is None else labels[name] for name in names[1]}
+    else:
+        labels = {name: str(name[1]) for side in names for name in side}
+    ax = open_axes(ax, (6.0, 5.5))
+    draw_nodes(ax, network, places, labels, classes)
+    draw_links(ax, network, places, dense, weights is not None, len(labels))
+    if not is_square and len(keys) and len(queries):
+        ax.text(-0.05, 1, "queries", ha="right", va="center", fontsize=9)
+        ax.text(-0.05, 0, "keys", ha="right", va="center", fontsize=9)
+    ax.axis("off")
+    ax.margins(0.1)
+    return finish(ax, title, note, path)
+
+
+def draw_network(network: Any, weights: Tensor | None = None, **options):
+    """A network with the classes of its nodes as colours: `draw_graph` of a Data (graph, y if it has one) or of anything
+    `as_graph` takes; the options are those of `draw_graph`."""
+    graph = getattr(network, "graph", None)
+    if isinstance(graph, Graph):  # a Data; a networkx graph has a dict of this name
+        classes = getattr(network, "y", None)
+        if classes is not None and len(classes) == graph.num_queries:
+            options.setdefault("classes", classes)
+    else:
+        graph = network if isinstance(network, Graph) else as_graph(network)
+    return draw_graph(graph, weights, **options)
+
+
+def name_nodes(keys: Tensor, queries: Tensor, is_square: bool) -> tuple[list, list]:
+    """What networkx calls them: numbers, or ("key", number) and ("query", number)."""
+    if is_square:
+        return keys.tolist(), queries.tolist()
+    return [("key", node) for node in keys.tolist()], [("query", node) for node in queries.tolist()]
+
+
+def to_network(dense: Tensor, keys: list, queries: list) -> networkx.DiGraph:
+    network = networkx.DiGraph()
+    network.add_nodes_from(dict.fromkeys(keys + queries))
+    for row, column in (~dense.isnan()).nonzero().tolist():
+        network.add_edge(keys[column], queries[row], weight=float(dense[row, column]))
+    return network
+
+
+def place_nodes(graph: Graph, network, keys: Tensor, queries: Tensor, names: tuple[list, list], pos) -> dict:
+    """Node -> (right, up)."""
+    if graph.num_queries != graph.num_keys:
+        return {
+            name: (np.linspace(0, 1, max(2, len(side)))[place], height)
+            for side, height in zip(names, (0.0, 1.0))
+            for place, name in enumerate(side)
+        }
+    if pos is not None:
+        pos = torch.as_tensor(pos).detach().cpu()
+        return {node: (float(pos[node, 0]), float(pos[node, 1])) for node in names[1]}
+    if isinstance(graph, GridGraph) and graph.num_examples == 1 and graph.num_axes == 2:
+        width = graph.query_sides[0][1]
+        return {node: (node % width, -(node // width)) for node in names[1]}
+    if isinstance(graph, EdgeListGraph):
+        return networkx.spring_layout(network.to_undirected(), seed=0, k=2.5 / max(1, len(network)) ** 0.5, weight=None)
+    return networkx.circular_layout(network)
+
+
+def draw_nodes(ax, network, places: dict, labels: dict, classes) -> None:
+    colours = "#d9e6f2"
+    if classes is not None:
+        palette = import_matplotlib().colormaps[CLASSES]
+        colours = [palette(int(classes[node]) % palette.N, alpha=0.55) for node in network]
+    size = node_size(len(network))
+    networkx.draw_networkx_nodes(
+        network, places, ax=ax, node_size=size, node_color=colours, edgecolors="0.4", linewidths=0.6
+    )
+    if sum(map(len, labels.values())) <= MOST_LETTERS:
+        networkx.draw_networkx_labels(network, places, labels, ax=ax, font_size=8 if len(network) <= 40 else 6)
+
+
+def node_size(num_nodes: int) -> float:
+    """Area in points²."""
+    return float(np.clip(9000 / max(1, num_nodes), 30, 350))
+
+
+def draw_links(ax, network, places: dict, dense: Tensor, has_weights: bool, num_nodes: int) -> None:
+    """One line for both ways where all links go both ways, arrows otherwise; a self loop is a property of the node."""
+    links = [(key, query, data["weight"]) for key, query, data in network.edges(data=True) if key != query]
+    both_ways = all(network.has_edge(query, key) for key, query, _ in links)
+    if both_ways:
+        largest: dict = {}
+        for key, query, weight in links:
+            pair = tuple(sorted((key, query)))
+            largest[pair] = max(weight, largest.get(pair, 0.0))
+        links = [(*pair, weight) for pair, weight in largest.items()]
+    links.sort(key=lambda link: link[2])  # the strong ones on top
+    scale, colours = scale_of(dense.nan_to_num()), weight_colours()
+    shares = [float(scale(weight)) for *_, weight in links]
+    style = {"width": 0.6, "edge_color": "0.6"}
+    if has_weights:
+        style = {"width": [0.5 + 2.5 * share for share in shares], "edge_color": [colours(share) for share in shares]}
+        add_colour_bar(ax, scale)
+    arrows = {"arrows": False} if both_ways else {"arrowsize": 8, "connectionstyle": "arc3,rad=0.08"}
+    if not both_ways:
+        arrows["node_size"] = node_size(num_nodes)
+    pairs = [link[:2] for link in links]
+    networkx.draw_networkx_edges(network, places, pairs, ax=ax, **style, **arrows)

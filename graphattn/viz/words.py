@@ -1,0 +1,78 @@
+"""Attention on the words of a sentence."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+from torch import Tensor
+
+from graphattn.graphs import Graph
+from graphattn.viz.canvas import add_colour_bar, check_nodes, finish, one_per_edge, open_axes, scale_of, weight_colours
+from graphattn.viz.mask import draw_mask
+
+KINDS = ("heat", "lines")
+MOST_WORDS = 60
+
+
+def draw_words(
+    tokens: Sequence[str],
+    graph: Graph,
+    weights: Tensor | None = None,
+    *,
+    kind: str = "heat",
+    query_tokens: Sequence[str] | None = None,
+    title: str | None = None,
+    ax=None,
+    path: str | PathLike | None = None,
+):
+    """Which words attend to which: a heat map, or lines from each word (left) to those it attends to (right).
+
+    Args:
+        tokens: The words of the keys, and of the queries unless `query_tokens` are given (cross attention).
+        graph, weights, ax, path: As for `draw_mask`.
+        kind: 'heat' or 'lines'. Of more than 60 words lines show the first 60.
+
+    Returns:
+        The Axes.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"'kind' must be one of {KINDS} (got {kind!r})")
+    query_tokens = tokens if query_tokens is None else query_tokens
+    check_nodes("tokens", tokens, graph.num_keys)
+    check_nodes("query_tokens", query_tokens, graph.num_queries)
+    longest = max(len(tokens), len(query_tokens), 1)
+    if kind == "heat":
+        side = min(12.0, 2.5 + 0.25 * longest)
+        ax = open_axes(ax, (side + 1, side))
+        names = {"labels": tokens, "query_labels": query_tokens}
+        return draw_mask(graph, weights, **names, title=title, ax=ax, path=path)
+    ax = open_axes(ax, (5.0, 1.2 + 0.25 * min(longest, MOST_WORDS)))
+    weights = one_per_edge(weights, graph)
+    draw_lines(ax, graph, weights)
+    for words, place, side in ((query_tokens, 0, "right"), (tokens, 1, "left")):
+        for row, word in enumerate(words[:MOST_WORDS]):
+            ax.text(place + 0.03 * (2 * place - 1), row, word, ha=side, va="center", fontsize=9)
+    ax.set_xlim(-0.6, 1.6)
+    ax.set_ylim(min(longest, MOST_WORDS) - 0.5, -1.2)
+    ax.text(0, -0.9, "word", ha="right", va="center", fontsize=8, color="grey")
+    ax.text(1, -0.9, "attends to", ha="left", va="center", fontsize=8, color="grey")
+    ax.axis("off")
+    note = f"the first {MOST_WORDS} of {longest} words" if longest > MOST_WORDS else None
+    return finish(ax, title, note, path)
+
+
+def draw_lines(ax, graph: Graph, weights: Tensor | None) -> None:
+    """A line for each edge among the first words, the strong ones on top."""
+    keys, queries = graph.edge_index("cpu")
+    shown = (keys < MOST_WORDS) & (queries < MOST_WORDS)
+    strength = None if weights is None else weights[shown]
+    scale, colours = None if weights is None else scale_of(strength), weight_colours()
+    order = range(int(shown.sum())) if weights is None else strength.argsort().tolist()
+    keys, queries = keys[shown].tolist(), queries[shown].tolist()
+    for edge in order:
+        style = {"color": "0.75", "linewidth": 0.8}
+        if weights is not None:
+            share = float(scale(strength[edge]))
+            style = {"color": colours(share), "linewidth": 0.3 + 2.2 * share}
+        ax.plot([0, 1], [queries[edge], keys[edge]], solid_capstyle="round", **style)
+    if weights is not None:
+        add_colour_bar(ax, scale)

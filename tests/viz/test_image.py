@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from graphattn import CompleteGraph, GridGraph
+from graphattn.inputs import from_image
+from graphattn.viz import draw_image
+from graphattn.viz.image import to_pixels
+
+
+def test_shows_the_weights_of_the_framed_patch():
+    image = torch.rand(3, 8, 12)
+    graph = from_image(image, patch=4).graph  # 2 x 3 patches
+    weights = torch.rand(graph.num_edges, 2)
+    ax = draw_image(image, graph, weights, node=5)
+    key, query = graph.edge_index()
+    row = torch.zeros(6)
+    row[key[query == 5]] = weights[query == 5].mean(1)
+    np.testing.assert_allclose(ax.images[1].get_array().flatten(), row, rtol=1e-6)
+    assert (ax.images[1].get_alpha().flatten() > 0).tolist() == [False, True, True, False, True, True]
+    (frame,) = ax.patches
+    assert frame.get_xy() == (8, 4) and frame.get_width() == 4 and frame.get_height() == 4
+
+
+def test_without_weights_what_is_not_seen_is_paler():
+    ax = draw_image(torch.rand(4, 4), GridGraph((2, 2), (0, 1)), node=0)
+    assert (ax.images[1].get_alpha() > 0).tolist() == [[False, False], [True, True]]
+    assert len(ax.figure.axes) == 1
+
+
+def test_pixels():
+    assert to_pixels(torch.zeros(1, 4, 5)).shape == (4, 5)
+    pixels = to_pixels(torch.arange(24.0).view(3, 2, 4))
+    assert (
+        pixels.shape == (2, 4, 3)
+        and pixels.min() == 0
+        and pixels.max() == 1
+        and pixels[0, 0, 2] == pytest.approx(16 / 23)
+    )
+    with pytest.raises(ValueError, match=r"got \[2, 4, 5\]"):
+        to_pixels(torch.zeros(2, 4, 5))
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="only one GridGraph"):
+        draw_image(torch.rand(4, 4), CompleteGraph(4))
+    with pytest.raises(ValueError, match=r"got \(3, 2\)"):
+        draw_image(torch.rand(4, 4), CompleteGraph(4), sides=(3, 2))
+    assert draw_image(torch.rand(4, 4), CompleteGraph(4), sides=(2, 2)).patches
