@@ -54,7 +54,9 @@ def draw_image(
     ax, extent = open_axes(ax, (5.5, 4.8)), (0, width, height, 0)
     ax.imshow(pixels, cmap="Greys", extent=extent)
     if weights is None:
-        ax.imshow(torch.ones(sides).numpy(), cmap="Greys_r", vmin=0, vmax=1, alpha=0.75 * row.isnan().numpy(), extent=extent)
+        ax.imshow(
+            torch.ones(sides).numpy(), cmap="Greys_r", vmin=0, vmax=1, alpha=0.75 * row.isnan().numpy(), extent=extent
+        )
     else:
         scale, shares = scale_of(row.nan_to_num()), row.nan_to_num()
         opacity = torch.where(row.isnan(), 0.0, 0.25 + 0.5 * shares / scale.vmax)
@@ -62,7 +64,8 @@ def draw_image(
         add_colour_bar(ax, scale)
     corner = (node % columns * width / columns, node // columns * height / rows)
     frame = import_matplotlib().patches.Rectangle
-    ax.add_patch(frame(corner, width / columns, height / rows, fill=False, edgecolor="tab:blue", linewidth=2))
+    for colour, line in (("white", 4), ("tab:blue", 2)):  # to be seen on any picture
+        ax.add_patch(frame(corner, width / columns, height / rows, fill=False, edgecolor=colour, linewidth=line))
     ax.set_xticks([])
     ax.set_yticks([])
     return finish(ax, title, None, path)

@@ -22,7 +22,7 @@ from graphattn.viz.canvas import (
 )
 from graphattn.viz.sample import sample_nodes, weights_among
 
-MOST_LETTERS = 240  # of all names together: more cannot be read
+MOST_LETTERS = 180  # of all names together: more cannot be read
 CLASSES = "tab10"
 
 
@@ -34,7 +34,7 @@ def draw_graph(
     labels: Sequence[str] | None = None,
     classes: Tensor | None = None,
     title: str | None = None,
-    max_nodes: int = 40,
+    max_nodes: int = 32,
     ax=None,
     path: str | PathLike | None = None,
 ):
@@ -139,7 +139,8 @@ def draw_nodes(ax, network, places: dict, labels: dict, classes) -> None:
         network, places, ax=ax, node_size=size, node_color=colours, edgecolors="0.4", linewidths=0.6
     )
     if sum(map(len, labels.values())) <= MOST_LETTERS:
-        networkx.draw_networkx_labels(network, places, labels, ax=ax, font_size=8 if len(network) <= 40 else 6)
+        font_size = 8 if max(map(len, labels.values()), default=0) <= 4 else 6.5
+        networkx.draw_networkx_labels(network, places, labels, ax=ax, font_size=font_size)
 
 
 def node_size(num_nodes: int) -> float:

@@ -18,7 +18,7 @@ def test_shows_the_weights_of_the_framed_patch():
     row[key[query == 5]] = weights[query == 5].mean(1)
     np.testing.assert_allclose(ax.images[1].get_array().flatten(), row, rtol=1e-6)
     assert (ax.images[1].get_alpha().flatten() > 0).tolist() == [False, True, True, False, True, True]
-    (frame,) = ax.patches
+    _, frame = ax.patches
     assert frame.get_xy() == (8, 4) and frame.get_width() == 4 and frame.get_height() == 4
 
 
