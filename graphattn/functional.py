@@ -109,7 +109,7 @@ def attention_weights(
         scores = edge_scores(plan, *gather(inputs, order))
     else:
         scores = all_scores(plan, inputs, order)
-    weights, _ = weights_of(plan, scores, order.row, plan.graph.num_queries)
+    weights, _ = weights_of(plan.normalizer, scores, order.row, plan.graph.num_queries)
     if plan.normalizer.scale_by_degree:
         weights = weights / plan.graph.degrees(query.device)[order.row, None]
     if isinstance(order.edge_id, Tensor):

@@ -18,7 +18,7 @@ def attend_differentiably(plan: Plan, inputs: Inputs) -> Partial:
     edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
     gathered = gather(inputs, edges)
     scores = edge_scores(plan_with(plan, list(inputs.parameters)), *gathered)
-    weights, lse = weights_of(plan, scores, edges.row, num_queries)
+    weights, lse = weights_of(plan.normalizer, scores, edges.row, num_queries)
     weights = (weights * dropout_factors(plan, edges, heads, weights))[..., None]
     empty = scores.new_zeros(num_queries, heads, inputs.value.size(2))
     out = empty.index_add(0, edges.row, weights * gather_values(inputs, edges))

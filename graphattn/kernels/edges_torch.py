@@ -19,6 +19,7 @@ from graphattn.kernels.kernel import (
     spread_to_heads,
     sum_to_groups,
 )
+from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.segments import Segments
 
 CHUNK_ELEMENTS = 2**20  # of [edges, heads, dim]: a few such tensors stay in the cache of one core
@@ -130,12 +131,11 @@ def all_scores(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     return scores
 
 
-def weights_of(plan: Plan, scores: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+def weights_of(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
     """(weights [num_edges, heads] before dropout, lse [num_rows, heads], 0 but for softmax) of whole rows, differentiable.
 
-    `scores` are all there are: a sink of the softmax is counted in.
+    `scores` [num_edges, heads] of the queries `row` [num_edges] in any order are all there are: a sink is counted in.
     """
-    normalizer = plan.normalizer
     lse = scores.new_zeros(num_rows, scores.size(1))
     if normalizer.merge is None:
         return normalizer.row_weights(scores, Segments(row, num_rows)), lse

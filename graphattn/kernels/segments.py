@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class Segments(NamedTuple):
-    """Numbers [num_entries, heads] that belong to rows; entries run by row.
+    """Numbers [num_entries, heads] that belong to rows; entries are in any order.
 
     >>> rows = Segments(torch.tensor([0, 0, 2]), 3)
     >>> rows.sum(torch.tensor([[1.0], [2.0], [4.0]])).flatten()
     tensor([3., 0., 4.])
     """
 
-    row: Tensor  # [num_entries], ascending
+    row: Tensor  # [num_entries]
     num_rows: int
 
     def sum(self, x: Tensor) -> Tensor:

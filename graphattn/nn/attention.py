@@ -9,18 +9,20 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
-from torch_geometric.nn.inits import glorot
-from torch_geometric.utils import softmax
+from torch_geometric.nn.inits import constant, glorot
 
 from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
-from graphattn.kernels.normalizers import Normalizer, as_normalizer
-from graphattn.kernels.scores import Additive
+from graphattn.kernels.edges_torch import weights_of
+from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
+from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.bias import Bias, total_bias
 from graphattn.nn.positions.coordinates import positions_of
 
-SCORES = {"dot": None, "additive": "tanh", "gatv2": "leaky_relu"}  # and the activation of the additive ones
+SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
+ACTIVATIONS = {"additive": "tanh", "gatv2": "leaky_relu"}
+FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.1, 0.01  # of the cosine, as in Swin Transformer V2 (Liu et al. 2022, sec. 3.2)
 
 
 class GraphAttention(MessagePassing):
@@ -31,8 +33,11 @@ class GraphAttention(MessagePassing):
         \alpha_i = \mathrm{normalizer}_{j \to i}\; s(W_q x_i,\; W_k x_j + W_e e_{ij})
 
     The score s is q·k / sqrt(out_channels) for 'dot' (Vaswani et al. 2017, eq. 1), vᵀ tanh(q + k) for 'additive'
-    (Bahdanau et al. 2015, appendix A.1.2) and vᵀ LeakyReLU(q + k) for 'gatv2' (Brody et al. 2022, eq. 7). With 'dot',
-    softmax, a complete graph and `project_out` the layer is `torch.nn.MultiheadAttention`; on given edges it is PyG's
+    (Bahdanau et al. 2015, appendix A.1.2) and vᵀ LeakyReLU(q + k) for 'gatv2' (Brody et al. 2022, eq. 7), cos(q, k) / t for
+    'cosine' with a learned t per head (Liu et al. 2022, Swin Transformer V2, eq. 2), qᵀ W k for 'bilinear' (Luong et al. 2015,
+    eq. 8) and -|q - k|² / (2 s²) for 'gaussian' with a learned s per head. With all but the additive ones edges add to the
+    score what they add to a dot product, q·(W_e e), with the query as that score has it (of length 1 / t for the cosine).
+    With 'dot', softmax, a complete graph and `project_out` the layer is `torch.nn.MultiheadAttention`; on given edges it is PyG's
     `TransformerConv` without its skip connection. No self loops and no residual are added.
 
     Args:
@@ -41,11 +46,15 @@ class GraphAttention(MessagePassing):
         heads: Number of attention heads.
         concat: Join the heads to [heads * out_channels] (default), or take their mean [out_channels].
         kv_heads: Number of key and value heads, a divisor of `heads` (default: `heads`; Ainslie et al. 2023).
-        score: 'dot', 'additive' or 'gatv2'.
-        normalizer: 'softmax', 'relu', 'sigmoid' or a Normalizer.
+        score: 'dot', 'additive', 'gatv2', 'cosine', 'bilinear', 'gaussian', or a torch.nn.Module or function
+            (query, key [..., heads, out_channels]) -> scores [..., heads].
+        normalizer: The name of a normalizer, as in `attend`, or a Normalizer such as `TopK(8)`.
+        sink: Learn for each head the score of one more key with value 0, so that a node may attend to nothing (see `Softmax`).
+        gate: Multiply each channel of each head by sigmoid(W x_i) of the target before the heads are joined (Qiu et al. 2025,
+            sec. 2.2, the gate G1, elementwise).
         edge_dim: Size of the edge features, which enter key and value; None if there are none.
         dropout: Probability of dropping an attention weight in training.
-        scale: Factor of the score; None means 1 / sqrt(out_channels) for 'dot', 1 for the others.
+        scale: Factor of the score; None means 1 / sqrt(out_channels) for 'dot', 1 for all others.
         bias: Whether the projections learn an offset.
         share_weights: One linear map makes queries, keys and values alike, as in GAT (Veličković et al. 2018); needs one
             size of `in_channels` and as many key heads as heads.
@@ -81,8 +90,10 @@ class GraphAttention(MessagePassing):
         concat: bool = True,
         *,
         kv_heads: int | None = None,
-        score: str = "dot",
+        score: str | Callable[[Tensor, Tensor], Tensor] = "dot",
         normalizer: str | Normalizer = "softmax",
+        sink: bool = False,
+        gate: bool = False,
         edge_dim: int | None = None,
         dropout: float = 0.0,
         scale: float | None = None,
@@ -96,8 +107,8 @@ class GraphAttention(MessagePassing):
         super().__init__(aggr="add", node_dim=0)
         kv_heads = heads if kv_heads is None else kv_heads
         check_sizes(out_channels, heads, kv_heads, edge_dim)
-        if score not in SCORES:
-            raise ValueError(f"'score' must be one of {list(SCORES)} (got {score!r})")
+        if not callable(score) and score not in SCORES:
+            raise ValueError(f"'score' must be one of {list(SCORES)}, a module or a function (got {score!r})")
         self.in_channels = in_channels
         self.out_channels, self.heads, self.kv_heads, self.concat = out_channels, heads, kv_heads, concat
         self.score, self.edge_dim, self.dropout = score, edge_dim, check_dropout(dropout)
@@ -114,17 +125,28 @@ class GraphAttention(MessagePassing):
         self.lin_key = self.lin_query if share_weights else Linear(source, kv_heads * out_channels, bias=bias)
         self.lin_value = self.lin_query if share_weights else Linear(source, kv_heads * out_channels, bias=bias)
         self.lin_edge = None if edge_dim is None else Linear(edge_dim, heads * out_channels, bias=False)
-        self.att = None if score == "dot" else Parameter(torch.empty(1, heads, out_channels))
+        self.lin_gate = Linear(target, heads * out_channels, bias=bias) if gate else None
+        self.att = Parameter(torch.empty(1, heads, out_channels)) if score in ACTIVATIONS else None
+        self.score_weight = Parameter(torch.empty(heads, out_channels, out_channels)) if score == "bilinear" else None
+        self.log_temperature = Parameter(torch.empty(heads)) if score == "cosine" else None
+        self.log_bandwidth = Parameter(torch.empty(heads)) if score == "gaussian" else None
+        if sink and not isinstance(self.normalizer, Softmax):
+            raise ValueError(f"'sink' is an option of softmax (got normalizer={normalizer!r})")
+        self.sink = Parameter(torch.empty(heads)) if sink else None
         width = heads * out_channels if concat else out_channels
         self.lin_out = Linear(width, width, bias=bias) if project_out else None
         self.reset_parameters()
 
     def reset_parameters(self):
         super().reset_parameters()
-        for linear in (self.lin_query, self.lin_key, self.lin_value, self.lin_edge, self.lin_out):
+        for linear in (self.lin_query, self.lin_key, self.lin_value, self.lin_edge, self.lin_gate, self.lin_out):
             if linear is not None:
                 linear.reset_parameters()
         glorot(self.att)
+        glorot(self.score_weight)
+        constant(self.log_temperature, math.log(FIRST_TEMPERATURE))
+        constant(self.log_bandwidth, math.log(self.out_channels) / 4)  # (q · k) / sqrt(out_channels), as for 'dot'
+        constant(self.sink, 0.0)
 
     def forward(
         self,
@@ -146,10 +168,10 @@ class GraphAttention(MessagePassing):
             key_pos, query_pos = positions_of(graph, pos, query.device)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
         bias = total_bias(self.edge_bias, edge_bias, graph, pos)
-        out = self.combine(query, key, value, graph, edge_attr, bias)
+        out = self.combine(query, key, value, graph, edge_attr, bias, target)
         if not return_attention_weights:
             return out
-        options = self.score_options(query, edge_attr)
+        query, key, options = self.scored(query, key, edge_attr)
         return out, (graph.edge_index(out.device), attention_weights(query, key, graph, bias=bias, **options))
 
     def combine(
@@ -160,11 +182,16 @@ class GraphAttention(MessagePassing):
         graph: Graph,
         edge_attr: Tensor | None = None,
         edge_bias: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Tensor:
-        """The output for projected queries, keys and values."""
+        """The output for projected queries, keys and values; a gate needs the features of the targets beside them."""
         edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
         attention = self.by_messages if self.wants_messages() else self.by_kernel
         out = attention(query, key, value, graph, edge_attr, edge_bias)
+        if self.lin_gate is not None:
+            if target is None:
+                raise ValueError("'gate' needs the features of the targets (got target=None)")
+            out = out * self.lin_gate(target).sigmoid().view_as(out)
         out = out.flatten(1) if self.concat else out.mean(1)
         return out if self.lin_out is None else self.lin_out(out)
 
@@ -195,16 +222,29 @@ class GraphAttention(MessagePassing):
         """W_e as [heads, out_channels, edge_dim]."""
         return self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
 
-    def score_options(self, query: Tensor, edge_attr: Tensor | None) -> dict[str, Any]:
-        """The arguments of `attend` that say how edges are scored."""
-        options = {"scale": self.scale, "score": "dot", "normalizer": self.normalizer, "edge_features": edge_attr}
-        if self.score != "dot":
-            weight = None if edge_attr is None else self.edge_weight()
-            options["score"] = Additive(self.att[0], weight, SCORES[self.score])
-        elif edge_attr is not None:
+    def make_score(self, has_edges: bool) -> Score:
+        """The score with the parameters of the layer."""
+        if self.score in ACTIVATIONS:
+            return Additive(self.att[0], self.edge_weight() if has_edges else None, ACTIVATIONS[self.score])
+        if self.score == "cosine":
+            return Cosine(self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE))
+        if self.score == "gaussian":
+            return Gaussian(self.log_bandwidth.exp())
+        return Bilinear(self.score_weight) if self.score == "bilinear" else as_score(self.score)
+
+    def make_normalizer(self) -> Normalizer:
+        return self.normalizer if self.sink is None else Softmax(self.sink)
+
+    def scored(self, query: Tensor, key: Tensor, edge_attr: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Query, key and the arguments of `attend` that say how edges are scored."""
+        score = self.make_score(edge_attr is not None)
+        scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
+        query, key, score = score.reduce(query, key)
+        options = {"scale": scale, "score": score, "normalizer": self.make_normalizer(), "edge_features": edge_attr}
+        if edge_attr is not None and self.score not in ACTIVATIONS:
             # q · (k + W e) = q · k + (Wᵀ q) · e, so that no edge ever needs out_channels numbers.
-            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, self.edge_weight())
-        return options
+            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query[..., : self.out_channels], self.edge_weight())
+        return query, key, options
 
     def by_kernel(
         self,
@@ -218,7 +258,7 @@ class GraphAttention(MessagePassing):
         """[num_targets, heads, out_channels] by the fastest kernel."""
         edge_attr = edge_attr if edge_attr is None else edge_attr.to(query.dtype)
         dropout = self.dropout if self.training else 0.0
-        options = self.score_options(query, edge_attr)
+        query, key, options = self.scored(query, key, edge_attr)
         result = attend(query, key, value, graph, bias=edge_bias, dropout=dropout, kernel=self.kernel, **options)
         if edge_attr is None:
             return result
@@ -235,6 +275,7 @@ class GraphAttention(MessagePassing):
         edge_bias: Tensor | None,
     ) -> Tensor:
         """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
+        query, key, _ = self.scored(query, key, None)
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
         nodes = {"query": (None, query), "key": (key, None)}
@@ -251,20 +292,19 @@ class GraphAttention(MessagePassing):
         size_i: Optional[int],
     ) -> Tensor:
         """Weight of every edge: [num_edges, heads]."""
-        if edge_attr is not None:
-            key_j = key_j + self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
-        if self.score == "dot":
-            scale = 1 / math.sqrt(self.out_channels) if self.scale is None else self.scale
-            scores = (query_i * key_j).sum(-1) * scale
-        else:
-            scale = 1.0 if self.scale is None else self.scale
-            scores = Additive(self.att[0], activation=SCORES[self.score]).between(query_i, key_j, None) * scale
+        score = self.make_score(has_edges=False)
+        scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
+        score = Dot() if isinstance(score, Reduced) else score  # `by_messages` has rewritten query and key
+        edge = None if edge_attr is None else self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+        if edge is not None and self.score in ACTIVATIONS:
+            key_j = key_j + edge
+        scores = score.between(query_i, key_j, None)
+        if edge is not None and self.score not in ACTIVATIONS:
+            scores = scores + (query_i[..., : self.out_channels] * edge).sum(-1)
+        scores = scores * scale
         if edge_bias is not None:
             scores = scores + edge_bias
-        if self.normalizer.merge == "lse":
-            alpha = softmax(scores, index, num_nodes=size_i)
-        else:
-            alpha = self.normalizer.weights(scores, scores)
+        alpha, _ = weights_of(self.make_normalizer(), scores, index, size_i)
         if self.normalizer.scale_by_degree:
             degree = torch.zeros(size_i, device=index.device, dtype=alpha.dtype).index_add_(
                 0, index, alpha.new_ones(len(index))
@@ -279,9 +319,8 @@ class GraphAttention(MessagePassing):
         return alpha.unsqueeze(-1) * value_j
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={self.score!r})"
-        )
+        score = repr(self.score) if isinstance(self.score, str) else type(self.score).__name__
+        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={score})"
 
 
 def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | None) -> None:

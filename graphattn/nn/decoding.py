@@ -87,7 +87,7 @@ class KeyValueCache:
             key, value = torch.cat([self.key, key])[step.order], torch.cat([self.value, value])[step.order]
         self.key, self.value = key[step.kept], value[step.kept]
         bias = total_bias(attention.edge_bias, edge_bias, step.graph, (step.key_pos, step.pos))
-        return attention.combine(query, key, value, step.graph, edge_bias=bias)
+        return attention.combine(query, key, value, step.graph, edge_bias=bias, target=x)
 
     def select(self, places: Tensor) -> None:
         self.key, self.value = self.key[places], self.value[places]
@@ -101,7 +101,7 @@ class MemoryCache:
 
     def attend(self, attention: GraphAttention, x: Tensor, graph: Graph) -> Tensor:
         query, _, _ = attention.project(self.key.new_empty(0, attention.in_channels[0]), x)
-        return attention.combine(query, self.key, self.value, graph)
+        return attention.combine(query, self.key, self.value, graph, target=x)
 
     def select(self, places: Tensor) -> None:
         self.key, self.value = self.key[places], self.value[places]

@@ -3,7 +3,7 @@ import torch
 from torch_geometric.nn import TransformerConv
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, causal
-from graphattn.nn import GraphAttention, Relu
+from graphattn.nn import GraphAttention, Relu, TopK
 
 
 def random(*shape):
@@ -95,6 +95,17 @@ def test_equals_transformer_conv_on_repeated_bipartite_edges(edge_dim, concat):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
+class ByNetwork(torch.nn.Module):
+    """A learned score of two vectors of 5 channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin = torch.nn.Linear(10, 1)
+
+    def forward(self, query, key):
+        return self.lin(torch.cat([query, key], -1).tanh()).squeeze(-1)
+
+
 SETTINGS = {
     "dot": {},
     "edges": {"edge_dim": 3},
@@ -104,6 +115,15 @@ SETTINGS = {
     "relu": {"normalizer": Relu(scale_by_degree=True)},
     "sigmoid": {"normalizer": "sigmoid", "edge_dim": 3},
     "grouped": {"kv_heads": 2},
+    "sink": {"sink": True, "edge_dim": 3, "kv_heads": 2},
+    "gate": {"gate": True, "concat": False},
+    "cosine": {"score": "cosine", "edge_dim": 3, "kv_heads": 2},
+    "bilinear": {"score": "bilinear", "edge_dim": 3, "kv_heads": 2, "scale": 0.4},
+    "gaussian": {"score": "gaussian", "edge_dim": 3, "kv_heads": 2, "normalizer": "entmax15"},
+    "function": {"score": lambda query, key: -(query - key).abs().sum(-1), "normalizer": "sparsemax"},
+    "module": {"score": ByNetwork(), "edge_dim": 3},
+    "top_k": {"normalizer": TopK(2), "edge_dim": 3},
+    "identity": {"normalizer": "identity"},
     "mean": {"concat": False, "project_out": True},
     "shared": {"score": "additive", "share_weights": True},
 }
@@ -149,6 +169,26 @@ def test_shared_weights_are_one_map():
     torch.testing.assert_close(layer((x, x.clone()), graph), apart(x, graph))
 
 
+def test_gate_is_a_sigmoid_of_the_target_on_each_channel():
+    torch.manual_seed(0)
+    layer = GraphAttention((4, 5), 3, heads=2, gate=True, project_out=True).double()
+    plain = GraphAttention((4, 5), 3, heads=2).double()
+    plain.load_state_dict({k: v for k, v in layer.state_dict().items() if k in plain.state_dict()})
+    x, graph = (random(6, 4), random(7, 5)), CompleteGraph(7, 6)
+    gated = plain(x, graph) * torch.nn.functional.linear(x[1], layer.lin_gate.weight, layer.lin_gate.bias).sigmoid()
+    torch.testing.assert_close(layer(x, graph), layer.lin_out(gated))
+    with pytest.raises(ValueError, match="target=None"):
+        layer.combine(*layer.project(*x), graph)
+
+
+def test_a_strong_sink_takes_everything():
+    layer = GraphAttention(4, 3, heads=2, sink=True, bias=False)
+    x = torch.randn(5, 4)
+    assert layer(x, causal(5)).abs().max() > 0
+    layer.sink.data[1] = 1e4
+    assert layer(x, causal(5))[:, 3:].eq(0).all() and layer(x, causal(5))[:, :3].abs().max() > 0
+
+
 def test_lazy_channels():
     layer = GraphAttention(-1, 4, heads=2)
     assert layer(torch.randn(5, 3), CompleteGraph(5)).shape == (5, 8)
@@ -186,7 +226,8 @@ def test_repr():
         (lambda: GraphAttention(4, 4, heads=3, kv_heads=2), "multiple of 'kv_heads' .got 3 and 2"),
         (lambda: GraphAttention((4, 5), 4, share_weights=True), r"got in_channels=.4, 5., heads=1"),
         (lambda: GraphAttention(4, 0), "'out_channels' must be a positive int .got 0"),
-        (lambda: GraphAttention(4, 4, score="cosine"), "'score' must be one of .* .got 'cosine'"),
+        (lambda: GraphAttention(4, 4, score="cosinus"), "'score' must be one of .* .got 'cosinus'"),
+        (lambda: GraphAttention(4, 4, sink=True, normalizer="relu"), "'sink' is an option of softmax .*'relu'"),
         (lambda: GraphAttention(4, 4, normalizer="tanh"), "'normalizer' must be one of .*got 'tanh'"),
         (lambda: GraphAttention(4, 4, dropout=1.5), "'dropout' must be a probability .*got 1.5"),
         (lambda: GraphAttention(4, 4)(torch.randn(5, 3), CompleteGraph(5)), r"'x' must be \[num_nodes, 4\] .got \[5, 3\]"),
