@@ -4,6 +4,7 @@
     python -m benchmarks.layers           whole layers: PyG, nn.MultiheadAttention, padding
     python -m benchmarks.bands            bands and grids: dense SDPA, FlexAttention, PyG
     python -m benchmarks.choose_kernel    where one kernel overtakes another
+    python -m benchmarks.reorder          nodes numbered at random, and so that neighbours are near
 
 Peers get equal inputs of equal dtype, are checked against float64 first, and are timed in turn in one process. Tables, raw
 figures and pictures are written to `results/` (`--out`).
