@@ -13,6 +13,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
 from graphattn.version import __version__
 
@@ -32,5 +33,6 @@ __all__ = [
     "batch_graphs",
     "causal",
     "choose_kernel",
+    "memory_budget",
     "restore",
 ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, as_graph
+from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import as_normalizer
 from graphattn.kernels.scores import as_score
@@ -52,7 +53,7 @@ def prepare(
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = torch.randint(2**32, (), device=query.device) if dropout else None
-    return Problem(Plan(graph, score, normalizer, scale, dropout, seed), inputs, batch)
+    return Problem(Plan(graph, score, normalizer, scale, dropout, seed, current_budget()), inputs, batch)
 
 
 def bias_of(bias, graph: Graph) -> Tensor | None:

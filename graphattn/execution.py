@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
+from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably
 from graphattn.kernels.edges_torch import add_sink, zeros_like
@@ -36,8 +37,13 @@ def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Par
     is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
     is_whole = is_whole or plan.normalizer.merge is None
     for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
-        part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph)
-        yield part, part_plan, take(inputs, part)
+        whole = (part, plan if part.graph is plan.graph else replace(plan, graph=part.graph), take(inputs, part))
+        if plan.memory_budget is None:
+            yield whole
+            continue
+        run_by, _ = select(*whole[1:], kernel)
+        for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
+            yield whole if piece is part else (piece, replace(plan, graph=piece.graph), take(inputs, piece))
 
 
 def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:

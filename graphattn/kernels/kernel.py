@@ -22,6 +22,7 @@ class Plan:
     scale: float
     dropout: float = 0.0
     seed: Tensor | None = None
+    memory_budget: int | None = None  # bytes
 
 
 class Inputs(NamedTuple):

@@ -27,10 +27,11 @@ class Part(NamedTuple):
     graph: Graph
     query_rows: Tensor | None = None
     key_rows: Tensor | None = None
+    edges: Tensor | slice | None = None  # places of the edges in edge_index() of the graph
 
     @property
     def is_whole(self) -> bool:
-        return self.query_rows is None and self.key_rows is None
+        return self.query_rows is None and self.key_rows is None and self.edges is None
 
 
 def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
@@ -107,15 +108,18 @@ def global_parts(graph: GlobalGraph, device: torch.device) -> list[Part]:
 
 
 def take(inputs: Inputs, part: Part) -> Inputs:
-    """The tensors at the rows of a part. Nothing per edge: a graph with edge data is not split."""
+    """The tensors at the rows and edges of a part. A graph with edge data is cut only where `part.edges` says how."""
     return inputs._replace(
         query=at_rows(inputs.query, part.query_rows),
         key=at_rows(inputs.key, part.key_rows),
         value=at_rows(inputs.value, part.key_rows),
+        bias=at_rows(inputs.bias, part.edges),
+        edge_features=at_rows(inputs.edge_features, part.edges),
+        edge_query=at_rows(inputs.edge_query, part.query_rows),
     )
 
 
-def at_rows(tensor: Tensor | None, rows: Tensor | None) -> Tensor | None:
+def at_rows(tensor: Tensor | None, rows: Tensor | slice | None) -> Tensor | None:
     return tensor if tensor is None or rows is None else tensor[rows]
 
 
@@ -151,7 +155,7 @@ class Merger:
                 total[rows] = new
 
     def joined(self, first: Partial, second: Partial) -> Partial:
-        if self.merge == "sum":
+        if self.merge != "lse":
             return Partial(*(None if a is None else a + b for a, b in zip(first, second, strict=True)))
         lse = torch.logaddexp(first.lse, second.lse)
         finite = lse.masked_fill(lse == -torch.inf, 0.0)
@@ -165,12 +169,14 @@ class Merger:
 
 def add_gradients(total: Inputs, part_gradients: Inputs, part: Part) -> None:
     """Adds the gradients of a part in place, at its rows."""
-    places = {"query": part.query_rows, "key": part.key_rows, "value": part.key_rows}
-    for name, rows in places.items():
-        gradient = getattr(part_gradients, name).to(getattr(total, name).dtype)
-        if rows is None:
-            getattr(total, name).add_(gradient)
+    places = {"query": part.query_rows, "key": part.key_rows, "value": part.key_rows, "edge_query": part.query_rows}
+    for name, rows in (places | {"bias": part.edges, "edge_features": part.edges}).items():
+        sum_, gradient = getattr(total, name), getattr(part_gradients, name)
+        if sum_ is None or gradient is None:
+            continue
+        if isinstance(rows, Tensor):
+            sum_.index_add_(0, rows, gradient.to(sum_.dtype))
         else:
-            getattr(total, name).index_add_(0, rows, gradient)
+            sum_[slice(None) if rows is None else rows] += gradient.to(sum_.dtype)
     for sum_, gradient in zip(total.parameters, part_gradients.parameters, strict=True):
         sum_.add_(gradient.to(sum_.dtype))

@@ -1,0 +1,94 @@
+"""A bound on the memory of one pass: rows of a graph a range at a time, with the same result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import CSR, EdgeListGraph
+from graphattn.graphs.csr import rows_of
+from graphattn.kernels.kernel import Inputs, Kernel, accumulation_dtype
+from graphattn.kernels.parts import Part
+
+_BUDGET: ContextVar[int | None] = ContextVar("memory_budget", default=None)
+# For each edge of a range: its two nodes, the range's CSR and CSR transposed; and for each head what kernels keep.
+BYTES_OF_EDGE, NUMBERS_OF_HEAD = 64, 4
+
+
+@contextmanager
+def memory_budget(num_bytes: int) -> Iterator[None]:
+    """Inside, `attend` and the layers on it keep what they need per edge below `num_bytes`, forward and backward.
+
+    Kernels that keep numbers for every edge and head run over ranges of queries, one after the other; a query's edges stay
+    together, so that one query of very many edges may need more. The result is that without a budget, sums over queries
+    (gradients of keys, values and parameters) up to rounding. Not counted: inputs, results, their gradients, the graph,
+    weights that are asked for; second derivatives and forward mode keep everything.
+
+    Args:
+        num_bytes: At least 1.
+
+    Example:
+        >>> import torch
+        >>> from graphattn import attend, memory_budget
+        >>> x, edge_index = torch.randn(100, 4, 8), torch.randint(100, (2, 5000))
+        >>> with memory_budget(2**18):
+        ...     out = attend(x, x, x, edge_index)
+        >>> torch.equal(out, attend(x, x, x, edge_index))
+        True
+    """
+    if isinstance(num_bytes, bool) or not isinstance(num_bytes, int) or num_bytes < 1:
+        raise ValueError(f"'num_bytes' must be a positive int (got {num_bytes!r})")
+    token = _BUDGET.set(num_bytes)
+    try:
+        yield
+    finally:
+        _BUDGET.reset(token)
+
+
+def current_budget() -> int | None:
+    """Bytes, None where there is no bound."""
+    return _BUDGET.get()
+
+
+def within_budget(part: Part, kernel: Kernel, inputs: Inputs, num_bytes: int, keep_queries: bool) -> list[Part]:
+    """`part` of a graph cut into ranges of its queries, small enough for `kernel` to stay below `num_bytes`.
+
+    `keep_queries` leaves all queries in every range, for dropout, which is drawn by their number.
+    """
+    if not kernel.name.startswith("edges"):  # tiles keep nothing per edge
+        return [part]
+    itemsize = torch.empty(0, dtype=accumulation_dtype(inputs.query.dtype)).element_size()
+    most = max(num_bytes // (BYTES_OF_EDGE + NUMBERS_OF_HEAD * inputs.query.size(1) * itemsize), 1)
+    csr = part.graph.csr(inputs.query.device)
+    if csr.col.numel() <= most:
+        return [part]
+    return [range_of(part, csr, *rows, keep_queries) for rows in row_ranges(csr.rowptr, most)]
+
+
+def row_ranges(rowptr: Tensor, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows with at most so many entries, or of one row.
+
+    >>> list(row_ranges(torch.tensor([0, 2, 3, 9, 9, 10]), 3))
+    [(0, 2), (2, 3), (3, 5)]
+    """
+    first, num_rows = 0, rowptr.numel() - 1
+    while first < num_rows:
+        last = int(torch.searchsorted(rowptr, rowptr[first] + most, right=True)) - 1
+        last = min(max(last, first + 1), num_rows)
+        yield first, last
+        first = last
+
+
+def range_of(part: Part, csr: CSR, first: int, last: int, keep_queries: bool) -> Part:
+    """The edges of the queries first .. last - 1 of a part."""
+    start, end = int(csr.rowptr[first]), int(csr.rowptr[last])
+    rows = rows_of(csr.rowptr[first : last + 1] - csr.rowptr[first])
+    rows, num_queries = (rows + first, part.graph.num_queries) if keep_queries else (rows, last - first)
+    graph = EdgeListGraph(torch.stack([csr.col[start:end].long(), rows]), num_queries, part.graph.num_keys)
+    places = slice(start, end) if csr.edge_id is None else csr.edge_id[start:end].long()
+    if keep_queries:
+        return Part(graph, part.query_rows, part.key_rows, places)
+    queries = torch.arange(first, last, device=csr.col.device)
+    return Part(graph, queries if part.query_rows is None else part.query_rows[queries], part.key_rows, places)

@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from graphattn import EdgeListGraph, attend, causal, memory_budget
+from graphattn.arguments import prepare
+from graphattn.execution import pieces
+from graphattn.nn import Softmax, TopK
+from tests.cases import ASYMMETRIC, RAGGED, REPEATED, STAR, edge_list
+
+GRAPHS = {
+    "asymmetric": edge_list(ASYMMETRIC, 6, 8),
+    "repeated": edge_list(REPEATED, 5),
+    "ragged": edge_list(RAGGED, [3, 0, 4]),
+    "star": edge_list(STAR, 40),
+    "union": causal(9) | EdgeListGraph(torch.tensor([[8, 7, 5, 6], [0, 0, 1, 2]]), 9),
+}
+OPTIONS = {
+    "plain": {},
+    "edges": {"bias": True, "edge_features": True},
+    "dropout": {"dropout": 0.4},
+    "sink": {"normalizer": Softmax(0.5)},
+    "relu": {"normalizer": "relu", "edge_features": True},
+    "top_k": {"normalizer": TopK(2), "bias": True},
+    "sparsemax": {"normalizer": "sparsemax", "edge_features": True, "dropout": 0.3},
+}
+
+
+def results(graph, num_bytes, option, kernel):
+    """Outputs and gradients of all leaves, with a budget if there is one."""
+    torch.manual_seed(0)
+    options = dict(OPTIONS[option])
+    leaves = {
+        "query": torch.randn(graph.num_queries, 4, 3),
+        "key": torch.randn(graph.num_keys, 2, 3),
+        "value": torch.randn(graph.num_keys, 2, 5),
+    }
+    if options.pop("bias", False):
+        leaves["bias"] = torch.randn(graph.num_edges, 4)
+    if options.pop("edge_features", False):
+        leaves |= {"edge_features": torch.randn(graph.num_edges, 3), "edge_query": torch.randn(graph.num_queries, 4, 3)}
+    leaves = {name: x.double().requires_grad_() for name, x in leaves.items()}
+
+    def run():
+        torch.manual_seed(1)
+        out = attend(**leaves, graph=graph, kernel=kernel, **options)
+        return [out] if isinstance(out, torch.Tensor) else list(out)
+
+    if num_bytes is None:
+        outputs = run()
+    else:
+        with memory_budget(num_bytes):
+            outputs = run()
+    # Outside of the context: the backward pass keeps to the budget of its forward pass.
+    torch.manual_seed(2)
+    return outputs, torch.autograd.grad(outputs, list(leaves.values()), [torch.randn_like(x) for x in outputs])
+
+
+@pytest.mark.parametrize("kernel", ["edges_cpu", "edges_torch", None])
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_budget_changes_nothing(name, option, kernel):
+    if kernel == "edges_cpu" and option in ("top_k", "sparsemax"):
+        pytest.skip("'edges_cpu' has softmax, relu and sigmoid")
+    wanted, wanted_gradients = results(GRAPHS[name], None, option, kernel)
+    for num_bytes in (1,) if name == "asymmetric" else (2000,):  # every row alone; several rows together
+        outputs, gradients = results(GRAPHS[name], num_bytes, option, kernel)
+        for actual, expected in zip(outputs, wanted, strict=True):
+            assert torch.equal(actual, expected) or kernel is None
+            torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+        for actual, expected in zip(gradients, wanted_gradients, strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_ranges_stay_below_the_budget_and_tiles_stay_whole():
+    query = torch.randn(1000, 4, 8)
+    graph = EdgeListGraph(torch.randint(1000, (2, 20_000)), 1000)
+    with memory_budget(2**19):
+        plan, inputs, _ = prepare(query, query, query, graph)
+        parts = [part.graph for part, _, _ in pieces(plan, inputs, None)]
+        tiled, inputs, _ = prepare(query, query, query, causal(1000))
+        assert [part.graph for part, _, _ in pieces(tiled, inputs, None)] == [tiled.graph]
+    assert sum(part.num_edges for part in parts) == 20_000 and sum(part.num_queries for part in parts) == 1000
+    assert max(part.num_edges for part in parts) * (4 * 4 * 2 + 24) <= 2**19 and 4 < len(parts) < 10
+    assert prepare(query, query, query, graph).plan.memory_budget is None
+
+
+@pytest.mark.parametrize("num_bytes", [0, -1, 1.5, True])
+def test_a_budget_is_a_positive_int(num_bytes):
+    with pytest.raises(ValueError, match="positive int"), memory_budget(num_bytes):
+        pass
