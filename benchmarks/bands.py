@@ -1,9 +1,13 @@
-"""Bands and grids: graphattn against dense masked SDPA, FlexAttention and PyG on their edges.
+"""Bands, grids and unions: graphattn against dense masked SDPA, FlexAttention, PyG, and edges one by one.
 
-    python -m benchmarks.bands                a band over 8,192 nodes, 128 each side; a grid 128 x 128; 1e5 ... 1e6 nodes
-    python -m benchmarks.bands --flex         FlexAttention too, compiled (about a minute more; on CPU it has no backward pass)
+    python -m benchmarks.bands                          all of it, some minutes, one of them to compile FlexAttention
+    python -m benchmarks.bands --only "128 each side"   a band over 8,192 nodes (FlexAttention has no backward pass on CPU)
+    python -m benchmarks.bands --only grid              a grid of 128 x 128 nodes, reach 3
+    python -m benchmarks.bands --only union             a band, global nodes and given edges together, and each alone
+    python -m benchmarks.bands --only "64 each side"    bands over 1e5 ... 1e6 nodes: time per node, memory
 
-Prints which kernel graphattn chose, medians, ratios, memory; then time per node of long bands, which should not change.
+Prints which kernel graphattn chose, medians, ratios, memory; then what a union costs beside its parts, and the time per
+node of long bands, which should not change.
 """
 
 from collections.abc import Callable
@@ -14,9 +18,10 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from benchmarks import expected, peers
 from benchmarks.edges import fits, node_tensors, prepare
-from benchmarks.measure import Case, Peer
+from benchmarks.graphs import random_graph
+from benchmarks.measure import PASSES, Case, Peer
 from benchmarks.report import Report, parser
-from graphattn import BandedGraph, GridGraph, attend, choose_kernel
+from graphattn import BandedGraph, GlobalGraph, GridGraph, attend, choose_kernel
 from graphattn.graphs import Graph
 
 LARGEST_MASK = 2**28  # pairs; a dense mask with more is left out
@@ -36,6 +41,15 @@ def flex(graph: BandedGraph) -> Callable[..., Tensor]:
         return compiled(query, key, value, block_mask=mask)[0].transpose(0, 1)
 
     return call
+
+
+def why_not_flex() -> str | None:
+    """What the compiler says where it cannot compile FlexAttention (it needs one for C++), else None."""
+    try:
+        flex(BandedGraph(256, 8, 8))(*(torch.zeros(256, 1, 16) for _ in range(3)))
+    except Exception as error:  # of many kinds: torch's, the C++ compiler's, the system's
+        return next(iter(str(error).splitlines()), type(error).__name__)
+    return None
 
 
 def structured_case(graph: Graph, heads: int, dim: int, peer_names: tuple[str, ...]) -> Case:
@@ -59,32 +73,61 @@ def compare(report: Report, work: str, graph: Graph, heads: int, dim: int, *peer
     report.run(work, structured_case, graph, heads, dim, peer_names, **options)
 
 
+def band(report: Report, options) -> None:
+    """One band that dense masked attention can still do."""
+    work, peer_names = f"band, {options.nodes} nodes, {options.window} each side", ["dense", "edges"]
+    if options.flex and report.wants(work):
+        reason = why_not_flex()
+        report.say(f"FlexAttention is left out: {reason}") if reason else peer_names.append("flex")
+    compare(report, work, BandedGraph(options.nodes, options.window, options.window), 8, 64, *peer_names)
+
+
+def union(report: Report, options) -> None:
+    """A band, global nodes and given edges in one graph; afterwards its time as a share of the sum of its parts'."""
+    nodes = options.union_nodes
+    parts = {
+        "band": BandedGraph(nodes, 64, 64),
+        "global nodes": GlobalGraph(nodes, range(0, nodes, -(-nodes // 8))),
+        "edges": random_graph(nodes, 4 * nodes),
+    }
+    graph = parts["band"] | parts["global nodes"] | parts["edges"]
+    first = len(report.rows)
+    compare(report, f"union, {nodes} nodes", graph, 4, 32, "edges", "pyg")
+    for name, part in parts.items():
+        compare(report, f"union, its {name} alone", part, 4, 32)
+    rows = [row for row in report.rows[first:] if row.peer == "graphattn"]
+    for pass_ in PASSES if rows else ():
+        whole, *alone = (row.timing.median for row in rows if row.pass_ == pass_)
+        report.say(f"union, {pass_}: {whole / sum(alone):.2f} times the sum of its parts")
+
+
 def long_bands(report: Report, options) -> None:
     """Ever longer bands; afterwards the time per node, which is constant where time is linear."""
     for num_nodes in options.lengths:
         graph = BandedGraph(num_nodes, options.long_window, options.long_window)
         compare(report, f"band, {num_nodes} nodes, {options.long_window} each side", graph, 4, 32, size=num_nodes)
-    rows = [row for row in report.rows if row.size is not None]
-    for row in rows:
-        report.say(f"{row.pass_}, {row.size} nodes: {row.timing.median / row.size * 1e9:.0f} ns per node")
+    for pass_ in PASSES:
+        rows = [row for row in report.rows if row.size is not None and row.pass_ == pass_]
+        per_node = [row.timing.median / row.size * 1e9 for row in rows]
+        for row, time in zip(rows, per_node, strict=True):
+            report.say(f"{pass_}, {row.size} nodes: {time:.0f} ns per node, {time / per_node[0]:.2f} times the first")
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
-    sizes = {"nodes": 8192, "window": 128, "side": 128, "reach": 3, "long-window": 64}
+    sizes = {"nodes": 8192, "window": 128, "side": 128, "reach": 3, "long-window": 64, "union-nodes": 50_000}
     for name, size in sizes.items():
         options.add_argument(f"--{name}", type=int, default=size, help=f"default {size}")
     options.add_argument(
         "--lengths", type=int, nargs="*", default=[100_000, 300_000, 1_000_000], help="of the long bands"
     )
-    options.add_argument("--flex", action="store_true", help="compile FlexAttention too")
+    options.add_argument("--no-flex", dest="flex", action="store_false", help="without compiling FlexAttention")
     options = options.parse_args(arguments)
     report = Report("bands", options)
-    band = BandedGraph(options.nodes, options.window, options.window)
-    peer_names = ("dense", "edges", *(["flex"] if options.flex else []))
-    compare(report, f"band, {options.nodes} nodes, {options.window} each side", band, 8, 64, *peer_names)
+    band(report, options)
     grid = GridGraph((options.side, options.side), (options.reach, options.reach))
     compare(report, f"grid {options.side} x {options.side}, reach {options.reach}", grid, 4, 32, "edges", "pyg")
+    union(report, options)
     long_bands(report, options)
     report.save()
 

@@ -85,11 +85,15 @@ class Report:
         print(text, flush=True)
         self.lines.append(text)
 
+    def wants(self, work: str) -> bool:
+        """Whether `--only` lets this work through."""
+        return not self.options.only or self.options.only in work
+
     def run(
         self, work: str, build: Callable[..., Case], *arguments, passes=tuple(PASSES), size: float | None = None
     ) -> None:
         """Checks, times and weighs every peer of `build(*arguments)`; `build` stands at the top of its module."""
-        if self.options.only and self.options.only not in work:
+        if not self.wants(work):
             return
         case = build(*arguments)
         if case.prepare is not None:

@@ -41,6 +41,9 @@ class Banded(Tiled):
     def area_of_tiles(self, graph):
         return area_of_tiles(graph)
 
+    def has_all_queries(self, graph):
+        return tiles_of(graph).num_queries == graph.num_queries
+
     def calls(self, plan, inputs):
         tiles = tiles_of(plan.graph)
         for run in tiles.runs(tiles_per_call(tiles.block + tiles.width, inputs)):

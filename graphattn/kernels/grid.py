@@ -54,6 +54,9 @@ class Grid(Tiled):
     def area_of_tiles(self, graph):
         return area_of_grid_tiles(graph)
 
+    def has_all_queries(self, graph):
+        return grid_tiles_of(graph).num_queries == graph.num_queries
+
     def calls(self, plan, inputs):
         tiles = grid_tiles_of(plan.graph)
         at_once = tiles_per_call(tiles.query.size(1) + tiles.key.size(1), inputs)

@@ -85,6 +85,7 @@ class GridTiles:
     Attributes:
         query: [num_tiles, block].
         key: [num_tiles, width].
+        num_queries: In all tiles.
         inside: Tiles that share a mask, most of a large grid.
         border: The other tiles.
     """
@@ -109,6 +110,7 @@ class GridTiles:
             block.append((first_block + coordinates(counts)).repeat(len(members), 1))
             first_block = first_block + counts
         self.query, self.key, self.block = (torch.cat(x) if x else torch.empty(0, 1) for x in (query, key, block))
+        self.num_queries = int((self.query >= 0).sum())
         self.masks = [torch.cat([of_size.mask for of_size in sizes]) for sizes in axes] if examples else []
         is_inside = torch.ones(self.query.size(0), dtype=torch.bool)
         for axis, masks in enumerate(self.masks):

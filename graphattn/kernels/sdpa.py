@@ -35,13 +35,28 @@ def rows(ptr: tuple[int, ...], examples: list[int], size: int) -> slice | Tensor
 
 
 def to_batch(tensor: Tensor, at: slice | Tensor, examples: int) -> Tensor:
-    """[num_nodes, heads, dim] -> [examples, heads, nodes, dim]."""
+    """[num_nodes, heads, ...] -> [examples, heads, nodes, ...]."""
     return tensor[at].unflatten(0, (examples, -1)).transpose(1, 2)
 
 
 def from_batch(tensor: Tensor) -> Tensor:
-    """[examples, heads, nodes, dim] -> [num_nodes, heads, dim]."""
+    """[examples, heads, nodes, ...] -> [num_nodes, heads, ...]."""
     return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def room(graph: Graph, like: Tensor, fill: float = 0.0) -> Tensor:
+    """A tensor as `like` for `put` to write to; `fill` stands at the rows of examples without edges, if there are any."""
+    if all(min(size) or not max(size) for size in graph.sizes):
+        return torch.empty_like(like, memory_format=torch.contiguous_format)
+    return torch.full_like(like, fill, memory_format=torch.contiguous_format)
+
+
+def put(nodes: Tensor, at: slice | Tensor, values: Tensor) -> Tensor:
+    """`nodes` with `values` at these rows; the values themselves, not copied, where they are all of it."""
+    if values.shape == nodes.shape and isinstance(at, slice):
+        return values.to(nodes.dtype).contiguous()
+    nodes[at] = values.to(nodes.dtype)
+    return nodes
 
 
 class Sdpa(Kernel):
@@ -60,15 +75,15 @@ class Sdpa(Kernel):
         return None
 
     def forward(self, plan, inputs):
-        query, value = inputs.query, inputs.value
-        heads, value_dim = query.size(1), value.size(2)
-        out = query.new_zeros(query.size(0), heads, value_dim)
-        lse = query.new_full(query.shape[:2], -torch.inf, dtype=torch.promote_types(query.dtype, torch.float32))
-        for examples, query_rows, key_rows in equal_sizes(plan.graph):
+        graph, query, value_dim = plan.graph, inputs.query, inputs.value.size(2)
+        lse_dtype = torch.promote_types(query.dtype, torch.float32)
+        out = room(graph, query.new_empty(*query.shape[:2], value_dim))
+        lse = room(graph, query.new_empty(query.shape[:2], dtype=lse_dtype), -torch.inf)
+        for examples, query_rows, key_rows in equal_sizes(graph):
             q, k, v = self.batch(inputs, examples, query_rows, key_rows)
-            part, part_lse = flash(q, k, v, plan.scale, is_causal=is_causal(plan.graph))
-            out[query_rows] = from_batch(part)[..., :value_dim]
-            lse[query_rows] = part_lse.transpose(1, 2).flatten(0, 1).to(lse.dtype)
+            part, part_lse = flash(q, k, v, plan.scale, is_causal=is_causal(graph))
+            out = put(out, query_rows, from_batch(part)[..., :value_dim])
+            lse = put(lse, query_rows, from_batch(part_lse))
         return Partial(out, lse)
 
     @staticmethod
@@ -80,19 +95,20 @@ class Sdpa(Kernel):
         return tuple(pad_channels(x, dim) for x in (query, key, value))
 
     def backward(self, plan, inputs, merged, grad, delta):
-        query, key, value = inputs.query, inputs.key, inputs.value
+        graph, (query, key, value) = plan.graph, inputs[:3]
         kv_heads = key.size(1)
-        grads = Inputs(*(torch.zeros_like(x) for x in (query, key, value)))
-        for examples, query_rows, key_rows in equal_sizes(plan.graph):
+        grad_query, grad_key, grad_value = (room(graph, x) for x in (query, key, value))
+        for examples, query_rows, key_rows in equal_sizes(graph):
             q, k, v = self.batch(inputs, examples, query_rows, key_rows)
             # The operator takes delta from out and grad_out, which are those of the whole graph, as the contract wants.
             grad_out, out = (
                 pad_channels(to_batch(x.to(query.dtype), query_rows, examples), q.size(-1))
                 for x in (grad.out, merged.out)
             )
-            lse = merged.lse[query_rows].unflatten(0, (examples, -1)).transpose(1, 2)
-            found = flash_backward(grad_out, q, k, v, out, lse, plan.scale, is_causal=is_causal(plan.graph))
-            grads.query[query_rows] = from_batch(found[0])[..., : query.size(2)]
-            grads.key[key_rows] = sum_to_groups(from_batch(found[1])[..., : key.size(2)], kv_heads)
-            grads.value[key_rows] = sum_to_groups(from_batch(found[2])[..., : value.size(2)], kv_heads)
-        return grads
+            lse = to_batch(merged.lse, query_rows, examples)
+            found = flash_backward(grad_out, q, k, v, out, lse, plan.scale, is_causal=is_causal(graph))
+            found = [from_batch(x)[..., :dim] for x, dim in zip(found, (query.size(2), key.size(2), value.size(2)))]
+            grad_query = put(grad_query, query_rows, found[0])
+            grad_key = put(grad_key, key_rows, sum_to_groups(found[1], kv_heads))
+            grad_value = put(grad_value, key_rows, sum_to_groups(found[2], kv_heads))
+        return Inputs(grad_query, grad_key, grad_value)

@@ -74,6 +74,10 @@ class Tiled(Kernel):
     def calls(self, plan: Plan, inputs: Inputs) -> Iterator[Call]:
         """Every edge of the graph in one tile, every query with edges in one tile."""
 
+    @abstractmethod
+    def has_all_queries(self, graph: Graph) -> bool:
+        """Whether every query is in a tile, so that results need not be filled with zeros first."""
+
     def why_not(self, plan, inputs):
         if not isinstance(plan.graph, self.graph_kind):
             return f"'{self.name}' runs a {self.graph_kind.__name__} (got {type(plan.graph).__name__})"
@@ -86,8 +90,10 @@ class Tiled(Kernel):
 
     def forward(self, plan, inputs):
         query, value_dim = inputs.query, inputs.value.size(2)
-        out = query.new_zeros(*query.shape[:2], value_dim)
-        lse = query.new_full(query.shape[:2], -torch.inf, dtype=torch.promote_types(query.dtype, torch.float32))
+        out = query.new_empty(*query.shape[:2], value_dim)
+        lse = query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
+        if not self.has_all_queries(plan.graph):
+            out.zero_(), lse.fill_(-torch.inf)
         for call in self.calls(plan, inputs):
             part, part_lse = flash(call.query, call.key, call.value, plan.scale, call.mask)
             if call.is_empty is not None:
@@ -100,7 +106,8 @@ class Tiled(Kernel):
     def backward(self, plan, inputs, merged, grad, delta):
         query, key, value = inputs.query, inputs.key, inputs.value
         sums = (x.new_zeros(x.shape, dtype=accumulation_dtype(x.dtype)) for x in (key, value))
-        grads = Inputs(query.new_zeros(query.shape), *sums)
+        make = query.new_empty if self.has_all_queries(plan.graph) else query.new_zeros
+        grads = Inputs(make(query.shape), *sums)
         lse = merged.lse.masked_fill(merged.lse == -torch.inf, 0)  # exp(-inf - 0) = 0 where exp(-inf + inf) is NaN
         for call in self.calls(plan, inputs):
             # The operator takes delta from out and grad_out, which are those of the whole graph, as the contract wants.

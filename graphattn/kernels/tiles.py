@@ -65,6 +65,7 @@ class Tiles:
         tiles = -(-num_slots // self.block)
         self.queries = Side(queries, graph.dilation, tiles * self.block, nobody=-2)
         self.keys = Side(keys, graph.dilation, tiles * self.block + window, nobody=-1)
+        self.num_queries = int(queries.count.sum())
         self.key_slots = (graph.before, graph.before + num_slots)
         self.occupied = (self.queries.strip.view(tiles, self.block) >= 0).any(1).nonzero().flatten().tolist()
         distance = torch.arange(self.width) - torch.arange(self.block)[:, None]

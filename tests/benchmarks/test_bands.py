@@ -6,9 +6,20 @@ from benchmarks import bands
 
 
 def test_table(tmp_path):
-    sizes = ["--nodes=90", "--window=8", "--side=7", "--reach=1", "--long-window=5", "--lengths", "60", "120"]
-    bands.main([*sizes, "--rounds", "1", "--no-memory", "--out", str(tmp_path)])
+    sizes = ["--nodes=90", "--window=8", "--side=7", "--reach=1", "--union-nodes=200", "--long-window=5"]
+    options = ["--lengths", "60", "120", "--rounds", "1", "--no-memory", "--no-flex", "--out", str(tmp_path)]
+    bands.main([*sizes, *options])
     rows = json.loads((tmp_path / "bands.json").read_text())["rows"]
-    assert len(rows) == 2 * (3 + 3 + 1 + 1)
+    assert len(rows) == 2 * (3 + 3 + (3 + 3) + 1 + 1)
     assert "kernel '" in rows[0]["work"]
-    assert "forward + backward, 120 nodes: " in (tmp_path / "bands.md").read_text()
+    text = (tmp_path / "bands.md").read_text()
+    assert "forward + backward, 120 nodes: " in text
+    assert "union, forward + backward: " in text
+
+
+def test_a_compiler_that_fails_gives_its_reason(monkeypatch):
+    def fail(graph):
+        raise RuntimeError("no C++ compiler\nand much more")
+
+    monkeypatch.setattr(bands, "flex", fail)
+    assert bands.why_not_flex() == "no C++ compiler"

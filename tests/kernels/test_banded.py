@@ -9,7 +9,6 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal, choose_kernel
 from graphattn.kernels import tiled
-from graphattn.kernels.tiles import add_up, tiles_of
 
 SHORT_AND_LONG = [3, 700, 1, 0, 12, 5, 5, 2, 301, 40, 7, 1, 90]
 
@@ -182,25 +181,6 @@ def test_narrow_and_tiny_bands_and_short_examples_run_by_edges_unless_asked():
         assert choose_kernel(graph, query, kernel="banded") == ("banded", {})
     assert choose_kernel(BandedGraph(2000, 16, 16), query).kernel == "banded"
     assert choose_kernel(BandedGraph(50, 16, 16), query[:50]).kernel == "edges_cpu"
-
-
-def test_tiles_without_queries_are_not_computed():
-    tiles = tiles_of(BandedGraph([1] * 9, 400, 0, num_keys=[500] * 9, offset=499))
-    assert len(tiles.occupied) <= 9
-
-
-def test_short_examples_share_runs():
-    tiles = tiles_of(BandedGraph([4, 1, 3, 2] * 500, 2, 2))
-    assert len(tiles.occupied) == -(-5000 // tiles.block)
-    assert len(list(tiles.runs(40))) == -(-len(tiles.occupied) // 40)
-
-
-def test_adding_up_is_the_transpose_of_splitting():
-    torch.manual_seed(0)
-    rows = torch.randn(3 * 4 + 7, 2, 5)
-    tiles = rows.unfold(0, 4 + 7, 4).transpose(-1, -2)  # 3 tiles of 11 keys, 4 apart
-    cotangent = torch.randn(tiles.shape)
-    torch.testing.assert_close((tiles * cotangent).sum(), (rows * add_up(cotangent, 4)).sum())
 
 
 MEMORY = """

@@ -7,7 +7,6 @@ import torch
 
 from graphattn import GlobalGraph, GridGraph, attend, choose_kernel
 from graphattn.kernels import tiled
-from graphattn.kernels.grid_tiles import GridTiles
 from tests.kernels.test_banded import close, result_and_gradients, tensors_of
 
 GRAPHS = {
@@ -48,25 +47,6 @@ def test_half_precision(dtype):
     assert all(x.dtype == dtype for x in half)
     wanted = result_and_gradients(GRAPHS["image"], "edges_torch", dtype=dtype)
     close(half, wanted, 4e-2 if dtype == torch.bfloat16 else 6e-3)
-
-
-@pytest.mark.parametrize("name", GRAPHS)
-def test_every_query_is_in_one_tile_and_every_edge_in_its(name):
-    graph = GRAPHS[name]
-    tiles = GridTiles(graph)
-    everyone = torch.cat([tiles.inside, tiles.border])
-    assert everyone.sort().values.equal(torch.arange(len(tiles.query)))
-    query, key = tiles.query[:, None, :, None], tiles.key[:, None, None, :]
-    assert tiles.query[tiles.query >= 0].sort().values.unique().numel() == (tiles.query >= 0).sum()
-    wanted = graph.allows(query.clamp(min=0), key.clamp(min=0)) & (query >= 0) & (key >= 0)
-    assert tiles.mask(torch.arange(len(tiles.query))).equal(wanted)
-    assert wanted.sum() == graph.num_edges
-    assert (wanted[tiles.inside] == wanted[tiles.inside[:1]]).all()
-
-
-def test_most_tiles_of_a_large_image_are_alike():
-    tiles = GridTiles(GridGraph((128, 128), 3))
-    assert tiles.inside.numel() > 0.8 * len(tiles.query)
 
 
 def test_union_with_a_grid_runs_in_parts():

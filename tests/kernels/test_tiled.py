@@ -1,0 +1,107 @@
+"""What kernels of tiles share, by the simplest of them: a graph as one tile."""
+
+import pytest
+import torch
+
+from graphattn import BandedGraph, GridGraph
+from graphattn.kernels import tiled
+from graphattn.kernels.kernel import Inputs, Plan, spread_to_heads, sum_to_groups
+from graphattn.kernels.normalizers import Softmax
+from graphattn.kernels.scores import Dot
+from graphattn.kernels.tiled import Call, Tiled, tiles_per_call
+
+
+class Whole(Call):
+    def queries(self, rows):
+        return rows.transpose(0, 1)[None]
+
+    def put(self, rows, values):
+        rows.copy_(values[0].transpose(0, 1))
+
+    def keys(self, rows):
+        return rows
+
+    def split(self, rows):
+        return rows.transpose(0, 1)[None]
+
+    def add(self, rows, values):
+        rows += sum_to_groups(values[0].transpose(0, 1), rows.size(1))
+
+
+class OneTile(Tiled):
+    name = "one tile"
+    graph_kind = BandedGraph
+
+    def area_of_tiles(self, graph):
+        return graph.num_queries * graph.num_keys
+
+    def has_all_queries(self, graph):
+        return bool(graph.mask().any(1).all())
+
+    def calls(self, plan, inputs):
+        yield Whole(inputs, plan.graph.mask()[None, None])
+
+
+GRAPH = BandedGraph(9, 2, 1, num_keys=6)  # query 8 sees nothing
+
+
+def problem(graph=GRAPH):
+    torch.manual_seed(0)
+    shapes = (graph.num_queries, 4, 5), (graph.num_keys, 2, 5), (graph.num_keys, 2, 3)
+    tensors = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+    return Plan(graph, Dot(), Softmax(), 0.3), Inputs(*tensors)
+
+
+def test_forward_and_backward():
+    plan, inputs = problem()
+    query, key, value = inputs[:3]
+    scores = torch.einsum("qhc,khc->hqk", query, spread_to_heads(key, 4)) * plan.scale
+    scores = scores.masked_fill(~GRAPH.mask(), -torch.inf)
+    weights = scores[:, :8].softmax(-1)
+    wanted = torch.einsum("hqk,khc->qhc", weights, spread_to_heads(value, 4))
+    cotangent = torch.randn(9, 4, 3, dtype=torch.float64)
+    wanted_gradients = torch.autograd.grad(wanted, inputs[:3], cotangent[:8])
+
+    inputs = Inputs(*(x.detach() for x in inputs[:3]))
+    merged = OneTile().forward(plan, inputs)
+    torch.testing.assert_close(merged.out[:8], wanted.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(merged.lse.T, scores.detach().logsumexp(-1), rtol=1e-12, atol=1e-12)
+    assert merged.out[8].eq(0).all() and merged.lse[8].eq(-torch.inf).all()
+    delta = (cotangent * merged.out).sum(-1)
+    found = OneTile().backward(plan, inputs, merged, merged._replace(out=cotangent), delta)
+    torch.testing.assert_close(tuple(found[:3]), wanted_gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_the_door():
+    plan, inputs = problem()
+    assert OneTile().why_not(plan, inputs) is None
+    other, _ = problem(GridGraph((3, 3), 1))
+    assert OneTile().why_not(other, inputs) == "'one tile' runs a BandedGraph (got GridGraph)"
+    assert "nothing per edge" in OneTile().why_not(plan, inputs._replace(bias=torch.zeros(GRAPH.num_edges, 1)))
+    for name in ("key", "value"):
+        for bad in (torch.nan, torch.inf):
+            tensor = getattr(inputs, name).detach().clone()
+            tensor[2, 1, 0] = bad
+            assert "hidden keys" in OneTile().why_not(plan, inputs._replace(**{name: tensor}))
+    query = inputs.query.detach().clone().fill_(torch.nan)  # reaches its own row only
+    assert OneTile().why_not(plan, inputs._replace(query=query)) is None
+
+
+def test_how_many_tiles_at_a_time(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    inputs = Inputs(*(torch.zeros(9, 4, dim) for dim in (8, 8, 16)))  # float32
+    monkeypatch.setattr(tiled, "BYTES_PER_CALL", 2 * 100 * 4 * 16 * 4)
+    assert tiles_per_call(100, inputs) == 2
+    assert tiles_per_call(50, inputs) == 4
+    assert tiles_per_call(201, inputs) == 1
+    assert tiles_per_call(10**9, inputs) == 1
+
+
+@pytest.mark.parametrize("has_empty", [False, True])
+def test_calls_know_their_empty_rows(has_empty):
+    _, inputs = problem()
+    allowed = GRAPH.mask() | torch.tensor([not has_empty] * 6)
+    call = Whole(inputs, allowed[None, None])
+    assert call.query.shape == (1, 4, 9, 5) and call.value.shape == (1, 4, 6, 5)  # of one dim
+    assert call.is_empty is None if not has_empty else call.is_empty[0, 0].tolist() == [False] * 8 + [True]
+    assert call.mask.isinf().equal(~allowed[None, None])
