@@ -214,11 +214,13 @@ def test_gradgradcheck(name, option, kernel):
     assert torch.autograd.gradgradcheck(function, leaves, fast_mode=True)
 
 
-@pytest.mark.parametrize("option", ["plain", "edges", "sigmoid"])
+@pytest.mark.parametrize("option", ["plain", "edges", "sigmoid", "sparsemax"])
 @pytest.mark.parametrize("name", ["edge_list_repeated", "edge_list_star", "grid_2d_uneven", "batch_mixed"])
 def test_dropout_is_the_same_in_every_kernel(name, option):
     results = []
     for kernel in ("edges_cpu", "edges_torch", "reference"):
+        if refuses(kernel, name, option):
+            continue
         leaves, wanted = problem(name, option)
         leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
         torch.manual_seed(3)
