@@ -1,6 +1,7 @@
 """Every graph x every kernel x every option, forward and backward, against attention by plain loops."""
 
 from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from graphattn import attend, attention_weights
 from graphattn.arguments import prepare
 from graphattn.kernels.choose import KERNELS
+from graphattn.kernels.edges_cuda import why_not_triton
 from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Softmax, TopK
 from tests.cases import GRAPHS, loop_attention
 
@@ -46,6 +48,20 @@ SCORES = {
     ),
 }
 HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
+KERNEL_NAMES = [kernel.name for kernel in KERNELS]
+ON_CUDA = {"edges_cuda"} if torch.cuda.is_available() else set()  # they run these tests on a GPU where there is one
+IS_INTERPRETED = why_not_triton() is None and not torch.cuda.is_available()
+
+
+def device_of(kernel):
+    return "cuda" if kernel in ON_CUDA else "cpu"
+
+
+def is_quick(name, option, kernel, dtype=torch.float64):
+    """Interpreted programs take half a second for each case: every graph and every option, but not every pair."""
+    if kernel != "edges_cuda" or not IS_INTERPRETED:
+        return True
+    return name in ("edge_list_repeated", "zero_edges") or (option == "plain" and dtype == torch.float64)
 
 
 @cache
@@ -118,15 +134,17 @@ def arguments_of(leaves: dict, wanted: dict) -> dict:
 
 def run(name, option, kernel, dtype):
     leaves, wanted = problem(name, option)
-    leaves = {k: v.to(dtype).requires_grad_() for k, v in leaves.items()}
-    result = attend(graph=CASES[name][0], kernel=kernel, **arguments_of(leaves, wanted))
+    device = device_of(kernel)
+    leaves = {k: v.to(device, dtype).requires_grad_() for k, v in leaves.items()}
+    result = attend(graph=CASES[name][0].to(device), kernel=kernel, **arguments_of(leaves, wanted))
     return leaves, [result] if isinstance(result, torch.Tensor) else list(result)
 
 
 def skip_where_refused(name, option, kernel, dtype):
     leaves, wanted = problem(name, option)
-    arguments = arguments_of({k: v.to(dtype) for k, v in leaves.items()}, wanted)
-    plan, inputs, _ = prepare(graph=CASES[name][0], **arguments)
+    device = device_of(kernel)
+    arguments = arguments_of({k: v.to(device, dtype) for k, v in leaves.items()}, wanted)
+    plan, inputs, _ = prepare(graph=CASES[name][0].to(device), **arguments)
     (chosen,) = [k for k in KERNELS if k.name == kernel]
     reason = chosen.why_not(plan, inputs)
     if reason is not None:
@@ -134,22 +152,29 @@ def skip_where_refused(name, option, kernel, dtype):
 
 
 def close(actual, wanted, dtype):
-    torch.testing.assert_close(actual.double(), wanted.double(), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    torch.testing.assert_close(
+        actual.double().cpu(), wanted.double().cpu(), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype]
+    )
 
 
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name, option, kernel", [case for case in product(CASES, OPTIONS, KERNEL_NAMES) if is_quick(*case)]
+)
 def test_equals_loops(name, option, kernel):
     skip_where_refused(name, option, kernel, torch.float64)
     check_against_loops(name, option, kernel, torch.float64)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
-@pytest.mark.parametrize("option", ["plain", "edges", "relu", "cosine", "gaussian", "entmax15"])
+IN_LOW_PRECISION = (
+    ["causal_ragged", "band_ragged", "edge_list_repeated", "edge_list_star", "grid_2d_uneven", "zero_keys"],
+    ["plain", "edges", "relu", "cosine", "gaussian", "entmax15"],
+    KERNEL_NAMES,
+    [torch.float32, torch.bfloat16, torch.float16],
+)
+
+
 @pytest.mark.parametrize(
-    "name", ["causal_ragged", "band_ragged", "edge_list_repeated", "edge_list_star", "grid_2d_uneven", "zero_keys"]
+    "name, option, kernel, dtype", [case for case in product(*IN_LOW_PRECISION) if is_quick(*case)]
 )
 def test_equals_loops_in_low_precision(name, option, kernel, dtype):
     skip_where_refused(name, option, kernel, dtype)
@@ -162,7 +187,8 @@ def check_against_loops(name, option, kernel, dtype):
     for actual, wanted in zip(results, outputs, strict=True):
         assert actual.dtype == dtype
         close(actual, wanted, dtype)
-    found = torch.autograd.grad(results, list(leaves.values()), [g.to(dtype) for g in cotangents])
+    cotangents = [g.to(device_of(kernel), dtype) for g in cotangents]
+    found = torch.autograd.grad(results, list(leaves.values()), cotangents)
     for actual, wanted in zip(found, gradients.values(), strict=True):
         scale = max(1.0, wanted.abs().max().item()) if wanted.numel() else 1.0
         close(actual / scale, wanted / scale, dtype)
@@ -185,16 +211,17 @@ def test_weights_equal_loops(name, option):
 
 def function_of_leaves(name, option, kernel):
     leaves, wanted = problem(name, option)
-    names = list(leaves)
+    names, graph = list(leaves), CASES[name][0].to(device_of(kernel))
 
     def function(*values):
-        return attend(graph=CASES[name][0], kernel=kernel, **arguments_of(dict(zip(names, values)), wanted))
+        return attend(graph=graph, kernel=kernel, **arguments_of(dict(zip(names, values)), wanted))
 
-    return function, [leaves[k].clone().requires_grad_() for k in names]
+    return function, [leaves[k].to(device_of(kernel), copy=True).requires_grad_() for k in names]
 
 
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name, kernel", [case for case in product(CASES, KERNEL_NAMES) if is_quick(case[0], "", case[1])]
+)
 def test_gradcheck(name, kernel):
     skip_where_refused(name, "plain", kernel, torch.float64)
     assert torch.autograd.gradcheck(*function_of_leaves(name, "plain", kernel), fast_mode=True)

@@ -1,0 +1,28 @@
+"""Where there is no GPU, Triton runs its programs in Python, on CPU."""
+
+import os
+from importlib.util import find_spec
+
+import torch
+
+HAS_TRITON = find_spec("triton") is not None
+# What cannot be imported has no doctests.
+collect_ignore = [] if HAS_TRITON else [f"graphattn/kernels/edges_cuda_{name}.py" for name in ("pieces", "rows")]
+
+
+def interpret_triton() -> None:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+    from triton.runtime import interpreter
+
+    patch_tensor = interpreter._patch_lang_tensor
+
+    def patch_tensor_and_index(tensor, scope):
+        # Scalars are arrays of one number in Triton 3.6; since NumPy 2.4 `int` takes 0-dimensional arrays only.
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: self.handle.data.item())
+
+    interpreter._patch_lang_tensor = patch_tensor_and_index
+
+
+if HAS_TRITON and not torch.cuda.is_available():
+    interpret_triton()

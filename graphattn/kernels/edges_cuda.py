@@ -1,0 +1,264 @@
+"""Attention over any edges on CUDA: Triton programs over rows, forward and backward, without atomics."""
+
+from contextlib import nullcontext
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs.csr import rows_of
+from graphattn.kernels.edges_cpu import edge_dim_first, edge_dim_last
+from graphattn.kernels.edges_cuda_layout import Launch, Pieces, arrangement, transposition
+from graphattn.kernels.edges_torch import sorted_edges
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, sum_to_groups
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WIDEST = 1024  # padded channels of all heads of a program; a node with more is shared among programs
+ELEMENTS = 2048  # edges * channels that a program has in registers at a time; not measured on a GPU yet
+MOST_EDGES = 16  # at a time
+ELEMENTS_OF_A_WARP = 512
+PARTIAL_SUMS = 1024  # programs that add up the gradients of a score's parameters
+JOINED_CHANNELS = 128  # of a program that joins the pieces of a row
+
+
+@cache
+def why_not_triton() -> str | None:
+    """Why Triton's programs cannot be had here; imports Triton on the first call."""
+    try:
+        import graphattn.kernels.edges_cuda_rows  # noqa: F401
+    except Exception as error:  # whatever a half-installed Triton says, torch operations still run
+        return f"'edges_cuda' needs Triton, which failed here: {type(error).__name__}: {error}"
+    return None
+
+
+def is_interpreted() -> bool:
+    """True where Triton runs its programs in Python, on CPU (TRITON_INTERPRET=1 when it was imported): for tests."""
+    from triton.runtime.interpreter import InterpretedFunction
+
+    from graphattn.kernels.edges_cuda_rows import forward_rows
+
+    return isinstance(forward_rows, InterpretedFunction)
+
+
+def next_power_of_two(n: int) -> int:
+    return 1 << max(n - 1, 0).bit_length()
+
+
+class Sizes(NamedTuple):
+    """What is compiled into the programs, by the names that they have there."""
+
+    HEADS: int
+    GROUP: int
+    DIM: int
+    VALUE_DIM: int
+    EDGE_DIM: int
+    HEAD_BLOCK: int
+    DIM_BLOCK: int
+    VALUE_BLOCK: int
+    EDGE_BLOCK: int
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> "Sizes":
+        heads, dim = inputs.query.shape[1:]
+        dims = (dim, inputs.value.size(2), 0 if inputs.edge_features is None else inputs.edge_features.size(1))
+        blocks = [next_power_of_two(size) for size in dims]
+        head_block = min(next_power_of_two(heads), max(WIDEST // max(blocks), 1))
+        return cls(heads, heads // inputs.key.size(1), *dims, head_block, *blocks)
+
+    @property
+    def head_blocks(self) -> int:
+        return -(-self.HEADS // self.HEAD_BLOCK)
+
+    def only(self, *names: str) -> dict[str, int]:
+        return {name: getattr(self, name) for name in names}
+
+    def launch(self, longest: int) -> dict[str, int]:
+        """How many edges at a time, and warps for them, where no piece has more than `longest` edges."""
+        width = self.HEAD_BLOCK * max(self.DIM_BLOCK, self.VALUE_BLOCK, self.EDGE_BLOCK)
+        block = min(next_power_of_two(longest), MOST_EDGES, max(ELEMENTS // width, 1))
+        warps = min(max(next_power_of_two(block * width // ELEMENTS_OF_A_WARP), 1), 8)
+        # Without fused multiply-adds, scores are the same bits in every pass.
+        return {"BLOCK_E": block, "num_warps": warps, "enable_fp_fusion": False}
+
+
+def triton_type(dtype: torch.dtype):
+    import triton.language as tl
+
+    return tl.float64 if dtype == torch.float64 else tl.float32
+
+
+class EdgesCuda(Kernel):
+    """Fused programs: each edge reads its key and value once; O(num_nodes * heads * dim + num_edges * heads) memory.
+
+    Bit for bit repeatable: every sum has one program and one order.
+    """
+
+    name = "edges_cuda"
+
+    def why_not(self, plan, inputs):
+        device = inputs.query.device
+        if device.type not in ("cuda", "cpu"):
+            return f"'edges_cuda' runs on CUDA (got {device})"
+        if plan.score.name not in ("dot", "additive"):
+            return f"'edges_cuda' has the dot and the additive score (got {plan.score.name!r})"
+        if plan.normalizer.name not in ("softmax", "relu", "sigmoid"):
+            return f"'edges_cuda' has softmax, relu and sigmoid (got {plan.normalizer.name!r})"
+        if inputs.query.dtype not in DTYPES:
+            return f"'edges_cuda' runs floating point (got {inputs.query.dtype})"
+        reason = why_not_triton()
+        if reason is None and device.type == "cpu" and not is_interpreted():
+            return f"'edges_cuda' runs on CUDA (got {device}); on CPU under TRITON_INTERPRET=1 only, for tests"
+        return reason
+
+    def forward(self, plan, inputs):
+        from graphattn.kernels.edges_cuda_rows import forward_rows
+
+        call = Call(plan, inputs)
+        sizes, pieces = call.sizes, arrangement(plan.graph, call.device).pieces
+        out = call.empty(pieces.num_slots, sizes.HEADS, sizes.VALUE_DIM)
+        lse = call.empty(pieces.num_slots, sizes.HEADS)
+        edge_out = None if inputs.edge_features is None else call.empty(pieces.num_slots, sizes.HEADS, sizes.EDGE_DIM)
+        if plan.normalizer.merge == "sum":
+            lse.zero_()
+        call.over(pieces, forward_rows, *call.tensors, out, lse, edge_out, *call.options, **call.named)
+        call.join(pieces, out, lse)
+        call.join(pieces, edge_out, lse, stores_lse=False)
+        return Partial(*(None if x is None else x[: pieces.num_rows] for x in (out, lse, edge_out)))
+
+    def backward(self, plan, inputs, merged, grad, delta):
+        from graphattn.kernels.edges_cuda_rows import backward_rows
+
+        call = Call(plan, inputs)
+        sizes, edges = call.sizes, arrangement(plan.graph, call.device)
+        num_edges, pieces = edges.col.numel(), edges.pieces
+        grad_scores, weights = (call.empty(num_edges, sizes.HEADS) for _ in range(2))
+        grad_query = call.empty(pieces.num_slots, sizes.HEADS, sizes.DIM)
+        has_edge_query, has_features = (x is not None for x in (inputs.edge_query, inputs.edge_features))
+        grad_edge_query = call.empty(pieces.num_slots, sizes.HEADS, sizes.EDGE_DIM) if has_edge_query else None
+        grad_features = call.empty(sizes.head_blocks, num_edges, sizes.EDGE_DIM) if has_features else None
+        given = [None if x is None else x.contiguous() for x in (merged.lse, delta, grad.out, grad.edge_out)]
+        results = (grad_query, grad_edge_query, grad_features, grad_scores, weights)
+        call.over(pieces, backward_rows, *call.tensors, *given, *results, *call.options, num_edges, **call.named)
+        call.join(pieces, grad_query)
+        call.join(pieces, grad_edge_query)
+        grad_key, grad_value = by_key(call, grad.out, grad_scores, weights)
+        return Inputs(
+            grad_query[: pieces.num_rows],
+            grad_key,
+            grad_value,
+            None if inputs.bias is None else in_own_order(grad_scores, edges.edge_id).sum_to_size(inputs.bias.shape),
+            grad_features.sum(0) if has_features else None,
+            grad_edge_query[: pieces.num_rows] if has_edge_query else None,
+            by_parameter(call, grad_scores),
+        )
+
+
+class Call:
+    """What the programs of one forward or backward pass are given."""
+
+    def __init__(self, plan: Plan, inputs: Inputs):
+        self.plan, self.inputs, self.device = plan, inputs, inputs.query.device
+        self.sizes, self.dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
+        edges = arrangement(plan.graph, self.device)
+        repeat = sorted_edges(plan.graph, self.device, True).repeat if plan.dropout and plan.graph.has_repeats else None
+        nodes = [inputs.query, inputs.key, inputs.value, inputs.bias, inputs.edge_query, inputs.edge_features]
+        self.parameters = (*edge_dim_first(inputs.parameters), None, None)[:2]
+        contiguous = [None if x is None else x.detach().contiguous() for x in (*nodes, *self.parameters)]
+        self.tensors = (edges.col, edges.edge_id, repeat, *contiguous)
+        keep_scale = 0.0 if plan.dropout == 1 else 1 / (1 - plan.dropout)
+        seed = plan.seed.to(self.device) if plan.dropout else None
+        self.options = (seed, float(plan.scale), keep_scale, round(plan.dropout * 2**32))
+        self.is_tanh = bool(inputs.parameters) and plan.score.activation == "tanh"
+        self.score = {"TANH": self.is_tanh, "ACC": triton_type(self.dtype)}
+        bias_heads = 0 if inputs.bias is None else inputs.bias.size(1)
+        self.named = {
+            **self.sizes._asdict(),
+            **self.score,
+            "BIAS_HEADS": bias_heads,
+            "NORMALIZER": plan.normalizer.name,
+        }
+
+    def empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
+
+    def start(self, program: Any, grid: tuple[int, ...], *arguments, **named) -> None:
+        if min(grid):
+            with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+                program[grid](*arguments, **named)
+
+    def over(self, pieces: Pieces, program: Any, *arguments, **named) -> None:
+        """Starts `program` for every piece and block of heads."""
+        for launch in pieces.launches:
+            self.start(
+                program,
+                (launch.last - launch.first, self.sizes.head_blocks),
+                rows_of_launch(pieces, launch),
+                *arguments,
+                **named,
+                **self.sizes.launch(launch.longest),
+            )
+
+    def join(self, pieces: Pieces, x: Tensor | None, lse: Tensor | None = None, stores_lse: bool = True) -> None:
+        """Sums up the pieces of rows that were cut: shares of the exponentials where `lse` is given, else plainly."""
+        from graphattn.kernels.edges_cuda_rows import join_pieces
+
+        if x is None:
+            return
+        heads, dim = x.shape[1:]
+        is_softmax = lse is not None and self.plan.normalizer.merge == "lse"
+        grid = (len(pieces.cut_rows), heads, max(-(-dim // JOINED_CHANNELS), 1))
+        named = {"HEADS": heads, "DIM": dim, "ACC": triton_type(self.dtype), "BLOCK": JOINED_CHANNELS}
+        flags = {"IS_SOFTMAX": is_softmax, "STORES_LSE": stores_lse}
+        self.start(join_pieces, grid, pieces.cut_rows, lse if is_softmax else None, x, **named, **flags)
+
+
+def rows_of_launch(pieces: Pieces, launch: Launch) -> Tensor:
+    return pieces.table[launch.first : launch.last]
+
+
+def by_key(call: Call, grad_out: Tensor, grad_scores: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of keys and values, in the pass over keys."""
+    from graphattn.kernels.edges_cuda_rows import backward_columns
+
+    sizes, kv_heads = call.sizes, call.inputs.key.size(1)
+    pieces, col, place_of = transposition(call.plan.graph, call.device)
+    _, edge_id, _, query, key, _, _, _, *score = call.tensors
+    grad_key = call.empty(pieces.num_slots, sizes.HEADS, sizes.DIM)
+    grad_value = call.empty(pieces.num_slots, sizes.HEADS, sizes.VALUE_DIM)
+    # Half the bytes to gather; the gradient came in this dtype from the caller.
+    grad_out = grad_out.to(call.inputs.query.dtype).contiguous()
+    results = (grad_out, grad_scores, weights, grad_key, grad_value)
+    named = {
+        name: value for name, value in call.named.items() if name not in ("BIAS_HEADS", "NORMALIZER", "EDGE_BLOCK")
+    }
+    arguments = (col, place_of, edge_id, query, key, *score, *results, float(call.plan.scale))
+    call.over(pieces, backward_columns, *arguments, **named)
+    for x in (grad_key, grad_value):
+        call.join(pieces, x)
+    return tuple(sum_to_groups(x[: pieces.num_rows], kv_heads) for x in (grad_key, grad_value))
+
+
+def by_parameter(call: Call, grad_scores: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of the parameters of an additive score, in a pass over edges."""
+    from graphattn.kernels.edges_cuda_rows import backward_parameters
+
+    if not call.inputs.parameters:
+        return ()
+    sizes, csr = call.sizes, call.plan.graph.csr(call.device)
+    col, edge_id, _, query, key, _, _, _, features, vector, edge_weight = call.tensors
+    named = sizes.only("HEADS", "GROUP", "DIM", "EDGE_DIM", "HEAD_BLOCK", "DIM_BLOCK")
+    launch = sizes.launch(MOST_EDGES)
+    share = max(-(-col.numel() // PARTIAL_SUMS), launch["BLOCK_E"])
+    programs = -(-col.numel() // share)
+    sums = [None if x is None else call.empty(programs, *x.shape).zero_() for x in (vector, edge_weight)]
+    arguments = (rows_of(csr.rowptr), col, edge_id, query, key, features, vector, edge_weight, grad_scores, *sums)
+    numbers = (float(call.plan.scale), col.numel(), share)
+    grid = (programs, sizes.head_blocks)
+    call.start(backward_parameters, grid, *arguments, *numbers, **named, **call.score, **launch)
+    return tuple(edge_dim_last([x.sum(0) for x in sums if x is not None]))
+
+
+def in_own_order(per_edge: Tensor, edge_id: Tensor | None) -> Tensor:
+    """[num_edges, heads] from the order of the CSR to that of graph.edge_index()."""
+    return per_edge if edge_id is None else torch.empty_like(per_edge).index_copy_(0, edge_id.long(), per_edge)

@@ -1,0 +1,150 @@
+"""The jit functions that the Triton programs over edges are made of.
+
+Tensors of nodes are [nodes, heads, channels] in a row. A program has a block of heads; heads and channels are padded to
+powers of two and masked. An argument that is None stands for an option that is not used.
+"""
+
+import triton
+import triton.language as tl
+
+# The bijection of 32-bit words of dropout.scramble, its odd constants, and the slope of leaky_relu, scores.KERNEL_SLOPE.
+MULTIPLIER_1, MULTIPLIER_2 = tl.constexpr(0x7FEB352D), tl.constexpr(0x846CA68B)
+QUERY, KEY = tl.constexpr(0x9E3779B1), tl.constexpr(0x85EBCA77)
+REPEAT, HEAD = tl.constexpr(0xC2B2AE3D), tl.constexpr(0x27D4EB2F)
+SLOPE = tl.constexpr(0.2)
+
+
+@triton.jit
+def number(x, ACC: tl.constexpr):
+    """An argument that is a float64, as [1] in the dtype of sums; it would pass through float32 otherwise."""
+    return (tl.zeros([1], ACC) + x).to(ACC)
+
+
+@triton.jit
+def load_row(pointer, node, head, channel, HEADS: tl.constexpr, DIM: tl.constexpr, ACC: tl.constexpr):
+    """One node: [heads, channels]."""
+    at = node * (HEADS * DIM) + head[:, None] * DIM + channel[None, :]
+    inside = (head < HEADS)[:, None] & (channel < DIM)[None, :]
+    return tl.load(pointer + at, mask=inside, other=0).to(ACC)
+
+
+@triton.jit
+def store_row(pointer, node, head, channel, HEADS: tl.constexpr, DIM: tl.constexpr, row):
+    at = node * (HEADS * DIM) + head[:, None] * DIM + channel[None, :]
+    tl.store(pointer + at, row, mask=(head < HEADS)[:, None] & (channel < DIM)[None, :])
+
+
+@triton.jit
+def load_rows(
+    pointer,
+    nodes,
+    is_edge,
+    head,
+    channel,
+    HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    DIM: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """A node of each edge: [edges, heads, channels]; GROUP heads share what is stored for one."""
+    at = nodes[:, None, None] * (HEADS // GROUP * DIM) + (head // GROUP)[None, :, None] * DIM + channel[None, None, :]
+    inside = is_edge[:, None, None] & (head < HEADS)[None, :, None] & (channel < DIM)[None, None, :]
+    return tl.load(pointer + at, mask=inside, other=0).to(ACC)
+
+
+@triton.jit
+def load_features(x, edges, is_edge, channel, EDGE_DIM: tl.constexpr, ACC: tl.constexpr):
+    """[edges, channels]."""
+    at = edges[:, None] * EDGE_DIM + channel[None, :]
+    return tl.load(x + at, mask=is_edge[:, None] & (channel < EDGE_DIM)[None, :], other=0).to(ACC)
+
+
+@triton.jit
+def activated(
+    hidden, edges, is_edge, x, edge_weight, head, channel,
+    HEADS: tl.constexpr, DIM: tl.constexpr, EDGE_DIM: tl.constexpr, TANH: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """activation(hidden + edge_weight @ features) of the additive score; `edge_weight` is [edge_dim, heads, dim]."""
+    if edge_weight is not None:
+        for d in range(EDGE_DIM):
+            column = load_row(edge_weight, d, head, channel, HEADS, DIM, ACC)
+            feature = tl.load(x + edges * EDGE_DIM + d, mask=is_edge, other=0).to(ACC)
+            hidden += feature[:, None, None] * column[None, :, :]
+    if TANH:
+        shrunk = tl.exp(-2 * tl.abs(hidden))
+        size = (1 - shrunk) / (1 + shrunk)
+        hidden = tl.where(hidden < 0, -size, size)
+    else:
+        hidden = tl.where(hidden < 0, SLOPE * hidden, hidden)
+    return hidden
+
+
+@triton.jit
+def before_activation(
+    grad_scores,
+    hidden,
+    vector,
+    head,
+    channel,
+    HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    TANH: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """The gradient of what was activated to `hidden` [edges, heads, dim], from that of the unscaled scores."""
+    grad = grad_scores[:, :, None] * load_row(vector, 0, head, channel, HEADS, DIM, ACC)[None, :, :]
+    if TANH:
+        return grad * (1 - hidden * hidden)
+    return tl.where(hidden < 0, SLOPE * grad, grad)
+
+
+@triton.jit
+def scores_of(
+    query, edge_query, keys, edges, is_edge, k, bias, x, vector, edge_weight, scale, head, channel, edge_channel,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, EDGE_DIM: tl.constexpr, BIAS_HEADS: tl.constexpr,
+    TANH: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Scores [edges, heads], -inf where there is no edge, and what they are made of: keys, or activated hidden vectors."""
+    made_of = load_rows(k, keys, is_edge, head, channel, HEADS, GROUP, DIM, ACC)
+    if vector is None:
+        scores = tl.sum(query[None, :, :] * made_of, 2)
+    else:
+        hidden = query[None, :, :] + made_of
+        made_of = activated(hidden, edges, is_edge, x, edge_weight, head, channel, HEADS, DIM, EDGE_DIM, TANH, ACC)
+        scores = tl.sum(load_row(vector, 0, head, channel, HEADS, DIM, ACC)[None, :, :] * made_of, 2)
+    if edge_query is not None:
+        features = load_features(x, edges, is_edge, edge_channel, EDGE_DIM, ACC)
+        scores += tl.sum(edge_query[None, :, :] * features[:, None, :], 2)
+    scores = scores * scale
+    inside = is_edge[:, None] & (head < HEADS)[None, :]
+    if bias is not None:
+        at = edges[:, None] * BIAS_HEADS + (head if BIAS_HEADS > 1 else head * 0)[None, :]
+        scores += tl.load(bias + at, mask=inside, other=0).to(ACC)
+    return tl.where(inside, scores, float("-inf")), made_of
+
+
+@triton.jit
+def unscaled_sum_weights(scores, RELU: tl.constexpr):
+    """relu or sigmoid."""
+    if RELU:
+        return tl.where(scores < 0, 0.0, scores)
+    return 1 / (1 + tl.exp(-scores))
+
+
+@triton.jit
+def scramble(word):
+    word = (word ^ (word >> 16)) * MULTIPLIER_1
+    word = (word ^ (word >> 15)) * MULTIPLIER_2
+    return word ^ (word >> 16)
+
+
+@triton.jit
+def keep_factors(seed, query, keys, places, is_edge, repeat, head, threshold, keep_scale, ACC: tl.constexpr):
+    """[edges, heads] as dropout.keep_factors; `repeat` is None where no edge repeats."""
+    word = scramble(tl.load(seed).to(tl.uint32) ^ (query.to(tl.uint32) * QUERY))
+    words = scramble(word ^ (keys.to(tl.uint32) * KEY))
+    if repeat is not None:
+        words = words ^ (tl.load(repeat + places, mask=is_edge, other=0).to(tl.uint32) * REPEAT)
+    words = scramble(words)
+    words = scramble(words[:, None] ^ (head.to(tl.uint32) * HEAD)[None, :])
+    return (words.to(tl.int64) >= threshold).to(ACC) * keep_scale
