@@ -6,6 +6,7 @@ from graphattn.kernels.banded import Banded
 from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_cuda import EdgesCuda
 from graphattn.kernels.edges_torch import EdgesTorch
+from graphattn.kernels.flash_cuda import FlashCuda
 from graphattn.kernels.grid import Grid
 from graphattn.kernels.kernel import Inputs, Kernel, Plan
 from graphattn.kernels.reference import Reference
@@ -13,7 +14,7 @@ from graphattn.kernels.sdpa import Sdpa
 from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
-KERNELS: tuple[Kernel, ...] = (Sdpa(), Banded(), Grid(), EdgesCpu(), EdgesCuda(), EdgesTorch(), Reference())
+KERNELS: tuple[Kernel, ...] = (Sdpa(), Banded(), Grid(), EdgesCpu(), FlashCuda(), EdgesCuda(), EdgesTorch(), Reference())
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and backward, CPU ms,
 # float32, one thread of an AMD EPYC; times vary by 20 % from run to run. BandedGraph(8192, window, window):
