@@ -81,7 +81,8 @@ class Attend(torch.autograd.Function):
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
         if torch.is_grad_enabled():
             return None, None, *differentiable_gradients(ctx.plan, inputs, grad, ctx.needs_input_grad[2:])
-        gradients, by_sink = kernel_gradients(ctx, inputs, merged, grad)
+        plan = replace(ctx.plan, needed=unflatten(ctx.needs_input_grad[3:]))
+        gradients, by_sink = kernel_gradients(ctx, plan, inputs, merged, grad)
         return None, None, *cast_like((by_sink, *flatten(gradients)), (ctx.plan.normalizer.sink, *flatten(inputs)))
 
 
@@ -98,15 +99,17 @@ def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None
     return [None if g is None or x is None else g.sum_to_size(x.shape).to(x.dtype) for g, x in pairs]
 
 
-def kernel_gradients(ctx, inputs: Inputs, merged: Partial, grad: Partial) -> tuple[Inputs, Tensor | None]:
+def kernel_gradients(
+    ctx, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial
+) -> tuple[Inputs, Tensor | None]:
     """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
     delta = (grad.out * merged.out).sum(-1)  # [num_queries, heads]
     if merged.edge_out is not None:
         delta = delta + (grad.edge_out * merged.edge_out).sum(-1)
     total = None
-    for (part, plan, part_inputs), run_by in zip(pieces(ctx.plan, inputs, ctx.kernel), ctx.chosen, strict=True):
+    for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, ctx.kernel), ctx.chosen, strict=True):
         at_part = (take_partial(merged, part), take_partial(grad, part), at_rows(delta, part.query_rows))
-        gradients = run_by.backward(plan, part_inputs, *at_part)
+        gradients = run_by.backward(part_plan, part_inputs, *at_part)
         if part.is_whole and total is None:
             total = gradients
         else:

@@ -67,6 +67,7 @@ class Arrangement(NamedTuple):
     by_query: Rows
     edge_id: np.ndarray  # int64 place in edge_index() of each entry by query
     is_identity: bool
+    keys_have_one_query: bool  # at most: gradients of keys and values are then no sums, and need no pass of their own
 
 
 class Transposition(NamedTuple):
@@ -78,7 +79,8 @@ def arrangement(graph: Graph) -> Arrangement:
     def build(device) -> Arrangement:
         csr = graph.csr(device)
         edge_id = torch.arange(csr.col.numel()) if csr.edge_id is None else csr.edge_id.long()
-        return Arrangement(rows_of(csr), edge_id.numpy(), csr.edge_id is None)
+        one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
+        return Arrangement(rows_of(csr), edge_id.numpy(), csr.edge_id is None, one_query)
 
     return graph.remember_on("edges_cpu arrangement", "cpu", build)
 
@@ -115,6 +117,11 @@ def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
     return tensor.reshape(-1).numpy()
 
 
+def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Zeros from NumPy, which asks the system for large pages: torch's take five times as long to touch first."""
+    return torch.from_numpy(np.zeros(shape, NOTHING[dtype].dtype))
+
+
 class Sizes(NamedTuple):
     heads: int
     kv_heads: int
@@ -147,9 +154,9 @@ class EdgesCpu(Kernel):
 
         sizes, dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
         rows = arrangement(plan.graph).by_query
-        out = torch.zeros(rows.num_rows, sizes.heads, sizes.value_dim, dtype=dtype)
-        lse = torch.zeros(rows.num_rows, sizes.heads, dtype=dtype)
-        edge_out = torch.zeros(rows.num_rows, sizes.heads, sizes.edge_dim, dtype=dtype)
+        out = zeros((rows.num_rows, sizes.heads, sizes.value_dim), dtype)
+        lse = zeros((rows.num_rows, sizes.heads), dtype)
+        edge_out = zeros((rows.num_rows, sizes.heads, sizes.edge_dim), dtype)
         arguments = self.arguments(plan, inputs, sizes, dtype)
         results = [flat(x, dtype) for x in (out, lse, edge_out)]
         run_in_threads(lambda first, last: forward_rows(first, last, *arguments, *results), rows, work_of(rows, sizes))
@@ -200,64 +207,73 @@ class EdgesCpu(Kernel):
         return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
 
     def backward(self, plan, inputs, merged, grad, delta):
-        from graphattn.kernels.edges_cpu_rows import backward_columns, backward_rows
+        from graphattn.kernels.edges_cpu_rows import backward_rows
 
         sizes, dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
-        rows = arrangement(plan.graph).by_query
+        arranged = arrangement(plan.graph)
+        rows, in_one_pass = arranged.by_query, arranged.keys_have_one_query
+        columns = None if in_one_pass else transposition(plan.graph).by_key
         arguments = self.arguments(plan, inputs, sizes, dtype)
-        grads = Inputs(
-            torch.zeros(rows.num_rows, *inputs.query.shape[1:], dtype=dtype),
-            None,
-            None,
-            *(None if x is None else torch.zeros(x.shape, dtype=dtype) for x in inputs[3:5]),
-            None
-            if inputs.edge_query is None
-            else torch.zeros(rows.num_rows, *inputs.edge_query.shape[1:], dtype=dtype),
-        )
-        grad_scores, weights = np.empty((2, rows.col.size * sizes.heads), arguments[5].dtype)
+        grads = empty_gradients(plan, inputs, rows, columns, dtype)
         given = [flat(x, dtype) for x in (merged.lse, delta, grad.out, grad.edge_out)]
         results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
+        to_keys = [flat(x, dtype) for x in (grads.key, grads.value)]
+        now = to_keys if in_one_pass else [NOTHING[dtype]] * 2
+        handed_on = np.empty((2, 0 if in_one_pass else rows.col.size * sizes.heads), NOTHING[dtype].dtype)
 
         def rows_loop(first, last):
-            parameters = [torch.zeros(x.shape, dtype=dtype) for x in edge_dim_first(inputs.parameters)]
+            parameters = [zeros(x.shape, dtype) for x in edge_dim_first(grads.parameters)]
             flat_parameters = [flat(x, dtype) for x in (*parameters, None, None)[:2]]
-            backward_rows(first, last, *arguments, *given, *results, *flat_parameters, grad_scores, weights)
+            backward_rows(first, last, *arguments, *given, *results, *flat_parameters, *handed_on, *now)
             return parameters
 
         by_piece = run_in_threads(rows_loop, rows, work_of(rows, sizes))
-        transposed = transposition(plan.graph)
-        columns = transposed.by_key
-        grad_key = torch.zeros(columns.num_rows, *inputs.key.shape[1:], dtype=dtype)
-        grad_value = torch.zeros(columns.num_rows, *inputs.value.shape[1:], dtype=dtype)
-        edge_id, _, q, k, _, _, _, x, vector, edge_weight, activation = arguments[3:14]
-        shared = (
-            columns.rowptr,
-            columns.row_of,
-            columns.col,
-            transposed.place_of,
-            edge_id,
-            q,
-            k,
-            x,
-            vector,
-            edge_weight,
-        )
-        shared += (given[2], grad_scores, weights, activation, *sizes, arguments[-1])
-        shared += (flat(grad_key, dtype), flat(grad_value, dtype))
-        run_in_threads(lambda first, last: backward_columns(first, last, *shared), columns, work_of(columns, sizes))
+        if not in_one_pass and any(x.size for x in to_keys):
+            self.pass_over_keys(plan, sizes, arguments, given[2], handed_on, to_keys)
         num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
+        parameters = edge_dim_last([sum(piece) for piece in zip(*by_piece, strict=True)])
         return grads._replace(
             query=sum_pieces(grads.query, rows, num_queries),
             edge_query=sum_pieces(grads.edge_query, rows, num_queries),
-            key=sum_pieces(grad_key, columns, num_keys),
-            value=sum_pieces(grad_value, columns, num_keys),
-            parameters=edge_dim_last([sum(piece) for piece in zip(*by_piece, strict=True)]),
+            key=sum_pieces(grads.key, columns, num_keys),
+            value=sum_pieces(grads.value, columns, num_keys),
+            parameters=parameters or (None,) * len(inputs.parameters),
         )
 
+    @staticmethod
+    def pass_over_keys(plan, sizes: Sizes, arguments: tuple, grad_out: np.ndarray, handed_on, to_keys) -> None:
+        from graphattn.kernels.edges_cpu_rows import backward_columns
 
-def sum_pieces(x: Tensor | None, rows: Rows, num_nodes: int) -> Tensor | None:
+        columns, place_of = transposition(plan.graph)
+        edge_id, _, q, k, _, _, _, x, vector, edge_weight, activation = arguments[3:14]
+        shared = (*columns[:3], place_of, edge_id, q, k, x, vector, edge_weight, grad_out, *handed_on)
+        shared += (activation, *sizes, arguments[-1], *to_keys)
+        run_in_threads(lambda first, last: backward_columns(first, last, *shared), columns, work_of(columns, sizes))
+
+
+def empty_gradients(plan, inputs: Inputs, rows: Rows, columns: Rows | None, dtype) -> Inputs:
+    """Zeros for the gradients that are asked for, None for others; one row for each piece of a heavy query or key."""
+    needed = plan.needed or Inputs(*[True] * 6, (True,) * len(inputs.parameters))
+
+    def new(x: Tensor | None, is_needed: bool, pieces: Rows | None = None) -> Tensor | None:
+        if x is None or not is_needed:
+            return None
+        return zeros((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
+
+    return Inputs(
+        new(inputs.query, True, rows),
+        new(inputs.key, needed.key, columns),
+        new(inputs.value, needed.value, columns),
+        new(inputs.bias, needed.bias),
+        new(inputs.edge_features, needed.edge_features),
+        new(inputs.edge_query, True, rows),
+        inputs.parameters if any(needed.parameters) else (),
+    )
+
+
+def sum_pieces(x: Tensor | None, rows: Rows | None, num_nodes: int) -> Tensor | None:
     """[num_rows, ...] -> [num_nodes, ...] where heavy rows were cut."""
-    if x is None or not rows.row_of.size:
+    if x is None or rows is None or not rows.row_of.size:
         return x
     return x.new_zeros(num_nodes, *x.shape[1:]).index_add_(0, torch.from_numpy(rows.row_of), x)
 

@@ -3,8 +3,7 @@
 A block of edges holds its activated hidden vectors in `hidden` [edges * heads * dim]; the score and its gradients follow.
 """
 
-
-from graphattn.kernels.vectors import add_scaled, dot, dot_heads, inner, tanhs
+from graphattn.kernels.vectors import add_combination, add_scaled, dot, dot_heads, inner, tanhs
 
 TANH, LEAKY_RELU = 0, 1
 SLOPE = 0.2  # of leaky_relu below 0, as in scores.ACTIVATIONS
@@ -31,8 +30,7 @@ def add_pair(hidden, at, q, q_at, k, k_at, kv_heads, group, dim):
 @inner
 def add_edge(hidden, at, edge_weight, x, x_at, width, edge_dim):
     """hidden[at ...] += edge features @ edge_weight [edge_dim, width]: the long side last, so that vectors are full."""
-    for d in range(edge_dim):
-        add_scaled(x[x_at + d], edge_weight, d * width, hidden, at, width)
+    add_combination(x, x_at, 1, edge_weight, 0, width, edge_dim, hidden, at, width)
 
 
 @inner
@@ -87,8 +85,14 @@ def add_groups(x, x_at, y, y_at, kv_heads, group, dim):
 
 
 @inner
-def edge_gradients(hidden, at, edge_weight, grad_edge_weight, x, grad_x, x_at, width, edge_dim):
-    """From the gradient of one edge's hidden vector: those of its features and of `edge_weight`."""
+def feature_gradient(hidden, at, edge_weight, grad_x, x_at, width, edge_dim):
+    """The gradient of one edge's features, from that of its hidden vector."""
     for d in range(edge_dim):
         grad_x[x_at + d] += dot(hidden, at, edge_weight, d * width, width)
-        add_scaled(x[x_at + d], hidden, at, grad_edge_weight, d * width, width)
+
+
+@inner
+def edge_weight_gradient(hidden, features, grad_edge_weight, count, width, edge_dim):
+    """grad_edge_weight [edge_dim, width] += features^T @ hidden over a block of `count` edges, whose sums stay in registers."""
+    for d in range(edge_dim):
+        add_combination(features, d, edge_dim, hidden, 0, width, count, grad_edge_weight, d * width, width)

@@ -14,7 +14,8 @@ from graphattn.kernels.edges_cpu_additive import (
     add_edge,
     add_groups,
     add_pair,
-    edge_gradients,
+    edge_weight_gradient,
+    feature_gradient,
     to_gradient,
     vector_products,
 )
@@ -55,10 +56,13 @@ def prefetch_row(table, row, width):
 
 @inner
 def score_block(
-    scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+    scores, hidden, features, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
     activation, heads, kv_heads, dim, edge_dim, scale, ahead,
 ):  # fmt: skip
-    """scores[e * heads + h] of `count` edges from `start` on; leaves activated vectors in `hidden` if there is a `vector`."""
+    """scores[e * heads + h] of `count` edges from `start` on.
+
+    The additive score leaves activated vectors in `hidden`, and the edge features that it used in `features`.
+    """
     group, width = heads // kv_heads, heads * dim
     bias_heads = heads if bias.size > edge_id.size else 1
     for e in range(count):
@@ -68,7 +72,10 @@ def score_block(
         if vector.size:
             add_pair(hidden, e * width, q, query * width, k, key * kv_heads * dim, kv_heads, group, dim)
             if edge_weight.size:
-                add_edge(hidden, e * width, edge_weight, x, np.int64(edge_id[start + e]) * edge_dim, width, edge_dim)
+                place = np.int64(edge_id[start + e]) * edge_dim
+                for d in range(edge_dim):
+                    features[e * edge_dim + d] = x[place + d]
+                add_edge(hidden, e * width, edge_weight, x, place, width, edge_dim)
         else:
             dot_heads(scores, e * heads, q, query * width, k, key * kv_heads * dim, kv_heads, group, dim)
     if vector.size:
@@ -117,6 +124,7 @@ def forward_rows(
     group = heads // kv_heads
     scores = np.empty(BLOCK * heads, q.dtype)
     hidden = np.empty(BLOCK * heads * dim if vector.size else 0, q.dtype)
+    features = np.empty(BLOCK * edge_dim if edge_weight.size else 0, q.dtype)
     by_head = np.empty(heads, q.dtype)
     top = np.empty(heads, q.dtype)
     new_top = np.empty(heads, q.dtype)
@@ -132,7 +140,7 @@ def forward_rows(
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
             score_block(
-                scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+                scores, hidden, features, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
                 activation, heads, kv_heads, dim, edge_dim, scale, ahead,
             )  # fmt: skip
             if normalizer == SOFTMAX:
@@ -199,25 +207,30 @@ def backward_rows(
     first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
     activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
     lse, delta, grad_out, grad_edge_out, grad_q, grad_u, grad_bias, grad_x, grad_vector, grad_edge_weight,
-    grad_scores, weights,
+    grad_scores, weights, grad_k, grad_v,
 ):  # fmt: skip
     """The pass over queries: gradients of q, u, bias and x; leaves scale * d score and weight of every edge and head behind.
 
-    `grad_scores` and `weights` [edges * heads] are in the order of the CSR.
+    `grad_scores` and `weights` [edges * heads] are in the order of the CSR. If they are empty, no key has two queries, and the
+    gradients of k and v are written here.
     """
+    in_one_pass = grad_scores.size == 0
+    if in_one_pass:
+        grad_scores, weights = np.empty(BLOCK * heads, q.dtype), np.empty(BLOCK * heads, q.dtype)
     kind = q.dtype.type
     group, width = heads // kv_heads, heads * dim
     bias_heads = heads if bias.size > edge_id.size else 1
     scores = np.empty(BLOCK * heads, q.dtype)
     hidden = np.empty(BLOCK * width if vector.size else 0, q.dtype)
+    features = np.empty(BLOCK * edge_dim if edge_weight.size else 0, q.dtype)
     by_head = np.empty(heads, q.dtype)
     for row in range(first, last):
         query = np.int64(row_of[row]) if row_of.size else np.int64(row)
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
-            base = np.int64(start) * heads
+            base = np.int64(0) if in_one_pass else np.int64(start) * heads
             score_block(
-                scores, hidden, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
+                scores, hidden, features, by_head, start, count, query, col, edge_id, q, k, bias, u, x, vector, edge_weight,
                 activation, heads, kv_heads, dim, edge_dim, scale, ahead,
             )  # fmt: skip
             if normalizer == SOFTMAX:
@@ -263,31 +276,45 @@ def backward_rows(
                     else:
                         grad *= weight * (kind(1) - weight)
                     grad_scores[at] = grad * scale
-                    if bias.size:
+                    if grad_bias.size:
                         grad_bias[place * bias_heads + (h if bias_heads > 1 else 0)] += grad
             for e in range(count):
                 key = np.int64(col[start + e])
                 k_at, to = key * kv_heads * dim, np.int64(row) * width
+                at = base + e * heads
+                if grad_v.size:
+                    grad_at, v_at = query * heads * value_dim, key * kv_heads * value_dim
+                    add_heads(
+                        weights, at, grad_out, grad_at, value_dim, 0, grad_v, v_at, 0, value_dim, kv_heads, group, value_dim
+                    )
                 if vector.size:
                     to_gradient(
-                        hidden, e * width, grad_scores, base + e * heads, vector, grad_vector, heads, dim, activation
+                        hidden, e * width, grad_scores, at, vector, grad_vector, heads, dim, activation
                     )
                     add_all(hidden, e * width, grad_q, to, width)
-                    if edge_weight.size:
-                        x_at = np.int64(edge_id[start + e]) * edge_dim
-                        edge_gradients(
-                            hidden, e * width, edge_weight, grad_edge_weight, x, grad_x, x_at, width, edge_dim
-                        )
+                    if grad_k.size:
+                        add_groups(hidden, e * width, grad_k, k_at, kv_heads, group, dim)
                     continue
-                add_heads(grad_scores, base + e * heads, k, k_at, 0, dim, grad_q, to, dim, 0, kv_heads, group, dim)
+                add_heads(grad_scores, at, k, k_at, 0, dim, grad_q, to, dim, 0, kv_heads, group, dim)
+                if grad_k.size:
+                    q_at = query * width
+                    add_heads(grad_scores, at, q, q_at, dim, 0, grad_k, k_at, 0, dim, kv_heads, group, dim)
+            if edge_weight.size and grad_edge_weight.size:
+                edge_weight_gradient(hidden, features, grad_edge_weight, count, width, edge_dim)
+            if edge_weight.size and grad_x.size:
+                for e in range(count):
+                    x_at = np.int64(edge_id[start + e]) * edge_dim
+                    feature_gradient(hidden, e * width, edge_weight, grad_x, x_at, width, edge_dim)
             if edge_dim:
                 for e in range(count):
                     place = np.int64(edge_id[start + e]) * edge_dim
                     at, node = base + e * heads, query * heads * edge_dim
-                    add_heads(weights, at, grad_edge_out, node, edge_dim, 0, grad_x, place, 0, 0, 1, heads, edge_dim)
+                    if grad_x.size:
+                        add_heads(weights, at, grad_edge_out, node, edge_dim, 0, grad_x, place, 0, 0, 1, heads, edge_dim)
                     if u.size:
                         to = np.int64(row) * heads * edge_dim
-                        add_heads(grad_scores, at, u, node, edge_dim, 0, grad_x, place, 0, 0, 1, heads, edge_dim)
+                        if grad_x.size:
+                            add_heads(grad_scores, at, u, node, edge_dim, 0, grad_x, place, 0, 0, 1, heads, edge_dim)
                         add_heads(grad_scores, at, x, place, 0, 0, grad_u, to, edge_dim, 0, 1, heads, edge_dim)
 
 
@@ -313,7 +340,7 @@ def backward_columns(
                 prefetch(grad_scores, np.int64(place_of[e + AHEAD]) * heads)
                 prefetch(weights, np.int64(place_of[e + AHEAD]) * heads)
             q_at, grad_at = query * width, query * heads * value_dim
-            if vector.size:
+            if vector.size and grad_k.size:
                 add_pair(hidden, 0, q, q_at, k, key * kv_heads * dim, kv_heads, group, dim)
                 if edge_weight.size:
                     place = np.int64(edge_id[place_of[e]])
@@ -321,9 +348,10 @@ def backward_columns(
                 activate(hidden, width, activation)
                 to_gradient(hidden, 0, grad_scores, base, vector, nothing, heads, dim, activation)
                 add_groups(hidden, 0, grad_k, node * dim, kv_heads, group, dim)
-            else:
+            elif grad_k.size:
                 add_heads(grad_scores, base, q, q_at, dim, 0, grad_k, node * dim, 0, dim, kv_heads, group, dim)
-            add_heads(
-                weights, base, grad_out, grad_at, value_dim, 0, grad_v, node * value_dim, 0, value_dim,
-                kv_heads, group, value_dim,
-            )  # fmt: skip
+            if grad_v.size:
+                add_heads(
+                    weights, base, grad_out, grad_at, value_dim, 0, grad_v, node * value_dim, 0, value_dim,
+                    kv_heads, group, value_dim,
+                )  # fmt: skip

@@ -23,6 +23,7 @@ class Plan:
     dropout: float = 0.0
     seed: Tensor | None = None
     memory_budget: int | None = None  # bytes
+    needed: "Inputs | None" = None  # a bool for each tensor, whose gradient is asked for; None: all
 
 
 class Inputs(NamedTuple):

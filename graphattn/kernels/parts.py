@@ -179,4 +179,5 @@ def add_gradients(total: Inputs, part_gradients: Inputs, part: Part) -> None:
         else:
             sum_[slice(None) if rows is None else rows] += gradient.to(sum_.dtype)
     for sum_, gradient in zip(total.parameters, part_gradients.parameters, strict=True):
-        sum_.add_(gradient.to(sum_.dtype))
+        if gradient is not None:
+            sum_.add_(gradient.to(sum_.dtype))

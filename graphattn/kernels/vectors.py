@@ -82,8 +82,38 @@ def make_add_scaled(lanes):
     return add_scaled_lanes
 
 
+def make_add_combination(lanes):
+    @intrinsic
+    def add_combination_lanes(typing, factors, start, step, x, x_start, x_step, count, y, y_start):
+        signature = types.void(factors, types.int64, types.int64, x, *[types.int64] * 3, y, types.int64)
+
+        def generate(context, builder, signature, args):
+            a, start, step, x, x_start, x_step, count, y, y_start = args
+            a_type, x_type, y_type = (signature.args[i] for i in (0, 3, 7))
+            vector = ir.VectorType(element_type(x_type), lanes)
+            zeros = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+            y_pointer = lanes_pointer(context, builder, y_type, y, y_start, lanes)
+            total = cgutils.alloca_once_value(builder, load(builder, y_pointer, y_type))  # LLVM keeps it in registers
+            factors = context.make_array(a_type)(context, builder, a).data
+            with cgutils.for_range(builder, count) as loop:
+                factor = builder.load(builder.gep(factors, [builder.add(start, builder.mul(step, loop.index))]))
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, INT32(0))
+                spread = builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+                x_at = builder.add(x_start, builder.mul(x_step, loop.index))
+                x_values = load(builder, lanes_pointer(context, builder, x_type, x, x_at, lanes), x_type)
+                product = builder.fmul(spread, x_values, flags=("contract",))
+                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+            builder.store(builder.load(total), y_pointer).align = y_type.dtype.bitwidth // 8
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_combination_lanes
+
+
 LANES = (8, 16, 32, 64)  # head sizes that are one vector each, after which come loops over these
 dot8, dot16, dot32, dot64 = (make_dot(lanes) for lanes in LANES)
+add_combination8, add_combination64 = make_add_combination(8), make_add_combination(64)
 add_scaled8, add_scaled16, add_scaled32, add_scaled64 = (make_add_scaled(lanes) for lanes in LANES)
 
 
@@ -148,6 +178,22 @@ def add_scaled(factor, x, x_start, y, y_start, size):
         at += 8
     while at < size:
         y[y_start + at] += factor * x[x_start + at]
+        at += 1
+
+
+@inner
+def add_combination(factors, start, step, x, x_start, x_step, count, y, y_start, size):
+    """y += the sum over i < count of factors[start + i * step] * x[x_start + i * x_step ...], `size` numbers each."""
+    at = 0
+    while at + 64 <= size:
+        add_combination64(factors, start, step, x, x_start + at, x_step, count, y, y_start + at)
+        at += 64
+    while at + 8 <= size:
+        add_combination8(factors, start, step, x, x_start + at, x_step, count, y, y_start + at)
+        at += 8
+    while at < size:
+        for i in range(count):
+            y[y_start + at] += factors[start + i * step] * x[x_start + i * x_step + at]
         at += 1
 
 

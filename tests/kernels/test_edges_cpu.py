@@ -9,6 +9,7 @@ import torch
 
 from graphattn import EdgeListGraph, attend, choose_kernel
 from graphattn.kernels import edges_cpu
+from graphattn.kernels.scores import Additive
 from tests.cases import STAR
 
 
@@ -122,3 +123,44 @@ print(graphattn.attend(x, x, x, graph, kernel="edges_cpu").flatten().tolist())
     (tmp_path / "file").touch()  # no folder can be made inside a file
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert result.stdout.split() == ["[0.0,", "0.0,", "0.0,", "0.0,", "1.0,", "1.0,", "1.0,", "1.0]"], result.stderr
+
+
+@pytest.mark.parametrize("score", ["dot", "additive"])
+def test_keys_of_one_query_at_most(monkeypatch, score):
+    monkeypatch.setattr(edges_cpu, "HEAVY", 50)
+    torch.manual_seed(0)
+    query = torch.randint(0, 3, (180,)).sort().values
+    graph = EdgeListGraph(torch.stack([torch.randperm(200)[:180], query]), 3, 200)  # 20 keys that nobody sees
+    assert edges_cpu.arrangement(graph).keys_have_one_query
+    tensors = [torch.randn(n, h, 5, dtype=torch.float64).requires_grad_() for n, h in ((3, 4), (200, 2), (200, 2))]
+    parameters = [torch.randn(*shape, dtype=torch.float64).requires_grad_() for shape in ((4, 5), (4, 5, 3))]
+    options = {"edge_features": torch.randn(180, 3, dtype=torch.float64).requires_grad_(), "dropout": 0.3}
+    wanted = [*tensors, options["edge_features"]]
+    if score == "additive":
+        score, wanted = Additive(*parameters), [*wanted, *parameters]
+    results = []
+    for kernel in ("edges_cpu", "reference"):
+        torch.manual_seed(1)
+        out, edge_out = attend(*tensors, graph, score=score, kernel=kernel, **options)
+        cotangents = [torch.randn_like(x) for x in (out, edge_out)]
+        results.append([out, edge_out, *torch.autograd.grad((out, edge_out), wanted, cotangents)])
+    for found, right in zip(*results, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_are_made_only_for_what_needs_one(problem, monkeypatch):
+    graph, tensors = problem
+    made = []
+    backward = edges_cpu.EdgesCpu.backward
+    monkeypatch.setattr(edges_cpu.EdgesCpu, "backward", lambda *args: made.append(backward(*args)) or made[-1])
+    features = torch.randn(8000, 3)
+    weight = torch.randn(4, 16, 3, requires_grad=True)
+    query, key, value = tensors
+    value.requires_grad_()
+    score = Additive(torch.randn(4, 16), weight)
+    out, _ = attend(query, key, value, graph, score=score, edge_features=features, kernel="edges_cpu")
+    out.backward(torch.randn_like(out))
+    (grads,) = made
+    assert (grads.key, grads.edge_features) == (None, None)
+    assert value.grad.abs().sum() > 0
+    assert weight.grad.abs().sum() > 0
