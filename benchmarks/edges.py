@@ -97,6 +97,19 @@ def gatv2_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: i
     return Case(inputs, found, expected.gatv2(graph), num_nodes, prepare(graph))
 
 
+def gat_case(num_nodes: int, num_edges: int, heads: int, dim: int) -> Case:
+    """The score of GAT on a random graph: the additive score of one number per node and head."""
+    graph = random_graph(num_nodes, num_edges)
+
+    def call(target, source, value):
+        one = target.new_ones(heads, 1)
+        return attend(target, source, value, graph, score=Additive(one, activation="leaky_relu"))
+
+    found = {"graphattn": Peer(call), "PyG GATConv": Peer(peers.gat_conv(graph, heads, dim))}
+    inputs = (*node_tensors(2, num_nodes, heads, 1), *node_tensors(1, num_nodes, heads, dim))
+    return Case(inputs, found, expected.gat(graph), num_nodes, prepare(graph))
+
+
 def star_case(num_leaves: int, heads: int, dim: int, two_way: bool) -> Case:
     """One node that sees many, beside the time of reading their keys and values once."""
     graph = two_way_star(num_leaves) if two_way else star(num_leaves)
@@ -120,6 +133,7 @@ def works(report: Report, options) -> None:
     sizes = options.nodes, options.edges, options.heads, options.dim
     report.run(f"dot product, {options.edges} edges", dot_case, *sizes, True, options.compile)
     report.run("edge features", edge_feature_case, *sizes, options.edge_dim)
+    report.run("GAT", gat_case, *sizes)
     report.run("GATv2", gatv2_case, *sizes, None)
     report.run("GATv2, edge features", gatv2_case, *sizes, options.edge_dim)
     sizes = options.large_nodes, options.large_edges, options.heads, options.dim

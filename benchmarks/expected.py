@@ -47,6 +47,16 @@ def dot_with_edges(graph: Graph) -> Callable[..., Tensor]:
     return expected
 
 
+def gat(graph: Graph) -> Callable[..., Tensor]:
+    """softmax(leaky_relu(target + source)) value (Velickovic et al. 2018, eq. 3); target and source [num_nodes, heads, 1]."""
+
+    def expected(row, target, source, value):
+        keys, _ = edges_of(graph, row)
+        return weighted_sum(F.leaky_relu(target[row] + source[keys], 0.2)[..., 0], value[keys])
+
+    return expected
+
+
 def gatv2(graph: Graph) -> Callable[..., Tensor]:
     """softmax(a · leaky_relu(target + source [+ W e])) source (Brody et al. 2022, eq. 7); `vector` [1, heads, dim]."""
 

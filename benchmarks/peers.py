@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import GATv2Conv, TransformerConv
+from torch_geometric.nn import GATConv, GATv2Conv, TransformerConv
 
 from graphattn.graphs import Graph
 
@@ -21,6 +21,18 @@ def transformer_conv(graph: Graph, heads: int, dim: int, edge_dim: int | None = 
         out = conv.propagate(edge_index, query=query, key=key, value=value, edge_attr=features)
         conv._alpha = None  # as its forward() does
         return out
+
+    return call
+
+
+def gat_conv(graph: Graph, heads: int, dim: int) -> Callable[..., Tensor]:
+    """`edge_updater` and `propagate` of PyG's GATConv: everything after its projections and their products with `att`."""
+    edge_index = graph.edge_index()
+    conv = GATConv(1, dim, heads, add_self_loops=False, bias=False)
+
+    def call(target, source, value):
+        alpha = conv.edge_updater(edge_index, alpha=(source[..., 0], target[..., 0]), edge_attr=None)
+        return conv.propagate(edge_index, x=(value, value), alpha=alpha)
 
     return call
 

@@ -18,10 +18,11 @@ def test_table(tmp_path, capsys):
         "PyG TransformerConv",
         "plain torch",
         "dense SDPA",
+        "PyG GATConv",
         "PyG GATv2Conv",
         "reading keys and values",
     }
-    assert len(rows) == 30
+    assert len(rows) == 34
     assert all(row["ratio"] == 1 for row in rows if row["peer"] == "graphattn")
 
 
