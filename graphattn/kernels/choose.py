@@ -47,8 +47,10 @@ def is_called(kernel: Kernel, name: str | None) -> bool:
     return name is None or name in (kernel.name, kernel.name.split("_")[0])
 
 
-def why_slow(kernel: Kernel, plan: Plan) -> str | None:
+def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
     """The sentence that says why a later kernel is faster, None if it is not; one asked for by name runs anyway."""
+    if isinstance(kernel, EdgesCuda) and inputs.query.device.type == "cpu":
+        return "'edges_cuda' runs on CUDA (got cpu); on CPU only if asked for by name, interpreted, for tests"
     if not isinstance(kernel, Tiled) or not isinstance(plan.graph, kernel.graph_kind):
         return None
     graph = plan.graph
@@ -68,7 +70,7 @@ def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel,
         raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")
     refusals = {}
     for kernel in candidates:
-        reason = why_slow(kernel, plan) if name is None else None
+        reason = why_slow(kernel, plan, inputs) if name != kernel.name else None
         reason = reason or kernel.why_not(plan, inputs)
         if reason is None:
             return kernel, refusals
