@@ -185,7 +185,6 @@ class GraphAttention(MessagePassing):
         target: Tensor | None = None,
     ) -> Tensor:
         """The output for projected queries, keys and values; a gate needs the features of the targets beside them."""
-        edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
         attention = self.by_messages if self.wants_messages() else self.by_kernel
         out = attention(query, key, value, graph, edge_attr, edge_bias)
         if self.lin_gate is not None:
@@ -278,6 +277,7 @@ class GraphAttention(MessagePassing):
         query, key, _ = self.scored(query, key, None)
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
+        edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
         nodes = {"query": (None, query), "key": (key, None)}
         alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=edge_bias, size=size)
         return self.propagate(edge_index, value=(value, None), alpha=alpha, edge_attr=edge_attr, size=size)

@@ -86,8 +86,9 @@ class ALiBi(Bias):
         return self.slopes.device
 
     def rule(self, query, key):
-        distance = torch.linalg.vector_norm((query - key).to(self.slopes.dtype), dim=-1)
-        return -distance[..., None] * self.slopes
+        # Half precision cannot tell distance 300 from 301.
+        difference = (query - key).to(torch.promote_types(self.slopes.dtype, torch.float32))
+        return -torch.linalg.vector_norm(difference, dim=-1, keepdim=True) * self.slopes
 
 
 def alibi_slopes(heads: int) -> list[float]:

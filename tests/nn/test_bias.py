@@ -38,6 +38,13 @@ def test_alibi_measures_distances_in_space():
         assert bias[number, 0].item() == pytest.approx(-math.dist(pos[key].tolist(), pos[query].tolist()) / 16)
 
 
+def test_alibi_keeps_far_distances_apart_in_half_precision():
+    layer = GraphAttention(8, 4, heads=8, edge_bias=ALiBi(8)).bfloat16()
+    graph = BandedGraph(1, None, None, num_keys=400)
+    assert torch.equal(layer.edge_bias(graph), ALiBi(8)(graph))
+    assert layer((torch.randn(400, 8).bfloat16(), torch.randn(1, 8).bfloat16()), graph).dtype is torch.bfloat16
+
+
 def test_relative_bias_has_one_number_per_offset():
     bias, graph = RelativeBias(3, (1, 2)), GridGraph((3, 4), (2, 3))
     found, table = bias(graph), bias.table.view(3, 5, 3)

@@ -28,6 +28,7 @@ POSITIONS = {
     "alibi": {"edge_bias": ALiBi(2), "encoding": None},
     "relative": {"edge_bias": RelativeBias(2, 3), "norm_first": True},
     "t5": {"edge_bias": T5Bias(2, 8, 6, bidirectional=False), "kv_heads": 1},
+    "gate": {"gate": True},
 }
 
 
