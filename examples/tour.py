@@ -35,6 +35,7 @@ from graphattn.inputs import from_network
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import SinusoidalPositions
 from graphattn.transforms import Banded, Causal, Complete, Grid
+from graphattn.viz import draw_mask
 
 matplotlib.use('Agg')  # draws without a screen; to be said before pyplot is imported
 import matplotlib.pyplot as plt
@@ -141,11 +142,11 @@ class Model(nn.Module):
         return self.head(x if self.by_node else global_mean_pool(x, batch.batch, batch.num_graphs))
 
     def attention(self, data: Data) -> Tensor:
-        """Weights of the first layer, mean of the heads: [num_nodes, num_nodes], rows attend to columns."""
+        """Weights of the first layer, mean of the heads: [num_edges]."""
         x, graph, edge_attr = self.start(Batch.from_data_list([data]))
         layer = self.layers[0]
-        _, (edge_index, weights) = layer.attention(layer.attention_norm(x), graph, edge_attr, True)
-        return torch.zeros(graph.shape).index_put((edge_index[1], edge_index[0]), weights.mean(1))
+        _, (_, weights) = layer.attention(layer.attention_norm(x), graph, edge_attr, True)
+        return weights.mean(1)
 
 
 # Training ------------------------------------------------------------------------------------------------------------
@@ -193,18 +194,11 @@ def kernel_of(model: Model, stop: Stop) -> str:
 def draw(axis: plt.Axes, model: Model, stop: Stop, title: str) -> None:
     """One test example: its mask in light grey, the learned attention on top."""
     data = stop.test[0]
-    mask, weights = data.graph.mask().float(), model.attention(data)
-    axis.imshow(mask.numpy(), cmap='Greys', vmin=0, vmax=6)
-    strength = (weights / weights.max()).numpy()
-    axis.imshow(strength, cmap='inferno_r', alpha=strength, vmin=-0.4, vmax=1.2)
-    axis.set_title(title, fontsize=10)
-    if stop.labels is None:
+    labels = None if stop.labels is None else stop.labels(data)
+    draw_mask(data.graph, model.attention(data), labels=labels, colour_bar=False, title=title, ax=axis)
+    if labels is None:
         axis.set_xlabel('attends to node')
         axis.set_ylabel('node')
-    else:
-        names = stop.labels(data)
-        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-        axis.set_yticks(range(len(names)), names, fontsize=8)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

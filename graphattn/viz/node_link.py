@@ -34,7 +34,7 @@ def draw_graph(
     labels: Sequence[str] | None = None,
     classes: Tensor | None = None,
     title: str | None = None,
-    max_nodes: int = 32,
+    max_nodes: int = 40,
     ax=None,
     path: str | PathLike | None = None,
 ):

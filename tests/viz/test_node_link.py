@@ -61,7 +61,7 @@ def test_queries_stand_above_keys():
 
 def test_large_graphs_are_a_sample():
     ax = draw_graph(CompleteGraph(10**6), title="large")
-    assert ax.get_title() == "large\n32 of 1,000,000 nodes, in blocks"
+    assert ax.get_title() == "large\n40 of 1,000,000 nodes, in blocks"
     edges = torch.randint(0, 3000, (2, 9000), generator=torch.Generator().manual_seed(0))
     ax = draw_graph(EdgeListGraph(edges, 3000), max_nodes=20)
     assert ax.get_title() == "20 of 3,000 nodes, around those of most edges" and len(names_in(ax)) == 20
