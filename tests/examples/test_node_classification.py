@@ -69,6 +69,29 @@ def test_best_epoch_has_the_lowest_validation_loss_and_patience_counts_from_it()
     assert len(history) == example.best_epoch(history) + 6 < 200
 
 
+@pytest.mark.parametrize("recipe", [replace(GAT, score="gatv2"), DEEP], ids=["gat", "transformer"])
+def test_pygs_layer_makes_the_same_model(recipe):
+    data = villages(3)
+    x, graph = data.x, example.graph_of(data, recipe)
+    ours, pygs = (
+        example.MODELS[recipe.model](data.num_features, 3, replace(recipe, layer=layer)).eval() for layer in example.LAYERS
+    )
+    names = {"conv.lin_l": "lin_query", "conv.lin_r": "lin_query", "conv.att": "att"}
+    names |= {f"conv.lin_{part}": f"lin_{part}" for part in ("query", "key", "value")}
+    with torch.no_grad():
+        for name, weight in pygs.named_parameters():
+            for pyg, own in names.items():
+                name = name.replace(pyg, own)
+            if "conv." not in name:  # left: GATv2Conv's second bias, zero at first, and TransformerConv's unused skip
+                weight.copy_(ours.get_parameter(name))
+    torch.testing.assert_close(pygs(x, graph), ours(x, graph))
+
+
+def test_pyg_has_no_such_layer():
+    with pytest.raises(ValueError, match="no layer of score 'additive' with shared weights"):
+        example.GAT(5, 2, replace(GAT, layer="pyg"))
+
+
 def test_sparse_features_give_what_dense_ones_give():
     data = villages(3)
     model, graph = example.GAT(data.num_features, 3, GAT).eval(), example.graph_of(data, GAT)
@@ -150,3 +173,6 @@ def test_whole_program(tmp_path, monkeypatch, capsys):
     pictures = {picture.name: picture.stat().st_size for picture in tmp_path.glob("*.png")}
     assert set(pictures) == {"results_Cora_curves.png", "results_Cora_attention.png"}
     assert min(pictures.values()) > 10_000
+    monkeypatch.setattr(sys, "argv", ["node_classification", *arguments.split(), "--layer", "pyg"])
+    example.main()
+    assert {record["recipe"]["layer"] for record in json.loads(file.read_text())} == {"graphattn", "pyg"}
