@@ -8,4 +8,6 @@
 
 Peers get equal inputs of equal dtype, are checked against float64 first, and are timed in turn in one process. Tables, raw
 figures and pictures are written to `results/` (`--out`).
+
+NATTEN is no peer on a CPU: without CUDA its 0.21 hands neighbourhood attention to FlexAttention, which is one.
 """

@@ -24,6 +24,7 @@ from graphattn.kernels.scores import Additive
 
 LARGEST_MASK = 2**28  # pairs; a dense mask with more is left out
 MESSAGES = 6  # tensors of edges x heads x dim that PyG holds at its peak in training
+MOST_EDGES_FOR_ALL_ROUNDS = 4_000_000  # of a sweep; more take seconds, three times at most
 MEMORY = 12 * 2**30  # bytes; peers that would need more are left out
 
 
@@ -126,7 +127,8 @@ def sweep(report: Report, options) -> None:
     exponents = range(2 * 4, round(2 * math.log10(options.largest)) + 1)
     for num_edges in (round(10 ** (exponent / 2)) for exponent in exponents):
         sizes = max(num_edges // 50, 2), num_edges, options.heads, options.dim
-        report.run(f"{num_edges} edges", dot_case, *sizes, True, options.compile, size=num_edges)
+        rounds = options.rounds if num_edges <= MOST_EDGES_FOR_ALL_ROUNDS else min(options.rounds, 3)
+        report.run(f"{num_edges} edges", dot_case, *sizes, True, options.compile, size=num_edges, rounds=rounds)
 
 
 def works(report: Report, options) -> None:

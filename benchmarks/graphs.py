@@ -1,22 +1,40 @@
 """The graphs of the benchmarks that are drawn at random."""
 
 import math
+from itertools import pairwise
 
 import torch
 
 from graphattn.graphs import EdgeListGraph
 
+BLOCK = 2**24  # edges drawn at a time
+
 
 def random_graph(num_nodes: int, num_edges: int) -> EdgeListGraph:
-    """`num_edges` different edges among `num_nodes` nodes, uniformly, in no order."""
+    """`num_edges` different edges among `num_nodes` nodes, uniformly, in no order.
+
+    Of more than BLOCK edges, equal shares are drawn for equal ranges of queries, one after the other, so that no more than
+    the edges themselves and one share are in memory.
+    """
     pairs = num_nodes**2
     if num_edges > pairs // 2:
         raise ValueError(f"'num_edges' must be at most half of num_nodes ** 2 = {pairs} (got {num_edges})")
-    draws = round(-pairs * math.log1p(-num_edges / pairs) * 1.02) + 1000  # so many leave `num_edges` without repeats
     generator = torch.Generator().manual_seed(0)
-    pair = torch.randint(pairs, (draws,), generator=generator).unique()
-    pair = pair[torch.randperm(len(pair), generator=generator)[:num_edges]]
-    return EdgeListGraph(torch.stack([pair % num_nodes, pair // num_nodes]), num_nodes)
+    blocks = max(-(-num_edges // BLOCK), 1)
+    edge_index = torch.empty(2, num_edges, dtype=torch.long)
+    edges, queries = ([total * block // blocks for block in range(blocks + 1)] for total in (num_edges, num_nodes))
+    for (first, stop), (low, high) in zip(pairwise(edges), pairwise(queries)):
+        pair = different_numbers((high - low) * num_nodes, stop - first, generator)
+        edge_index[0, first:stop] = pair % num_nodes
+        edge_index[1, first:stop] = pair // num_nodes + low
+    return EdgeListGraph(edge_index, num_nodes)
+
+
+def different_numbers(limit: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` different integers of 0 ... limit - 1, in no order."""
+    draws = round(-limit * math.log1p(-count / limit) * 1.02) + 1000  # so many leave `count` without repeats
+    drawn = torch.randint(limit, (draws,), generator=generator).unique()
+    return drawn[torch.randperm(len(drawn), generator=generator)[:count]]
 
 
 def star(num_leaves: int) -> EdgeListGraph:

@@ -90,7 +90,13 @@ class Report:
         return not self.options.only or self.options.only in work
 
     def run(
-        self, work: str, build: Callable[..., Case], *arguments, passes=tuple(PASSES), size: float | None = None
+        self,
+        work: str,
+        build: Callable[..., Case],
+        *arguments,
+        passes=tuple(PASSES),
+        size: float | None = None,
+        rounds: int | None = None,
     ) -> None:
         """Checks, times and weighs every peer of `build(*arguments)`; `build` stands at the top of its module."""
         if not self.wants(work):
@@ -101,12 +107,15 @@ class Report:
             case.prepare()
             work += f" (once: {seconds(time.perf_counter() - start)})"
         check(case)
-        for pass_ in passes:
-            timings = interleaved(calls_of(case, pass_) | case.beside, self.options.rounds)
+        rounds = rounds or self.options.rounds
+        found = {pass_: interleaved(calls_of(case, pass_) | case.beside, rounds) for pass_ in passes}
+        weighed = () if self.options.no_memory else tuple(case.peers)
+        del case  # its memory may be wanted by the processes that measure memory
+        for pass_, timings in found.items():
             first = next(iter(timings.values())).median
             for peer, timing in timings.items():
                 row = Row(work, pass_, peer, timing, timing.median / first, size=size)
-                if not self.options.no_memory and peer in case.peers:
+                if peer in weighed:
                     memory = peak_memory(build, arguments, pass_, peer)
                     row.extra, row.kept = (None, None) if memory is None else memory
                 self.rows.append(row)

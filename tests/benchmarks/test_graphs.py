@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks import graphs
 from benchmarks.graphs import random_graph, star, two_way_star
 
 
@@ -10,6 +11,14 @@ def test_random_graph_has_that_many_different_edges(num_nodes, num_edges):
     graph = random_graph(num_nodes, num_edges)
     assert graph.edge_index().unique(dim=1).shape == (2, num_edges)
     assert graph.edge_index().max() < num_nodes
+
+
+def test_many_edges_are_drawn_in_shares(monkeypatch):
+    monkeypatch.setattr(graphs, "BLOCK", 300)
+    graph = graphs.random_graph(100, 1000)
+    assert graph.edge_index().unique(dim=1).shape == (2, 1000)
+    assert [int(part.sum()) for part in graph.degrees().split(25)] == [250] * 4
+    assert graph.edge_index()[0].bincount(minlength=100).min() > 0
 
 
 def test_too_many_edges_are_refused():
