@@ -62,7 +62,7 @@ def are_one_set(x: Tensor | tuple[Tensor, Tensor | None], in_channels: int | tup
 
 def refuse_sparse_tensor(edges: Any, edge_attr: Tensor | None) -> None:
     if isinstance(edges, SparseTensor) and edge_attr is not None:
-        raise NotImplementedError("a SparseTensor with edge attributes gets no self loops; give an edge_index instead")
+        raise ValueError("a SparseTensor with edge attributes gets no self loops; give an edge_index instead")
 
 
 def add_self_loops(

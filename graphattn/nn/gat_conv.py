@@ -9,6 +9,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
+from graphattn.kernels.scores import Additive
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,
@@ -17,7 +18,6 @@ from graphattn.nn.adjacency import (
     refuse_sparse_tensor,
     weighted,
 )
-from graphattn.nn.leaky_relu import leaky_relu_score
 from graphattn.nn.messages import needs_messages
 
 
@@ -118,13 +118,8 @@ class GATConv(torch_geometric.nn.GATConv):
             edge_weight = torch.einsum("hc,hcd->hd", self.att_edge[0], weight)[:, None]  # a_e Theta_e
             edge_features = edge_attr.to(alpha_src.dtype)
         # One channel: the sum of three numbers, through LeakyReLU.
-        query, key, score = leaky_relu_score(
-            alpha_dst[..., None],
-            alpha_src[..., None],
-            alpha_src.new_ones(self.heads, 1),
-            edge_weight,
-            self.negative_slope,
-        )
+        query, key, vector = alpha_dst[..., None], alpha_src[..., None], alpha_src.new_ones(self.heads, 1)
+        score = Additive(vector, edge_weight, "leaky_relu", self.negative_slope)
         options = {"score": score, "edge_features": edge_features}
         dropout = self.dropout if self.training else 0.0
         out = attend(query, key, x_src.to(key.dtype), graph, dropout=dropout, **options)

@@ -9,6 +9,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
+from graphattn.kernels.scores import Additive
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,
@@ -17,7 +18,6 @@ from graphattn.nn.adjacency import (
     refuse_sparse_tensor,
     weighted,
 )
-from graphattn.nn.leaky_relu import leaky_relu_score
 from graphattn.nn.messages import needs_messages
 
 
@@ -96,11 +96,11 @@ class GATv2Conv(torch_geometric.nn.GATv2Conv):
         if edge_attr is not None:
             edge_weight = self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
             edge_features = edge_attr.to(dtype)
-        query, key, score = leaky_relu_score(x_r, x_l, self.att[0], edge_weight, self.negative_slope)
+        score = Additive(self.att[0], edge_weight, "leaky_relu", self.negative_slope)
         options = {"score": score, "edge_features": edge_features}
-        out = attend(query, key, x_l, graph, dropout=self.dropout if self.training else 0.0, **options)
+        out = attend(x_r, x_l, x_l, graph, dropout=self.dropout if self.training else 0.0, **options)
         out = out if edge_attr is None else out[0]
-        return out, attention_weights(query, key, graph, **options) if wants_alpha else None
+        return out, attention_weights(x_r, x_l, graph, **options) if wants_alpha else None
 
     def by_messages(self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same by PyG's message passing."""

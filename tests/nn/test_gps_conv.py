@@ -91,11 +91,12 @@ def test_forces_can_be_trained():
     x, edge_index, edge_attr = inputs_of()
     x.requires_grad_()
     (force,) = torch.autograd.grad(own(x, edge_index, BATCH, edge_attr=edge_attr).tanh().sum(), x, create_graph=True)
-    force.square().sum().backward()
+    cotangent = torch.randn_like(force)
+    force.backward(cotangent)
     assert own.attn.in_proj_weight.grad.abs().sum() > 0
     (force,) = torch.autograd.grad(peer(x, edge_index, BATCH, edge_attr=edge_attr).tanh().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="derivative"):
-        force.square().sum().backward()
+        force.backward(cotangent)
     assert torch.autograd.gradgradcheck(lambda x: own(x, edge_index, BATCH, edge_attr=edge_attr).tanh(), x)
 
 
@@ -107,7 +108,7 @@ def test_zero_nodes(attn_type, norm):
     for batch in (None, torch.empty(0, dtype=torch.long)):
         x = torch.empty(0, 8, dtype=torch.float64, requires_grad=True)
         out = own(x, empty, batch, edge_attr=torch.empty(0, 3).double())
-        out.sum().backward()
+        out.backward(torch.randn_like(out))
         assert out.shape == x.grad.shape == (0, 8)
     assert all(buffer.isfinite().all() for buffer in own.buffers())
 
