@@ -7,6 +7,7 @@ from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_cuda import EdgesCuda
 from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.kernels.flash_cuda import FlashCuda
+from graphattn.kernels.flex import Flex
 from graphattn.kernels.grid import Grid
 from graphattn.kernels.kernel import Inputs, Kernel, Plan
 from graphattn.kernels.reference import Reference
@@ -14,7 +15,9 @@ from graphattn.kernels.sdpa import Sdpa
 from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
-KERNELS: tuple[Kernel, ...] = (Sdpa(), Banded(), Grid(), EdgesCpu(), FlashCuda(), EdgesCuda(), EdgesTorch(), Reference())
+KERNELS: tuple[Kernel, ...] = (
+    Sdpa(), Banded(), Grid(), EdgesCpu(), FlashCuda(), Flex(), EdgesCuda(), EdgesTorch(), Reference(),
+)  # fmt: skip
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and backward, CPU ms,
 # float32, one thread of an AMD EPYC; times vary by 20 % from run to run. BandedGraph(8192, window, window):
@@ -51,6 +54,8 @@ def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
     """The sentence that says why a later kernel is faster, None if it is not; one asked for by name runs anyway."""
     if isinstance(kernel, EdgesCuda) and inputs.query.device.type == "cpu":
         return "'edges_cuda' runs on CUDA (got cpu); on CPU only if asked for by name, interpreted, for tests"
+    if isinstance(kernel, Flex):
+        return "'flex' runs only if asked for by name: it is not measured on a GPU yet, and compiles for each kind of graph"
     if not isinstance(kernel, Tiled) or not isinstance(plan.graph, kernel.graph_kind):
         return None
     graph = plan.graph
