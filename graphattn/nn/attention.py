@@ -18,6 +18,7 @@ from graphattn.kernels.edges_torch import weights_of
 from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.bias import Bias, total_bias
+from graphattn.nn.messages import is_watched
 from graphattn.nn.positions.coordinates import positions_of
 
 SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
@@ -207,15 +208,7 @@ class GraphAttention(MessagePassing):
 
     def wants_messages(self) -> bool:
         """Explainers, hooks and decomposed layers look into PyG's message passing; nobody else pays for it."""
-        hooks = (
-            self._message_forward_hooks,
-            self._message_forward_pre_hooks,
-            self._propagate_forward_hooks,
-            self._propagate_forward_pre_hooks,
-            self._aggregate_forward_hooks,
-            self._aggregate_forward_pre_hooks,
-        )
-        return bool(self.explain) or self.decomposed_layers > 1 or any(hooks)
+        return is_watched(self) or self.decomposed_layers > 1
 
     def edge_weight(self) -> Tensor:
         """W_e as [heads, out_channels, edge_dim]."""
