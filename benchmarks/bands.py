@@ -10,11 +10,7 @@ Prints which kernel graphattn chose, medians, ratios, memory; then what a union 
 node of long bands, which should not change.
 """
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from benchmarks import expected, peers
 from benchmarks.edges import fits, node_tensors, prepare
@@ -27,38 +23,13 @@ from graphattn.graphs import Graph
 LARGEST_MASK = 2**28  # pairs; a dense mask with more is left out
 
 
-def flex(graph: BandedGraph) -> Callable[..., Tensor]:
-    """FlexAttention, compiled, with the block mask made beforehand."""
-
-    def is_edge(batch, head, query, key):
-        return (query - key <= graph.before) & (key - query <= graph.after)
-
-    mask = create_block_mask(is_edge, None, None, *graph.shape, device="cpu")
-    compiled = torch.compile(flex_attention)
-
-    def call(query, key, value):
-        query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
-        return compiled(query, key, value, block_mask=mask)[0].transpose(0, 1)
-
-    return call
-
-
-def why_not_flex() -> str | None:
-    """What the compiler says where it cannot compile FlexAttention (it needs one for C++), else None."""
-    try:
-        flex(BandedGraph(256, 8, 8))(*(torch.zeros(256, 1, 16) for _ in range(3)))
-    except Exception as error:  # of many kinds: torch's, the C++ compiler's, the system's
-        return next(iter(str(error).splitlines()), type(error).__name__)
-    return None
-
-
 def structured_case(graph: Graph, heads: int, dim: int, peer_names: tuple[str, ...]) -> Case:
     """A graph that is a formula, with the peers asked for where they fit."""
     found = {"graphattn": Peer(lambda *tensors: attend(*tensors, graph))}
     if "dense" in peer_names and graph.num_queries * graph.num_keys <= LARGEST_MASK:
         found["dense SDPA"] = Peer(peers.dense_sdpa(graph))
     if "flex" in peer_names:
-        found["FlexAttention, compiled"] = Peer(flex(graph), trains=False)
+        found["FlexAttention, compiled"] = Peer(peers.flex_of_band(graph), trains=False)
     if "edges" in peer_names:
         found["graphattn, kernel='edges'"] = Peer(lambda *tensors: attend(*tensors, graph, kernel="edges"))
     if "pyg" in peer_names and fits(graph.num_edges, heads, dim):
@@ -77,7 +48,7 @@ def band(report: Report, options) -> None:
     """One band that dense masked attention can still do."""
     work, peer_names = f"band, {options.nodes} nodes, {options.window} each side", ["dense", "edges"]
     if options.flex and report.wants(work):
-        reason = why_not_flex()
+        reason = peers.why_not_flex()
         report.say(f"FlexAttention is left out: {reason}") if reason else peer_names.append("flex")
     compare(report, work, BandedGraph(options.nodes, options.window, options.window), 8, 64, *peer_names)
 

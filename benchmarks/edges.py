@@ -2,7 +2,7 @@
 
     python -m benchmarks.edges                      random graphs (10k nodes, 500k edges; 200k, 4M), scores, edge features, a star
     python -m benchmarks.edges --sweep              time and memory for 1e4 ... 1e7 edges, 50 per node, with a picture
-    python -m benchmarks.edges --compile            torch.compile'd peers too
+    python -m benchmarks.edges --compile            torch.compile'd peers and FlexAttention too
 
 Prints the median time of each peer, its ratio to graphattn's, and the peak memory of one call beyond inputs and results. A
 graph's sorted form (CSR and its transpose) is made once; that time stands beside the name of the work.
@@ -41,23 +41,30 @@ def fits(num_edges: int, heads: int, dim: int) -> bool:
     return num_edges * heads * dim * 4 * MESSAGES <= MEMORY
 
 
+def pyg(layer: str, compiled: bool, peer: Callable[..., Callable], *arguments) -> dict[str, Peer]:
+    """One of PyG's layers, eager and, if asked for, compiled."""
+    found = {f"PyG {layer}": Peer(peer(*arguments))}
+    return found | ({f"PyG {layer}, compiled": Peer(torch.compile(peer(*arguments)))} if compiled else {})
+
+
 def dot_case(num_nodes: int, num_edges: int, heads: int, dim: int, with_dense: bool, compiled: bool) -> Case:
     """The dot product on a random graph."""
     graph = random_graph(num_nodes, num_edges)
     found = {"graphattn": Peer(lambda *tensors: attend(*tensors, graph))}
     if fits(num_edges, heads, dim):
-        found["PyG TransformerConv"] = Peer(peers.transformer_conv(graph, heads, dim))
+        found |= pyg("TransformerConv", compiled, peers.transformer_conv, graph, heads, dim)
         found["plain torch"] = Peer(peers.gather_scatter(graph))
         if compiled:
-            found["PyG, compiled"] = Peer(torch.compile(peers.transformer_conv(graph, heads, dim)))
             found["plain torch, compiled"] = Peer(torch.compile(peers.gather_scatter(graph)))
     if with_dense and num_nodes**2 <= LARGEST_MASK:
         found["dense SDPA"] = Peer(peers.dense_sdpa(graph), trains=False)
+        if compiled:
+            found["FlexAttention, compiled"] = Peer(peers.flex_of_edges(graph), trains=False)
     inputs = node_tensors(3, num_nodes, heads, dim)
     return Case(inputs, found, expected.dot(graph), num_nodes, prepare(graph))
 
 
-def edge_feature_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int) -> Case:
+def edge_feature_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int, compiled: bool) -> Case:
     """The dot product with W e added to key and value, as in TransformerConv; graphattn by algebra, never per edge and channel."""
     graph = random_graph(num_nodes, num_edges)
 
@@ -67,10 +74,9 @@ def edge_feature_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge
         out, edge_out = attend(query, key, value, graph, edge_features=features, edge_query=edge_query)
         return out + torch.einsum("nhd,hcd->nhc", edge_out, weight)
 
-    found = {
-        "graphattn": Peer(call),
-        "PyG TransformerConv": Peer(peers.transformer_conv(graph, heads, dim, edge_dim)),
-    }
+    found = {"graphattn": Peer(call)} | pyg(
+        "TransformerConv", compiled, peers.transformer_conv, graph, heads, dim, edge_dim
+    )
     inputs = (*node_tensors(3, num_nodes, heads, dim), *edge_tensors(num_edges, heads, dim, edge_dim))
     return Case(inputs, found, expected.dot_with_edges(graph), num_nodes, prepare(graph))
 
@@ -81,7 +87,7 @@ def edge_tensors(num_edges: int, heads: int, dim: int, edge_dim: int) -> tuple[T
     return features.detach(), (torch.randn(heads * dim, edge_dim) / math.sqrt(edge_dim)).requires_grad_()
 
 
-def gatv2_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int | None) -> Case:
+def gatv2_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int | None, compiled: bool) -> Case:
     """The score of GATv2 on a random graph."""
     graph = random_graph(num_nodes, num_edges)
 
@@ -91,14 +97,14 @@ def gatv2_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: i
         result = attend(target, source, source, graph, score=score, edge_features=features)
         return result if features is None else result[0]
 
-    found = {"graphattn": Peer(call), "PyG GATv2Conv": Peer(peers.gatv2_conv(graph, heads, dim, edge_dim))}
+    found = {"graphattn": Peer(call)} | pyg("GATv2Conv", compiled, peers.gatv2_conv, graph, heads, dim, edge_dim)
     inputs = (*node_tensors(2, num_nodes, heads, dim), *node_tensors(1, 1, heads, dim))
     if edge_dim is not None:
         inputs += edge_tensors(num_edges, heads, dim, edge_dim)
     return Case(inputs, found, expected.gatv2(graph), num_nodes, prepare(graph))
 
 
-def gat_case(num_nodes: int, num_edges: int, heads: int, dim: int) -> Case:
+def gat_case(num_nodes: int, num_edges: int, heads: int, dim: int, compiled: bool) -> Case:
     """The score of GAT on a random graph: the additive score of one number per node and head."""
     graph = random_graph(num_nodes, num_edges)
 
@@ -106,7 +112,7 @@ def gat_case(num_nodes: int, num_edges: int, heads: int, dim: int) -> Case:
         one = target.new_ones(heads, 1)
         return attend(target, source, value, graph, score=Additive(one, activation="leaky_relu"))
 
-    found = {"graphattn": Peer(call), "PyG GATConv": Peer(peers.gat_conv(graph, heads, dim))}
+    found = {"graphattn": Peer(call)} | pyg("GATConv", compiled, peers.gat_conv, graph, heads, dim)
     inputs = (*node_tensors(2, num_nodes, heads, 1), *node_tensors(1, num_nodes, heads, dim))
     return Case(inputs, found, expected.gat(graph), num_nodes, prepare(graph))
 
@@ -134,10 +140,10 @@ def sweep(report: Report, options) -> None:
 def works(report: Report, options) -> None:
     sizes = options.nodes, options.edges, options.heads, options.dim
     report.run(f"dot product, {options.edges} edges", dot_case, *sizes, True, options.compile)
-    report.run("edge features", edge_feature_case, *sizes, options.edge_dim)
-    report.run("GAT", gat_case, *sizes)
-    report.run("GATv2", gatv2_case, *sizes, None)
-    report.run("GATv2, edge features", gatv2_case, *sizes, options.edge_dim)
+    report.run("edge features", edge_feature_case, *sizes, options.edge_dim, options.compile)
+    report.run("GAT", gat_case, *sizes, options.compile)
+    report.run("GATv2", gatv2_case, *sizes, None, options.compile)
+    report.run("GATv2, edge features", gatv2_case, *sizes, options.edge_dim, options.compile)
     sizes = options.large_nodes, options.large_edges, options.heads, options.dim
     report.run(f"dot product, {options.large_edges} edges", dot_case, *sizes, False, False, passes=("forward",))
     report.run(f"star of {options.leaves} leaves", star_case, options.leaves, options.heads, options.dim, False)

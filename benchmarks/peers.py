@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch_geometric.nn import GATConv, GATv2Conv, TransformerConv
 
-from graphattn.graphs import Graph
+from graphattn.graphs import BandedGraph, Graph
 
 
 def transformer_conv(graph: Graph, heads: int, dim: int, edge_dim: int | None = None) -> Callable[..., Tensor]:
@@ -86,6 +87,40 @@ def dense_sdpa(graph: Graph) -> Callable[..., Tensor]:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)[0].transpose(0, 1)
 
     return call
+
+
+def flex(shape: tuple[int, int], is_edge: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """FlexAttention, compiled, of the edges for which is_edge(batch, head, query, key); its block mask is made beforehand."""
+    mask = create_block_mask(is_edge, None, None, *shape, device="cpu")
+    compiled = torch.compile(flex_attention)
+
+    def call(query, key, value):
+        query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
+        return compiled(query, key, value, block_mask=mask)[0].transpose(0, 1)
+
+    return call
+
+
+def flex_of_edges(graph: Graph) -> Callable[..., Tensor]:
+    """FlexAttention of any graph, whose edges it looks up in a mask of all pairs."""
+    mask = graph.mask()
+    return flex(graph.shape, lambda batch, head, query, key: mask[query, key])
+
+
+def flex_of_band(graph: BandedGraph) -> Callable[..., Tensor]:
+    """FlexAttention of a band, whose edges it knows by their offset."""
+    return flex(
+        graph.shape, lambda batch, head, query, key: (query - key <= graph.before) & (key - query <= graph.after)
+    )
+
+
+def why_not_flex() -> str | None:
+    """What the compiler says where it cannot compile FlexAttention (it needs one for C++), else None."""
+    try:
+        flex_of_band(BandedGraph(256, 8, 8))(*(torch.zeros(256, 1, 16) for _ in range(3)))
+    except Exception as error:  # of many kinds: torch's, the C++ compiler's, the system's
+        return next(iter(str(error).splitlines()), type(error).__name__)
+    return None
 
 
 def full_sdpa(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -15,11 +15,3 @@ def test_table(tmp_path):
     text = (tmp_path / "bands.md").read_text()
     assert "forward + backward, 120 nodes: " in text
     assert "union, forward + backward: " in text
-
-
-def test_a_compiler_that_fails_gives_its_reason(monkeypatch):
-    def fail(graph):
-        raise RuntimeError("no C++ compiler\nand much more")
-
-    monkeypatch.setattr(bands, "flex", fail)
-    assert bands.why_not_flex() == "no C++ compiler"

@@ -24,3 +24,11 @@ def test_gatv2_conv_is_pyg_after_the_projections():
     call = peers.gatv2_conv(graph, 3, 4, 2)
     out = call(target, source, conv.att.detach(), features, conv.lin_edge.weight.detach())
     torch.testing.assert_close(out.flatten(1), conv(x, graph.edge_index(), features))
+
+
+def test_a_compiler_that_fails_gives_its_reason(monkeypatch):
+    def fail(graph):
+        raise RuntimeError("no C++ compiler\nand much more")
+
+    monkeypatch.setattr(peers, "flex_of_band", fail)
+    assert peers.why_not_flex() == "no C++ compiler"
