@@ -25,6 +25,7 @@ from graphattn.nn.gat_conv import GATConv
 from graphattn.nn.gatv2_conv import GATv2Conv
 from graphattn.nn.generation import Hypothesis, beam_search, greedy_search, sample
 from graphattn.nn.gps_conv import GPSConv
+from graphattn.nn.hetero_attention import HeteroGraphAttention
 from graphattn.nn.language_model import LanguageModel
 from graphattn.nn.linear_attention import LinearAttention
 from graphattn.nn.positions import (
@@ -68,6 +69,7 @@ __all__ = [
     "GraphAttention",
     "GraphTransformer",
     "GraphTransformerDecoder",
+    "HeteroGraphAttention",
     "HopBias",
     "Hypothesis",
     "Identity",

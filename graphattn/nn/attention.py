@@ -14,11 +14,10 @@ from torch_geometric.nn.inits import constant, glorot
 from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
-from graphattn.kernels.edges_torch import weights_of
 from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.bias import Bias, total_bias
-from graphattn.nn.messages import is_watched
+from graphattn.nn.messages import is_watched, weights_of_edges
 from graphattn.nn.positions.coordinates import positions_of
 
 SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
@@ -297,12 +296,7 @@ class GraphAttention(MessagePassing):
         scores = scores * scale
         if edge_bias is not None:
             scores = scores + edge_bias
-        alpha, _ = weights_of(self.make_normalizer(), scores, index, size_i)
-        if self.normalizer.scale_by_degree:
-            degree = torch.zeros(size_i, device=index.device, dtype=alpha.dtype).index_add_(
-                0, index, alpha.new_ones(len(index))
-            )
-            alpha = alpha / degree[index, None]
+        alpha = weights_of_edges(self.make_normalizer(), scores, index, size_i)
         return torch.nn.functional.dropout(alpha, self.dropout, self.training)
 
     def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:

@@ -1,0 +1,44 @@
+"""beside: the same queries over the keys of several graphs."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+
+import torch
+
+from graphattn.graphs.edge_list import EdgeListGraph
+from graphattn.graphs.graph import Graph
+
+
+def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) -> Graph:
+    """One graph whose keys are those of `graphs` laid end to end, over their common queries; edges in the same order.
+
+    A query attends to its keys in all of them at once: relations of a typed graph, of which each has keys of its own.
+    A single graph stays what it is.
+
+    Args:
+        graphs: at least one; all with the same number of queries.
+        device: where the edges are wanted.
+
+    Raises:
+        ValueError: if the numbers of queries differ.
+
+    >>> from graphattn import CompleteGraph, causal
+    >>> beside([causal(2), CompleteGraph(2, 1)]).edge_index()
+    tensor([[0, 0, 1, 2, 2],
+            [0, 1, 1, 0, 1]])
+    """
+    num_queries = {graph.num_queries for graph in graphs}
+    if len(num_queries) != 1:
+        raise ValueError(
+            f"graphs beside each other share their queries (got {[g.num_queries for g in graphs]} queries)"
+        )
+    return graphs[0] if len(graphs) == 1 else _joined(tuple(graphs), device)
+
+
+@lru_cache(maxsize=32)  # the layers of a model get the same graphs for each type of node: join and sort them once
+def _joined(graphs: tuple[Graph, ...], device) -> EdgeListGraph:
+    first_keys = accumulate((graph.num_keys for graph in graphs), initial=0)
+    edges = [graph.edge_index(device) for graph in graphs]
+    edges = [pair + pair.new_tensor([[first], [0]]) for pair, first in zip(edges, first_keys)]
+    return EdgeListGraph(torch.cat(edges, 1), graphs[0].num_queries, sum(graph.num_keys for graph in graphs))

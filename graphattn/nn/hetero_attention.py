@@ -1,0 +1,312 @@
+"""HeteroGraphAttention: attention over graphs with types of nodes and edges, one softmax over all types of edges."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module, ModuleDict
+from torch_geometric.nn.dense import HeteroDictLinear
+from torch_geometric.typing import EdgeType, Metadata, NodeType
+
+from graphattn.arguments import check_dropout
+from graphattn.functional import attend, attention_weights
+from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.beside import beside
+from graphattn.kernels.normalizers import Normalizer, as_normalizer
+from graphattn.kernels.scores import as_score
+from graphattn.nn.attention import check_sizes
+from graphattn.nn.messages import is_watched, weights_of_edges
+from graphattn.nn.relation import Relation, mapped
+
+
+class HeteroGraphAttention(Module):
+    r"""Multi-head attention over typed nodes and edges, as in the Heterogeneous Graph Transformer (Hu et al. 2020, eq. 3-4).
+
+    .. math::
+        x'_i = \sum_r \sum_{j \to i \in r} \alpha_{ij} (M_r W_v x_j + E_r e_{ij}), \quad
+        \alpha_i = \mathrm{normalizer}_{j, r}\; \big(s(W_q x_i,\; A_r W_k x_j) + (W_q x_i)^\top E_r e_{ij}\big) c + b_r
+
+    W_q, W_k, W_v belong to the type of their node, A_r, M_r (a matrix for each head), b_r (a number for each head) and E_r to
+    the type r of the edge; c is the scale. The weights of a node sum to 1 over all its edges, whatever their types. In HGT the
+    score of a relation is also multiplied by a number: here it is part of A_r. HGT's GELU, its last map and its gated skip
+    connection are left to the model (`project_out` gives the map).
+
+    Args:
+        in_channels: Size of the node features of every type, or of each type; -1 finds it out lazily.
+        out_channels: Size of each head's result.
+        metadata: Types of nodes and of edges, as `HeteroData.metadata()` gives them.
+        heads: Number of attention heads.
+        concat: Join the heads to [heads * out_channels] (default), or take their mean [out_channels].
+        kv_heads: Number of key and value heads, a divisor of `heads` (default: `heads`).
+        score: 'dot', 'cosine', 'gaussian', or a torch.nn.Module or function (query, key) -> scores, as in `attend`.
+        normalizer: As in `attend`.
+        edge_dim: Size of the edge features of some types of edges, {edge type: size}, or one size for all of them.
+        relation_maps: Whether types of edges have A_r and M_r.
+        relation_bias: Whether types of edges have b_r.
+        dropout: Probability of dropping an attention weight in training.
+        scale: c; None means 1 / sqrt(out_channels) for 'dot', 1 for all others.
+        bias: Whether the projections of the nodes learn an offset.
+        project_out: Add a last linear map for each type of node.
+        kernel: Name of the kernel to use instead of the fastest.
+
+    Shapes:
+        - x_dict: {node type: [num_nodes, in_channels]}, or pairs ([num_sources, ...], [num_targets, ...]) where the targets of
+          a type are not all of its sources (blocks of a NeighborLoader)
+        - graph_dict: {edge type: a Graph, edge_index [2, num_edges] or anything `as_graph` takes}; types may be missing
+        - edge_attr_dict: {edge type: [num_edges, edge_dim]}, in the order of the edges
+        - output: {node type: [num_targets, heads * out_channels]} for each type that some type of edges leads to
+
+    A type alone (one complete graph, one band) keeps the kernels of its graph; several become one list of edges.
+
+    Example:
+        >>> import torch
+        >>> from graphattn.nn import HeteroGraphAttention
+        >>> metadata = ["author", "paper"], [("author", "writes", "paper"), ("paper", "cites", "paper")]
+        >>> layer = HeteroGraphAttention({"author": 5, "paper": 8}, 4, metadata, heads=2)
+        >>> x = {"author": torch.randn(3, 5), "paper": torch.randn(4, 8)}
+        >>> edges = {metadata[1][0]: torch.tensor([[0, 2], [1, 3]]), metadata[1][1]: torch.tensor([[0, 1], [1, 2]])}
+        >>> {kind: tuple(out.shape) for kind, out in layer(x, edges).items()}
+        {'paper': (4, 8)}
+    """
+
+    def __init__(
+        self,
+        in_channels: int | dict[NodeType, int],
+        out_channels: int,
+        metadata: Metadata,
+        heads: int = 1,
+        concat: bool = True,
+        *,
+        kv_heads: int | None = None,
+        score: str | Callable[[Tensor, Tensor], Tensor] = "dot",
+        normalizer: str | Normalizer = "softmax",
+        edge_dim: int | dict[EdgeType, int] | None = None,
+        relation_maps: bool = True,
+        relation_bias: bool = True,
+        dropout: float = 0.0,
+        scale: float | None = None,
+        bias: bool = True,
+        project_out: bool = False,
+        kernel: str | None = None,
+    ):
+        super().__init__()
+        kv_heads = heads if kv_heads is None else kv_heads
+        for size in edge_dim.values() if isinstance(edge_dim, dict) else [edge_dim]:
+            check_sizes(out_channels, heads, kv_heads, size)
+        self.node_types, self.edge_types = list(metadata[0]), [tuple(kind) for kind in metadata[1]]
+        check_metadata(self.node_types, self.edge_types, in_channels, edge_dim)
+        self.out_channels, self.heads, self.kv_heads, self.concat = out_channels, heads, kv_heads, concat
+        self.score, self.normalizer = score, as_normalizer(normalizer)
+        as_score(score)
+        self.dropout, self.scale, self.kernel = check_dropout(dropout), scale, kernel
+        self.source_types = [
+            kind for kind in self.node_types if any(kind == source for source, _, _ in self.edge_types)
+        ]
+        self.target_types = [
+            kind for kind in self.node_types if any(kind == target for _, _, target in self.edge_types)
+        ]
+
+        def linear(width: int, kinds: list[NodeType]) -> HeteroDictLinear:
+            sizes = in_channels if isinstance(in_channels, dict) else dict.fromkeys(kinds, in_channels)
+            return HeteroDictLinear({kind: sizes[kind] for kind in kinds}, width, bias=bias)
+
+        self.lin_query = linear(heads * out_channels, self.target_types)
+        self.lin_key = linear(kv_heads * out_channels, self.source_types)
+        self.lin_value = linear(kv_heads * out_channels, self.source_types)
+        sizes = edge_dim if isinstance(edge_dim, dict) else dict.fromkeys(self.edge_types, edge_dim)
+        self.relations = ModuleDict(
+            {
+                name_of(kind): Relation(heads, kv_heads, out_channels, sizes.get(kind), relation_maps, relation_bias)
+                for kind in self.edge_types
+            }
+        )
+        width = heads * out_channels if concat else out_channels
+        self.lin_out = HeteroDictLinear(width, width, self.target_types, bias=bias) if project_out else None
+
+    def reset_parameters(self):
+        modules = (self.lin_query, self.lin_key, self.lin_value, self.lin_out, *self.relations.values())
+        for module in modules:
+            if module is not None:
+                module.reset_parameters()
+
+    def forward(
+        self,
+        x_dict: dict[NodeType, Tensor | tuple[Tensor, Tensor]],
+        graph_dict: dict[EdgeType, Any],
+        edge_attr_dict: dict[EdgeType, Tensor] | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> dict[NodeType, Tensor] | tuple[dict[NodeType, Tensor], dict[EdgeType, tuple[Tensor, Tensor]]]:
+        """Attention for each type of target; with `return_attention_weights=True` also {edge type: (edge_index, weights)}."""
+        sources = {kind: x if isinstance(x, Tensor) else x[0] for kind, x in x_dict.items()}
+        targets = {kind: x if isinstance(x, Tensor) else x[1] for kind, x in x_dict.items()}
+        graphs = self.check(sources, targets, graph_dict, edge_attr_dict or {})
+        query = self.project(self.lin_query, {kind: targets[kind] for kind in self.target_types if kind in targets})
+        used = {kind: sources[kind] for kind in self.source_types if any(kind == source for source, _, _ in graphs)}
+        key, value = self.project(self.lin_key, used), self.project(self.lin_value, used)
+        out, weights = {}, {}
+        for kind, at_kind in query.items():
+            kinds = [relation for relation in self.edge_types if relation in graphs and relation[-1] == kind]
+            joint = Joint(self, kinds, at_kind, key, value, graphs, edge_attr_dict or {})
+            result = joint.by_messages() if joint.is_watched() else joint.by_kernel()
+            out[kind] = result.flatten(1) if self.concat else result.mean(1)
+            weights |= joint.weights() if return_attention_weights else {}
+        out = out if self.lin_out is None else self.lin_out(out)
+        return (out, weights) if return_attention_weights else out
+
+    def project(self, linear: HeteroDictLinear, x_dict: dict[NodeType, Tensor]) -> dict[NodeType, Tensor]:
+        """[num_nodes, heads or kv_heads, out_channels] of each type."""
+        return {kind: x.unflatten(-1, (-1, self.out_channels)) for kind, x in linear(x_dict).items()}
+
+    def check(self, sources, targets, graph_dict, edge_attr_dict) -> dict[EdgeType, Graph]:
+        """The graph of each type of edges that is there."""
+        for given, known, name in ((sources, self.node_types, "x_dict"), (graph_dict, self.edge_types, "graph_dict")):
+            unknown = [kind for kind in given if kind not in known]
+            if unknown:
+                raise ValueError(f"'{name}' has types that 'metadata' lacks (got {unknown}, known are {known})")
+        graphs = {}
+        for kind, graph in graph_dict.items():
+            missing = [end for end in (kind[0], kind[-1]) if end not in sources]
+            if missing:
+                raise ValueError(f"edges {kind} need nodes of type {missing[0]!r} (got 'x_dict' of {list(sources)})")
+            graphs[kind] = as_graph(graph, targets[kind[-1]].size(0), sources[kind[0]].size(0))
+            check_edge_attr(kind, edge_attr_dict.get(kind), self.relations[name_of(kind)].lin_edge, graphs[kind])
+        return graphs
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.out_channels}, heads={self.heads}, node_types={len(self.node_types)},"
+            f" edge_types={len(self.edge_types)})"
+        )
+
+
+class Joint:
+    """Attention of one type of targets over the sources of all types of edges that lead to it, laid end to end."""
+
+    def __init__(self, layer: HeteroGraphAttention, kinds: list[EdgeType], query, key, value, graphs, edge_attr_dict):
+        self.layer, self.kinds = layer, kinds
+        self.relations = [layer.relations[name_of(kind)] for kind in kinds]
+        self.graphs = [graphs[kind] for kind in kinds]
+        self.edge_attr = [edge_attr_dict.get(kind) for kind in kinds]
+        self.edge_attr = [None if x is None else x.to(query.dtype) for x in self.edge_attr]
+        score = as_score(layer.score)
+        self.scale = score.default_scale(layer.out_channels) if layer.scale is None else layer.scale
+        keys = [mapped(key[kind[0]], relation.key_map) for kind, relation in zip(kinds, self.relations)]
+        values = [mapped(value[kind[0]], relation.value_map) for kind, relation in zip(kinds, self.relations)]
+        none = query.new_zeros(0, layer.kv_heads, layer.out_channels)
+        self.value = torch.cat([none, *values])
+        self.query, self.key, self.score = score.reduce(query, torch.cat([none, *keys]))
+
+    def is_watched(self) -> bool:
+        return any(is_watched(relation) for relation in self.relations)
+
+    def nothing(self) -> Tensor:
+        """The result without any edge."""
+        return self.query.new_zeros(self.query.size(0), self.layer.heads, self.layer.out_channels)
+
+    def by_kernel(self) -> Tensor:
+        """[num_targets, heads, out_channels] by the fastest kernel."""
+        if not self.kinds:
+            return self.nothing()
+        dropout = self.layer.dropout if self.layer.training else 0.0
+        options = self.options() | {"dropout": dropout, "kernel": self.layer.kernel}
+        result = attend(self.query, self.key, self.value, self.graph(), **options)
+        if options["edge_features"] is None:
+            return result
+        out, edge_out = result  # sum of w (v + E e) = sum of w v + E (sum of w e)
+        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
+
+    def weights(self) -> dict[EdgeType, tuple[Tensor, Tensor]]:
+        """(edge_index, weights [num_edges, heads]) of each type."""
+        if not self.kinds:
+            return {}
+        weights = attention_weights(self.query, self.key, self.graph(), **self.options())
+        edges = [graph.edge_index(weights.device) for graph in self.graphs]
+        return dict(zip(self.kinds, zip(edges, weights.split([pair.size(1) for pair in edges]))))
+
+    def graph(self) -> Graph:
+        return beside(self.graphs, self.query.device)
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `attend` that say how edges are scored."""
+        options = {"scale": self.scale, "score": self.score, "normalizer": self.layer.normalizer, "bias": self.bias()}
+        options["edge_features"] = features = self.features()
+        if features is not None:
+            # q (k + E e) = q k + (E^T q) e, so that no edge ever needs out_channels numbers.
+            query = self.query[..., : self.layer.out_channels]
+            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, self.edge_weight())
+        return options
+
+    def bias(self) -> Tensor | None:
+        """b of each edge: [num_edges, heads]."""
+        if any(relation.bias is None for relation in self.relations):
+            return None
+        pairs = zip(self.relations, self.graphs)
+        return torch.cat([relation.bias.to(self.query.dtype).expand(graph.num_edges, -1) for relation, graph in pairs])
+
+    def features(self) -> Tensor | None:
+        """The features of all edges: those of each type in columns of their own, zeros elsewhere."""
+        sizes = [0 if x is None else x.size(1) for x in self.edge_attr]
+        if not any(sizes):
+            return None
+        blocks = []
+        for place, (x, graph) in enumerate(zip(self.edge_attr, self.graphs)):
+            x = self.query.new_zeros(graph.num_edges, 0) if x is None else x
+            blocks.append(torch.nn.functional.pad(x, (sum(sizes[:place]), sum(sizes[place + 1 :]))))
+        return torch.cat(blocks)
+
+    def edge_weight(self) -> Tensor:
+        """E of all types, in the columns of `features`: [heads, out_channels, edge_dim]."""
+        weights = [relation.edge_weight() for relation in self.relations if relation.lin_edge is not None]
+        return torch.cat(weights, -1).to(self.query.dtype)
+
+    def by_messages(self) -> Tensor:
+        """The same numbers by PyG's message passing, for whoever wants to look at the messages of a type."""
+        groups = self.layer.heads // self.layer.kv_heads
+        num_keys = [graph.num_keys for graph in self.graphs]
+        keys, values = (x.repeat_interleave(groups, 1).split(num_keys) for x in (self.key, self.value))
+        edges = [graph.edge_index(self.query.device) for graph in self.graphs]
+        num_targets = self.query.size(0)
+        scores = [
+            relation.scores(self.query, key, pair, edge_attr, self.score, self.scale)
+            for relation, key, pair, edge_attr in zip(self.relations, keys, edges, self.edge_attr)
+        ]
+        target = torch.cat([pair[1] for pair in edges])
+        alpha = weights_of_edges(self.layer.normalizer, torch.cat(scores), target, num_targets)
+        alpha = torch.nn.functional.dropout(alpha, self.layer.dropout, self.layer.training)
+        alphas = alpha.split([pair.size(1) for pair in edges])
+        messages = zip(self.relations, values, alphas, edges, self.edge_attr)
+        return sum((relation(*given, num_targets) for relation, *given in messages), self.nothing())
+
+
+def name_of(kind: EdgeType) -> str:
+    """A type of edges as the key of a ModuleDict, where explainers look for it."""
+    return "__".join(kind)
+
+
+def check_metadata(node_types: list, edge_types: list, in_channels, edge_dim) -> None:
+    for source, relation, target in edge_types:
+        missing = [kind for kind in (source, target) if kind not in node_types]
+        if missing:
+            raise ValueError(f"edges {(source, relation, target)} need nodes of type {missing[0]!r} (got {node_types})")
+    if not edge_types:
+        raise ValueError(f"'metadata' needs at least one type of edges (got {edge_types})")
+    for name, given, known in (("in_channels", in_channels, node_types), ("edge_dim", edge_dim, edge_types)):
+        unknown = [kind for kind in given if kind not in known] if isinstance(given, dict) else []
+        if unknown:
+            raise ValueError(f"'{name}' has types that 'metadata' lacks (got {unknown}, known are {known})")
+    missing = [kind for kind in node_types if isinstance(in_channels, dict) and kind not in in_channels]
+    if missing:
+        raise ValueError(f"'in_channels' needs a size for each type of nodes (got none for {missing})")
+
+
+def check_edge_attr(kind: EdgeType, edge_attr: Tensor | None, lin_edge: Module | None, graph: Graph) -> None:
+    if (edge_attr is None) != (lin_edge is None):
+        got = "None" if edge_attr is None else list(edge_attr.shape)
+        raise ValueError(f"'edge_attr_dict' and 'edge_dim' go together (got {got} for edges {kind})")
+    expected = None if lin_edge is None else (graph.num_edges, lin_edge.in_channels)
+    if edge_attr is not None and edge_attr.shape != expected:
+        raise ValueError(
+            f"features of edges {kind} must be [num_edges, edge_dim] = {list(expected)} in the order of the edges"
+            f" (got {list(edge_attr.shape)})"
+        )
