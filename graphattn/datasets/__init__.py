@@ -5,6 +5,8 @@ from graphattn.datasets.mnist import MNIST
 from graphattn.datasets.molecules import ToyMolecules
 from graphattn.datasets.sentences import ToySentences
 from graphattn.datasets.sounds import ToySounds
+from graphattn.datasets.spoken_digits import SpokenDigits
+from graphattn.datasets.sst2 import SST2
 from graphattn.datasets.ud_ewt import UDEnglishEWT
 
-__all__ = ["MNIST", "Digits", "ToyMolecules", "ToySentences", "ToySounds", "UDEnglishEWT"]
+__all__ = ["MNIST", "SST2", "Digits", "SpokenDigits", "ToyMolecules", "ToySentences", "ToySounds", "UDEnglishEWT"]
