@@ -1,5 +1,6 @@
 """Data sets that PyG has no loader for, and small ones that need no download."""
 
+from graphattn.datasets.cmudict import CMUDict
 from graphattn.datasets.digits import Digits
 from graphattn.datasets.mnist import MNIST
 from graphattn.datasets.molecules import ToyMolecules
@@ -9,4 +10,14 @@ from graphattn.datasets.spoken_digits import SpokenDigits
 from graphattn.datasets.sst2 import SST2
 from graphattn.datasets.ud_ewt import UDEnglishEWT
 
-__all__ = ["MNIST", "SST2", "Digits", "SpokenDigits", "ToyMolecules", "ToySentences", "ToySounds", "UDEnglishEWT"]
+__all__ = [
+    "MNIST",
+    "SST2",
+    "CMUDict",
+    "Digits",
+    "SpokenDigits",
+    "ToyMolecules",
+    "ToySentences",
+    "ToySounds",
+    "UDEnglishEWT",
+]
