@@ -6,6 +6,7 @@ from graphattn.kernels.banded import Banded
 from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_cuda import EdgesCuda
 from graphattn.kernels.edges_torch import EdgesTorch
+from graphattn.kernels.efficient_cuda import EfficientCuda
 from graphattn.kernels.flash_cuda import FlashCuda
 from graphattn.kernels.flex import Flex
 from graphattn.kernels.grid import Grid
@@ -16,7 +17,8 @@ from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
 KERNELS: tuple[Kernel, ...] = (
-    Sdpa(), Banded(), Grid(), EdgesCpu(), FlashCuda(), Flex(), EdgesCuda(), EdgesTorch(), Reference(),
+    Sdpa(), Banded(), Grid(), EdgesCpu(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(), EdgesTorch(),
+    Reference(),
 )  # fmt: skip
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and backward, CPU ms,

@@ -1,13 +1,13 @@
 """Complete and causal graphs, ragged batches of them included, by torch's fused attention on CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
 from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channels, why_not_flash
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, spread_to_heads, sum_to_groups
 
 
 def is_causal(graph: Graph) -> bool:
@@ -36,7 +36,14 @@ def rows(ptr: tuple[int, ...], examples: list[int], size: int) -> slice | Tensor
 
 def to_batch(tensor: Tensor, at: slice | Tensor, examples: int) -> Tensor:
     """[num_nodes, heads, ...] -> [examples, heads, nodes, ...]."""
-    return tensor[at].unflatten(0, (examples, -1)).transpose(1, 2)
+    return take(tensor, at).unflatten(0, (examples, -1)).transpose(1, 2)
+
+
+def take(nodes: Tensor, at: slice | Tensor) -> Tensor:
+    """`nodes` at these rows, a view of them where they lie side by side."""
+    if isinstance(at, slice):
+        return nodes.narrow(0, at.start, at.stop - at.start)
+    return nodes.index_select(0, at.to(nodes.device))
 
 
 def from_batch(tensor: Tensor) -> Tensor:
@@ -55,7 +62,10 @@ def put(nodes: Tensor, at: slice | Tensor, values: Tensor) -> Tensor:
     """`nodes` with `values` at these rows; the values themselves, not copied, where they are all of it."""
     if values.shape == nodes.shape and isinstance(at, slice):
         return values.to(nodes.dtype).contiguous()
-    nodes[at] = values.to(nodes.dtype)
+    if isinstance(at, slice):
+        take(nodes, at).copy_(values)
+    else:
+        nodes.index_copy_(0, at.to(nodes.device), values.to(nodes.dtype))
     return nodes
 
 
@@ -63,16 +73,29 @@ class Sdpa(Kernel):
     """torch's flash attention for CPU, forward and backward, by its operators that take and give log-sum-exp."""
 
     name = "sdpa"
+    aligned_channels = 1  # the operators want multiples of it
 
     def why_not(self, plan, inputs):
         if not (isinstance(plan.graph, CompleteGraph) or is_causal(plan.graph)):
-            return f"'sdpa' runs complete and causal graphs (got {type(plan.graph).__name__})"
-        reason = why_not_flash("sdpa", plan, inputs)
+            return f"'{self.name}' runs complete and causal graphs (got {type(plan.graph).__name__})"
+        reason = self.why_not_operator(plan, inputs)
         if reason is not None:
             return reason
         if is_causal(plan.graph) and not (is_finite(inputs.key) and is_finite(inputs.value)):
-            return "'sdpa' would spread NaN and infinity of hidden keys over every query of a causal graph"
+            return f"'{self.name}' would spread NaN and infinity of hidden keys over every query of a causal graph"
         return None
+
+    def why_not_operator(self, plan: Plan, inputs: Inputs) -> str | None:
+        """The sentence that says what the operators cannot do, or None."""
+        return why_not_flash(self.name, plan, inputs)
+
+    def attend(self, query, key, value, scale: float, is_causal: bool) -> tuple[Tensor, Tensor]:
+        """(out, log-sum-exp [batch, heads, queries]) of tensors [batch, heads, nodes, dim]."""
+        return flash(query, key, value, scale, is_causal=is_causal)
+
+    def differentiate(self, grad_out, query, key, value, out, lse, scale: float, is_causal: bool) -> Sequence[Tensor]:
+        """Gradients of query, key and value."""
+        return flash_backward(grad_out, query, key, value, out, lse, scale, is_causal=is_causal)
 
     def forward(self, plan, inputs):
         graph, query, value_dim = plan.graph, inputs.query, inputs.value.size(2)
@@ -81,15 +104,15 @@ class Sdpa(Kernel):
         lse = room(graph, query.new_empty(query.shape[:2], dtype=lse_dtype), -torch.inf)
         for examples, query_rows, key_rows in equal_sizes(graph):
             q, k, v = self.batch(inputs, examples, query_rows, key_rows)
-            part, part_lse = flash(q, k, v, plan.scale, is_causal=is_causal(graph))
-            out = put(out, query_rows, from_batch(part)[..., :value_dim])
+            part, part_lse = self.attend(q, k, v, plan.scale, is_causal(graph))
+            out = put(out, query_rows, from_batch(part).narrow(2, 0, value_dim))
             lse = put(lse, query_rows, from_batch(part_lse))
         return Partial(out, lse)
 
-    @staticmethod
-    def batch(inputs: Inputs, examples, query_rows, key_rows) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, inputs: Inputs, examples, query_rows, key_rows) -> tuple[Tensor, Tensor, Tensor]:
         heads = inputs.query.size(1)
         dim = max(inputs.query.size(2), inputs.value.size(2))
+        dim += -dim % self.aligned_channels
         query = to_batch(inputs.query, query_rows, examples)
         key, value = (to_batch(spread_to_heads(x, heads), key_rows, examples) for x in (inputs.key, inputs.value))
         return tuple(pad_channels(x, dim) for x in (query, key, value))
@@ -106,8 +129,8 @@ class Sdpa(Kernel):
                 for x in (grad.out, merged.out)
             )
             lse = to_batch(merged.lse, query_rows, examples)
-            found = flash_backward(grad_out, q, k, v, out, lse, plan.scale, is_causal=is_causal(graph))
-            found = [from_batch(x)[..., :dim] for x, dim in zip(found, (query.size(2), key.size(2), value.size(2)))]
+            found = self.differentiate(grad_out, q, k, v, out, lse, plan.scale, is_causal(graph))
+            found = [from_batch(x).narrow(2, 0, dim) for x, dim in zip(found, (query.size(2), key.size(2), value.size(2)))]
             grad_query = put(grad_query, query_rows, found[0])
             grad_key = put(grad_key, key_rows, sum_to_groups(found[1], kv_heads))
             grad_value = put(grad_value, key_rows, sum_to_groups(found[2], kv_heads))
