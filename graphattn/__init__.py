@@ -15,6 +15,7 @@ from graphattn.graphs import (
 )
 from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
+from graphattn.per_edge import attention_scores, weighted_sum
 from graphattn.version import __version__
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "accelerate",
     "as_graph",
     "attend",
+    "attention_scores",
     "attention_weights",
     "batch_graphs",
     "causal",
     "choose_kernel",
     "memory_budget",
     "restore",
+    "weighted_sum",
 ]

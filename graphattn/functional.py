@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from graphattn.arguments import prepare, unfold
-from graphattn.execution import flatten, pieces, run
+from graphattn.execution import pieces, run
 from graphattn.graphs import Graph
 from graphattn.kernels.choose import Choice, select
-from graphattn.kernels.edges_torch import all_scores, edge_scores, gather, sorted_edges, weights_of
+from graphattn.kernels.differentiable import in_order_of_edges, scores_of
+from graphattn.kernels.edges_torch import sorted_edges, weights_of
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
 
@@ -105,16 +105,11 @@ def attention_weights(
     options = {"scale": scale, "score": score, "normalizer": normalizer, "dropout": 0.0}
     plan, inputs, _ = prepare(query, key, key, graph, bias, edge_features, edge_query, **options)
     order = sorted_edges(plan.graph, query.device, with_repeat=False)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in flatten(inputs)):
-        scores = edge_scores(plan, *gather(inputs, order))
-    else:
-        scores = all_scores(plan, inputs, order)
+    scores = scores_of(plan, inputs, order)
     weights, _ = weights_of(plan.normalizer, scores, order.row, plan.graph.num_queries)
     if plan.normalizer.scale_by_degree:
         weights = weights / plan.graph.degrees(query.device)[order.row, None]
-    if isinstance(order.edge_id, Tensor):
-        weights = torch.empty_like(weights).index_copy(0, order.edge_id.long(), weights)
-    weights = weights.to(query.dtype)
+    weights = in_order_of_edges(weights, order).to(query.dtype)
     return weights if edges is None else weights[edges]
 
 

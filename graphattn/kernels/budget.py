@@ -23,8 +23,8 @@ def memory_budget(num_bytes: int) -> Iterator[None]:
 
     Kernels that keep numbers for every edge and head run over ranges of queries, one after the other; a query's edges stay
     together, so that one query of very many edges may need more. The result is that without a budget, sums over queries
-    (gradients of keys, values and parameters) up to rounding. Not counted: inputs, results, their gradients, the graph,
-    weights that are asked for; second derivatives and forward mode keep everything.
+    (gradients of keys, values and parameters) up to rounding. Not counted: inputs, results, their gradients, the graph;
+    attention weights that are asked for, second derivatives and forward mode, which keep a few numbers for each edge and head.
 
     Args:
         num_bytes: At least 1.

@@ -1,28 +1,76 @@
-"""Attention over edges as plain differentiable torch operations: slower, more memory, any order of derivative."""
+"""Attention over edges as plain differentiable torch operations: slower, any order of derivative, forward mode too."""
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from graphattn.kernels.edges_torch import (
+    Edges,
+    chunks,
     dropout_factors,
-    edge_scores,
-    gather,
-    gather_values,
     plan_with,
     sorted_edges,
+    spread_to_heads,
     weights_of,
 )
-from graphattn.kernels.kernel import Inputs, Partial, Plan
+from graphattn.kernels.edgewise import products, sums
+from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
 
 
 def attend_differentiably(plan: Plan, inputs: Inputs) -> Partial:
     """What all parts on their kernels come to, a sink included, on the tape of autograd (second derivatives, forward mode)."""
     num_queries, heads = inputs.query.shape[:2]
     edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
-    gathered = gather(inputs, edges)
-    scores = edge_scores(plan_with(plan, list(inputs.parameters)), *gathered)
+    scores = scores_of(plan, inputs, edges)
     weights, lse = weights_of(plan.normalizer, scores, edges.row, num_queries)
-    weights = (weights * dropout_factors(plan, edges, heads, weights))[..., None]
-    empty = scores.new_zeros(num_queries, heads, inputs.value.size(2))
-    out = empty.index_add(0, edges.row, weights * gather_values(inputs, edges))
+    weights = weights * dropout_factors(plan, edges, heads, weights)
+    out = sums(weights, inputs.value.to(scores.dtype), edges.col, edges.row, num_queries)
     if inputs.edge_features is None:
         return Partial(out, lse)
-    empty = scores.new_zeros(num_queries, heads, inputs.edge_features.size(1))
-    return Partial(out, lse, empty.index_add(0, edges.row, weights * gathered.edge_features[:, None]))
+    features = inputs.edge_features.to(scores.dtype)[:, None]
+    return Partial(out, lse, sums(weights, features, places(edges), edges.row, num_queries))
+
+
+def scores_of(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
+    """scale * (score + edge_query . edge_features) + bias [num_edges, heads], in the order of `edges`, differentiable.
+
+    The dot product keeps num_edges * heads numbers for derivatives of any order; other scores for the first one: they are
+    computed again, a chunk of edges at a time.
+    """
+    dtype = accumulation_dtype(inputs.query.dtype)
+    inputs = Inputs(*(None if x is None else x.to(dtype) for x in inputs[:-1]), inputs.parameters)
+    if plan.score.name == "dot":
+        scores = products(inputs.query, inputs.key, edges.row, edges.col)
+    else:
+        plan = plan_with(plan, list(inputs.parameters))
+        parts = [scores_of_chunk(plan, inputs, chunk) for _, chunk in chunks(plan.graph, edges, inputs)]
+        scores = torch.cat(parts) if parts else inputs.query.new_zeros(0, inputs.query.size(1))
+    if inputs.edge_query is not None:
+        scores = scores + products(inputs.edge_query, inputs.edge_features[:, None], edges.row, places(edges))
+    scores = scores * plan.scale
+    return scores if inputs.bias is None else scores + inputs.bias[edges.edge_id]
+
+
+def scores_of_chunk(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
+    """The score alone; what it is made of is gathered again in the backward pass."""
+
+    def between(query: Tensor, key: Tensor, features: Tensor | None) -> Tensor:
+        key = spread_to_heads(key[edges.col], query.size(1))
+        return plan.score.between(query[edges.row], key, None if features is None else features[edges.edge_id])
+
+    given = inputs.query, inputs.key, inputs.edge_features
+    return checkpoint(between, *given, use_reentrant=False, preserve_rng_state=False)
+
+
+def places(edges: Edges) -> Tensor:
+    """The place of each edge in `graph.edge_index()`."""
+    if isinstance(edges.edge_id, Tensor):
+        return edges.edge_id.long()
+    return torch.arange(edges.row.numel(), device=edges.row.device)
+
+
+def in_order_of_edges(numbers: Tensor, edges: Edges) -> Tensor:
+    """[num_edges, heads] in the order of `edges` -> in that of `graph.edge_index()`."""
+    if not isinstance(edges.edge_id, Tensor):
+        return numbers
+    return torch.empty_like(numbers).index_copy(0, edges.edge_id.long(), numbers)

@@ -1,0 +1,133 @@
+"""A number for each edge and head from its two nodes, and sums of nodes weighted by such numbers, differentiable at will.
+
+Each is the other's derivative, so that derivatives of every order keep num_edges * heads numbers, never times dim.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.edges_torch import CHUNK_ELEMENTS
+from graphattn.kernels.kernel import spread_to_heads, sum_to_groups
+
+
+class Products(torch.autograd.Function):
+    """left[at_left] · right[at_right], see `products`."""
+
+    @staticmethod
+    def forward(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:
+        heads = left.size(1)
+        result = left.new_empty(at_left.numel(), heads)
+        for part in parts_of(at_left.numel(), left):
+            other = spread_to_heads(right[at_right[part]], heads)
+            result[part] = (left[at_left[part]] * other).sum(-1)
+        return result
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        left, right, at_left, at_right = ctx.saved_tensors
+        by_left = by_right = None
+        if ctx.needs_input_grad[0]:
+            by_left = sums(grad, right, at_right, at_left, left.size(0))
+        if ctx.needs_input_grad[1]:
+            by_right = sum_to_groups(sums(grad, left, at_left, at_right, right.size(0)), right.size(1))
+        return by_left, by_right, None, None
+
+    @staticmethod
+    def jvp(ctx, left_tangent, right_tangent, *_):
+        left, right, at_left, at_right = ctx.saved_tensors
+        terms = []
+        if left_tangent is not None:
+            terms.append(products(left_tangent, right, at_left, at_right))
+        if right_tangent is not None:
+            terms.append(products(left, right_tangent, at_left, at_right))
+        return sum(terms)
+
+
+class Sums(torch.autograd.Function):
+    """Sums of weights * values[at_values], see `sums`."""
+
+    @staticmethod
+    def forward(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, num_rows: int) -> Tensor:
+        heads = weights.size(1)
+        result = values.new_zeros(num_rows, heads, values.size(2))
+        for part in parts_of(at_rows.numel(), result):
+            gathered = spread_to_heads(values[at_values[part]], heads)
+            result.index_add_(0, at_rows[part], weights[part, :, None] * gathered)
+        return result
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.num_rows = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx, grad):
+        weights, values, at_values, at_rows = ctx.saved_tensors
+        by_weights = by_values = None
+        if ctx.needs_input_grad[0]:
+            by_weights = products(grad, values, at_rows, at_values)
+        if ctx.needs_input_grad[1]:
+            by_values = sum_to_groups(sums(weights, grad, at_rows, at_values, values.size(0)), values.size(1))
+        return by_weights, by_values, None, None, None
+
+    @staticmethod
+    def jvp(ctx, weights_tangent, values_tangent, *_):
+        weights, values, at_values, at_rows = ctx.saved_tensors
+        terms = []
+        if weights_tangent is not None:
+            terms.append(sums(weights_tangent, values, at_values, at_rows, ctx.num_rows))
+        if values_tangent is not None:
+            terms.append(sums(weights, values_tangent, at_values, at_rows, ctx.num_rows))
+        return sum(terms)
+
+
+def products(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:
+    """The dot products of left[at_left] and right[at_right], head by head (a sampled dense-dense product).
+
+    Args:
+        left: [num_left, heads, dim].
+        right: [num_right, kv_heads, dim], of the same dtype.
+        at_left, at_right: int64 [num_edges].
+
+    Returns:
+        [num_edges, heads].
+
+    >>> products(torch.tensor([[[1., 2.]]]), torch.tensor([[[3., 0.]], [[0., 4.]]]), torch.tensor([0, 0]), torch.tensor([1, 0]))
+    tensor([[8.],
+            [3.]])
+    """
+    return Products.apply(left, right, at_left, at_right)
+
+
+def sums(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, num_rows: int) -> Tensor:
+    """For each row the sum of weights * values[at_values] over its edges (a sparse-dense product for each head).
+
+    Args:
+        weights: [num_edges, heads].
+        values: [num_values, kv_heads, dim], of the same dtype.
+        at_values, at_rows: int64 [num_edges].
+        num_rows: Number of rows.
+
+    Returns:
+        [num_rows, heads, dim].
+
+    >>> sums(torch.tensor([[2.], [3.]]), torch.tensor([[[1., 0.]], [[0., 1.]]]), torch.tensor([0, 1]), torch.tensor([1, 1]), 2)
+    tensor([[[0., 0.]],
+    <BLANKLINE>
+            [[2., 3.]]])
+    """
+    return Sums.apply(weights, values, at_values, at_rows, num_rows)
+
+
+def parts_of(num_edges: int, like: Tensor) -> Iterator[slice]:
+    """Ranges of edges whose [edges, heads, dim] stay in the cache of a core; `like` is [nodes, heads, dim]."""
+    step = max(CHUNK_ELEMENTS // max(like.size(1) * like.size(2), 1), 1)
+    return (slice(start, min(start + step, num_edges)) for start in range(0, num_edges, step))

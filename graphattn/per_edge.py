@@ -1,0 +1,82 @@
+"""The two halves of attention, for whoever wants to do something to the scores or weights in between."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from graphattn.arguments import check_graph, prepare
+from graphattn.graphs import Graph, as_graph
+from graphattn.kernels.differentiable import in_order_of_edges, scores_of
+from graphattn.kernels.edges_torch import sorted_edges
+from graphattn.kernels.edgewise import sums
+from graphattn.kernels.kernel import accumulation_dtype
+from graphattn.kernels.scores import Score
+
+
+def attention_scores(
+    query: Tensor,
+    key: Tensor,
+    graph: Any,
+    *,
+    bias: Tensor | Callable[[Graph], Tensor] | None = None,
+    edge_features: Tensor | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
+) -> Tensor:
+    """The scores that `attend` gives to its normalizer: [num_edges, heads] in the order of `graph.edge_index()`.
+
+    Arguments are those of `attend`, without a batch dimension. Dot products keep num_edges * heads numbers for derivatives
+    of any order, other scores for the first.
+
+    Example:
+        >>> import torch
+        >>> from graphattn import attention_scores, causal
+        >>> attention_scores(torch.ones(2, 1, 4), torch.ones(2, 1, 4), causal(2)).flatten()
+        tensor([2., 2., 2.])
+    """
+    if isinstance(query, Tensor) and query.dim() == 4:
+        raise ValueError(f"'attention_scores' takes query [num_queries, heads, dim] (got {list(query.shape)})")
+    plan, inputs, _ = prepare(query, key, key, graph, bias, edge_features, edge_query, scale=scale, score=score)
+    order = sorted_edges(plan.graph, query.device, with_repeat=False)
+    return in_order_of_edges(scores_of(plan, inputs, order), order).to(query.dtype)
+
+
+def weighted_sum(weights: Tensor, value: Tensor, graph: Any) -> Tensor:
+    """For each query the sum of weight * value over its edges, with weights of the caller's.
+
+    Args:
+        weights: [num_edges, heads], in the order of `graph.edge_index()`.
+        value: [num_keys, kv_heads, value_dim]; `heads` must be a multiple of `kv_heads`.
+        graph: A Graph, or anything `as_graph` takes that knows its number of queries (a bare edge_index has as many queries
+            as keys).
+
+    Returns:
+        [num_queries, heads, value_dim]; 0 for a query without edges. num_edges * heads numbers are kept for derivatives of
+        any order.
+
+    Raises:
+        ValueError, TypeError: where shapes, dtypes or devices do not fit.
+
+    Example:
+        >>> import torch
+        >>> from graphattn import causal, weighted_sum
+        >>> weighted_sum(torch.tensor([[1.], [2.], [3.]]), torch.ones(2, 1, 1), causal(2)).flatten()
+        tensor([1., 5.])
+    """
+    if not isinstance(value, Tensor) or value.dim() != 3 or not value.is_floating_point():
+        got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"'value' must be a floating tensor [num_keys, kv_heads, value_dim] (got {got})")
+    graph = graph if isinstance(graph, Graph) else as_graph(graph, value.size(0))
+    check_graph(graph, value, graph.num_queries, value.size(0))
+    if not isinstance(weights, Tensor) or weights.dim() != 2 or weights.size(1) % max(value.size(1), 1):
+        got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        raise ValueError(
+            f"'weights' must be [num_edges, heads], heads a multiple of kv_heads = {value.size(1)} (got {got})"
+        )
+    if weights.size(0) != graph.num_edges:
+        raise ValueError(f"'weights' must have one row for each of {graph.num_edges} edges (got {list(weights.shape)})")
+    dtype = accumulation_dtype(value.dtype)
+    key, query = graph.edge_index(value.device)
+    return sums(weights.to(dtype), value.to(dtype), key, query, graph.num_queries).to(value.dtype)

@@ -1,0 +1,49 @@
+import torch
+
+from graphattn.kernels import edgewise
+from graphattn.kernels.edgewise import products, sums
+
+
+def inputs():
+    torch.manual_seed(0)
+    left, right = torch.randn(4, 4, 3, dtype=torch.float64), torch.randn(5, 2, 3, dtype=torch.float64)
+    at_left, at_right = torch.randint(3, (9,)), torch.randint(5, (9,))  # the last row of `left` has no edge
+    weights = torch.randn(9, 4, dtype=torch.float64)
+    return [x.requires_grad_() for x in (left, right, weights)] + [at_left, at_right]
+
+
+def test_products_edge_by_edge():
+    left, right, _, at_left, at_right = inputs()
+    out = products(left, right, at_left, at_right)
+    for edge, (i, j) in enumerate(zip(at_left.tolist(), at_right.tolist())):
+        for head in range(4):
+            torch.testing.assert_close(out[edge, head], left[i, head] @ right[j, head // 2])
+
+
+def test_sums_edge_by_edge():
+    _, values, weights, at_rows, at_values = inputs()
+    wanted = torch.zeros(4, 4, 3, dtype=torch.float64)
+    for edge, (i, j) in enumerate(zip(at_rows.tolist(), at_values.tolist())):
+        for head in range(4):
+            wanted[i, head] += weights[edge, head] * values[j, head // 2]
+    torch.testing.assert_close(sums(weights, values, at_values, at_rows, 4), wanted)
+
+
+def test_derivatives_of_two_orders_and_forward_mode(monkeypatch):
+    monkeypatch.setattr(edgewise, "CHUNK_ELEMENTS", 24)  # two edges at a time
+    left, right, weights, at_left, at_right = inputs()
+    for function, given in (
+        (lambda a, b: products(a, b, at_left, at_right), (left, right)),
+        (lambda a, b: sums(a, b, at_right, at_left, 4), (weights, right)),
+    ):
+        assert torch.autograd.gradcheck(function, given, check_forward_ad=True)
+        assert torch.autograd.gradgradcheck(function, given)
+
+
+def test_no_edges():
+    left, right, weights, *_ = inputs()
+    none = torch.empty(0, dtype=torch.long)
+    assert products(left, right, none, none).shape == (0, 4)
+    out = sums(weights[:0], right, none, none, 4)
+    (gradient,) = torch.autograd.grad(out, right, torch.ones_like(out))
+    assert out.abs().max() == 0 and gradient.abs().max() == 0
