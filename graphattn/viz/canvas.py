@@ -15,6 +15,7 @@ SEEN = "#e9e9e9"  # an edge without weight; where there is none the paper is see
 def import_matplotlib():
     try:
         import matplotlib
+        import matplotlib.patheffects
         import matplotlib.pyplot
     except ImportError as error:
         raise ImportError(

@@ -1,12 +1,22 @@
 """Attention on the bonds of a molecule."""
 
+from collections.abc import Sequence
 from os import PathLike
 
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.inputs.molecule import drawing_coordinates, import_rdkit, parse_smiles
-from graphattn.viz.canvas import add_colour_bar, finish, one_per_edge, open_axes, scale_of, weight_colours
+from graphattn.viz.canvas import (
+    add_colour_bar,
+    check_nodes,
+    finish,
+    import_matplotlib,
+    one_per_edge,
+    open_axes,
+    scale_of,
+    weight_colours,
+)
 
 GAP = 0.12  # Å between the lines of a double bond
 COLOURS = {
@@ -24,6 +34,7 @@ def draw_molecule(
     data: Data,
     weights: Tensor | None = None,
     *,
+    labels: Sequence[str] | None = None,
     title: str | None = None,
     ax=None,
     path: str | PathLike | None = None,
@@ -33,6 +44,7 @@ def draw_molecule(
     Args:
         data: A Data of `graphattn.inputs.from_smiles`: smiles, graph. Hydrogens are drawn if they are nodes.
         weights: [num_edges] or [num_edges, heads], in the order of `data.graph.edge_index()`.
+        labels: Names of the atoms in place of their element and charge.
         ax, path: Axes to draw into; file to save the figure as.
 
     Returns:
@@ -47,6 +59,7 @@ def draw_molecule(
     if molecule.GetNumAtoms() != data.num_nodes:
         raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
                          f" for {molecule.GetNumAtoms()} atoms)")  # fmt: skip
+    check_nodes("labels", labels, data.num_nodes)
     places = drawing_coordinates(molecule).tolist()
     import_rdkit().Chem.Kekulize(molecule, clearAromaticFlags=True)  # single and double bonds, as chemists draw rings
     ax = open_axes(ax, (6.0, 4.8))
@@ -56,6 +69,7 @@ def draw_molecule(
         strength = {edge: float(w) for edge, w in zip(map(tuple, data.graph.edge_index("cpu").t().tolist()), weights)}
         scale = scale_of(weights)
         add_colour_bar(ax, scale)
+    halo = [import_matplotlib().patheffects.withStroke(linewidth=3, foreground="white")]  # to be seen on dark weights
     for bond in molecule.GetBonds():
         ends = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         for atom, other in (ends, ends[::-1]):
@@ -66,11 +80,12 @@ def draw_molecule(
         for shift in shifts_of(bond):
             for atom, other in (ends, ends[::-1]):
                 shift_here = shift if atom == ends[0] else -shift
-                draw_half(ax, places[atom], places[other], shift_here, color="0.35", linewidth=1.2, zorder=2)
-    for atom, place in zip(molecule.GetAtoms(), places):
-        symbol = atom.GetSymbol()
+                line = {"color": "0.25", "linewidth": 1.2, "path_effects": halo}
+                draw_half(ax, places[atom], places[other], shift_here, zorder=2, **line)
+    for index, (atom, place) in enumerate(zip(molecule.GetAtoms(), places)):
+        name = name_of(atom) if labels is None else labels[index]
         circle = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": "none"}
-        ax.text(*place, name_of(atom), ha="center", va="center", fontsize=9, color=COLOURS.get(symbol, "black"),
+        ax.text(*place, name, ha="center", va="center", fontsize=9, color=COLOURS.get(atom.GetSymbol(), "black"),
                 bbox=circle, zorder=3)  # fmt: skip
     ax.set_aspect("equal")
     ax.margins(0.12)

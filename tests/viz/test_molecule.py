@@ -25,6 +25,14 @@ def test_names_atoms_and_draws_double_bonds():
     assert len(draw_molecule(from_smiles("c1ccccc1")).lines) == 2 * (3 + 6)
 
 
+def test_labels_stand_for_the_elements():
+    ax = draw_molecule(from_smiles("CO"), labels=["first", "second"])
+    assert [text.get_text() for text in ax.texts] == ["first", "second"]
+    assert ax.texts[0].get_color() != ax.texts[1].get_color()  # still those of carbon and oxygen
+    with pytest.raises(ValueError, match="one entry for each of 2 nodes .got 1."):
+        draw_molecule(from_smiles("CO"), labels=["first"])
+
+
 def test_hydrogens_are_drawn_where_they_are_nodes():
     assert len(draw_molecule(from_smiles("CO", hydrogens=True)).texts) == 6
 
