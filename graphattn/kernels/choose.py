@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+from graphattn.graphs import Graph
 from graphattn.kernels.banded import Banded
+from graphattn.kernels.dense import Dense
 from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_cuda import EdgesCuda
 from graphattn.kernels.edges_torch import EdgesTorch
@@ -17,8 +19,8 @@ from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
 KERNELS: tuple[Kernel, ...] = (
-    Sdpa(), Banded(), Grid(), EdgesCpu(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(), EdgesTorch(),
-    Reference(),
+    Sdpa(), Banded(), Grid(), Dense(), EdgesCpu(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
+    EdgesTorch(), Reference(),
 )  # fmt: skip
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and backward, CPU ms,
@@ -34,6 +36,12 @@ KERNELS: tuple[Kernel, ...] = (
 #   share of tiles               0.25  0.48  0.44      0.39  0.50         0.46  0.41
 #   grid                           63   131   357       148   316          113   364
 #   edges_cpu                      67   314  1254       169   553          107   409
+# Random edges that are this share of all pairs, 2048 nodes, one thread of a Xeon, forward and backward, CPU ms:
+#   share                   0.02 0.05  0.1  0.2  0.4
+#   8 heads of 16 dense      254  249  239  251  261
+#             edges_cpu       35   85  161  333  681
+#   8 heads of 64 dense      526  508  501  495  503
+#             edges_cpu       78  178  312  628 1181
 LEAST_SHARE_OF_TILES = 0.25
 # A call is slower to prepare than one of 'edges_cpu', by the time of about so many scores (8 x 8 nodes, reach 2: 490 us
 # against 210, the first time 1.8 ms against 0.5).
@@ -61,13 +69,18 @@ def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
     if not isinstance(kernel, Tiled) or not isinstance(plan.graph, kernel.graph_kind):
         return None
     graph = plan.graph
-    share = graph.remember("share of tiles", lambda: graph.num_edges / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL))
+    share = graph.remember("share of tiles", lambda: share_of_tiles(kernel, graph))
     if share >= LEAST_SHARE_OF_TILES:
         return None
     return (
         f"'{kernel.name}' is slower than edges that fill less than {LEAST_SHARE_OF_TILES:.0%} of its tiles"
         f" (got {share:.0%})"
     )
+
+
+def share_of_tiles(kernel: Tiled, graph: Graph) -> float:
+    """Edges as a share of the scores that the kernel computes, and of those it could compute while it prepares its calls."""
+    return graph.num_edges / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL * kernel.num_calls(graph))
 
 
 def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel, dict[str, str]]:

@@ -51,9 +51,14 @@ def from_batch(tensor: Tensor) -> Tensor:
     return tensor.transpose(1, 2).flatten(0, 1)
 
 
+def has_all_queries(graph: Graph) -> bool:
+    """Whether every example with queries has keys too (and the other way round)."""
+    return all(min(size) or not max(size) for size in graph.sizes)
+
+
 def room(graph: Graph, like: Tensor, fill: float = 0.0) -> Tensor:
     """A tensor as `like` for `put` to write to; `fill` stands at the rows of examples without edges, if there are any."""
-    if all(min(size) or not max(size) for size in graph.sizes):
+    if has_all_queries(graph):
         return torch.empty_like(like, memory_format=torch.contiguous_format)
     return torch.full_like(like, fill, memory_format=torch.contiguous_format)
 
@@ -62,11 +67,16 @@ def put(nodes: Tensor, at: slice | Tensor, values: Tensor) -> Tensor:
     """`nodes` with `values` at these rows; the values themselves, not copied, where they are all of it."""
     if values.shape == nodes.shape and isinstance(at, slice):
         return values.to(nodes.dtype).contiguous()
+    write(nodes, at, values)
+    return nodes
+
+
+def write(nodes: Tensor, at: slice | Tensor, values: Tensor) -> None:
+    """Puts `values` at these rows of `nodes`, in place."""
     if isinstance(at, slice):
         take(nodes, at).copy_(values)
     else:
         nodes.index_copy_(0, at.to(nodes.device), values.to(nodes.dtype))
-    return nodes
 
 
 class Sdpa(Kernel):

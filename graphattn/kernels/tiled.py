@@ -70,6 +70,10 @@ class Tiled(Kernel):
     def area_of_tiles(self, graph: Graph) -> int:
         """Scores per head that the tiles of a graph compute, roughly and without laying them out."""
 
+    def num_calls(self, graph: Graph) -> int:
+        """Calls that a small graph needs, each of which takes its time to prepare."""
+        return 1
+
     @abstractmethod
     def calls(self, plan: Plan, inputs: Inputs) -> Iterator[Call]:
         """Every edge of the graph in one tile, every query with edges in one tile."""
