@@ -13,6 +13,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
 from graphattn.per_edge import attention_scores, weighted_sum
@@ -26,6 +27,7 @@ __all__ = [
     "GlobalGraph",
     "Graph",
     "GridGraph",
+    "PerHead",
     "__version__",
     "accelerate",
     "as_graph",

@@ -6,8 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from graphattn.arguments import prepare, unfold
+from graphattn.by_heads import attend_by_heads, weights_by_heads
 from graphattn.execution import pieces, run
 from graphattn.graphs import Graph
+from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.choose import Choice, select
 from graphattn.kernels.differentiable import in_order_of_edges, scores_of
 from graphattn.kernels.edges_torch import sorted_edges, weights_of
@@ -39,7 +41,8 @@ def attend(
         query: [num_queries, heads, dim], or [batch, num_queries, heads, dim] with one graph for the whole batch.
         key: [num_keys, kv_heads, dim]; `heads` must be a multiple of `kv_heads`.
         value: [num_keys, kv_heads, value_dim].
-        graph: A Graph, an edge_index [2, num_edges] (row 0 = key, row 1 = query) or anything `as_graph` takes.
+        graph: A Graph, an edge_index [2, num_edges] (row 0 = key, row 1 = query) or anything `as_graph` takes; a `PerHead`
+            for another graph in each head, with lists for `bias` and `edge_features`.
         bias: [num_edges] or [num_edges, heads], added to the scaled score; -inf takes an edge away. Or a rule
             graph -> such a tensor, as the biases of `graphattn.nn` are (`ALiBi(heads)`).
         edge_features: [num_edges, edge_dim]. With them comes a second result, the attention-weighted sum of the features.
@@ -69,6 +72,9 @@ def attend(
         tensor([0.0000, 0.5000, 1.0000])
     """
     options = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
+    if isinstance(graph, PerHead):
+        per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+        return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
     problem = prepare(query, key, value, graph, bias, edge_features, edge_query, **options)
     out, edge_out = run(problem.plan, problem.inputs, kernel)
     if problem.batch is not None:
@@ -92,7 +98,7 @@ def attention_weights(
     """The weights that `attend` uses, computed when asked for: [num_edges, heads] in the order of `graph.edge_index()`.
 
     Arguments are those of `attend`, without a batch dimension; dropout has no part in it. `edges`, int64 [num_chosen],
-    chooses edges by their place. Differentiable.
+    chooses edges by their place. Differentiable. For a `PerHead` a list, [num_edges] of the graph of each head.
 
     Example:
         >>> import torch
@@ -102,7 +108,10 @@ def attention_weights(
     """
     if isinstance(query, Tensor) and query.dim() == 4:
         raise ValueError(f"'attention_weights' takes query [num_queries, heads, dim] (got {list(query.shape)})")
-    options = {"scale": scale, "score": score, "normalizer": normalizer, "dropout": 0.0}
+    options = {"scale": scale, "score": score, "normalizer": normalizer}
+    if isinstance(graph, PerHead):
+        per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+        return weights_by_heads(attention_weights, query, key, graph, **per_edge, **options)
     plan, inputs, _ = prepare(query, key, key, graph, bias, edge_features, edge_query, **options)
     order = sorted_edges(plan.graph, query.device, with_repeat=False)
     scores = scores_of(plan, inputs, order)

@@ -40,6 +40,7 @@ from graphattn.nn.positions import (
 from graphattn.nn.readout import AttentionReadout, ClassNode, MeanReadout
 from graphattn.nn.residual import Residual
 from graphattn.nn.seq2seq import Seq2Seq
+from graphattn.nn.talking_heads import TalkingHeads
 from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
 from graphattn.nn.transformer_conv import TransformerConv
 
@@ -94,6 +95,7 @@ __all__ = [
     "Sparsemax",
     "SquaredRelu",
     "T5Bias",
+    "TalkingHeads",
     "TokenEmbedding",
     "TopK",
     "TransformerConv",

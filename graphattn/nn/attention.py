@@ -14,11 +14,16 @@ from torch_geometric.nn.inits import constant, glorot
 from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.per_head import PerHead
+from graphattn.kernels.edgewise import sums
 from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.bias import Bias, total_bias
 from graphattn.nn.messages import is_watched, weights_of_edges
+from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
+from graphattn.nn.talking_heads import TalkingHeads
+from graphattn.per_edge import attention_scores, weighted_sum
 
 SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
 ACTIVATIONS = {"additive": "tanh", "gatv2": "leaky_relu"}
@@ -56,6 +61,10 @@ class GraphAttention(MessagePassing):
         dropout: Probability of dropping an attention weight in training.
         scale: Factor of the score; None means 1 / sqrt(out_channels) for 'dot', 1 for all others.
         bias: Whether the projections learn an offset.
+        talking_heads: Mix scores before the normalizer (and before biases) and weights after it by learned linear maps over
+            the heads (Shazeer et al. 2020, see `TalkingHeads`). Attention then keeps num_edges * heads numbers.
+        update_edges: Return new edge features beside the output, a linear map of the scores of each edge: W_s (s_1 ... s_heads)
+            (Dwivedi and Bresson 2021, eq. 12, with one number for each head as in Hussain et al. 2022); needs `edge_dim`.
         share_weights: One linear map makes queries, keys and values alike, as in GAT (Veličković et al. 2018); needs one
             size of `in_channels` and as many key heads as heads.
         project_out: Add a last linear map of the result to its own size.
@@ -66,12 +75,14 @@ class GraphAttention(MessagePassing):
 
     Shapes:
         - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]])
-        - graph: a Graph, edge_index [2, num_edges], a list of graphs (a batch) or anything `as_graph` takes
+        - graph: a Graph, edge_index [2, num_edges], a list of graphs (a batch) or anything `as_graph` takes; a `PerHead` for
+          another graph in each head, with lists for what is given or returned per edge
         - edge_attr: [num_edges, edge_dim], in the order of `graph.edge_index()`
         - pos: [num_nodes] or [num_nodes, axes], or a pair of them (of sources, of targets): where the nodes are, for
           `positions` and `edge_bias`; by default their index inside the example, on grids their coordinates
         - edge_bias: [num_edges] or [num_edges, heads], or a rule graph -> such a tensor, beside the layer's own
-        - output: [num_targets, heads * out_channels], or [num_targets, out_channels] if not `concat`
+        - output: [num_targets, heads * out_channels], or [num_targets, out_channels] if not `concat`; then, if `update_edges`,
+          [num_edges, edge_dim]
 
     Example:
         >>> import torch
@@ -98,6 +109,8 @@ class GraphAttention(MessagePassing):
         dropout: float = 0.0,
         scale: float | None = None,
         bias: bool = True,
+        talking_heads: bool = False,
+        update_edges: bool = False,
         share_weights: bool = False,
         project_out: bool = False,
         kernel: str | None = None,
@@ -133,15 +146,22 @@ class GraphAttention(MessagePassing):
         if sink and not isinstance(self.normalizer, Softmax):
             raise ValueError(f"'sink' is an option of softmax (got normalizer={normalizer!r})")
         self.sink = Parameter(torch.empty(heads)) if sink else None
+        if update_edges and edge_dim is None:
+            raise ValueError("'update_edges' needs 'edge_dim' (got None)")
+        if talking_heads and kernel is not None:
+            raise ValueError(f"'talking_heads' runs edge by edge, on no kernel (got kernel={kernel!r})")
+        self.talking_heads = TalkingHeads(heads) if talking_heads else None
+        self.lin_edge_out = Linear(heads, edge_dim, bias=bias) if update_edges else None
         width = heads * out_channels if concat else out_channels
         self.lin_out = Linear(width, width, bias=bias) if project_out else None
         self.reset_parameters()
 
     def reset_parameters(self):
         super().reset_parameters()
-        for linear in (self.lin_query, self.lin_key, self.lin_value, self.lin_edge, self.lin_gate, self.lin_out):
-            if linear is not None:
-                linear.reset_parameters()
+        projections = (self.lin_query, self.lin_key, self.lin_value, self.lin_edge, self.lin_gate)
+        for module in (*projections, self.lin_edge_out, self.lin_out, self.talking_heads):
+            if module is not None:
+                module.reset_parameters()
         glorot(self.att)
         glorot(self.score_weight)
         constant(self.log_temperature, math.log(FIRST_TEMPERATURE))
@@ -157,22 +177,31 @@ class GraphAttention(MessagePassing):
         *,
         pos: Tensor | tuple[Tensor, Tensor] | None = None,
         edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
-    ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Attention over `graph`; with `return_attention_weights=True` also (edge_index, weights [num_edges, heads])."""
+    ) -> Tensor | tuple:
+        """Attention over `graph`: the output alone, or a tuple of it, of the new edge features if `update_edges`, and, with
+        `return_attention_weights=True`, of (edge_index, weights [num_edges, heads])."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         check_features(source, target, self.in_channels)
-        graph = as_graph(graph, target.size(0), source.size(0))
-        check_edge_attr(edge_attr, self.edge_dim, graph.num_edges)
         query, key, value = self.project(source, target)
+        if isinstance(graph, PerHead):
+            self.check_per_head()
+            edge_attr = features_of(edge_attr, self.edge_dim, graph, query.dtype)
+            bias, layout = biases_of(self.edge_bias, edge_bias, graph, pos), graph.graphs[0]
+        else:
+            graph = layout = as_graph(graph, target.size(0), source.size(0))
+            check_edge_attr(edge_attr, self.edge_dim, graph.num_edges)
+            edge_attr = None if edge_attr is None else edge_attr.to(query.dtype)
+            bias = total_bias(self.edge_bias, edge_bias, graph, pos)
         if self.positions is not None:
-            key_pos, query_pos = positions_of(graph, pos, query.device)
+            key_pos, query_pos = positions_of(layout, pos, query.device)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
-        bias = total_bias(self.edge_bias, edge_bias, graph, pos)
-        out = self.combine(query, key, value, graph, edge_attr, bias, target)
-        if not return_attention_weights:
-            return out
-        query, key, options = self.scored(query, key, edge_attr)
-        return out, (graph.edge_index(out.device), attention_weights(query, key, graph, bias=bias, **options))
+        results = [self.combine(query, key, value, graph, edge_attr, bias, target)]
+        if self.lin_edge_out is not None:
+            scores = self.edge_scores(query, key, graph, edge_attr, bias)
+            results.append(self.lin_edge_out(scores.masked_fill(scores == -torch.inf, 0.0)))
+        if return_attention_weights:
+            results.append((graph.edge_index(query.device), self.edge_weights(query, key, graph, edge_attr, bias)))
+        return results[0] if len(results) == 1 else tuple(results)
 
     def combine(
         self,
@@ -185,7 +214,8 @@ class GraphAttention(MessagePassing):
         target: Tensor | None = None,
     ) -> Tensor:
         """The output for projected queries, keys and values; a gate needs the features of the targets beside them."""
-        attention = self.by_messages if self.wants_messages() else self.by_kernel
+        whole = self.by_kernel if self.talking_heads is None else self.by_edges
+        attention = self.by_messages if self.wants_messages() else whole
         out = attention(query, key, value, graph, edge_attr, edge_bias)
         if self.lin_gate is not None:
             if target is None:
@@ -208,6 +238,13 @@ class GraphAttention(MessagePassing):
     def wants_messages(self) -> bool:
         """Explainers, hooks and decomposed layers look into PyG's message passing; nobody else pays for it."""
         return is_watched(self) or self.decomposed_layers > 1
+
+    def check_per_head(self) -> None:
+        options = {"talking_heads": self.talking_heads is not None, "update_edges": self.lin_edge_out is not None}
+        options["explainers and hooks on messages"] = self.wants_messages()
+        for name, is_wanted in options.items():
+            if is_wanted:
+                raise ValueError(f"{name!r} needs one graph for all heads (got a PerHead)")
 
     def edge_weight(self) -> Tensor:
         """W_e as [heads, out_channels, edge_dim]."""
@@ -247,13 +284,41 @@ class GraphAttention(MessagePassing):
         edge_bias: Tensor | None,
     ) -> Tensor:
         """[num_targets, heads, out_channels] by the fastest kernel."""
-        edge_attr = edge_attr if edge_attr is None else edge_attr.to(query.dtype)
         dropout = self.dropout if self.training else 0.0
         query, key, options = self.scored(query, key, edge_attr)
         result = attend(query, key, value, graph, bias=edge_bias, dropout=dropout, kernel=self.kernel, **options)
         if edge_attr is None:
             return result
         out, edge_out = result  # sum of w (v + W e) = sum of w v + W (sum of w e)
+        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
+
+    def edge_scores(self, query, key, graph, edge_attr, edge_bias) -> Tensor:
+        """What the normalizer gets: [num_edges, heads]."""
+        query, key, options = self.scored(query, key, edge_attr)
+        del options["normalizer"]
+        scores = attention_scores(query, key, graph, **options)
+        scores = scores if self.talking_heads is None else self.talking_heads.mix_scores(scores)
+        return scores if edge_bias is None else scores + edge_bias.to(scores.dtype)
+
+    def edge_weights(self, query, key, graph, edge_attr, edge_bias) -> Tensor:
+        """The weights of the values, before dropout: [num_edges, heads]."""
+        if self.talking_heads is None:
+            query, key, options = self.scored(query, key, edge_attr)
+            return attention_weights(query, key, graph, bias=edge_bias, **options)
+        scores = self.edge_scores(query, key, graph, edge_attr, edge_bias)
+        target = graph.edge_index(query.device)[1]
+        weights = weights_of_edges(self.make_normalizer(), scores, target, graph.num_queries)
+        return self.talking_heads.mix_weights(weights)
+
+    def by_edges(self, query, key, value, graph, edge_attr, edge_bias) -> Tensor:
+        """[num_targets, heads, out_channels] from the weights of all edges, where no kernel knows how they come about."""
+        weights = self.edge_weights(query, key, graph, edge_attr, edge_bias)
+        weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
+        out = weighted_sum(weights, value, graph)
+        if edge_attr is None:
+            return out
+        edges, target = torch.arange(len(edge_attr), device=out.device), graph.edge_index(out.device)[1]
+        edge_out = sums(weights, edge_attr[:, None], edges, target, graph.num_queries)
         return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
 
     def by_messages(
@@ -294,9 +359,13 @@ class GraphAttention(MessagePassing):
         if edge is not None and self.score not in ACTIVATIONS:
             scores = scores + (query_i[..., : self.out_channels] * edge).sum(-1)
         scores = scores * scale
+        if self.talking_heads is not None:
+            scores = self.talking_heads.mix_scores(scores)
         if edge_bias is not None:
             scores = scores + edge_bias
         alpha = weights_of_edges(self.make_normalizer(), scores, index, size_i)
+        if self.talking_heads is not None:
+            alpha = self.talking_heads.mix_weights(alpha)
         return torch.nn.functional.dropout(alpha, self.dropout, self.training)
 
     def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:

@@ -60,7 +60,11 @@ def test_weights_keep_no_channels_of_edges(score):
     torch.manual_seed(0)
     graph = EdgeListGraph(torch.randint(SIZE, (2, EDGES)), SIZE)
     x = torch.randn(SIZE, HEADS, CHANNELS, requires_grad=True)
-    scores = {"dot": "dot", "additive": Additive(torch.randn(HEADS, CHANNELS)), "function": lambda q, k: (q - k).sum(-1)}
+    scores = {
+        "dot": "dot",
+        "additive": Additive(torch.randn(HEADS, CHANNELS)),
+        "function": lambda q, k: (q - k).sum(-1),
+    }
     kept = largest_saved(lambda: attention_weights(x, x, graph, score=scores[score]))
     assert kept <= max(EDGES * HEADS, SIZE * HEADS * CHANNELS)
 

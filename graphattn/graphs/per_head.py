@@ -1,0 +1,54 @@
+"""PerHead: another graph for each attention head."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphattn.graphs.convert import as_graph
+
+
+class PerHead:
+    """The graph of each attention head: head h attends over `graphs[h]` alone, on the kernel of that graph.
+
+    Heads that share a graph (the same object) run together. It is no Graph, as no single mask shows it: `attend` and
+    `GraphAttention` take it where they take a graph. What is given per edge is then a list with one entry for each head, and
+    the same holds for what comes back.
+
+    Args:
+        graphs: One for each head: anything `as_graph` takes.
+        num_queries: Number of queries, needed for an edge_index.
+        num_keys: Number of keys, as many as queries by default.
+
+    Raises:
+        ValueError: if the graphs differ in their numbers of queries or keys.
+
+    Example:
+        >>> from graphattn import BandedGraph, GlobalGraph, PerHead
+        >>> near, far = BandedGraph(9, 1, 1), BandedGraph(9, 1, 1, dilation=3)
+        >>> PerHead([near, near, far, GlobalGraph(9, [0])])
+        PerHead(4 heads over 3 graphs of 9 queries and 9 keys)
+    """
+
+    def __init__(self, graphs: Sequence[Any], num_queries: int | None = None, num_keys: int | None = None):
+        if not isinstance(graphs, (list, tuple)) or not graphs:
+            raise ValueError(f"'graphs' must be a list with one graph for each head (got {graphs!r})")
+        self.graphs = tuple(as_graph(graph, num_queries, num_keys) for graph in graphs)
+        shapes = [graph.shape for graph in self.graphs]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"the graphs of all heads join the same queries and keys (got shapes {shapes})")
+        self.shape = shapes[0]
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def edge_index(self, device=None) -> list:
+        """The edges of the graph of each head."""
+        return [graph.edge_index(device) for graph in self.graphs]
+
+    def to(self, *args, **kwargs) -> "PerHead":
+        """With all graphs on another device; heads that share a graph still do."""
+        moved = {id(graph): graph.to(*args, **kwargs) for graph in self.graphs}
+        return PerHead([moved[id(graph)] for graph in self.graphs])
+
+    def __repr__(self) -> str:
+        number = len({id(graph) for graph in self.graphs})
+        return f"PerHead({len(self)} heads over {number} graphs of {self.shape[0]} queries and {self.shape[1]} keys)"

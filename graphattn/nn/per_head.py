@@ -1,0 +1,57 @@
+"""What a layer is given per edge where each head has a graph of its own: lists with one entry for each head."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs.per_head import PerHead
+from graphattn.nn.bias import Bias, total_bias
+
+
+def biases_of(own: Bias | None, given: Any, graph: PerHead, pos=None) -> list[Tensor] | None:
+    """`total_bias` for the graph of each head, the same tensor where heads share a graph; `given` is a rule or a list."""
+    if own is None and given is None:
+        return None
+    if isinstance(given, Tensor):
+        raise ValueError("'edge_bias' beside a PerHead is a rule or a list with one entry for each head (got a tensor)")
+    entries = given if isinstance(given, (list, tuple)) else [given] * len(graph)
+    check_length("edge_bias", entries, graph)
+    return once_for_each(lambda its_graph, bias: total_bias(own, bias, its_graph, pos), graph.graphs, entries)
+
+
+def features_of(edge_attr: Sequence[Tensor] | None, edge_dim: int | None, graph: PerHead, dtype: torch.dtype):
+    """The edge features of the graph of each head in `dtype`, checked."""
+    if (edge_attr is None) != (edge_dim is None):
+        got = "None" if edge_attr is None else type(edge_attr).__name__
+        raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
+    if edge_attr is None:
+        return None
+    if isinstance(edge_attr, Tensor):
+        raise ValueError("'edge_attr' beside a PerHead is a list with one entry for each head (got a tensor)")
+    check_length("edge_attr", edge_attr, graph)
+    for its_graph, features in zip(graph.graphs, edge_attr):
+        if features.shape != (its_graph.num_edges, edge_dim):
+            raise ValueError(
+                f"'edge_attr' of {its_graph} must be [num_edges, edge_dim] = [{its_graph.num_edges}, {edge_dim}]"
+                f" (got {list(features.shape)})"
+            )
+    return once_for_each(lambda features: features.to(dtype), edge_attr)
+
+
+def once_for_each(function: Callable, *columns: Sequence) -> list:
+    """function of each row of some columns; the same objects give the same result, so that their heads run together."""
+    known: dict[tuple[int, ...], Any] = {}
+    results = []
+    for row in zip(*columns):
+        name = tuple(map(id, row))
+        if name not in known:
+            known[name] = function(*row)
+        results.append(known[name])
+    return results
+
+
+def check_length(name: str, entries: Sequence, graph: PerHead) -> None:
+    if len(entries) != len(graph):
+        raise ValueError(f"'{name}' must have one entry for each of {len(graph)} heads (got {len(entries)})")
