@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from graphattn.graphs import Graph
+from graphattn.graphs import CompleteGraph, Graph
 from graphattn.kernels.banded import Banded
 from graphattn.kernels.dense import Dense
-from graphattn.kernels.edges_cpu import EdgesCpu
+from graphattn.kernels.edges_cpu import EdgesCpu, why_not_compiled
 from graphattn.kernels.edges_cuda import EdgesCuda
 from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.kernels.efficient_cuda import EfficientCuda
@@ -14,7 +14,7 @@ from graphattn.kernels.flex import Flex
 from graphattn.kernels.grid import Grid
 from graphattn.kernels.kernel import Inputs, Kernel, Plan
 from graphattn.kernels.reference import Reference
-from graphattn.kernels.sdpa import Sdpa
+from graphattn.kernels.sdpa import Sdpa, is_causal
 from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
@@ -46,6 +46,15 @@ LEAST_SHARE_OF_TILES = 0.25
 # A call is slower to prepare than one of 'edges_cpu', by the time of about so many scores (8 x 8 nodes, reach 2: 490 us
 # against 210, the first time 1.8 ms against 0.5).
 AREA_OF_A_CALL = 2**13
+# 'sdpa' makes one call for each size of the examples, 'edges_cpu' one for all of them, which costs as much as a few of
+# those and then more for each edge. Forward and backward, CPU ms, float32, one thread of an AMD EPYC, 4 heads of 16 (of 8
+# heads of 64 the ratios are nearly the same), 64 examples of 8..15 nodes, 10..30, causal 1..60, 1..60, 16 of 50..200;
+# last: 64 and 256 single queries with 20..200 and 5..12 keys (forward only), as a model writes its next tokens:
+#   sizes        8      19      40      40       16     55     8
+#   edges    8,082  27,028  47,759  93,341  290,644  6,641 2,157
+#   sdpa       6.2    12.4    21.8    21.1     14.0    6.7   2.7
+#   edges_cpu  4.3     9.2    14.4    24.0     62.2    1.2   1.2
+CALLS_OF_EDGES, EDGES_OF_A_CALL = 4, 2000
 
 
 class Choice(NamedTuple):
@@ -66,9 +75,25 @@ def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
         return "'edges_cuda' runs on CUDA (got cpu); on CPU only if asked for by name, interpreted, for tests"
     if isinstance(kernel, Flex):
         return "'flex' runs only if asked for by name: it is not measured on a GPU yet, and compiles for each kind of graph"
-    if not isinstance(kernel, Tiled) or not isinstance(plan.graph, kernel.graph_kind):
+    if isinstance(kernel, Sdpa) and inputs.query.device.type == "cpu":
+        return why_many_calls(kernel, plan.graph)
+    if isinstance(kernel, Tiled) and isinstance(plan.graph, kernel.graph_kind):
+        return why_empty_tiles(kernel, plan.graph)
+    return None
+
+
+def why_many_calls(kernel: Sdpa, graph: Graph) -> str | None:
+    """The sentence that says why 'sdpa' is slower than edges: small examples of many sizes."""
+    if not (isinstance(graph, CompleteGraph) or is_causal(graph)):
         return None
-    graph = plan.graph
+    calls = graph.remember("calls of sdpa", lambda: kernel.num_calls(graph))
+    if graph.num_edges >= EDGES_OF_A_CALL * (calls - CALLS_OF_EDGES) or why_not_compiled() is not None:
+        return None
+    return f"'sdpa' is slower than edges on small examples of many sizes (got {calls} sizes, {graph.num_edges} edges)"
+
+
+def why_empty_tiles(kernel: Tiled, graph: Graph) -> str | None:
+    """The sentence that says why tiles are slower than edges: too few edges in them."""
     share = graph.remember("share of tiles", lambda: share_of_tiles(kernel, graph))
     if share >= LEAST_SHARE_OF_TILES:
         return None

@@ -107,6 +107,10 @@ class Sdpa(Kernel):
         """Gradients of query, key and value."""
         return flash_backward(grad_out, query, key, value, out, lse, scale, is_causal=is_causal)
 
+    def num_calls(self, graph: Graph) -> int:
+        """How many groups `equal_sizes` makes."""
+        return len({size for size in graph.sizes if min(size)})
+
     def forward(self, plan, inputs):
         graph, query, value_dim = plan.graph, inputs.query, inputs.value.size(2)
         lse_dtype = torch.promote_types(query.dtype, torch.float32)

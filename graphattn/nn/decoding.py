@@ -150,6 +150,7 @@ class Decoding:
         self.windows = [windows[id(own)] for own in graphs]
         self.caches = [KeyValueCache() for _ in self.layers]
         self.memory_counts, self.memories = memory_counts, []
+        self.memory_graph: tuple[tuple[int, ...], Graph] | None = None
         if memory is not None:
             self.memories = [MemoryCache(layer.memory_attention, memory) for layer in self.layers]
 
@@ -175,18 +176,24 @@ class Decoding:
             for window, step in steps.items()
         }
         x = self.model.embedding(tokens, steps[self.windows[0]].pos)
+        memory_graph = self.graph_of_memory(tuple(counts)) if self.memories else None
         for number, window in enumerate(self.windows):
-            x = self.run(number, x, steps[window], biases[window], counts)
+            x = self.run(number, x, steps[window], biases[window], memory_graph)
         x = x[torch.tensor(counts, device=x.device).cumsum(0) - 1]
         return self.model.lin_out(x if stack.norm is None else stack.norm(x))
 
-    def run(self, number: int, x: Tensor, step: Step, bias: Tensor | None, counts: list[int]) -> Tensor:
+    def graph_of_memory(self, counts: tuple[int, ...]) -> Graph:
+        """From the memory of each example to its new nodes: one for all layers, and for later steps until `select`."""
+        if self.memory_graph is None or self.memory_graph[0] != counts:
+            self.memory_graph = counts, CompleteGraph(list(counts), self.memory_counts)
+        return self.memory_graph[1]
+
+    def run(self, number: int, x: Tensor, step: Step, bias: Tensor | None, memory_graph: Graph | None) -> Tensor:
         """One layer, over the new nodes x [num_new, channels]."""
         layer, cache = self.layers[number], self.caches[number]
         attends = [lambda y: cache.attend(layer.attention, y, step, bias)]
         if self.memories:
-            graph = CompleteGraph(counts, self.memory_counts)
-            attends.append(lambda y: self.memories[number].attend(layer.memory_attention, y, graph))
+            attends.append(lambda y: self.memories[number].attend(layer.memory_attention, y, memory_graph))
         return layer.run(x, step.graph, *attends)
 
     def select(self, examples: Tensor) -> None:
@@ -197,7 +204,7 @@ class Decoding:
             cache.select(places[window])
         if self.memories:
             counts = torch.tensor(self.memory_counts, device=examples.device)
-            self.memory_counts = counts[examples].tolist()
+            self.memory_counts, self.memory_graph = counts[examples].tolist(), None
             for memory in self.memories:
                 memory.select(places_of(counts, examples))
 

@@ -31,6 +31,18 @@ def test_what_would_be_slower_waits_to_be_asked():
     assert chosen(GridGraph((30, 30), 3)) == "grid"
 
 
+def test_small_examples_of_many_sizes_go_in_one_call():
+    sizes = [5, 6, 7, 8, 9, 10, 11, 12]
+    assert chosen(CompleteGraph(sizes)) == chosen(causal(sizes)) == "edges_cpu"
+    assert chosen(CompleteGraph([1] * 8, sizes)) == "edges_cpu"  # what eight writing models ask for
+    assert chosen(CompleteGraph(sizes), kernel="sdpa") == "sdpa"
+    assert chosen(CompleteGraph([5] * 8)) == chosen(causal(sizes[:4])) == "sdpa"
+    assert chosen(CompleteGraph([10 * size for size in sizes])) == "sdpa"
+    choice = choose_kernel(CompleteGraph(sizes), torch.randn(68, 2, 4))
+    assert "small examples of many sizes (got 8 sizes, 620 edges)" in choice.refusals["sdpa"]
+    assert "complete and causal" in choose_kernel(BandedGraph(sizes, 1, 1), torch.randn(68, 2, 4)).refusals["sdpa"]
+
+
 class Distance(Score):
     """A score that no fused kernel has."""
 
