@@ -117,5 +117,7 @@ def block_attention(channels: int, heads: int, source_channels: int | None = Non
     """Attention whose heads together have `channels`, with an output projection; over other nodes if they have a size."""
     if channels % heads:
         raise ValueError(f"'channels' must be a multiple of 'heads' (got {channels} and {heads})")
+    if options.get("update_edges"):
+        raise ValueError("'update_edges' is an option of GraphAttention alone: a block returns nodes only (got True)")
     in_channels = channels if source_channels is None else (source_channels, channels)
     return GraphAttention(in_channels, channels // heads, heads, project_out=True, **options)

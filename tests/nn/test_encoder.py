@@ -95,3 +95,8 @@ def test_edges_with_features_and_a_bias():
 def test_heads_must_divide_channels():
     with pytest.raises(ValueError, match="multiple of 'heads' .got 10 and 4"):
         EncoderLayer(10, 4)
+
+
+def test_a_block_has_no_place_for_new_edge_features():
+    with pytest.raises(ValueError, match="'update_edges' is an option of GraphAttention alone"):
+        EncoderLayer(8, 2, edge_dim=3, update_edges=True)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+import torch_geometric.nn as pyg
+
+from graphattn import accelerate, nn
+from graphattn.explain import attention_of, attention_rollout
+from tests.nn.peer import random_graph
+
+
+class Mixed(torch.nn.Module):
+    """Every kind of layer that gives weights, and one that does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.GraphAttention(6, 3, heads=2)
+        self.linear = torch.nn.Linear(6, 6)
+        self.convs = torch.nn.ModuleList([nn.GATConv(6, 6), nn.GATv2Conv(6, 6), nn.TransformerConv(6, 3, heads=2)])
+        self.block = nn.EncoderLayer(6, heads=2)
+        self.peer = pyg.GATConv(6, 2)
+
+    def forward(self, x, edge_index):
+        x = self.linear(self.first(x, edge_index))
+        for conv in self.convs:
+            x = conv(x, edge_index)
+        return self.peer(self.block(x, edge_index), edge_index)
+
+
+def test_the_weights_of_every_layer_in_the_order_of_their_calls():
+    torch.manual_seed(0)
+    model, x, edge_index = Mixed().eval(), torch.randn(8, 6), random_graph(8, 8, 20)
+    wanted_out = model(x, edge_index)
+    found = attention_of(model, x, edge_index)
+    assert list(found) == ["first", "convs.0", "convs.1", "convs.2", "block.attention", "peer"]
+    _, (edges, weights) = model.first(x, edge_index, return_attention_weights=True)
+    torch.testing.assert_close(found["first"], (edges, weights), check_stride=False)
+    assert not found["first"].weights.requires_grad
+    hidden = model.linear(model.first(x, edge_index))
+    _, wanted = model.convs[0](hidden, edge_index, return_attention_weights=True)
+    torch.testing.assert_close(tuple(found["convs.0"]), wanted)
+    assert found["convs.0"].edge_index.size(1) > found["first"].edge_index.size(1)  # self loops
+    assert torch.equal(model(x, edge_index), wanted_out) and not model.first._forward_hooks
+    rollout = attention_rollout(found.values(), 8)
+    torch.testing.assert_close(rollout.to_dense().sum(1), torch.ones(8))
+
+
+def test_an_accelerated_model_gives_what_pygs_gives():
+    torch.manual_seed(0)
+    model, x, edge_index = pyg.GAT(6, 8, num_layers=2, heads=2).eval(), torch.randn(8, 6), random_graph(8, 8, 20)
+    before = attention_of(model, x, edge_index)
+    accelerate(model)
+    after = attention_of(model, x, edge_index)
+    assert list(before) == list(after) == ["convs.0", "convs.1"]
+    for name in before:
+        torch.testing.assert_close(tuple(after[name]), tuple(before[name]))
+
+
+def test_new_edge_features_stand_between():
+    torch.manual_seed(0)
+    layer = nn.GraphAttention(6, 3, heads=2, edge_dim=4, update_edges=True)
+    edge_index = random_graph(8, 8, 20)
+    found = attention_of(layer, torch.randn(8, 6), edge_index, torch.randn(25, 4))
+    assert found[""].weights.shape == (25, 2)
+
+
+def test_a_model_without_attention_is_named():
+    with pytest.raises(ValueError, match="no layer of Linear gives attention weights"):
+        attention_of(torch.nn.Linear(3, 3), torch.zeros(2, 3))

@@ -1,0 +1,83 @@
+"""Attention rollout beside dense matrices multiplied by loops."""
+
+import pytest
+import torch
+
+from graphattn import EdgeListGraph
+from graphattn.explain import attention_rollout
+from graphattn.nn import GraphAttention
+from tests.nn.peer import random_graph
+
+NUM_NODES = 7
+
+
+def layers():
+    """Three layers over different edges; a repeated edge counts twice, the last node has none."""
+    torch.manual_seed(0)
+    pairs = []
+    for num_edges in (9, 12, 6):
+        edge_index = random_graph(NUM_NODES, NUM_NODES, num_edges)
+        layer = GraphAttention(4, 3, heads=2).double()
+        graph = EdgeListGraph(edge_index, NUM_NODES)
+        pairs.append(layer(torch.randn(NUM_NODES, 4).double(), graph, return_attention_weights=True)[1])
+    return pairs
+
+
+def by_loops(pairs, residual, reduce):
+    result = torch.eye(NUM_NODES, dtype=torch.float64)
+    for edge_index, weights in pairs:
+        matrix = torch.zeros(NUM_NODES, NUM_NODES, dtype=torch.float64)
+        for (source, target), by_head in zip(edge_index.t().tolist(), weights.tolist()):
+            matrix[target, source] += {"mean": sum(by_head) / 2, "max": max(by_head), "min": min(by_head)}[reduce]
+        for row in range(NUM_NODES):
+            total = matrix[row].sum()
+            matrix[row] = matrix[row] / total * (1 - residual) if total > 0 else matrix[row]
+            matrix[row, row] += residual if total > 0 else 1
+        result = matrix @ result
+    return result
+
+
+@pytest.mark.parametrize("reduce", ["mean", "max", "min"])
+@pytest.mark.parametrize("residual", [0.5, 0.0, 0.2])
+def test_equals_dense_matrices(residual, reduce):
+    pairs = layers()
+    rollout = attention_rollout(pairs, NUM_NODES, residual=residual, reduce=reduce)
+    assert rollout.is_sparse and rollout.is_coalesced()
+    torch.testing.assert_close(rollout.to_dense(), by_loops(pairs, residual, reduce))
+    torch.testing.assert_close(rollout.to_dense().sum(1), torch.ones(NUM_NODES, dtype=torch.float64))
+
+
+def test_chosen_nodes_are_rows_of_all():
+    pairs, nodes = layers(), torch.tensor([5, 0, 5])
+    everything = attention_rollout(pairs, NUM_NODES).to_dense()
+    torch.testing.assert_close(attention_rollout(pairs, NUM_NODES, nodes=nodes).to_dense(), everything[nodes])
+
+
+def test_a_row_holds_no_node_beyond_its_steps():
+    """On a path of a million nodes: a dense matrix would have 10^12 numbers."""
+    num_nodes = 10**6
+    path = torch.stack([torch.arange(num_nodes - 1), torch.arange(1, num_nodes)])
+    rollout = attention_rollout([(path, torch.ones(num_nodes - 1))] * 2, num_nodes)
+    assert rollout._nnz() == 3 * num_nodes - 3  # itself, one and two steps back
+    assert rollout._indices()[:, -3:].tolist() == [[num_nodes - 1] * 3, [num_nodes - 3, num_nodes - 2, num_nodes - 1]]
+    torch.testing.assert_close(rollout._values()[-3:], torch.tensor([0.25, 0.5, 0.25]))
+
+
+EDGES = torch.tensor([[0, 1], [1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: attention_rollout([], 3), "at least one layer"),
+        (lambda: attention_rollout([(EDGES, torch.ones(2))], 3, residual=1.5), "'residual' must be .*got 1.5"),
+        (lambda: attention_rollout([(EDGES, torch.ones(2))], 3, reduce="sum"), "'reduce' must be one of .*'sum'"),
+        (lambda: attention_rollout([(EDGES, torch.ones(3))], 3), "got 2 edges and 3 weights"),
+        (lambda: attention_rollout([(EDGES, torch.ones(2))], 2), "0 .. 1 .got 0 .. 2"),
+        (lambda: attention_rollout([(EDGES, -torch.ones(2))], 3), "must not be negative .got -1"),
+        (lambda: attention_rollout([(EDGES[0], torch.ones(2))], 3), r"got \[2\] and \[2\]"),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
