@@ -8,11 +8,10 @@ from numba import njit
 
 from graphattn.kernels.vectors import FASTMATH
 
-SOURCES = ("edges_cpu_additive.py", "edges_cpu_rows.py", "vectors.py")
-
 
 def digest_of_sources() -> str:
-    sources = (Path(__file__).with_name(name).read_bytes() for name in SOURCES)
+    here = Path(__file__).parent
+    sources = (path.read_bytes() for path in sorted([*here.glob("edges_cpu_*.py"), here / "vectors.py"]))
     return sha256(b"".join(sources)).hexdigest()[:16]
 
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
 from graphattn.kernels.edges_torch import sorted_edges
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, accumulation_dtype
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype
 from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
 # Bytes. Node tensors that leave the first cache of a core gain from prefetching: twice as fast at 2.5 MB.
 LARGE_TABLE = 2**15
+NO_SIGNS = np.empty(0, np.uint8)
 NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
 
 
@@ -135,6 +136,17 @@ class Sizes(NamedTuple):
         return cls(inputs.query.size(1), *inputs.key.shape[1:], inputs.value.size(2), edge_dim)
 
 
+def hand_over(plan: Plan, sizes: Sizes, num_edges: int, dtype: torch.dtype) -> list[np.ndarray]:
+    """Room for what the pass over queries leaves for the pass over keys, and one more edge, of zeros.
+
+    Weight and gradient of each edge and head; behind LeakyReLU the sign of each hidden number, one bit of them.
+    """
+    handed_on = np.empty((num_edges + 1) * 2 * sizes.heads, NOTHING[dtype].dtype)
+    handed_on[-2 * sizes.heads :] = 0
+    is_leaky = plan.score.name == "additive" and plan.score.activation == "leaky_relu"
+    return [handed_on, np.empty(num_edges * sizes.heads * -(-sizes.dim // 8), np.uint8) if is_leaky else NO_SIGNS]
+
+
 class EdgesCpu(Kernel):
     """Fused loops: each edge reads its key and value once; O(num_nodes * heads * dim + num_edges * heads) memory."""
 
@@ -207,11 +219,11 @@ class EdgesCpu(Kernel):
         return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
 
     def backward(self, plan, inputs, merged, grad, delta):
-        from graphattn.kernels.edges_cpu_rows import backward_rows
+        from graphattn.kernels.edges_cpu_gradients import backward_rows
 
         sizes, dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
         arranged = arrangement(plan.graph)
-        rows, in_one_pass = arranged.by_query, arranged.keys_have_one_query
+        rows, in_one_pass = arranged.by_query, arranged.keys_have_one_query and plan.score.name == "dot"
         columns = None if in_one_pass else transposition(plan.graph).by_key
         arguments = self.arguments(plan, inputs, sizes, dtype)
         grads = empty_gradients(plan, inputs, rows, columns, dtype)
@@ -219,7 +231,7 @@ class EdgesCpu(Kernel):
         results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
         to_keys = [flat(x, dtype) for x in (grads.key, grads.value)]
         now = to_keys if in_one_pass else [NOTHING[dtype]] * 2
-        handed_on = np.empty((2, 0 if in_one_pass else rows.col.size * sizes.heads), NOTHING[dtype].dtype)
+        handed_on = [NOTHING[dtype], NO_SIGNS] if in_one_pass else hand_over(plan, sizes, rows.col.size, dtype)
 
         def rows_loop(first, last):
             parameters = [zeros(x.shape, dtype) for x in edge_dim_first(grads.parameters)]
@@ -242,7 +254,7 @@ class EdgesCpu(Kernel):
 
     @staticmethod
     def pass_over_keys(plan, sizes: Sizes, arguments: tuple, grad_out: np.ndarray, handed_on, to_keys) -> None:
-        from graphattn.kernels.edges_cpu_rows import backward_columns
+        from graphattn.kernels.edges_cpu_gradients import backward_columns
 
         columns, place_of = transposition(plan.graph)
         edge_id, _, q, k, _, _, _, x, vector, edge_weight, activation = arguments[3:14]

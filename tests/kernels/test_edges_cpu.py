@@ -164,3 +164,21 @@ def test_gradients_are_made_only_for_what_needs_one(problem, monkeypatch):
     assert (grads.key, grads.edge_features) == (None, None)
     assert value.grad.abs().sum() > 0
     assert weight.grad.abs().sum() > 0
+
+
+def test_slope_at_zero_is_that_of_torch():
+    graph = EdgeListGraph(torch.tensor([[0, 1, 2, 0], [0, 0, 1, 1]]), 2, 3)
+    target = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]], dtype=torch.float64)
+    source = torch.tensor([[[-1.0, 2.0]], [[-1.0, 1.0]], [[3.0, 0.0]]], dtype=torch.float64)  # sums of 0 in both channels
+    vector, features = torch.tensor([[1.0, -0.7]], dtype=torch.float64), torch.zeros(4, 2, dtype=torch.float64)
+    for weight in (None, torch.ones(1, 2, 2, dtype=torch.float64)):
+        results = []
+        for kernel in ("edges_cpu", "edges_torch"):
+            leaves = [x.clone().requires_grad_() for x in (target, source, vector)]
+            score = Additive(leaves[2], weight, "leaky_relu")
+            options = {} if weight is None else {"edge_features": features}
+            out = attend(leaves[0], leaves[1], leaves[1].exp(), graph, score=score, kernel=kernel, **options)
+            out = out if weight is None else out[0]
+            results.append(torch.autograd.grad(out, leaves, torch.tensor([1.0, -3.0]).double().expand(2, 1, 2)))
+        for found, wanted in zip(*results, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The compiled loops, called as the kernel calls them, against plain loops of NumPy in float64."""
+"""The compiled forward pass, called as the kernel calls it, against plain loops of NumPy in float64."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 
 from graphattn import EdgeListGraph
 from graphattn.arguments import prepare
-from graphattn.kernels.edges_cpu import EdgesCpu, Sizes, arrangement
-from graphattn.kernels.edges_cpu_rows import backward_rows, forward_rows
+from graphattn.kernels.edges_cpu import EdgesCpu, Sizes
+from graphattn.kernels.edges_cpu_rows import forward_rows
 
 HEADS, DIM, KEYS = 2, 3, 150
 DEGREES = [0, 70, 3, 65]  # a row of no edges, and rows longer than a block
@@ -23,7 +23,7 @@ def problem():
     plan, inputs, _ = prepare(*tensors, graph, scale=0.7)
     arguments = EdgesCpu.arguments(plan, inputs, Sizes.of(inputs), torch.float64)
     keys_of = [key[query == n].numpy() for n in range(len(DEGREES))]
-    return arguments, [x.numpy() for x in tensors], keys_of, arrangement(graph)
+    return arguments, [x.numpy() for x in tensors], keys_of, graph
 
 
 def weights_of(q, k):
@@ -44,26 +44,3 @@ def test_forward_fills_its_rows_and_no_others(first, last):
         wanted_out[n] = np.einsum("eh,ehc->hc", weights, v[keys_of[n]])
     np.testing.assert_allclose(out, wanted_out, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(lse, wanted_lse, rtol=1e-12, atol=1e-12)
-
-
-def test_one_pass_gives_every_gradient_where_no_key_has_two_queries():
-    arguments, (q, k, v), keys_of, arranged = problem()
-    assert arranged.keys_have_one_query
-    grad_out = np.random.default_rng(0).standard_normal((len(DEGREES), HEADS, DIM))
-    lse, delta = np.zeros((2, len(DEGREES), HEADS))
-    wanted = [np.zeros_like(x) for x in (q, k, v)]
-    for n, keys in enumerate(keys_of):
-        weights, lse[n] = weights_of(q[n], k[keys])
-        grad_weights = np.einsum("hc,ehc->eh", grad_out[n], v[keys])
-        delta[n] = (weights * grad_weights).sum(0)
-        grad_scores = 0.7 * weights * (grad_weights - delta[n])
-        wanted[0][n] = np.einsum("eh,ehc->hc", grad_scores, k[keys])
-        wanted[1][keys] = grad_scores[..., None] * q[n]
-        wanted[2][keys] = weights[..., None] * grad_out[n]
-    found = [np.zeros_like(x) for x in (q, k, v)]
-    grad_q, grad_k, grad_v = (x.reshape(-1) for x in found)
-    nothing = np.empty(0)
-    given = (lse.ravel(), delta.ravel(), grad_out.ravel(), nothing)
-    backward_rows(0, len(DEGREES), *arguments, *given, grad_q, *[nothing] * 7, grad_k, grad_v)
-    for gradient, right in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(gradient, right, rtol=1e-12, atol=1e-12)
