@@ -2,7 +2,8 @@ import shutil
 from pathlib import Path
 
 from graphattn.kernels import compiled
-from graphattn.kernels.edges_cpu_rows import backward_columns, backward_rows, forward_rows
+from graphattn.kernels.edges_cpu_gradients import backward_columns, backward_rows
+from graphattn.kernels.edges_cpu_rows import forward_rows
 
 
 def test_the_digest_changes_with_every_source(tmp_path, monkeypatch):
