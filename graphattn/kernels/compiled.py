@@ -9,10 +9,14 @@ from numba import njit
 from graphattn.kernels.vectors import FASTMATH
 
 
+def sources() -> list[Path]:
+    """Every file with code that is compiled into the loops."""
+    folder = Path(__file__).parent
+    return sorted([*folder.glob("edges_cpu_*.py"), folder / "vectors.py"])
+
+
 def digest_of_sources() -> str:
-    here = Path(__file__).parent
-    sources = (path.read_bytes() for path in sorted([*here.glob("edges_cpu_*.py"), here / "vectors.py"]))
-    return sha256(b"".join(sources)).hexdigest()[:16]
+    return sha256(b"".join(path.read_bytes() for path in sources())).hexdigest()[:16]
 
 
 def compiled(function: Callable) -> Callable:
