@@ -163,8 +163,9 @@ def draw_results(results: dict[str, dict], path: Path) -> None:
 def draw_masks(sentence: Data, masks: Sequence[str], path: Path) -> None:
     """The masks over the words of one sentence."""
     batch = Batch.from_data_list([Data(edge_index=sentence.edge_index, num_nodes=sentence.num_nodes)])
-    columns = -(-len(masks) // 2)
-    figure, axes = plt.subplots(2, columns, figsize=(4 * columns, 8), squeeze=False, layout="constrained")
+    columns = min(3, len(masks))
+    rows = -(-len(masks) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 4 * rows), squeeze=False, layout="constrained")
     for ax in axes.flat[len(masks) :]:
         ax.axis("off")
     for mask, ax in zip(masks, axes.flat):
