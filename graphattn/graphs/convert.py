@@ -21,8 +21,8 @@ FORMS = (
     "torch_sparse, scipy), a networkx graph, a Data with 'graph' or 'edge_index', or a list of these (a batch)"
 )
 
-# edge_index -> {(version, device, sizes): graph}, so that the layers of a model sort once. A graph holds an alias of
-# its tensor, not the tensor, so that entries die with the tensors of the caller.
+# edge_index, mask or sparse matrix -> {(version, device, sizes): graph}, so that the layers of a model sort once. A graph holds
+# an alias of its tensor, not the tensor, so that entries die with the tensors of the caller.
 _graphs_of_tensors: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
@@ -98,7 +98,7 @@ def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
 
 def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
     if x.layout != torch.strided:
-        return _check_sizes(_from_torch_sparse(x), num_queries, num_keys)
+        return _check_sizes(_remembered(x, None, _from_torch_sparse), num_queries, num_keys)
     if x.dtype == torch.bool:
         return _check_sizes(_remembered(x, None, _from_mask), num_queries, num_keys)
     if x.dtype not in INDEX_DTYPES:
@@ -134,7 +134,7 @@ def _from_mask(mask: Tensor, _) -> EdgeListGraph:
     return EdgeListGraph(mask.nonzero().t().flip(0), *mask.shape)
 
 
-def _from_torch_sparse(x: Tensor) -> EdgeListGraph:
+def _from_torch_sparse(x: Tensor, _) -> EdgeListGraph:
     if x.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
         raise TypeError(f"a sparse tensor must be COO, CSR or CSC (got {x.layout}); use x.to_sparse_coo()")
     if x.dim() - x.dense_dim() != 2:

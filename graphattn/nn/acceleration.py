@@ -1,9 +1,10 @@
 """accelerate: PyG's layers in a model become graphattn's, in place; restore: the way back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch_geometric.nn
 from torch.nn import Module
+from torch_geometric.nn.attention import PerformerAttention
 from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.nn.gat_conv import GATConv
@@ -19,6 +20,7 @@ DROP_INS: dict[type[Module], type[Module]] = {
     torch_geometric.nn.GPSConv: GPSConv,
 }
 MARK = "_was_accelerated"  # an attribute of a swapped module: it survives deepcopy and pickle, and no state_dict has it
+PERFORMER = "graphs of a batch of unequal sizes get what they get alone; PyG's Performer attention lets padding in"
 METHODS = ("forward", "message", "aggregate", "update", "edge_update")
 
 
@@ -29,14 +31,17 @@ class Acceleration:
     Args:
         swapped: Name of each swapped layer -> its class.
         left: Name of each other graph layer -> why it was left.
+        changed: Name of each swapped layer whose numbers are not PyG's -> where they differ.
     """
 
     swapped: dict[str, str]
     left: dict[str, str]
+    changed: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         lines = [f"swapped {len(self.swapped)}, left {len(self.left)}"]
-        lines += [f"  {name or '(model)'}: {kind}" for name, kind in self.swapped.items()]
+        notes = {name: f"; {note}" for name, note in self.changed.items()}
+        lines += [f"  {name or '(model)'}: {kind}{notes.get(name, '')}" for name, kind in self.swapped.items()]
         lines += [f"  {name or '(model)'} left: {reason}" for name, reason in self.left.items()]
         return "\n".join(lines)
 
@@ -47,7 +52,8 @@ def accelerate(model: Module) -> Acceleration:
     Each layer keeps its identity: the object stays the same and changes its class, so that parameters (and the optimizers
     that hold them), buffers, hooks, training mode, device and sharing between parts of the model are untouched. Outputs and
     gradients stay the same up to rounding, but for what the drop-ins do better than PyG (see their docstrings): Performer
-    attention in GPSConv no longer depends on the padding of a batch. Layers whose numbers would change otherwise are left.
+    attention in GPSConv no longer depends on the padding of a batch, which the report says. Layers whose numbers would
+    change otherwise are left.
 
     Example:
         >>> import torch
@@ -61,7 +67,7 @@ def accelerate(model: Module) -> Acceleration:
     """
     if not isinstance(model, Module):
         raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__})")
-    swapped, left = {}, {}
+    swapped, left, changed = {}, {}, {}
     for name, module in model.named_modules():
         if type(module) in DROP_INS.values():
             continue
@@ -70,9 +76,10 @@ def accelerate(model: Module) -> Acceleration:
             left[name] = reason
         elif type(module) in DROP_INS:
             swapped[name] = type(module).__name__
+            changed |= {name: PERFORMER} if depends_on_padding(module) else {}
             module.__class__ = DROP_INS[type(module)]
             setattr(module, MARK, True)
-    return Acceleration(swapped, left)
+    return Acceleration(swapped, left, changed)
 
 
 def restore(model: Module) -> int:
@@ -94,6 +101,11 @@ def restore(model: Module) -> int:
         delattr(module, MARK)
         module.__class__ = originals[type(module)]
     return len(marked)
+
+
+def depends_on_padding(module: Module) -> bool:
+    """Whether PyG's layer gives a graph other numbers beside larger ones."""
+    return isinstance(module, torch_geometric.nn.GPSConv) and isinstance(module.attn, PerformerAttention)
 
 
 def why_not(module: Module) -> str | None:

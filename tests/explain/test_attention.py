@@ -65,3 +65,18 @@ def test_new_edge_features_stand_between():
 def test_a_model_without_attention_is_named():
     with pytest.raises(ValueError, match="no layer of Linear gives attention weights"):
         attention_of(torch.nn.Linear(3, 3), torch.zeros(2, 3))
+
+
+def test_a_layer_that_runs_twice_has_its_last_call():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.GraphAttention(6, 3, heads=2)
+
+        def forward(self, x, edge_index):
+            return self.layer(self.layer(x, edge_index), edge_index)
+
+    torch.manual_seed(0)
+    model, x, edge_index = Twice(), torch.randn(8, 6), random_graph(8, 8, 20)
+    _, (_, wanted) = model.layer(model.layer(x, edge_index), edge_index, return_attention_weights=True)
+    torch.testing.assert_close(attention_of(model, x, edge_index)["layer"].weights, wanted)

@@ -271,3 +271,26 @@ def test_inference_mode():
     with torch.inference_mode():
         assert_is_asymmetric(as_graph(EDGE_INDEX.clone(), 6, 8))
         assert as_graph(CompleteGraph(3)).mask().all()
+
+
+@pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr", "to_sparse_csc"])
+def test_a_sparse_matrix_is_sorted_once(layout):
+    matrix = getattr(MASK.float(), layout)()
+    graph = as_graph(matrix)
+    assert as_graph(matrix) is graph and as_graph(matrix, 6, 8) is graph
+    assert as_graph(matrix.clone()) is not graph
+    alive = weakref.ref(graph)
+    del matrix, graph
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_sparse_matrix_changed_in_place_is_another_graph():
+    matrix = MASK.float().to_sparse_csr()
+    before = as_graph(matrix)
+    matrix.col_indices()[0] = 7
+    assert as_graph(matrix) is not before and as_graph(matrix).edge_index()[0, 0] == 7
+    matrix = MASK.float().to_sparse_coo()
+    before = as_graph(matrix)
+    matrix.add_(torch.eye(6, 8).to_sparse_coo())
+    assert as_graph(matrix).num_edges > before.num_edges

@@ -222,6 +222,19 @@ def test_what_is_left_and_why():
         accelerate([model])
 
 
+def test_the_report_says_where_numbers_change():
+    """PyG's Performer attention lets the padding of a batch into the result."""
+    torch.manual_seed(0)
+    model = ModuleList([pyg.GPSConv(6, None, heads=2, attn_type=kind) for kind in ("performer", "multihead")]).eval()
+    x, batch = torch.randn(9, 6), torch.tensor([0] * 2 + [1] * 7)
+    peers = [layer(x, torch.empty(2, 0, dtype=torch.long), batch) for layer in model]
+    report = accelerate(model)
+    found = [layer(x, torch.empty(2, 0, dtype=torch.long), batch) for layer in model]
+    assert not torch.allclose(found[0], peers[0], atol=1e-3) and torch.allclose(found[1], peers[1], atol=1e-5)
+    assert list(report.changed) == ["0"] and "unequal sizes" in report.changed["0"]
+    assert "0: GPSConv; graphs of a batch" in repr(report) and repr(report).splitlines()[2].strip() == "1: GPSConv"
+
+
 def test_a_model_made_hetero_after_it_was_accelerated():
     model = Typed()
     accelerate(model)
