@@ -20,8 +20,8 @@ class Products(torch.autograd.Function):
         heads = left.size(1)
         result = left.new_empty(at_left.numel(), heads)
         for part in parts_of(at_left.numel(), left):
-            other = spread_to_heads(right[at_right[part]], heads)
-            result[part] = (left[at_left[part]] * other).sum(-1)
+            other = spread_to_heads(right.index_select(0, at_right[part]), heads)
+            result[part] = (left.index_select(0, at_left[part]) * other).sum(-1)
         return result
 
     @staticmethod
@@ -58,7 +58,7 @@ class Sums(torch.autograd.Function):
         heads = weights.size(1)
         result = values.new_zeros(num_rows, heads, values.size(2))
         for part in parts_of(at_rows.numel(), result):
-            gathered = spread_to_heads(values[at_values[part]], heads)
+            gathered = spread_to_heads(values.index_select(0, at_values[part]), heads)
             result.index_add_(0, at_rows[part], weights[part, :, None] * gathered)
         return result
 
