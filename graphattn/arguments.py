@@ -53,7 +53,8 @@ def prepare(
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = torch.randint(2**32, (), device=query.device) if dropout else None
-    return Problem(Plan(graph, score, normalizer, scale, dropout, seed, current_budget()), inputs, batch)
+    budget = None if torch.compiler.is_compiling() else current_budget()
+    return Problem(Plan(graph, score, normalizer, scale, dropout, seed, budget), inputs, batch)
 
 
 def bias_of(bias, graph: Graph) -> Tensor | None:
@@ -143,12 +144,12 @@ def check_edge_tensors(
             raise ValueError(f"'{name}' is on {x.device}, 'query' on {query.device}; move them to one device")
     if bias is not None:
         bias = bias[:, None] if bias.dim() == 1 else bias
-        if bias.dim() != 2 or bias.size(0) != graph.num_edges or bias.size(1) not in (1, heads):
+        if bias.dim() != 2 or not graph.may_have_edges(bias.size(0)) or (bias.size(1) != 1 and bias.size(1) != heads):
             raise ValueError(
                 f"'bias' must be [num_edges] or [num_edges, heads] = [{graph.num_edges}, {heads}] in the order"
                 f" of graph.edge_index() (got {list(bias.shape)})"
             )
-    if edge_features is not None and (edge_features.dim() != 2 or edge_features.size(0) != graph.num_edges):
+    if edge_features is not None and (edge_features.dim() != 2 or not graph.may_have_edges(edge_features.size(0))):
         raise ValueError(
             f"'edge_features' must be [num_edges, edge_dim] with {graph.num_edges} edges in the order of"
             f" graph.edge_index() (got {list(edge_features.shape)})"

@@ -25,6 +25,11 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
         out, edge_out = Attend.apply(plan, kernel, sink, *flat)
     else:
         (out, _, edge_out), _ = compute(plan, inputs, kernel)
+    return finish(plan, inputs, out, edge_out)
+
+
+def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Divided by degrees, if the normalizer says so, and in the dtype of the query."""
     if plan.normalizer.scale_by_degree:
         degrees = plan.graph.degrees(out.device).clamp(min=1)[:, None, None]
         out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
@@ -82,7 +87,7 @@ class Attend(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, None, *differentiable_gradients(ctx.plan, inputs, grad, ctx.needs_input_grad[2:])
         plan = replace(ctx.plan, needed=unflatten(ctx.needs_input_grad[3:]))
-        gradients, by_sink = kernel_gradients(ctx, plan, inputs, merged, grad)
+        gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
         return None, None, *cast_like((by_sink, *flatten(gradients)), (ctx.plan.normalizer.sink, *flatten(inputs)))
 
 
@@ -100,14 +105,14 @@ def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None
 
 
 def kernel_gradients(
-    ctx, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial
+    plan: Plan, kernel: str | None, chosen: list[Kernel], inputs: Inputs, merged: Partial, grad: Partial
 ) -> tuple[Inputs, Tensor | None]:
     """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
     delta = (grad.out * merged.out).sum(-1)  # [num_queries, heads]
     if merged.edge_out is not None:
         delta = delta + (grad.edge_out * merged.edge_out).sum(-1)
     total = None
-    for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, ctx.kernel), ctx.chosen, strict=True):
+    for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, kernel), chosen, strict=True):
         at_part = (take_partial(merged, part), take_partial(grad, part), at_rows(delta, part.query_rows))
         gradients = run_by.backward(part_plan, part_inputs, *at_part)
         if part.is_whole and total is None:
@@ -115,7 +120,7 @@ def kernel_gradients(
         else:
             total = zeros_like(inputs) if total is None else total
             add_gradients(total, gradients, part)
-    return total, sink_gradient(ctx.plan.normalizer.sink, merged.lse, delta)
+    return total, sink_gradient(plan.normalizer.sink, merged.lse, delta)
 
 
 def sink_gradient(sink: Tensor | float | None, lse: Tensor, delta: Tensor) -> Tensor | None:

@@ -15,6 +15,7 @@ from graphattn.kernels.differentiable import in_order_of_edges, scores_of
 from graphattn.kernels.edges_torch import sorted_edges, weights_of
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
+from graphattn.operators import run_traced
 
 
 def attend(
@@ -76,7 +77,8 @@ def attend(
         per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
         return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
     problem = prepare(query, key, value, graph, bias, edge_features, edge_query, **options)
-    out, edge_out = run(problem.plan, problem.inputs, kernel)
+    run_problem = run_traced if torch.compiler.is_compiling() else run
+    out, edge_out = run_problem(problem.plan, problem.inputs, kernel)
     if problem.batch is not None:
         out, edge_out = (None if x is None else unfold(x, problem.batch) for x in (out, edge_out))
     return out if edge_features is None else (out, edge_out)

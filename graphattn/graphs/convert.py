@@ -15,6 +15,7 @@ from graphattn.graphs.csr import rows_of
 from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
+from graphattn.graphs.traced import trace
 
 FORMS = (
     "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
@@ -57,6 +58,8 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
     >>> as_graph(torch.tensor([[5, 0], [1, 3]]), num_queries=4, num_keys=6)
     EdgeListGraph(num_queries=4, num_keys=6, num_edges=2)
     """
+    if torch.compiler.is_compiling():
+        return trace(x, num_queries, num_keys)
     if num_queries is None and num_keys is not None:
         raise ValueError(f"'num_keys' needs 'num_queries' (got num_keys={num_keys} alone)")
     if isinstance(x, Graph):

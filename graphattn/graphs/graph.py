@@ -4,6 +4,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -12,6 +13,18 @@ from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.sizes import offsets_of
 
 __all__ = ["CSR", "Graph"]
+
+# Compiled code names graphs by number (see traced.py), far above all sizes: the compiler takes equal integers for one.
+_NUMBERS = count(2**40)
+_GRAPHS: weakref.WeakValueDictionary[int, "Graph"] = weakref.WeakValueDictionary()
+
+
+def graph_of_number(number: int) -> "Graph":
+    """The graph whose `number` this is."""
+    graph = _GRAPHS.get(number)
+    if graph is None:
+        raise ValueError(f"there is no graph of number {number} any more; keep a graph as long as compiled code uses it")
+    return graph
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -33,7 +46,12 @@ class Graph(ABC):
     def _freeze(self, **fields) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "_cache", {})
+        self._begin()
+
+    def _begin(self) -> None:
+        number = next(_NUMBERS)
+        _GRAPHS[number] = self
+        self.__dict__.update(_cache={}, number=number)
 
     # Sizes ------------------------------------------------------------------------------------------------------------
 
@@ -71,6 +89,10 @@ class Graph(ABC):
     def num_edges(self) -> int:
         """Number of edges; a repeated edge counts each time."""
         return self.csr().col.numel()
+
+    def may_have_edges(self, count: int) -> bool:
+        """False where the graph has another number of edges; True where that is not known yet (see traced.py)."""
+        return count == self.num_edges
 
     # Facts ------------------------------------------------------------------------------------------------------------
 
@@ -271,10 +293,11 @@ class Graph(ABC):
         """One line that writes nothing out."""
 
     def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "_cache"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_cache", "number")}
 
     def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state, _cache={})
+        self.__dict__.update(state)
+        self._begin()
 
     # What subclasses share --------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from torch_geometric.typing import SparseTensor
 from torch_geometric.utils import is_torch_sparse_tensor
 
 from graphattn.graphs import EdgeListGraph, Graph
+from graphattn.graphs.traced import TracedGraph, derivation, derive
 
 
 def check_two_dimensional(source: Tensor, target: Tensor | None) -> None:
@@ -28,7 +29,8 @@ def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None
         raise ValueError(f"'edge_attr' needs 'edge_dim' (got {list(edge_attr.shape)} and edge_dim=None)")
     if not edge_attr.is_floating_point():
         raise TypeError(f"'edge_attr' must be floating (got {edge_attr.dtype}); convert with .float()")
-    if edge_attr.dim() != 2 or edge_attr.size(0) != graph.num_edges or edge_dim not in (-1, edge_attr.size(1)):
+    fits = edge_attr.dim() == 2 and (edge_dim == -1 or edge_attr.size(1) == edge_dim)
+    if not fits or not graph.may_have_edges(edge_attr.size(0)):
         raise ValueError(
             f"'edge_attr' must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] in the order of the edges"
             f" (got {list(edge_attr.shape)})"
@@ -57,6 +59,11 @@ def are_one_set(x: Tensor | tuple[Tensor, Tensor | None], in_channels: int | tup
     source, target = x
     if target is None:
         return False
+    if torch.compiler.is_compiling() and target is not source and in_channels[0] == in_channels[1]:
+        raise ValueError(
+            "whether targets are the first of the sources, and so get self loops, cannot be seen while torch.compile or"
+            " torch.export trace; give the layer one size of 'in_channels', or add_self_loops=False"
+        )
     return target is source or (target.data_ptr() == source.data_ptr() and target.stride() == source.stride())
 
 
@@ -73,12 +80,20 @@ def add_self_loops(
     Sources beyond the targets, or targets beyond the sources, get none. `fill_value` makes the attributes of the new edges:
     numbers, or a reduction ('mean', 'add', ...) of the attributes of the edges to the same target.
     """
-    if edge_attr is None and has_all_loops(graph):
-        return graph, None
-    num_nodes = min(graph.shape)
-    if edge_attr is not None:
+    has_attributes = edge_attr is not None
+    if has_attributes:
         kept, edge_attr = utils.remove_self_loops(graph.edge_index(edge_attr.device), edge_attr)
-        _, edge_attr = utils.add_self_loops(kept, edge_attr, fill_value, num_nodes)
+        _, edge_attr = utils.add_self_loops(kept, edge_attr, fill_value, min(graph.shape))
+    if isinstance(graph, TracedGraph):
+        return derive(with_self_loops, [graph], *graph.shape, has_attributes), edge_attr
+    return with_self_loops(graph, has_attributes), edge_attr
+
+
+@derivation
+def with_self_loops(graph: Graph, has_attributes: bool) -> Graph:
+    if not has_attributes and has_all_loops(graph):
+        return graph
+    num_nodes = min(graph.shape)
 
     def build() -> Graph:
         edge_index, _ = utils.remove_self_loops(graph.edge_index())
@@ -86,7 +101,7 @@ def add_self_loops(
         queries, keys = zip(*graph.sizes)
         return EdgeListGraph(edge_index, queries, keys, graph.is_symmetric and queries == keys)
 
-    return graph.remember("one self loop each", build), edge_attr
+    return graph.remember("one self loop each", build)
 
 
 def has_all_loops(graph: Graph) -> bool:

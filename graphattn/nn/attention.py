@@ -189,7 +189,7 @@ class GraphAttention(MessagePassing):
             bias, layout = biases_of(self.edge_bias, edge_bias, graph, pos), graph.graphs[0]
         else:
             graph = layout = as_graph(graph, target.size(0), source.size(0))
-            check_edge_attr(edge_attr, self.edge_dim, graph.num_edges)
+            check_edge_attr(edge_attr, self.edge_dim, graph)
             edge_attr = None if edge_attr is None else edge_attr.to(query.dtype)
             bias = total_bias(self.edge_bias, edge_bias, graph, pos)
         if self.positions is not None:
@@ -393,18 +393,20 @@ def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int,
     for x, size in zip((source, target), sizes, strict=True):
         if not isinstance(x, Tensor):
             raise TypeError(f"'x' must be a tensor or a pair (x_source, x_target) of tensors (got {type(x).__name__})")
-        if x.dim() != 2 or size not in (-1, x.size(1)):
+        if x.dim() != 2 or (size != -1 and x.size(1) != size):
             raise ValueError(
                 f"'x' must be [num_nodes, {size}] (got {list(x.shape)}); one graph at a time or a batch laid end to end"
             )
 
 
-def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, num_edges: int) -> None:
+def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> None:
     if (edge_attr is None) != (edge_dim is None):
         got = "None" if edge_attr is None else list(edge_attr.shape)
         raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
-    if edge_attr is not None and edge_attr.shape != (num_edges, edge_dim):
+    if edge_attr is None:
+        return
+    if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):
         raise ValueError(
-            f"'edge_attr' must be [num_edges, edge_dim] = [{num_edges}, {edge_dim}] in the order of"
+            f"'edge_attr' must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] in the order of"
             f" graph.edge_index() (got {list(edge_attr.shape)})"
         )

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from graphattn.graphs import Graph
+from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.hops import hop_distances
 from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.traced import TracedGraph, num_edges_of, opened
 
 
 class EdgeTypeBias(torch.nn.Module):
@@ -44,7 +45,8 @@ class EdgeTypeBias(torch.nn.Module):
         torch.nn.init.normal_(self.table, std=0.02)
 
     def forward(self, edge_type: Tensor) -> Tensor:
-        if edge_type.numel() and not 0 <= int(edge_type.min()) <= int(edge_type.max()) < len(self.table):
+        is_known = edge_type.numel() and not torch.compiler.is_compiling()
+        if is_known and not 0 <= int(edge_type.min()) <= int(edge_type.max()) < len(self.table):
             raise ValueError(
                 f"'edge_type' must lie in 0 .. {len(self.table) - 1} (got {int(edge_type.min())} .."
                 f" {int(edge_type.max())})"
@@ -95,10 +97,27 @@ class HopBias(torch.nn.Module):
 
     def between(self, graph: Graph, along: Graph) -> Tensor:
         """[num_edges, heads] of `graph`."""
-        # A graph does not hold itself, else it would wait for the garbage collector.
-        name = ("hops", None if along is graph else along, self.max_distance)
-        hops = graph.remember(name, lambda: hop_distances(graph, along, self.max_distance))
-        return self(hops.to(self.by_hops.table.device))
+        if isinstance(graph, TracedGraph):
+            return self(traced_hops(graph.tensor, as_graph(along, *graph.shape).tensor, *graph.shape, self.max_distance))
+        return self(known_hops(graph, along, self.max_distance).to(self.by_hops.table.device))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.by_hops.heads}, max_distance={self.max_distance})"
+
+
+def known_hops(graph: Graph, along: Graph, max_distance: int) -> Tensor:
+    """`hop_distances`, found once for each pair of graphs."""
+    # A graph does not hold itself, else it would wait for the garbage collector.
+    name = ("hops", None if along is graph else along, max_distance)
+    return graph.remember(name, lambda: hop_distances(graph, along, max_distance))
+
+
+@torch.library.custom_op("graphattn::hops", mutates_args=())
+def traced_hops(graph: Tensor, along: Tensor, num_queries: int, num_keys: int, max_distance: int) -> Tensor:
+    shape = num_queries, num_keys
+    return known_hops(opened(graph, *shape), opened(along, *shape), max_distance).clone()
+
+
+@traced_hops.register_fake
+def _(graph, along, num_queries, num_keys, max_distance):
+    return torch.empty(num_edges_of(graph), dtype=torch.int64)

@@ -12,6 +12,7 @@ from torch_geometric.nn.attention import PerformerAttention
 
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.sdpa import equal_sizes
 
 
@@ -86,15 +87,33 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
 def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
     """Every node sees the nodes of its example."""
+    if batch is None and torch.compiler.is_compiling():
+        batch = x.new_zeros(x.size(0), dtype=torch.int64)
     if batch is None:
         return complete_of_sizes((x.size(0),))
     if batch.shape != x.shape[:1] or batch.is_floating_point():
         raise ValueError(
             f"'batch' must hold one example index per node, [{x.size(0)}] (got {batch.dtype} {list(batch.shape)})"
         )
+    if torch.compiler.is_compiling():
+        return TracedGraph(traced_complete_graph(batch), x.size(0), x.size(0))
+    return complete_of_batch(batch)
+
+
+def complete_of_batch(batch: Tensor) -> CompleteGraph:
     if bool((batch.diff() < 0).any()):
         raise ValueError(f"'batch' must ascend (got {batch}); lay the nodes of an example side by side")
     return complete_of_sizes(tuple(batch.bincount().tolist()) or (0,))
+
+
+@torch.library.custom_op("graphattn::complete_of_batch", mutates_args=())
+def traced_complete_graph(batch: Tensor) -> Tensor:
+    return ticket_of(complete_of_batch(batch))
+
+
+@traced_complete_graph.register_fake
+def _(batch):
+    return torch.empty((), dtype=torch.int64)
 
 
 @lru_cache(maxsize=4)  # the layers of a model get one batch

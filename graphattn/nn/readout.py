@@ -9,6 +9,7 @@ from torch_geometric.nn import global_mean_pool
 
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, as_graph
 from graphattn.graphs.sizes import offsets_of, parse_integer
+from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.encoder import block_attention
 
 
@@ -72,15 +73,25 @@ class AttentionReadout(torch.nn.Module):
         self.attention.reset_parameters()
 
     def forward(self, x: Tensor, graph: Any) -> Tensor:
-        counts = counts_of(as_graph(graph, x.size(0)))
-        return self.attention((x, self.query.repeat(len(counts), 1)), self.graph(counts))
+        graph = as_graph(graph, x.size(0))
+        query = self.query.expand(graph.num_examples, -1, -1).flatten(0, 1)
+        return self.attention((x, query), self.graph(graph))
 
-    def graph(self, counts: list[int]) -> CompleteGraph:
+    def graph(self, graph: Graph) -> Graph:
         """From the nodes of each example (keys) to its queries."""
-        return CompleteGraph([self.num_queries] * len(counts), counts)
+        if isinstance(graph, TracedGraph):
+            num_queries = graph.num_examples * self.num_queries
+            return derive(to_queries, [graph], num_queries, graph.num_queries, self.num_queries)
+        return to_queries(graph, self.num_queries)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.query.size(1)}, heads={self.attention.heads}, num_queries={self.num_queries})"
+
+
+@derivation
+def to_queries(graph: Graph, num_queries: int) -> CompleteGraph:
+    """Complete, from the nodes of each example to `num_queries` queries."""
+    return CompleteGraph([num_queries] * graph.num_examples, counts_of(graph))
 
 
 class ClassNode(torch.nn.Module):

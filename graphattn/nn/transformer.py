@@ -39,6 +39,15 @@ def one_for_each(graph: Any, num_layers: int) -> list[Any]:
     return graph.graphs
 
 
+def each_once(function: Callable[[Any], Any], objects: list[Any]) -> list[Any]:
+    """The function of each, computed once for an object that stands there again."""
+    results = []
+    for number, one in enumerate(objects):
+        first = next(place for place, other in enumerate(objects) if other is one)
+        results.append(function(one) if first == number else results[first])
+    return results
+
+
 class Stack(torch.nn.Module):
     """What both stacks share: layers of growing stochastic depth, one bias for all of them, a last norm."""
 
@@ -73,18 +82,14 @@ class Stack(torch.nn.Module):
 
     def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph]:
         """The graph of each layer, from one for all or one for each."""
-        known = {id(one): as_graph(one, x.size(0)) for one in one_for_each(graph, len(self.layers))}
-        return [known[id(one)] for one in one_for_each(graph, len(self.layers))]
+        given = one_for_each(graph, len(self.layers))
+        return each_once(lambda one: as_graph(one, x.size(0)), given)
 
     def biases_of_layers(self, graphs: list[Graph], pos, given) -> list[Tensor | None]:
         """The shared bias and the given one, computed once for each different graph."""
         if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
             raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
-        known = {}
-        for graph in graphs:
-            if id(graph) not in known:
-                known[id(graph)] = total_bias(self.edge_bias, given, graph, pos)
-        return [known[id(graph)] for graph in graphs]
+        return each_once(lambda graph: total_bias(self.edge_bias, given, graph, pos), graphs)
 
     @classmethod
     def from_torch(cls, stack):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, GridGraph
+from graphattn.graphs.traced import TracedGraph, opened
 
 
 def positions_of(graph: Graph, pos=None, device=None) -> tuple[Tensor, Tensor]:
@@ -39,10 +40,25 @@ def positions_of(graph: Graph, pos=None, device=None) -> tuple[Tensor, Tensor]:
 
 
 def own_positions(graph: Graph, device=None) -> tuple[Tensor, Tensor]:
+    if isinstance(graph, TracedGraph):
+        axes = graph.graph.num_axes if isinstance(graph.graph, GridGraph) else 1
+        return traced_positions(graph.tensor, *graph.counts, axes, torch.device(device or graph.tensor.device))
     if isinstance(graph, GridGraph):
         stride = torch.tensor(graph.stride, device=device)
         return grid_positions(graph.key_sides, device), grid_positions(graph.query_sides, device) * stride
     return tuple(index_inside([size[axis] for size in graph.sizes], device)[:, None] for axis in (1, 0))
+
+
+@torch.library.custom_op("graphattn::positions", mutates_args=())
+def traced_positions(
+    graph: Tensor, num_queries: int, num_keys: int, axes: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    return own_positions(opened(graph, num_queries, num_keys), device)
+
+
+@traced_positions.register_fake
+def _(graph, num_queries, num_keys, axes, device):
+    return tuple(torch.empty(count, axes, dtype=torch.int64, device=device) for count in (num_keys, num_queries))
 
 
 def index_inside(counts, device=None) -> Tensor:

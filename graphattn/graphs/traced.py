@@ -1,0 +1,252 @@
+"""Graphs while torch.compile or torch.export trace: named by a number or a tensor, opened when the compiled code runs.
+
+A graph is no tensor, so compiled code cannot hold it. It holds the graph's number and makes a ticket of it, a tensor that
+operators open again. One compilation then serves every graph of a class, whatever its sizes.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphattn.graphs.graph import Graph, graph_of_number
+
+
+class TracedGraph(Graph):
+    """What layers see of a graph while they are traced: its sizes, and operators for all that needs its edges.
+
+    Args:
+        tensor: A ticket, an edge_index [2, num_edges] or a bool mask [num_queries, num_keys].
+        num_queries: Number of queries, as a number or a symbol of the compiler.
+        num_keys: Number of keys.
+        graph: The graph of a ticket, if it is known: its class, not its numbers, enters the compiled code.
+    """
+
+    edges_by_key = False
+
+    def __init__(self, tensor: Tensor, num_queries: int, num_keys: int, graph: Graph | None = None):
+        self.tensor, self.counts, self.graph = tensor, (num_queries, num_keys), graph
+        # Asked for twice, they would have two sizes, which the compiler takes for different numbers.
+        self.known_edges, self.known_examples = None, None
+
+    @property
+    def sizes(self):
+        raise ValueError(f"the sizes of examples are not known {WHILE}; {WHAT_TO_DO}")
+
+    @property
+    def shape(self):
+        return self.counts
+
+    @property
+    def num_queries(self):
+        return self.counts[0]
+
+    @property
+    def num_keys(self):
+        return self.counts[1]
+
+    @property
+    def num_examples(self):
+        return self.example_sizes().size(0)
+
+    @property
+    def device(self):
+        return self.tensor.device if self.tensor.dim() else None
+
+    @property
+    def num_edges(self):
+        if not is_edge_index(self.tensor):
+            raise ValueError(f"the number of edges is not known {WHILE}; {WHAT_TO_DO}")
+        return self.tensor.size(1)
+
+    def may_have_edges(self, count):
+        return not is_edge_index(self.tensor) or count == self.num_edges
+
+    def edge_index(self, device=None):
+        if self.known_edges is None:
+            self.known_edges = edge_index(self.tensor, *self.counts, torch.device(device or self.tensor.device))
+        return self.known_edges if device is None else self.known_edges.to(device)
+
+    def degrees(self, device=None):
+        return degrees(self.tensor, *self.counts, torch.device(device or self.tensor.device))
+
+    def batch(self, device=None):
+        return example_of_query(self.tensor, *self.counts, torch.device(device or self.tensor.device))
+
+    def example_sizes(self) -> Tensor:
+        """(num_queries, num_keys) of each example: [num_examples, 2] int64."""
+        if self.known_examples is None:
+            self.known_examples = example_sizes(self.tensor, *self.counts)
+        return self.known_examples
+
+    def remember(self, name, build):
+        return build()
+
+    def allows(self, query, key):
+        raise ValueError(f"the edges of a graph cannot be asked for one by one {WHILE}; {WHAT_TO_DO}")
+
+    def _rows(self, device):
+        raise ValueError(f"a graph has no CSR {WHILE}; {WHAT_TO_DO}")
+
+    def _transposed(self):
+        raise ValueError(f"a graph cannot be transposed {WHILE}; {WHAT_TO_DO}")
+
+    def _split(self):
+        raise ValueError(f"a graph cannot be taken apart {WHILE}; {WHAT_TO_DO}")
+
+    def _describe(self):
+        return f"TracedGraph({self.num_queries}, {self.num_keys})"
+
+
+WHILE = "while torch.compile or torch.export trace"
+WHAT_TO_DO = "make the graph before and give it to the compiled function as an argument"
+
+
+def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
+    """What `as_graph` gives while torch.compile or torch.export trace."""
+    if isinstance(x, TracedGraph):
+        return x
+    if isinstance(x, Graph):
+        if torch.compiler.is_exporting():
+            raise ValueError(f"torch.export cannot carry a {type(x).__name__}; export with an edge_index or a bool mask")
+        if num_queries is None:
+            num_queries, num_keys = (sum(size[axis] for size in x.sizes) for axis in (0, 1))
+        return TracedGraph(ticket(x.number), num_queries, num_queries if num_keys is None else num_keys, x)
+    if isinstance(x, Tensor) and x.layout == torch.strided and x.dim() == 2 and not x.is_floating_point():
+        if num_queries is None and x.dtype == torch.bool:
+            num_queries, num_keys = x.shape
+        if num_queries is None:
+            raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
+        return TracedGraph(x, num_queries, num_queries if num_keys is None else num_keys)
+    if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x):
+        members = [TracedGraph(ticket(one.number), None, None) for one in x]
+        if num_queries is None:
+            raise ValueError(f"a list of graphs needs 'num_queries' {WHILE}; {WHAT_TO_DO}, batch_graphs(graphs)")
+        return derive(batch_of, members, num_queries, num_queries if num_keys is None else num_keys)
+    got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+    raise TypeError(
+        f"a graph must be a Graph, an edge_index, a bool mask or a list of Graphs {WHILE} (got {got}); {WHAT_TO_DO},"
+        " as_graph(x)"
+    )
+
+
+# Tickets --------------------------------------------------------------------------------------------------------------
+
+
+class Owner(np.ndarray):
+    """The memory of a ticket, which keeps its graph: it lives as long as the tensor, through the backward pass."""
+
+
+def ticket_of(graph: Graph) -> Tensor:
+    """A new int64 scalar, the number of the graph."""
+    owner = np.array(graph.number).view(Owner)
+    owner.graph = graph
+    return torch.from_numpy(owner)
+
+
+def opened(tensor: Tensor, num_queries: int, num_keys: int) -> Graph:
+    """The graph that a ticket, an edge_index or a mask stands for, of these sizes."""
+    from graphattn.graphs.convert import as_graph
+
+    return as_graph(graph_of_number(int(tensor)) if tensor.dim() == 0 else tensor, num_queries, num_keys)
+
+
+@torch.library.custom_op("graphattn::ticket", mutates_args=())
+def ticket(number: int) -> Tensor:
+    return ticket_of(graph_of_number(number))
+
+
+@ticket.register_fake
+def _(number):
+    return torch.empty((), dtype=torch.int64)
+
+
+# Other graphs, made when the compiled code runs -----------------------------------------------------------------------
+
+_DERIVATIONS: dict[str, Callable[..., Graph]] = {}
+
+
+def derivation(function: Callable[..., Graph]) -> Callable[..., Graph]:
+    """Lets `derive` call a function (*graphs, *integers) -> Graph."""
+    _DERIVATIONS[function.__name__] = function
+    return function
+
+
+def derive(
+    function: Callable[..., Graph], graphs: list[TracedGraph], num_queries: int, num_keys: int, *integers: int
+) -> TracedGraph:
+    """The graph, of these sizes, that a `derivation` makes of other graphs."""
+    sizes = [UNKNOWN if count is None else count for graph in graphs for count in graph.counts]
+    result = derived(function.__name__, [graph.tensor for graph in graphs], sizes, list(integers))
+    return TracedGraph(result, num_queries, num_keys)
+
+
+UNKNOWN = -1  # of a size, among integers
+
+
+@torch.library.custom_op("graphattn::derived", mutates_args=())
+def derived(function: str, tensors: list[Tensor], sizes: list[int], integers: list[int]) -> Tensor:
+    known = [None if size == UNKNOWN else size for size in sizes]
+    graphs = [opened(x, *size) for x, size in zip(tensors, zip(known[::2], known[1::2]))]
+    return ticket_of(_DERIVATIONS[function](*graphs, *integers))
+
+
+@derived.register_fake
+def _(function, tensors, sizes, integers):
+    return torch.empty((), dtype=torch.int64)
+
+
+@derivation
+def batch_of(*graphs: Graph) -> Graph:
+    from graphattn.graphs.convert import as_graph
+
+    return as_graph(graphs)
+
+
+# What layers ask of a graph ---------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("graphattn::edge_index", mutates_args=())
+def edge_index(graph: Tensor, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
+    return opened(graph, num_queries, num_keys).edge_index(device).clone()
+
+
+@edge_index.register_fake
+def _(graph, num_queries, num_keys, device):
+    return torch.empty(2, num_edges_of(graph), dtype=torch.int64, device=device)
+
+
+def num_edges_of(graph: Tensor) -> int:
+    """As a symbol of the compiler; known before the code runs for an edge_index only."""
+    return graph.size(1) if is_edge_index(graph) else torch.library.get_ctx().new_dynamic_size()
+
+
+def is_edge_index(graph: Tensor) -> bool:
+    return graph.dim() == 2 and graph.dtype != torch.bool
+
+
+@torch.library.custom_op("graphattn::degrees", mutates_args=())
+def degrees(graph: Tensor, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
+    return opened(graph, num_queries, num_keys).degrees(device).clone()
+
+
+@torch.library.custom_op("graphattn::example_of_query", mutates_args=())
+def example_of_query(graph: Tensor, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
+    return opened(graph, num_queries, num_keys).batch(device).clone()
+
+
+@degrees.register_fake
+@example_of_query.register_fake
+def _(graph, num_queries, num_keys, device):
+    return torch.empty(num_queries, dtype=torch.int64, device=device)
+
+
+@torch.library.custom_op("graphattn::example_sizes", mutates_args=())
+def example_sizes(graph: Tensor, num_queries: int, num_keys: int) -> Tensor:
+    return torch.tensor(opened(graph, num_queries, num_keys).sizes)
+
+
+@example_sizes.register_fake
+def _(graph, num_queries, num_keys):
+    return torch.empty(torch.library.get_ctx().new_dynamic_size(), 2, dtype=torch.int64)

@@ -1,0 +1,226 @@
+"""`attend` as an operator of torch: the one node that torch.compile and torch.export see of everything below it.
+
+What is traced around it is plain tensor algebra. The graph is opened, checked and run when the compiled code runs, by the same
+kernels and with the same numbers as without a compiler.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from graphattn.arguments import check_edge_tensors, check_graph, normal_form
+from graphattn.execution import cast_like, compute, finish, flatten, kernel_gradients, pieces, unflatten
+from graphattn.graphs.traced import TracedGraph, opened
+from graphattn.kernels.budget import current_budget
+from graphattn.kernels.choose import select
+from graphattn.kernels.edges_torch import zero_if_none
+from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
+from graphattn.kernels.normalizers import NORMALIZERS, Normalizer, Softmax, TopK
+from graphattn.kernels.scores import Additive, Dot, Score
+
+
+def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
+    """`execution.run` where `plan.graph` is a TracedGraph."""
+    sink = plan.normalizer.sink
+    if sink is not None and not isinstance(sink, Tensor):
+        sink = torch.full((inputs.query.size(1),), sink, dtype=torch.float64, device=inputs.query.device)
+    names = name_of_score(plan.score), name_of_normalizer(plan.normalizer)
+    numbers = plan.scale, plan.dropout, plan.seed, kernel
+    tensors = *inputs[:-1], list(inputs.parameters), sink
+    out, _, edge_out = attend(*tensors, plan.graph.tensor, *names, *numbers)
+    return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
+
+
+# Scores and normalizers by name ---------------------------------------------------------------------------------------
+
+
+def name_of_score(score: Score) -> str:
+    if type(score) is Dot:
+        return score.name
+    if type(score) is Additive:
+        return score.activation
+    raise TypeError(
+        f"torch.compile takes the scores of graphattn, not a function or a class of your own (got {score.name!r});"
+        " leave this call out of the compiled function by torch.compiler.disable, or compile without fullgraph=True"
+    )
+
+
+def score_of_name(name: str, parameters: list[Tensor]) -> Score:
+    return Dot() if name == Dot.name else Additive(*parameters, activation=name)
+
+
+def name_of_normalizer(normalizer: Normalizer) -> str:
+    if type(normalizer) is TopK:
+        return f"{normalizer.name} {normalizer.k}"
+    if NORMALIZERS.get(normalizer.name) is type(normalizer):
+        return normalizer.name
+    raise TypeError(
+        f"torch.compile takes the normalizers of graphattn, not a class of your own (got {type(normalizer).__name__});"
+        " leave this call out of the compiled function by torch.compiler.disable, or compile without fullgraph=True"
+    )
+
+
+def normalizer_of_name(name: str, sink: Tensor | None) -> Normalizer:
+    name, *k = name.split()
+    if k:
+        return TopK(int(k[0]))
+    return NORMALIZERS[name]() if sink is None else Softmax(sink)
+
+
+# The operators ----------------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("graphattn::attend", mutates_args=())
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    edge_features: Tensor | None,
+    edge_query: Tensor | None,
+    parameters: list[Tensor],
+    sink: Tensor | None,
+    graph: Tensor,
+    score: str,
+    normalizer: str,
+    scale: float,
+    dropout: float,
+    seed: Tensor | None,
+    kernel: str | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out, log-sum-exp and edge_out (empty where there are no features), in the accumulation dtype."""
+    inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
+    plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
+    with tape_of_its_own():
+        (out, lse, edge_out), _ = compute(plan, inputs, kernel)
+    edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
+    dtype = accumulation_dtype(query.dtype)
+    return tuple(fresh((x.to(dtype) for x in (out, lse, edge_out)), inputs))
+
+
+@attend.register_fake
+def _(query, key, value, bias, edge_features, edge_query, parameters, sink, graph, *options):
+    edge_dim = 0 if edge_features is None else edge_features.size(1)
+    rows, dtype = query.shape[:2], accumulation_dtype(query.dtype)
+    shapes = (*rows, value.size(2)), rows, (*rows, edge_dim)
+    return tuple(query.new_empty(shape, dtype=dtype) for shape in shapes)
+
+
+@torch.library.custom_op("graphattn::attend_backward", mutates_args=())
+def attend_backward(
+    grad_out: Tensor,
+    grad_edge_out: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    edge_out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    edge_features: Tensor | None,
+    edge_query: Tensor | None,
+    parameters: list[Tensor],
+    sink: Tensor | None,
+    graph: Tensor,
+    score: str,
+    normalizer: str,
+    scale: float,
+    dropout: float,
+    seed: Tensor | None,
+    kernel: str | None,
+    needed: list[bool],
+) -> list[Tensor]:
+    """Gradients of all differentiable arguments, empty where none is needed."""
+    inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
+    plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
+    has_edges = edge_features is not None
+    merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial(grad_out, None, grad_edge_out)
+    with tape_of_its_own():
+        chosen = [select(*part[1:], kernel)[0] for part in pieces(plan, inputs, kernel)]
+        plan = replace(plan, needed=unflatten(needed[:-1]))
+        gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
+    given = (*flatten(inputs), sink)
+    found = zip(cast_like((*flatten(gradients), by_sink), given), given, needed, strict=True)
+    nothing = grad_out.new_empty(0)
+    return fresh([zero_if_none(g, x) if is_needed else nothing for g, x, is_needed in found], inputs)
+
+
+@attend_backward.register_fake
+def _(grad_out, grad_edge_out, out, lse, edge_out, *arguments):
+    *tensors, parameters, sink = arguments[:8]
+    given, needed = (*tensors, *parameters, sink), arguments[-1]
+    return [
+        torch.empty_like(x, memory_format=torch.contiguous_format) if is_needed else grad_out.new_empty(0)
+        for x, is_needed in zip(given, needed, strict=True)
+    ]
+
+
+def keep_for_backward(ctx, inputs, output):
+    *tensors, parameters, sink, graph = inputs[:9]
+    *ctx.options, seed, ctx.kernel = inputs[9:]
+    ctx.save_for_backward(*output, *tensors, sink, graph, seed, *parameters)
+
+
+def differentiate(ctx, grad_out, grad_lse, grad_edge_out):
+    out, lse, edge_out, *inputs, sink, graph, seed = ctx.saved_tensors[:12]
+    parameters = list(ctx.saved_tensors[12:])
+    *needed, of_parameters, of_sink = ctx.needs_input_grad[:8]
+    needed = [*needed, *of_parameters, of_sink]
+    results = grad_out, grad_edge_out, out, lse, edge_out
+    found = attend_backward(*results, *inputs, parameters, sink, graph, *ctx.options, seed, ctx.kernel, needed)
+    found = [gradient if is_needed else None for gradient, is_needed in zip(found, needed, strict=True)]
+    return *found[:6], found[6:-1], found[-1], *[None] * 7
+
+
+attend.register_autograd(differentiate, setup_context=keep_for_backward)
+
+
+# What the operators need to run -----------------------------------------------------------------------------------------
+
+
+def plan_of(
+    inputs: Inputs,
+    sink: Tensor | None,
+    graph: Tensor,
+    score: str,
+    normalizer: str,
+    scale: float,
+    dropout: float,
+    seed: Tensor | None,
+) -> Plan:
+    """The plan that the arguments of an operator stand for, checked as `attend` checks it without a compiler."""
+    query = inputs.query
+    num_queries, num_keys = query.size(0), inputs.key.size(0)
+    graph = normal_form(opened(graph, num_queries, num_keys))
+    check_graph(graph, query, num_queries, num_keys)
+    check_edge_tensors(graph, query, *inputs[3:6])
+    score, normalizer = score_of_name(score, inputs.parameters), normalizer_of_name(normalizer, sink)
+    return Plan(graph, score, normalizer, scale, dropout, seed, current_budget())
+
+
+@contextmanager
+def tape_of_its_own() -> Iterator[None]:
+    """Inside an operator autograd is switched off; some kernels differentiate with it, on tensors of their own."""
+    key = torch._C.DispatchKey.AutogradFunctionality
+    was_off = torch._C._dispatch_tls_is_dispatch_key_excluded(key)
+    torch._C._dispatch_tls_set_dispatch_key_excluded(key, False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch._C._dispatch_tls_set_dispatch_key_excluded(key, was_off)
+
+
+def fresh(tensors: Iterable[Tensor], inputs: Inputs) -> list[Tensor]:
+    """Contiguous tensors that share no memory with the inputs nor with each other, as compilers assume of results."""
+    taken = {x.untyped_storage().data_ptr() for x in flatten(inputs) if x is not None}
+    results = []
+    for x in tensors:
+        x = x.contiguous()
+        x = x.clone() if x.untyped_storage().data_ptr() in taken else x
+        taken.add(x.untyped_storage().data_ptr())
+        results.append(x)
+    return results
