@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graphattn.arguments import prepare, unfold
@@ -15,7 +16,7 @@ from graphattn.kernels.differentiable import in_order_of_edges, scores_of
 from graphattn.kernels.edges_torch import sorted_edges, weights_of
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
-from graphattn.operators import run_traced
+from graphattn.operators import REASON_TO_BREAK, is_named, run_traced
 
 
 def attend(
@@ -73,15 +74,21 @@ def attend(
         tensor([0.0000, 0.5000, 1.0000])
     """
     options = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
+    per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+    is_traced = torch.compiler.is_compiling()
+    if is_traced and (isinstance(graph, PerHead) or not is_named(score, normalizer)):
+        return attend_uncompiled(query, key, value, graph, **per_edge, **options, kernel=kernel)
     if isinstance(graph, PerHead):
-        per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
         return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
-    problem = prepare(query, key, value, graph, bias, edge_features, edge_query, **options)
-    run_problem = run_traced if torch.compiler.is_compiling() else run
+    problem = prepare(query, key, value, graph, **per_edge, **options)
+    run_problem = run_traced if is_traced else run
     out, edge_out = run_problem(problem.plan, problem.inputs, kernel)
     if problem.batch is not None:
         out, edge_out = (None if x is None else unfold(x, problem.batch) for x in (out, edge_out))
     return out if edge_features is None else (out, edge_out)
+
+
+attend_uncompiled = torch.compiler.disable(attend, reason=REASON_TO_BREAK)
 
 
 def attention_weights(

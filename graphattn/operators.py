@@ -13,13 +13,13 @@ from torch import Tensor
 
 from graphattn.arguments import check_edge_tensors, check_graph, normal_form
 from graphattn.execution import cast_like, compute, finish, flatten, kernel_gradients, pieces, unflatten
-from graphattn.graphs.traced import TracedGraph, opened
+from graphattn.graphs.traced import opened
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.edges_torch import zero_if_none
 from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
-from graphattn.kernels.normalizers import NORMALIZERS, Normalizer, Softmax, TopK
-from graphattn.kernels.scores import Additive, Dot, Score
+from graphattn.kernels.normalizers import NAMED, NORMALIZERS, Normalizer, Softmax, TopK
+from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gat, Gaussian, Score
 
 
 def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
@@ -37,15 +37,21 @@ def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, 
 # Scores and normalizers by name ---------------------------------------------------------------------------------------
 
 
+def is_named(score, normalizer) -> bool:
+    """Whether these arguments of `attend` are graphattn's own: a function or a class of the user's has no name here."""
+    of_score = isinstance(score, str) or type(score) in (Dot, Additive, Gat, Cosine, Bilinear, Gaussian)
+    return of_score and (isinstance(normalizer, str) or type(normalizer) in (*NAMED, TopK))
+
+
+REASON_TO_BREAK = (
+    "torch.compile traces the scores and normalizers of graphattn over one graph, no functions, modules or classes of your own"
+    " and no PerHead; leave this call out of the compiled function, or compile without fullgraph=True"
+)
+
+
 def name_of_score(score: Score) -> str:
-    if type(score) is Dot:
-        return score.name
-    if type(score) is Additive:
-        return score.activation
-    raise TypeError(
-        f"torch.compile takes the scores of graphattn, not a function or a class of your own (got {score.name!r});"
-        " leave this call out of the compiled function by torch.compiler.disable, or compile without fullgraph=True"
-    )
+    """Of a score as `Score.reduce` leaves it."""
+    return score.activation if isinstance(score, Additive) else score.name
 
 
 def score_of_name(name: str, parameters: list[Tensor]) -> Score:
@@ -53,14 +59,7 @@ def score_of_name(name: str, parameters: list[Tensor]) -> Score:
 
 
 def name_of_normalizer(normalizer: Normalizer) -> str:
-    if type(normalizer) is TopK:
-        return f"{normalizer.name} {normalizer.k}"
-    if NORMALIZERS.get(normalizer.name) is type(normalizer):
-        return normalizer.name
-    raise TypeError(
-        f"torch.compile takes the normalizers of graphattn, not a class of your own (got {type(normalizer).__name__});"
-        " leave this call out of the compiled function by torch.compiler.disable, or compile without fullgraph=True"
-    )
+    return f"{normalizer.name} {normalizer.k}" if isinstance(normalizer, TopK) else normalizer.name
 
 
 def normalizer_of_name(name: str, sink: Tensor | None) -> Normalizer:

@@ -15,7 +15,7 @@ from graphattn.graphs.csr import rows_of
 from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
-from graphattn.graphs.traced import trace
+from graphattn.graphs.traced import TracedGraph, trace
 
 FORMS = (
     "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
@@ -63,7 +63,7 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
     if num_queries is None and num_keys is not None:
         raise ValueError(f"'num_keys' needs 'num_queries' (got num_keys={num_keys} alone)")
     if isinstance(x, Graph):
-        return _check_sizes(x, num_queries, num_keys)
+        return _check_sizes(x.opened() if isinstance(x, TracedGraph) else x, num_queries, num_keys)
     if isinstance(x, np.ndarray):
         x = torch.from_numpy(x)
     if isinstance(x, Tensor):

@@ -49,6 +49,8 @@ class Graph(ABC):
         self._begin()
 
     def _begin(self) -> None:
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break("make a graph before, and give it to the compiled function as an argument")
         number = next(_NUMBERS)
         _GRAPHS[number] = self
         self.__dict__.update(_cache={}, number=number)

@@ -30,9 +30,16 @@ class TracedGraph(Graph):
         # Asked for twice, they would have two sizes, which the compiler takes for different numbers.
         self.known_edges, self.known_examples = None, None
 
+    def real(self) -> Graph:
+        """The graph itself; while a compiler traces, this breaks its code in two."""
+        return opened_uncompiled(self.tensor, *self.counts) if torch.compiler.is_compiling() else self.opened()
+
+    def opened(self) -> Graph:
+        return opened(self.tensor, *self.counts)
+
     @property
     def sizes(self):
-        raise ValueError(f"the sizes of examples are not known {WHILE}; {WHAT_TO_DO}")
+        return self.real().sizes
 
     @property
     def shape(self):
@@ -56,9 +63,7 @@ class TracedGraph(Graph):
 
     @property
     def num_edges(self):
-        if not is_edge_index(self.tensor):
-            raise ValueError(f"the number of edges is not known {WHILE}; {WHAT_TO_DO}")
-        return self.tensor.size(1)
+        return self.tensor.size(1) if is_edge_index(self.tensor) else self.real().num_edges
 
     def may_have_edges(self, count):
         return not is_edge_index(self.tensor) or count == self.num_edges
@@ -83,24 +88,42 @@ class TracedGraph(Graph):
     def remember(self, name, build):
         return build()
 
+    @property
+    def has_repeats(self):
+        return self.real().has_repeats
+
+    @property
+    def has_own_order(self):
+        return self.real().has_own_order
+
+    @property
+    def is_symmetric(self):
+        return self.real().is_symmetric
+
+    @property
+    def T(self):
+        return self.real().T
+
     def allows(self, query, key):
-        raise ValueError(f"the edges of a graph cannot be asked for one by one {WHILE}; {WHAT_TO_DO}")
+        return self.real().allows(query, key)
+
+    def csr(self, device=None):
+        return self.real().csr(device)
+
+    def csr_transposed(self, device=None):
+        return self.real().csr_transposed(device)
 
     def _rows(self, device):
-        raise ValueError(f"a graph has no CSR {WHILE}; {WHAT_TO_DO}")
+        return self.real()._rows(device)
 
     def _transposed(self):
-        raise ValueError(f"a graph cannot be transposed {WHILE}; {WHAT_TO_DO}")
+        return self.real()._transposed()
 
     def _split(self):
-        raise ValueError(f"a graph cannot be taken apart {WHILE}; {WHAT_TO_DO}")
+        return self.real()._split()
 
     def _describe(self):
         return f"TracedGraph({self.num_queries}, {self.num_keys})"
-
-
-WHILE = "while torch.compile or torch.export trace"
-WHAT_TO_DO = "make the graph before and give it to the compiled function as an argument"
 
 
 def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
@@ -109,7 +132,9 @@ def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
         return x
     if isinstance(x, Graph):
         if torch.compiler.is_exporting():
-            raise ValueError(f"torch.export cannot carry a {type(x).__name__}; export with an edge_index or a bool mask")
+            raise ValueError(
+                f"torch.export cannot carry a {type(x).__name__}; export with an edge_index or a bool mask"
+            )
         if num_queries is None:
             num_queries, num_keys = (sum(size[axis] for size in x.sizes) for axis in (0, 1))
         return TracedGraph(ticket(x.number), num_queries, num_queries if num_keys is None else num_keys, x)
@@ -119,16 +144,11 @@ def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
         if num_queries is None:
             raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
         return TracedGraph(x, num_queries, num_queries if num_keys is None else num_keys)
-    if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x):
+    if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x) and num_queries is not None:
         members = [TracedGraph(ticket(one.number), None, None) for one in x]
-        if num_queries is None:
-            raise ValueError(f"a list of graphs needs 'num_queries' {WHILE}; {WHAT_TO_DO}, batch_graphs(graphs)")
         return derive(batch_of, members, num_queries, num_queries if num_keys is None else num_keys)
-    got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
-    raise TypeError(
-        f"a graph must be a Graph, an edge_index, a bool mask or a list of Graphs {WHILE} (got {got}); {WHAT_TO_DO},"
-        " as_graph(x)"
-    )
+    graph = graph_uncompiled(x, num_queries, num_keys)
+    return TracedGraph(ticket(graph.number), *graph.shape, graph)
 
 
 # Tickets --------------------------------------------------------------------------------------------------------------
@@ -145,11 +165,27 @@ def ticket_of(graph: Graph) -> Tensor:
     return torch.from_numpy(owner)
 
 
-def opened(tensor: Tensor, num_queries: int, num_keys: int) -> Graph:
-    """The graph that a ticket, an edge_index or a mask stands for, of these sizes."""
+def graph_of(x, num_queries=None, num_keys=None) -> Graph:
     from graphattn.graphs.convert import as_graph
 
-    return as_graph(graph_of_number(int(tensor)) if tensor.dim() == 0 else tensor, num_queries, num_keys)
+    return as_graph(x, num_queries, num_keys)
+
+
+def opened(tensor: Tensor, num_queries: int, num_keys: int) -> Graph:
+    """The graph that a ticket, an edge_index or a mask stands for, of these sizes."""
+    return graph_of(graph_of_number(int(tensor)) if tensor.dim() == 0 else tensor, num_queries, num_keys)
+
+
+graph_uncompiled = torch.compiler.disable(
+    graph_of,
+    reason="no form of a graph but a Graph, an edge_index, a bool mask or a list of Graphs is traced; make a Graph of it before,"
+    " by as_graph(x), and give that to the compiled function",
+)
+opened_uncompiled = torch.compiler.disable(
+    opened,
+    reason="edges and sizes of examples are not known while torch.compile or torch.export trace; make what needs them before,"
+    " and give it to the compiled function",
+)
 
 
 @torch.library.custom_op("graphattn::ticket", mutates_args=())
@@ -199,9 +235,7 @@ def _(function, tensors, sizes, integers):
 
 @derivation
 def batch_of(*graphs: Graph) -> Graph:
-    from graphattn.graphs.convert import as_graph
-
-    return as_graph(graphs)
+    return graph_of(graphs)
 
 
 # What layers ask of a graph ---------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ class EdgeTypeBias(torch.nn.Module):
         torch.nn.init.normal_(self.table, std=0.02)
 
     def forward(self, edge_type: Tensor) -> Tensor:
-        is_known = edge_type.numel() and not torch.compiler.is_compiling()
-        if is_known and not 0 <= int(edge_type.min()) <= int(edge_type.max()) < len(self.table):
+        is_known = not torch.compiler.is_compiling()
+        if is_known and edge_type.numel() and not 0 <= int(edge_type.min()) <= int(edge_type.max()) < len(self.table):
             raise ValueError(
                 f"'edge_type' must lie in 0 .. {len(self.table) - 1} (got {int(edge_type.min())} .."
                 f" {int(edge_type.max())})"
@@ -98,7 +98,8 @@ class HopBias(torch.nn.Module):
     def between(self, graph: Graph, along: Graph) -> Tensor:
         """[num_edges, heads] of `graph`."""
         if isinstance(graph, TracedGraph):
-            return self(traced_hops(graph.tensor, as_graph(along, *graph.shape).tensor, *graph.shape, self.max_distance))
+            tensors, device = (graph.tensor, as_graph(along, *graph.shape).tensor), self.by_hops.table.device
+            return self(traced_hops(*tensors, *graph.shape, self.max_distance, device))
         return self(known_hops(graph, along, self.max_distance).to(self.by_hops.table.device))
 
     def __repr__(self) -> str:
@@ -113,11 +114,13 @@ def known_hops(graph: Graph, along: Graph, max_distance: int) -> Tensor:
 
 
 @torch.library.custom_op("graphattn::hops", mutates_args=())
-def traced_hops(graph: Tensor, along: Tensor, num_queries: int, num_keys: int, max_distance: int) -> Tensor:
-    shape = num_queries, num_keys
-    return known_hops(opened(graph, *shape), opened(along, *shape), max_distance).clone()
+def traced_hops(
+    graph: Tensor, along: Tensor, num_queries: int, num_keys: int, max_distance: int, device: torch.device
+) -> Tensor:
+    graph, along = (opened(x, num_queries, num_keys) for x in (graph, along))
+    return known_hops(graph, along, max_distance).to(device, copy=True)
 
 
 @traced_hops.register_fake
-def _(graph, along, num_queries, num_keys, max_distance):
-    return torch.empty(num_edges_of(graph), dtype=torch.int64)
+def _(graph, along, num_queries, num_keys, max_distance, device):
+    return torch.empty(num_edges_of(graph), dtype=torch.int64, device=device)

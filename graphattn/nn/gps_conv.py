@@ -74,15 +74,9 @@ class GPSConv(torch_geometric.nn.GPSConv):
         """Global attention: [num_nodes, channels]."""
         if is_plain_multihead(self.attn):
             return multihead(self.attn, x, graph)
-        if not isinstance(graph, CompleteGraph):
-            raise ValueError(
-                f"'graph' must be complete for {type(self.attn).__name__} (got {graph}); other graphs need"
-                " attn_type='multihead' without hooks, bias_k and add_zero_attn"
-            )
-        out = torch.empty_like(x)
-        for examples, nodes, _ in equal_sizes(graph):
-            out[nodes] = dense(self.attn, x[nodes].unflatten(0, (examples, -1))).flatten(0, 1).to(out.dtype)
-        return out
+        if isinstance(graph, TracedGraph):
+            return each_alone_uncompiled(self.attn, x, graph)
+        return each_alone(self.attn, x, graph)
 
 
 def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
@@ -138,6 +132,25 @@ def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
     query, key, value = projected.unflatten(-1, (3, attention.num_heads, attention.head_dim)).unbind(1)
     dropout = attention.dropout if attention.training else 0.0
     return attention.out_proj(attend(query, key, value, graph, dropout=dropout).flatten(1))
+
+
+def each_alone(attention: Module, x: Tensor, graph: Graph) -> Tensor:
+    """Any attention, inside each example of a complete graph."""
+    graph = as_graph(graph)
+    if not isinstance(graph, CompleteGraph):
+        raise ValueError(
+            f"'graph' must be complete for {type(attention).__name__} (got {graph}); other graphs need"
+            " attn_type='multihead' without hooks, bias_k and add_zero_attn"
+        )
+    out = torch.empty_like(x)
+    for examples, nodes, _ in equal_sizes(graph):
+        out[nodes] = dense(attention, x[nodes].unflatten(0, (examples, -1))).flatten(0, 1).to(out.dtype)
+    return out
+
+
+each_alone_uncompiled = torch.compiler.disable(
+    each_alone, reason="PerformerAttention goes example by example; use attn_type='multihead', or compile without fullgraph=True"
+)
 
 
 def dense(attention: Module, x: Tensor) -> Tensor:

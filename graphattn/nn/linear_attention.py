@@ -62,6 +62,8 @@ def linear_attend(
         >>> linear_attend(x, x, torch.arange(3.).view(3, 1, 1), causal(3)).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
+    if torch.compiler.is_compiling() and form != "matrix":
+        return linear_attend_uncompiled(query, key, value, graph, feature_map=feature_map, form=form, chunk=chunk)
     check_node_tensors(query, key, value)
     if query.dim() != 3 or key.size(1) != query.size(1):
         raise ValueError(
@@ -73,6 +75,13 @@ def linear_attend(
     run = choose_form(form, graph)
     sums = run(*prepare(query, key, value, feature_map), graph, parse_integer("chunk", chunk, minimum=1))
     return divide(sums).to(value.dtype)
+
+
+linear_attend_uncompiled = torch.compiler.disable(
+    linear_attend,
+    reason="no form of linear attention but 'matrix' is traced, the others go example by example; give form='matrix', or compile"
+    " without fullgraph=True",
+)
 
 
 def linear_attend_step(
@@ -227,9 +236,11 @@ def choose_form(form: str | None, graph: Graph) -> Callable:
     """The function that sums by the form asked for, or by the cheapest."""
     if form is not None and form not in FORMS:
         raise ValueError(f"'form' must be one of {FORMS} or None (got {form!r})")
-    if form != "matrix" and form != "steps" and isinstance(graph.normal_form(), CompleteGraph):
+    if form == "matrix":
+        return sum_by_matrix
+    if form != "steps" and isinstance(graph.normal_form(), CompleteGraph):
         return sum_of_complete
-    if form != "matrix" and is_causal(graph):
+    if is_causal(graph):
         return sum_by_steps if form == "steps" else sum_of_causal_chunks
     if form in ("chunks", "steps"):
         wanted = "complete or causal" if form == "chunks" else "causal"

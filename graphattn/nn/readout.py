@@ -126,7 +126,7 @@ class ClassNode(torch.nn.Module):
 
     def forward(self, x: Tensor, graph: Any) -> tuple[Tensor, Graph]:
         graph = as_graph(graph, x.size(0))
-        larger = with_class_nodes(graph)
+        larger = larger_graph(graph)
         is_node = torch.ones(larger.num_queries, dtype=torch.bool, device=x.device)
         is_node[class_nodes(larger, x.device)] = False
         # Old nodes come from x one after the other, new ones from the row after it.
@@ -144,9 +144,19 @@ class ClassNode(torch.nn.Module):
 
 def class_nodes(graph: Graph, device=None) -> Tensor:
     """The last node of each example."""
+    if isinstance(graph, TracedGraph):
+        return graph.example_sizes()[:, 0].cumsum(0).to(device) - 1
     return torch.tensor(graph.query_ptr[1:], device=device) - 1
 
 
+def larger_graph(graph: Graph) -> Graph:
+    if isinstance(graph, TracedGraph):
+        num_nodes = graph.num_queries + graph.num_examples
+        return derive(with_class_nodes, [graph], num_nodes, num_nodes)
+    return with_class_nodes(graph)
+
+
+@derivation
 def with_class_nodes(graph: Graph) -> Graph:
     """`graph` with one more node at the end of each example, joined to all nodes of it both ways and to itself.
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.decoding import Decoding
 from graphattn.nn.embedding import TokenEmbedding
 from graphattn.nn.positions.coordinates import positions_of
@@ -70,7 +71,7 @@ class Seq2Seq(torch.nn.Module):
     def forward(self, source: Tensor, target: Tensor, source_graph: Any, target_graph: Any) -> Tensor:
         source_graph = as_graph(source_graph, source.size(0))
         target_graph = as_graph(target_graph, target.size(0))
-        memory_graph = CompleteGraph(counts_of(target_graph), counts_of(source_graph))
+        memory_graph = whole_examples(target_graph, source_graph)
         pos = positions_of(target_graph, device=target.device)[1]
         memory = self.encode(source, source_graph)
         return self.lin_out(self.decoder(self.embedding(target, pos), memory, target_graph, memory_graph))
@@ -90,3 +91,15 @@ class Seq2Seq(torch.nn.Module):
                 f"there must be a prompt for each source (got {num_examples} and {source_graph.num_examples})"
             )
         return Decoding(self, graph, num_examples, self.encode(source, source_graph), counts_of(source_graph))
+
+
+def whole_examples(queries: Graph, keys: Graph) -> Graph:
+    """Complete, from the nodes of each example of `keys` to those of the same example of `queries`."""
+    if isinstance(queries, TracedGraph):
+        return derive(between_examples, [queries, keys], queries.num_queries, keys.num_queries)
+    return between_examples(queries, keys)
+
+
+@derivation
+def between_examples(queries: Graph, keys: Graph) -> CompleteGraph:
+    return CompleteGraph(counts_of(queries), counts_of(keys))
