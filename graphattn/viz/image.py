@@ -17,6 +17,8 @@ from graphattn.viz.canvas import (
     weights_of_query,
 )
 
+PALE = 0.35  # opacity of an image under weights
+
 
 def draw_image(
     image: Tensor,
@@ -30,7 +32,7 @@ def draw_image(
     path: str | PathLike | None = None,
 ):
     """An image and, over the patches that one patch (framed) attends to, how much it does; the others are paler
-    where no weights are given.
+    where no weights are given. Under weights the whole image is pale, so that their colours are seen.
 
     Args:
         image: [height, width], or [channels, height, width] with 1 or 3 channels; 3 are red, green and blue.
@@ -52,7 +54,7 @@ def draw_image(
     node = (rows // 2) * columns + columns // 2 if node is None else node
     row = weights_of_query(graph, weights, node).view(sides)
     ax, extent = open_axes(ax, (5.5, 4.8)), (0, width, height, 0)
-    ax.imshow(pixels, cmap="Greys", extent=extent)
+    ax.imshow(pixels, cmap="Greys", extent=extent, alpha=1.0 if weights is None else PALE)
     if weights is None:
         ax.imshow(
             torch.ones(sides).numpy(), cmap="Greys_r", vmin=0, vmax=1, alpha=0.75 * row.isnan().numpy(), extent=extent

@@ -76,12 +76,9 @@ def draw_molecule(
             if (other, atom) in strength:  # from the key, the other one, to the query
                 share = float(scale(strength[other, atom]))
                 style = {"color": weight_colours()(share), "linewidth": 4 + 8 * share}
-                draw_half(ax, places[atom], places[other], 0.0, solid_capstyle="butt", zorder=1, **style)
+                draw_half(ax, places[atom], places[other], solid_capstyle="butt", zorder=1, **style)
         for shift in shifts_of(bond):
-            for atom, other in (ends, ends[::-1]):
-                shift_here = shift if atom == ends[0] else -shift
-                line = {"color": "0.25", "linewidth": 1.2, "path_effects": halo}
-                draw_half(ax, places[atom], places[other], shift_here, zorder=2, **line)
+            draw_bond(ax, *(places[atom] for atom in ends), shift, path_effects=halo)
     for index, (atom, place) in enumerate(zip(molecule.GetAtoms(), places)):
         name = name_of(atom) if labels is None else labels[index]
         circle = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": "none"}
@@ -106,9 +103,16 @@ def name_of(atom) -> str:
     return atom.GetSymbol() + ("" if charge == 0 else sign * abs(charge))
 
 
-def draw_half(ax, start, end, shift: float, **style) -> None:
-    """From `start` half the way to `end`, moved `shift` to the left."""
+def draw_half(ax, start, end, **style) -> None:
+    """From `start` half the way to `end`."""
+    ax.plot([start[0], (start[0] + end[0]) / 2], [start[1], (start[1] + end[1]) / 2], **style)
+
+
+def draw_bond(ax, start, end, shift: float, **style) -> None:
+    """A line from `start` to `end`, moved `shift` to the left; beside another one it ends before the atoms' names."""
     across, up = end[0] - start[0], end[1] - start[1]
     length = max((across**2 + up**2) ** 0.5, 1e-9)
     right, over = -up / length * shift, across / length * shift
-    ax.plot([start[0] + right, start[0] + across / 2 + right], [start[1] + over, start[1] + up / 2 + over], **style)
+    near, far = (0.12, 0.88) if shift else (0.0, 1.0)
+    points = [(start[0] + share * across + right, start[1] + share * up + over) for share in (near, far)]
+    ax.plot(*zip(*points), color="0.25", linewidth=1.2, zorder=2, **style)

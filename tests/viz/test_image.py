@@ -18,6 +18,7 @@ def test_shows_the_weights_of_the_framed_patch():
     row[key[query == 5]] = weights[query == 5].mean(1)
     np.testing.assert_allclose(ax.images[1].get_array().flatten(), row, rtol=1e-6)
     assert (ax.images[1].get_alpha().flatten() > 0).tolist() == [False, True, True, False, True, True]
+    assert ax.images[0].get_alpha() < 0.5  # so that the weights are seen on ink too
     _, frame = ax.patches
     assert frame.get_xy() == (8, 4) and frame.get_width() == 4 and frame.get_height() == 4
 
@@ -25,6 +26,7 @@ def test_shows_the_weights_of_the_framed_patch():
 def test_without_weights_what_is_not_seen_is_paler():
     ax = draw_image(torch.rand(4, 4), GridGraph((2, 2), (0, 1)), node=0)
     assert (ax.images[1].get_alpha() > 0).tolist() == [[False, False], [True, True]]
+    assert ax.images[0].get_alpha() == 1
     assert len(ax.figure.axes) == 1
 
 
