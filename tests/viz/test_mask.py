@@ -28,6 +28,8 @@ def test_names_the_nodes():
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
     many = draw_mask(causal(100), labels=[str(node) for node in range(100)])
     assert [text.get_text() for text in many.get_xticklabels()][:3] == ["0", "3", "6"]
+    some = draw_mask(causal(1000), labels=[str(node) for node in range(1000)], max_nodes=16)
+    assert [text.get_text() for text in some.get_yticklabels()][:4] == ["0", "1", "142", "143"]
 
 
 @pytest.mark.parametrize("graph", [CompleteGraph(10**6), BandedGraph(10**6, 5, 5) | GlobalGraph(10**6, [0])])

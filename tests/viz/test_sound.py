@@ -28,7 +28,7 @@ def test_spectrogram_lies_under_its_frames():
     ax = draw_sound(data)
     left, right, low, high = ax.images[0].get_extent()
     assert left < data.pos[0] < data.pos[-1] < right and high - low == 40
-    assert ax.images[0].get_array().shape == (40, data.num_nodes)
+    assert ax.images[0].get_array().shape == (40, data.num_nodes) and ax.images[0].origin == "lower"  # deep below
 
 
 def test_waveform_instead():
