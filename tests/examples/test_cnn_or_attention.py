@@ -1,29 +1,18 @@
 """The example on two kinds of digits, in the files of MNIST."""
 
-import gzip
 import json
-import struct
 
 import pytest
 import torch
 
 from examples import cnn_or_attention as example
 from graphattn.datasets.mnist import MNIST
+from tests.examples.digits import write_digits
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Ink on the left (label 0) or on the right (label 1) of 48 images, in idx files."""
-    raw = tmp_path / "mnist" / "raw"
-    raw.mkdir(parents=True)
-    labels = torch.arange(48) % 2
-    images = torch.arange(48 * 784).view(48, 28, 28) % 50
-    images[labels == 0, 4:24, 4:10] = 255
-    images[labels == 1, 4:24, 18:24] = 255
-    for part in ("train", "t10k"):
-        for kind, tensor in (("images-idx3", images), ("labels-idx1", labels)):
-            header = bytes([0, 0, 8, tensor.dim()]) + struct.pack(f">{tensor.dim()}I", *tensor.shape)
-            (raw / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + bytes(tensor.flatten().tolist())))
+    write_digits(tmp_path)
     return tmp_path
 
 

@@ -1,9 +1,7 @@
 """The example through its own functions, on data of seconds: rings and stars, digits of two kinds."""
 
-import gzip
 import importlib.util
 import json
-import struct
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphattn.transforms import Edges
+from tests.examples.digits import write_digits
 
 NAME = "graph_classification"
 
@@ -62,21 +61,6 @@ def write_tu_data(root, num_graphs=40):
         first += num_nodes
     for part, content in lines.items():
         (raw / f"MUTAG_{part}.txt").write_text("\n".join(content) + "\n")
-
-
-def write_digits(root, num_images=40):
-    """Ink on the left (label 0) or on the right (label 1), in idx files."""
-    raw = root / "mnist" / "raw"
-    raw.mkdir(parents=True)
-    labels = torch.arange(num_images) % 2
-    images = torch.zeros(num_images, 28, 28, dtype=torch.uint8)
-    images[labels == 0, 4:24, 4:10] = 255
-    images[labels == 1, 4:24, 18:24] = 255
-    for part in ("train", "t10k"):
-        for kind, tensor in (("images-idx3", images), ("labels-idx1", labels)):
-            header = bytes([0, 0, 8, tensor.dim()]) + struct.pack(f">{tensor.dim()}I", *tensor.shape)
-            content = header + bytes(tensor.flatten().tolist())
-            (raw / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))
 
 
 def test_folds_share_no_graph_and_the_test_folds_cover_all():

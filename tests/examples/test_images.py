@@ -1,27 +1,11 @@
 """The example on two kinds of digits, in the files of MNIST."""
 
-import gzip
-import struct
-
 import pytest
 import torch
 
 from examples import images as example
 from graphattn.datasets.mnist import MNIST
-
-
-def write_digits(root, num_images=48):
-    """Ink on the left (label 0) or on the right (label 1), in idx files."""
-    raw = root / "mnist" / "raw"
-    raw.mkdir(parents=True)
-    labels = torch.arange(num_images) % 2
-    images = torch.randint(60, (num_images, 28, 28), dtype=torch.uint8)
-    images[labels == 0, 4:24, 4:10] = 255
-    images[labels == 1, 4:24, 18:24] = 255
-    for part in ("train", "t10k"):
-        for kind, tensor in (("images-idx3", images), ("labels-idx1", labels)):
-            header = bytes([0, 0, 8, tensor.dim()]) + struct.pack(f">{tensor.dim()}I", *tensor.shape)
-            (raw / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + bytes(tensor.flatten().tolist())))
+from tests.examples.digits import write_digits
 
 
 @pytest.fixture
