@@ -3,7 +3,7 @@
     python -m examples.speech_digits                       # which digit; every frame attends to the whole recording
     python -m examples.speech_digits --window 4            # truncated attention: 4 frames = 40 ms to either side
     python -m examples.speech_digits --target speaker      # who says it
-    python -m examples.speech_digits --sweep               # accuracy and cost against the window, as one picture
+    python -m examples.speech_digits --sweep --epochs 12   # accuracy and cost against the window, as one picture
 
 Free Spoken Digit Dataset, 3,000 recordings by six people; takes 0 to 4 of each person and digit are the test set, as its
 makers say, so that all voices are known. A frame (25 ms, one every 10 ms) becomes a vector by one linear map: only attention
@@ -17,6 +17,14 @@ Published on this set, each with a split of its own at random:
     97     CNN on MFCC, 3 speakers, 150 test recordings (github.com/adhishthite/sound-mnist)
     95.3   ResNet18 on mel spectrograms, validation (github.com/dilne/Free-Spoken-Digit-Dataset)
 The recipe was settled with --validate, which trains on takes 10 to 49 and tests on takes 5 to 9: 99.0 % after 20 of 24 epochs.
+Measured here (seed 0): all 300 test recordings right, in 180 CPU seconds. The sweep with --epochs 12:
+
+| window, in frames to either side     | complete | 64      | 16      | 4       | 1      | 0      |
+|--------------------------------------|----------|---------|---------|---------|--------|--------|
+| accuracy, %                          | 100.0    | 99.7    | 99.7    | 99.3    | 96.3   | 96.3   |
+| edges of the test set, in each layer | 567,632  | 561,432 | 325,184 | 104,934 | 36,378 | 12,326 |
+| CPU seconds of an epoch              | 6.4      | 6.9     | 6.1     | 5.3     | 5.2    | 4.6    |
+| of hearing the test set end to end   | 1.96     | 0.12    | 0.12    | 0.09    | 0.08   | 0.08   |
 """
 
 import argparse
@@ -109,7 +117,7 @@ class Listener(nn.Module):
         x, (layer, *_) = self.embed(data.x), self.encoder.layers
         _, (_, frames) = layer.attention(layer.attention_residual.norm(x), data.graph, return_attention_weights=True)
         x, readout = self.encoder(x, data.graph), self.readout
-        graph = readout.graph([data.num_nodes])
+        graph = readout.graph(data.graph)
         _, (_, pooling) = readout.attention((x, readout.query), graph, return_attention_weights=True)
         return frames, pooling
 
@@ -213,15 +221,18 @@ def draw_sweep(results: dict[int | None, Result], long: dict[int | None, float],
 @torch.no_grad()
 def draw_attention(result: Result, window: int | None, path: Path) -> None:
     """Above: where the middle frame looks in the first layer. Below: where the readout listens."""
-    chosen = [data for data in result.test_set if data.take == 0][:: max(1, len(result.test_set) // 60)][:3]
+    chosen = [data for data in result.test_set if data.take == 0]
+    chosen = chosen[:: max(1, len(chosen) // 3)][:3]
     figure, axes = plt.subplots(2, len(chosen), figsize=(5 * len(chosen), 6), layout="constrained", squeeze=False)
     for data, (above, below) in zip(chosen, axes.T):
         data.graph = make_graph([data.num_nodes], window)
         frames, pooling = result.model.eval().attention(data)
         spoken = f"{SpokenDigits.classes[data.y]} by {SpokenDigits.speakers[data.speaker]}"
         draw_sound(data, frames, title=f"{spoken}: a frame", ax=above)
-        data.graph = result.model.readout.graph([data.num_nodes])
+        data.graph = result.model.readout.graph(data.graph)
         draw_readout(data, pooling.mean(1), f"{spoken}: the readout", below)
+        for ax in (above, below):
+            ax.locator_params(axis="x", nbins=6)
     save(figure, path)
 
 

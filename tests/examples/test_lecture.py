@@ -19,7 +19,7 @@ def test_every_picture_is_drawn_in_few_bytes(tmp_path, monkeypatch):
     lecture.main(["--out", str(tmp_path)])
     drawn = {path.stem: path for path in tmp_path.iterdir()}
     linked = set(re.findall(r"\(lecture/(\w+)\.png\)", LECTURE.read_text(encoding="utf-8")))
-    assert set(drawn) == linked
+    assert set(drawn) == linked - {"speech_digits_sweep"}  # drawn by the example of that name, which needs data
     for path in drawn.values():
         assert path.stat().st_size < 100_000 and min(Image.open(path).size) > 200, path.name
 
