@@ -1,0 +1,231 @@
+"""Praise or blame: the words of a film review attend to each other, and a learned query to all of them (N to 1).
+
+    python -m examples.sentiment
+
+SST-2 (Socher et al. 2013), 6,920 whole sentences to train on; no pretrained vectors. A word is the sum of a learned vector of
+its own and of learned vectors of its beginnings and ends (hashed), so that unknown words are not unknown. A batch is 64
+sentences laid end to end under ONE complete graph; no padding. The result is a running mean of the weights (decay 0.99 a
+step), at the epoch that is best on the development set.
+
+Published, without pretrained vectors (from memory, not checked):
+    82.7   CNN-rand (Kim 2014), trained on the labelled phrases inside the sentences too
+    81.8   naive Bayes on words; 80.1 mean of word vectors (Socher et al. 2013)
+The recipe was settled on the development set, where this one has 81.4 and a dozen of others had 79 to 81.5. Without beginnings
+and ends of words it is 2 % less; vectors of 64 channels and vectors of word pairs are no better.
+"""
+
+import argparse
+import os
+import time
+import zlib
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
+from torch_geometric.seed import seed_everything
+from tqdm import tqdm
+
+from graphattn import CompleteGraph, Graph
+from graphattn.datasets import SST2
+from graphattn.inputs import Vocabulary
+from graphattn.nn import AttentionReadout, GraphTransformer, RotaryPositions
+from graphattn.viz import draw_mask, draw_words
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+NUM_BUCKETS = 20_000  # of hashed parts of words
+PUBLISHED = "CNN-rand 82.7 (Kim 2014), naive Bayes 81.8, vector average 80.1 (Socher et al. 2013); see --help"
+
+
+# Words to numbers ----------------------------------------------------------------------------------------------------
+
+def parts_of(word: str) -> list[str]:
+    """Beginnings of 3 to 5 letters and ends of 3 and 4, always 5 strings.
+
+    >>> parts_of("films")
+    ['<fil', '<film', '<films', 'lms>', 'ilms>']
+    """
+    marked = f"<{word}>"
+    return [*(marked[:length] for length in (4, 5, 6)), *(marked[-length:] for length in (4, 5))]
+
+
+@cache
+def buckets_of(word: str) -> list[int]:
+    return [zlib.crc32(part.encode()) % NUM_BUCKETS for part in parts_of(word)]  # hash() differs from run to run
+
+
+def encode(sentence: Data, vocabulary: Vocabulary) -> Data:
+    """x [n, 6]: place of the word in the vocabulary, then the buckets of its parts."""
+    rows = [[vocabulary.index_of(word), *buckets_of(word)] for word in sentence.tokens]
+    return Data(x=torch.tensor(rows), y=sentence.y)
+
+
+# Model ---------------------------------------------------------------------------------------------------------------
+
+class Reader(nn.Module):
+    """Words and their parts -> attention between the words -> attention pooling -> scores of blame and praise."""
+
+    def __init__(self, num_words: int, args: argparse.Namespace):
+        super().__init__()
+        channels = args.channels
+        self.word, self.parts = nn.Embedding(num_words, channels), nn.EmbeddingBag(NUM_BUCKETS, channels, mode="sum")
+        nn.init.normal_(self.word.weight, std=0.1)
+        nn.init.normal_(self.parts.weight, std=0.05)
+        self.encoder = GraphTransformer(
+            channels, args.layers, args.heads, 2 * channels, norm_first=True, activation="gelu", dropout=args.dropout,
+            attention_dropout=0.1, positions=RotaryPositions(max_period=100),
+        )
+        self.readout = AttentionReadout(channels, args.heads)
+        self.head = nn.Linear(channels, len(SST2.classes))
+        self.dropout, self.word_dropout = nn.Dropout(args.dropout), args.word_dropout
+
+    def embed(self, x: Tensor) -> Tensor:
+        embedded = self.word(x[:, 0]) + self.parts(x[:, 1:])
+        if self.training:  # a sentence should praise by more than one word
+            embedded = embedded * (torch.rand(len(x), 1, device=x.device) >= self.word_dropout)
+        return self.dropout(embedded)
+
+    def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        return self.head(self.dropout(self.readout(self.encoder(self.embed(x), graph), graph)))
+
+    def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of one sentence: weights of the first layer [n * n, heads] and of the readout [n, heads]."""
+        graph, x, layer = CompleteGraph(len(x)), self.embed(x), self.encoder.layers[0]
+        _, (_, between) = layer.attention(layer.attention_residual.norm(x), graph, return_attention_weights=True)
+        inputs = self.encoder(x, graph), self.readout.query
+        _, (_, pooling) = self.readout.attention(inputs, self.readout.graph(graph), return_attention_weights=True)
+        return between, pooling
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+def run(model: nn.Module, batch: Batch) -> Tensor:
+    return model(batch.x, CompleteGraph(batch.ptr.diff().tolist()))
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, sentences: list[Data]) -> float:
+    """Per cent of the sentences that are understood."""
+    model.eval()
+    right = [run(model, batch).argmax(1) == batch.y for batch in DataLoader(sentences, batch_size=200)]
+    return 100 * float(torch.cat(right).double().mean())
+
+
+def make_optimizer(model: Reader, args: argparse.Namespace) -> torch.optim.Optimizer:
+    """Vectors of words and parts are drawn to 0 more strongly: most are seen a few times only."""
+    vectors = [model.word.weight, model.parts.weight]
+    rest = [parameter for parameter in model.parameters() if all(parameter is not vector for vector in vectors)]
+    groups = [{"params": vectors, "weight_decay": args.weight_decay}, {"params": rest, "weight_decay": 0.05}]
+    return torch.optim.AdamW(groups, args.lr, fused=True)
+
+
+def train(model: Reader, sentences: list[Data], dev: list[Data], args: argparse.Namespace) -> Reader:
+    """A running mean of the weights, at the epoch that is best on the development set."""
+    loader = DataLoader(sentences, args.batch_size, shuffle=True)
+    optimizer = make_optimizer(model, args)
+    steps = args.epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
+    best, best_state = -1.0, None
+    for epoch in range(1, args.epochs + 1):
+        model.train()
+        for batch in tqdm(loader, desc=f"epoch {epoch}", leave=False):
+            loss = F.cross_entropy(run(model, batch), batch.y)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            mean.update_parameters(model)
+        found = accuracy(mean.module, dev)
+        print(f"epoch {epoch:2d}  dev accuracy {found:.2f} %  {time.process_time():.0f} CPU seconds so far", flush=True)
+        if found > best:
+            best, best_state = found, {name: value.clone() for name, value in mean.module.state_dict().items()}
+    model.load_state_dict(best_state)
+    return model.eval()
+
+
+# Picture -------------------------------------------------------------------------------------------------------------
+
+def choose_sentences(test: SST2) -> list[Data]:
+    """Two that praise and two that blame, one of each with a negation, of 7 to 12 words."""
+    short = [sentence for sentence in test if 7 <= sentence.num_nodes <= 12]
+    chosen = []
+    for label in (1, 0):
+        for is_negated in (False, True):
+            found = (sentence for sentence in short if sentence.y == label and negates(sentence.tokens) == is_negated)
+            chosen += [next(found, None)]
+    return [sentence for sentence in chosen if sentence is not None] or [test[0]]
+
+
+def negates(tokens: list[str]) -> bool:
+    return bool({"not", "n't", "never", "no"}.intersection(tokens))
+
+
+@torch.no_grad()
+def draw(model: Reader, sentences: list[Data], vocabulary: Vocabulary, path: Path) -> None:
+    """Above: which word looks at which. Below: how much the readout takes of each word."""
+    size, count = {"height_ratios": [7, 1]}, len(sentences)
+    figure, axes = plt.subplots(2, count, figsize=(5 * count, 5.6), gridspec_kw=size, layout="constrained", squeeze=False)
+    for sentence, (above, below) in zip(sentences, axes.T):
+        x, tokens, graph = encode(sentence, vocabulary).x, sentence.tokens, CompleteGraph(sentence.num_nodes)
+        between, pooling = model.attention(x)
+        praise = float(model(x, graph).softmax(1)[0, 1])
+        title = f"praise: {100 * praise:.0f} %, in truth {SST2.classes[sentence.y]}"
+        draw_words(tokens, graph, between, title=title, ax=above)
+        readout = model.readout.graph(graph)
+        draw_mask(readout, pooling, labels=tokens, query_labels=["readout"], colour_bar=False, ax=below)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="holds the folder sst2")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=64, help="sentences")
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--dropout", type=float, default=0.5)
+    parser.add_argument("--word-dropout", type=float, default=0.4, help="share of words left out in training")
+    parser.add_argument("--weight-decay", type=float, default=1.0, help="of the vectors of words and parts")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="the matrices are small: one is enough")
+    parser.add_argument("--out", default="results", help="folder of the picture")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> float:
+    """Trains, tests once, draws; returns the accuracy on the test set in per cent."""
+    args = parse_arguments(arguments)
+    torch.set_num_threads(args.threads)
+    seed_everything(args.seed)
+    start = time.perf_counter()
+    splits = [SST2(os.path.join(args.root, "sst2"), split) for split in ("train", "dev", "test")]
+    vocabulary = Vocabulary.from_sentences(sentence.tokens for sentence in splits[0])
+    encoded = [[encode(sentence, vocabulary) for sentence in split] for split in splits]
+    model = Reader(len(vocabulary), args)
+    print(f"{len(splits[0])} sentences, {len(vocabulary)} known words, {sum(p.numel() for p in model.parameters())} weights")
+
+    model = train(model, *encoded[:2], args)
+    found = accuracy(model, encoded[2])
+    picture = Path(args.out, "sentiment_attention.png")
+    draw(model, choose_sentences(splits[2]), vocabulary, picture)
+    print(f"test accuracy {found:.2f} % ({time.perf_counter() - start:.0f} seconds, {time.process_time():.0f} CPU seconds,"
+          f" seed {args.seed}); published: {PUBLISHED}")
+    print(f"attention between the words of some sentences: {picture}")
+    return found
+
+
+if __name__ == "__main__":
+    main()
