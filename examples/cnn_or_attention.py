@@ -1,6 +1,6 @@
 """Does convolution win on little data and attention on much? Both on growing parts of MNIST, equal in everything else.
 
-    python -m examples.cnn_or_attention                            # 34 trainings, at most 30 CPU minutes
+    python -m examples.cnn_or_attention                            # 34 trainings, 14 CPU minutes
     python -m examples.cnn_or_attention --sizes 100 1000 --steps 300
 
 Dosovitskiy et al. 2021 ("An image is worth 16x16 words", arXiv 2010.11929, figures 3 and 4) find it on ImageNet and sets
@@ -13,6 +13,22 @@ built in. Here images are cut into 7 x 7 patches of 4 x 4 pixels, embedded linea
 of the same width and, within 1 %, the same number of parameters, then through the mean over patches and a linear map.
 Both have the same images, batches, number of steps, optimizer and learning rate; a part of n images is the first n of an
 order that the seed shuffles. Nothing is distorted, nothing chosen: tested once, after the last step, on 10,000 images.
+
+Found (test accuracy in %, mean ± deviation of the seeds):
+
+    images  seeds   convolution      attention
+       100      3  67.65 ± 3.24   60.16 ± 1.00
+       300      3  88.45 ± 0.08   77.27 ± 0.93
+     1,000      3  94.32 ± 0.09   88.01 ± 0.49
+     3,000      2  96.33 ± 0.05   92.80 ± 0.51
+    10,000      2  97.70 ± 0.10   94.62 ± 0.03
+    30,000      2  98.27 ± 0.02   95.45 ± 0.16
+    60,000      2  98.25 ± 0.01   95.54 ± 0.12
+
+Convolution wins at every size. The difference shrinks, from 11 points at 300 images to 3, but the two do not meet, and in
+errors it grows: attention makes 1.2 times as many at 100 images and 2.5 times as many at 60,000. Four times the steps
+(--steps 4000, 60,000 images, seed 0) help both: 98.94 and 97.52. So the first half of the claim is seen here; the second
+is not: 60,000 digits are little, as the paper would have it, and small networks trained briefly are not its transformers.
 
 Results are written as they come; what is finished is not repeated.
 """
