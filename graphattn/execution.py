@@ -132,10 +132,13 @@ def differentiable_gradients(
     plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again (create_graph=True): autograd over plain torch operations."""
+    # Aliases, so that a gradient stops at its own input: one may be made of another (edge_query of query, or both be one tensor).
+    sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in (plan.normalizer.sink, *flatten(inputs)))
+    inputs, plan = unflatten(flat), replace(plan, normalizer=plan.normalizer.of_sink(lambda _: sink))
     partial = attend_differentiably(plan, inputs)
     pairs = [(o, g) for o, g in ((partial.out, grad.out), (partial.edge_out, grad.edge_out)) if o is not None]
     outputs, cotangents = zip(*pairs, strict=True)
-    given = (plan.normalizer.sink, *flatten(inputs))
+    given = (sink, *flat)
     wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
     found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
     return [next(found) if is_needed else None for is_needed in needed]

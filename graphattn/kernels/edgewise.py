@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.edges_torch import CHUNK_ELEMENTS
-from graphattn.kernels.kernel import spread_to_heads, sum_to_groups
+from graphattn.kernels.kernel import sum_to_groups
 
 
 class Products(torch.autograd.Function):
@@ -17,11 +17,10 @@ class Products(torch.autograd.Function):
 
     @staticmethod
     def forward(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:
-        heads = left.size(1)
-        result = left.new_empty(at_left.numel(), heads)
+        result = left.new_empty(at_left.numel(), left.size(1))
         for part in parts_of(at_left.numel(), left):
-            other = spread_to_heads(right.index_select(0, at_right[part]), heads)
-            result[part] = (left.index_select(0, at_left[part]) * other).sum(-1)
+            ours, theirs = left.index_select(0, at_left[part]), right.index_select(0, at_right[part])
+            result[part] = (in_groups(ours, right.size(1)) * theirs[:, :, None]).sum(-1).flatten(1)
         return result
 
     @staticmethod
@@ -55,11 +54,10 @@ class Sums(torch.autograd.Function):
 
     @staticmethod
     def forward(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, num_rows: int) -> Tensor:
-        heads = weights.size(1)
-        result = values.new_zeros(num_rows, heads, values.size(2))
+        result = values.new_zeros(num_rows, weights.size(1), values.size(2))
         for part in parts_of(at_rows.numel(), result):
-            gathered = spread_to_heads(values.index_select(0, at_values[part]), heads)
-            result.index_add_(0, at_rows[part], weights[part, :, None] * gathered)
+            gathered = values.index_select(0, at_values[part])[:, :, None]
+            result.index_add_(0, at_rows[part], (in_groups(weights[part, :, None], values.size(1)) * gathered).flatten(1, 2))
         return result
 
     @staticmethod
@@ -125,6 +123,11 @@ def sums(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, nu
             [[2., 3.]]])
     """
     return Sums.apply(weights, values, at_values, at_rows, num_rows)
+
+
+def in_groups(per_head: Tensor, kv_heads: int) -> Tensor:
+    """[n, heads, dim] -> [n, kv_heads, heads / kv_heads, dim]: the heads that share a key head."""
+    return per_head.unflatten(1, (kv_heads, -1))
 
 
 def parts_of(num_edges: int, like: Tensor) -> Iterator[slice]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, EdgeListGraph, attend, attention_weights
-from graphattn.nn import Additive
+from graphattn.nn import Additive, Softmax
 
 
 def test_forces_of_an_energy_can_be_trained():
@@ -82,3 +82,32 @@ def test_weights_have_derivatives_of_two_orders(score):
 
     assert torch.autograd.gradcheck(weights, (query, key, vector), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(weights, (query, key, vector))
+
+
+def of_one_tensor(x):
+    return attend(x, x, x, BandedGraph(5, 2, 1))
+
+
+def of_each_other(x):
+    """Features and queries of edges, a bias, a sink and the vector of a score that all come from the queries."""
+    graph = BandedGraph(5, 2, 1)
+    key, query = graph.edge_index()
+    features, bias = (x[key] - x[query]).flatten(1), (x[key] * x[query]).sum(-1)
+    score, sink = Additive(x.mean(0)), Softmax(x.mean((0, 2)))
+    edge_query = torch.cat([x, x.sin()], -1)
+    given = {"edge_features": features, "edge_query": edge_query, "bias": bias, "score": score, "normalizer": sink}
+    return sum(out.sum(-1) for out in attend(x, x.cos(), 2 * x, graph, **given))
+
+
+@pytest.mark.parametrize("function", [of_one_tensor, of_each_other])
+def test_inputs_made_of_each_other_count_once(function):
+    """Gradients that can be differentiated again are those of the kernels, which finite differences confirm."""
+    torch.manual_seed(0)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    out = function(x)
+    cotangent = torch.randn_like(out)
+    (wanted,) = torch.autograd.grad(out, x, cotangent, retain_graph=True)
+    (found,) = torch.autograd.grad(out, x, cotangent, create_graph=True)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    assert torch.autograd.gradcheck(function, (x,))
+    assert torch.autograd.gradgradcheck(function, (x,))
