@@ -33,7 +33,7 @@ def root(tmp_path):
 
 def test_negation_is_learned_and_drawn(root, capsys):
     out = root / "out"
-    found = sentiment.main(["--root", str(root), "--epochs", "40", "--out", str(out), *TINY])
+    found = sentiment.main(["--root", str(root), "--epochs", "40", "--models", "2", "--out", str(out), *TINY])
     assert found >= 80  # by words without their neighbours it is a toss-up
     assert (out / "sentiment_attention.png").read_bytes().startswith(b"\x89PNG")
     assert f"test accuracy {found:.2f} %" in capsys.readouterr().out
@@ -60,6 +60,14 @@ def test_the_epoch_that_is_best_on_dev_is_kept(monkeypatch):
     model = sentiment.train(sentiment.Reader(9, args), examples, [], args)
     assert all(torch.equal(value, states[1][name]) for name, value in model.state_dict().items())
     assert any(not torch.equal(value, states[1][name]) for name, value in states[2].items())
+
+
+def test_probabilities_of_several_models_are_averaged():
+    torch.manual_seed(0)
+    readers = [sentiment.Reader(20, sentiment.parse_arguments(TINY)).eval() for _ in range(3)]
+    batch = Batch.from_data_list([Data(x=torch.randint(20, (n, 6))) for n in (4, 9)])
+    expected = sum(sentiment.run(reader, batch).exp() / sentiment.run(reader, batch).exp().sum(1, True) for reader in readers) / 3
+    torch.testing.assert_close(sentiment.run(sentiment.Several(readers), batch), expected)
 
 
 def test_scores_do_not_depend_on_batch_mates():
