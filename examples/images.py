@@ -147,8 +147,8 @@ def accuracy(network: nn.Module, data: MNIST) -> float:
 class Found:
     name: str
     accuracy: float
-    cpu_seconds: float | None = None
-    network: nn.Module | None = None
+    network: nn.Module
+    cpu_seconds: float | None = None  # of its training
 
     def __str__(self) -> str:
         seconds = "" if self.cpu_seconds is None else f"{self.cpu_seconds:8.0f}"
@@ -162,7 +162,7 @@ def compare(train_set: MNIST, test_set: MNIST, args: argparse.Namespace) -> list
     found = []
 
     def note(name: str, network: nn.Module, cpu_seconds: float | None = None) -> None:
-        found.append(Found(name, accuracy(network, test_set), cpu_seconds, network))
+        found.append(Found(name, accuracy(network, test_set), network, cpu_seconds))
         print(found[-1], flush=True)
 
     start = ConvNet()
