@@ -18,8 +18,9 @@ from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoi
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
     flat, sink = flatten(inputs), plan.normalizer.sink
-    if any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in (sink, *flat)):
-        partial = attend_differentiably(plan, inputs)  # forward mode: fused kernels have no tangents
+    has_tangents = any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in (sink, *flat))
+    if has_tangents or torch._C._are_functorch_transforms_active():
+        partial = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
         out, edge_out = partial.out, partial.edge_out
     elif torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
         out, edge_out = Attend.apply(plan, kernel, sink, *flat)

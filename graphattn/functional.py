@@ -8,12 +8,12 @@ from torch import Tensor
 
 from graphattn.arguments import prepare, unfold
 from graphattn.by_heads import attend_by_heads, weights_by_heads
+from graphattn.edge_operators import traced_numbers
 from graphattn.execution import pieces, run
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.choose import Choice, select
-from graphattn.kernels.differentiable import in_order_of_edges, scores_of
-from graphattn.kernels.edges_torch import sorted_edges, weights_of
+from graphattn.kernels.differentiable import weights_of_edges
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
 from graphattn.operators import REASON_TO_BREAK, is_named, run_traced
@@ -118,17 +118,19 @@ def attention_weights(
     if isinstance(query, Tensor) and query.dim() == 4:
         raise ValueError(f"'attention_weights' takes query [num_queries, heads, dim] (got {list(query.shape)})")
     options = {"scale": scale, "score": score, "normalizer": normalizer}
+    per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+    is_traced = torch.compiler.is_compiling()
+    if is_traced and (isinstance(graph, PerHead) or not is_named(score, normalizer)):
+        return attention_weights_uncompiled(query, key, graph, **per_edge, **options, edges=edges)
     if isinstance(graph, PerHead):
-        per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
         return weights_by_heads(attention_weights, query, key, graph, **per_edge, **options)
-    plan, inputs, _ = prepare(query, key, key, graph, bias, edge_features, edge_query, **options)
-    order = sorted_edges(plan.graph, query.device, with_repeat=False)
-    scores = scores_of(plan, inputs, order)
-    weights, _ = weights_of(plan.normalizer, scores, order.row, plan.graph.num_queries)
-    if plan.normalizer.scale_by_degree:
-        weights = weights / plan.graph.degrees(query.device)[order.row, None]
-    weights = in_order_of_edges(weights, order).to(query.dtype)
+    plan, inputs, _ = prepare(query, key, key, graph, **per_edge, **options)
+    weights = traced_numbers("weights", plan, inputs) if is_traced else weights_of_edges(plan, inputs)
+    weights = weights.to(query.dtype)
     return weights if edges is None else weights[edges]
+
+
+attention_weights_uncompiled = torch.compiler.disable(attention_weights, reason=REASON_TO_BREAK)
 
 
 def choose_kernel(

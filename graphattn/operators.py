@@ -7,6 +7,7 @@ kernels and with the same numbers as without a compiler.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import index
 
 import torch
 from torch import Tensor
@@ -24,14 +25,17 @@ from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gat, Gauss
 
 def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """`execution.run` where `plan.graph` is a TracedGraph."""
+    tensors = *inputs[:-1], list(inputs.parameters)
+    out, _, edge_out = attend(*tensors, *options_of(plan, inputs), plan.dropout, plan.seed, kernel)
+    return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
+
+
+def options_of(plan: Plan, inputs: Inputs) -> tuple[Tensor | None, Tensor, str, str, float]:
+    """Sink, graph, score, normalizer and scale as arguments of an operator."""
     sink = plan.normalizer.sink
     if sink is not None and not isinstance(sink, Tensor):
         sink = torch.full((inputs.query.size(1),), sink, dtype=torch.float64, device=inputs.query.device)
-    names = name_of_score(plan.score), name_of_normalizer(plan.normalizer)
-    numbers = plan.scale, plan.dropout, plan.seed, kernel
-    tensors = *inputs[:-1], list(inputs.parameters), sink
-    out, _, edge_out = attend(*tensors, plan.graph.tensor, *names, *numbers)
-    return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
+    return sink, plan.graph.tensor, name_of_score(plan.score), name_of_normalizer(plan.normalizer), plan.scale
 
 
 # Scores and normalizers by name ---------------------------------------------------------------------------------------
@@ -59,13 +63,17 @@ def score_of_name(name: str, parameters: list[Tensor]) -> Score:
 
 
 def name_of_normalizer(normalizer: Normalizer) -> str:
-    return f"{normalizer.name} {normalizer.k}" if isinstance(normalizer, TopK) else normalizer.name
+    if isinstance(normalizer, TopK):
+        return f"{normalizer.name} {index(normalizer.k)}"  # a number of the compiled code, not one of its symbols
+    return f"{normalizer.name} by_degree" if normalizer.scale_by_degree else normalizer.name
 
 
 def normalizer_of_name(name: str, sink: Tensor | None) -> Normalizer:
-    name, *k = name.split()
-    if k:
-        return TopK(int(k[0]))
+    name, *option = name.split()
+    if name == TopK.name:
+        return TopK(int(option[0]))
+    if option:
+        return NORMALIZERS[name](scale_by_degree=True)
     return NORMALIZERS[name]() if sink is None else Softmax(sink)
 
 
@@ -187,8 +195,8 @@ def plan_of(
     score: str,
     normalizer: str,
     scale: float,
-    dropout: float,
-    seed: Tensor | None,
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
 ) -> Plan:
     """The plan that the arguments of an operator stand for, checked as `attend` checks it without a compiler."""
     query = inputs.query

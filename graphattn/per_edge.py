@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from graphattn.arguments import check_graph, prepare
+from graphattn.edge_operators import traced_numbers
 from graphattn.graphs import Graph, as_graph
-from graphattn.kernels.differentiable import in_order_of_edges, scores_of
-from graphattn.kernels.edges_torch import sorted_edges
+from graphattn.kernels.differentiable import scores_of_edges
 from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.scores import Score
+from graphattn.operators import REASON_TO_BREAK, is_named
 
 
 def attention_scores(
@@ -38,9 +40,16 @@ def attention_scores(
     """
     if isinstance(query, Tensor) and query.dim() == 4:
         raise ValueError(f"'attention_scores' takes query [num_queries, heads, dim] (got {list(query.shape)})")
-    plan, inputs, _ = prepare(query, key, key, graph, bias, edge_features, edge_query, scale=scale, score=score)
-    order = sorted_edges(plan.graph, query.device, with_repeat=False)
-    return in_order_of_edges(scores_of(plan, inputs, order), order).to(query.dtype)
+    options = {"edge_features": edge_features, "edge_query": edge_query, "scale": scale, "score": score}
+    is_traced = torch.compiler.is_compiling()
+    if is_traced and not is_named(score, "softmax"):
+        return attention_scores_uncompiled(query, key, graph, bias=bias, **options)
+    plan, inputs, _ = prepare(query, key, key, graph, bias, **options)
+    scores = traced_numbers("scores", plan, inputs) if is_traced else scores_of_edges(plan, inputs)
+    return scores.to(query.dtype)
+
+
+attention_scores_uncompiled = torch.compiler.disable(attention_scores, reason=REASON_TO_BREAK)
 
 
 def weighted_sum(weights: Tensor, value: Tensor, graph: Any) -> Tensor:
@@ -75,7 +84,7 @@ def weighted_sum(weights: Tensor, value: Tensor, graph: Any) -> Tensor:
         raise ValueError(
             f"'weights' must be [num_edges, heads], heads a multiple of kv_heads = {value.size(1)} (got {got})"
         )
-    if weights.size(0) != graph.num_edges:
+    if not graph.may_have_edges(weights.size(0)):
         raise ValueError(f"'weights' must have one row for each of {graph.num_edges} edges (got {list(weights.shape)})")
     dtype = accumulation_dtype(value.dtype)
     key, query = graph.edge_index(value.device)

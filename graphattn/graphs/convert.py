@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from graphattn.graphs.batched import batch_graphs
 from graphattn.graphs.csr import rows_of
 from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph
-from graphattn.graphs.graph import Graph
+from graphattn.graphs.graph import Graph, untransformed
 from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
 from graphattn.graphs.traced import TracedGraph, trace
 
@@ -152,15 +152,24 @@ def _from_torch_sparse(x: Tensor, _) -> EdgeListGraph:
 
 
 def _remembered(x: Tensor, sizes, build) -> Graph:
+    if torch._C._are_functorch_transforms_active():
+        x = unwrapped(x)
     if x.is_inference():  # has no version: a change in place would pass unnoticed
-        return build(x, sizes)
+        return untransformed(lambda: build(x, sizes))
     graphs = _graphs_of_tensors.setdefault(x, {})
     known = (x._version, x.device, sizes)
     if known not in graphs:
         if len(graphs) > 3:  # one tensor rarely has more meanings: keep few, whatever happens
             graphs.clear()
-        graphs[known] = build(x, sizes)
+        graphs[known] = untransformed(lambda: build(x, sizes))
     return graphs[known]
+
+
+def unwrapped(x: Tensor) -> Tensor:
+    """The tensor that a function was given which torch.func differentiates."""
+    while torch._C._functorch.is_gradtrackingtensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    return x
 
 
 # Data and lists -------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class EdgeListGraph(Graph):
     def __init__(self, edge_index, num_queries, num_keys=None, is_undirected=False):
         sizes = parse_sizes(num_queries, num_keys)
         _check_edge_index(edge_index)
+        _check_pairs(sizes)
         # An alias, so that a cache may hold the graph weakly by the caller's own tensor (see convert.as_graph).
         edges = edge_index.detach().to(torch.int64)
         self._set(sizes, edges.view(edges.shape), is_undirected)
@@ -221,6 +222,12 @@ def _check_edge_index(edge_index) -> None:
         raise TypeError(f"'edge_index' must hold integers (got {edge_index.dtype})")
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"'edge_index' must have shape [2, num_edges] (got {list(edge_index.shape)})")
+
+
+def _check_pairs(sizes) -> None:
+    queries, keys = (sum(counts) for counts in zip(*sizes))
+    if queries * keys >= 2**63:  # query * num_keys + key sorts and finds edges
+        raise ValueError(f"an edge list has fewer than 2^63 pairs of nodes (got {queries} queries and {keys} keys)")
 
 
 def _check_rowptr(rowptr, col) -> None:

@@ -8,6 +8,7 @@ from itertools import count
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.sizes import offsets_of
@@ -17,6 +18,14 @@ __all__ = ["CSR", "Graph"]
 # Compiled code names graphs by number (see traced.py), far above all sizes: the compiler takes equal integers for one.
 _NUMBERS = count(2**40)
 _GRAPHS: weakref.WeakValueDictionary[int, "Graph"] = weakref.WeakValueDictionary()
+
+
+def untransformed(build: Callable):
+    """`build()` outside of the transforms of torch.func, whose tensors live no longer than they do."""
+    if not torch._C._are_functorch_transforms_active():
+        return build()
+    with temporarily_clear_interpreter_stack():
+        return build()
 
 
 def graph_of_number(number: int) -> "Graph":
@@ -163,7 +172,16 @@ class Graph(ABC):
     def _build_csr(self, device: torch.device) -> CSR:
         if self.edges_by_key:
             return self.T.csr_transposed(device)
-        return compress(*self._rows(device), num_cols=self.num_keys)
+        try:
+            return compress(*self._rows(device), num_cols=self.num_keys)
+        except (RuntimeError, MemoryError) as error:  # what torch says where it cannot allocate
+            if "memory" not in str(error):
+                raise
+            raise ValueError(
+                f"the {self.num_edges} edges of {self!r} do not fit into memory one by one; biases, edge features, dropout and"
+                " most normalizers and scores need them so, dot products with softmax over complete graphs, bands and grids"
+                " do not (see choose_kernel)"
+            ) from error
 
     def _build_csr_transposed(self, device: torch.device) -> CSR:
         if self.edges_by_key:
@@ -313,7 +331,7 @@ class Graph(ABC):
     def remember(self, name, build: Callable):
         """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it."""
         if name not in self._cache:
-            self._cache[name] = build()
+            self._cache[name] = untransformed(build)
         return self._cache[name]
 
     def remember_on(self, name: str, device, build: Callable):

@@ -51,6 +51,21 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     return scores if inputs.bias is None else scores + inputs.bias[edges.edge_id]
 
 
+def scores_of_edges(plan: Plan, inputs: Inputs) -> Tensor:
+    """`scores_of` in the order of `graph.edge_index()`."""
+    order = sorted_edges(plan.graph, inputs.query.device, with_repeat=False)
+    return in_order_of_edges(scores_of(plan, inputs, order), order)
+
+
+def weights_of_edges(plan: Plan, inputs: Inputs) -> Tensor:
+    """The weights of these scores, before dropout, in the order of `graph.edge_index()`."""
+    order = sorted_edges(plan.graph, inputs.query.device, with_repeat=False)
+    weights, _ = weights_of(plan.normalizer, scores_of(plan, inputs, order), order.row, plan.graph.num_queries)
+    if plan.normalizer.scale_by_degree:
+        weights = weights / plan.graph.degrees(inputs.query.device)[order.row, None]
+    return in_order_of_edges(weights, order)
+
+
 def scores_of_chunk(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     """The score alone; what it is made of is gathered again in the backward pass."""
 
@@ -59,6 +74,8 @@ def scores_of_chunk(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
         return plan.score.between(query[edges.row], key, None if features is None else features[edges.edge_id])
 
     given = inputs.query, inputs.key, inputs.edge_features
+    if torch._C._are_functorch_transforms_active():  # which have no hooks on saved tensors
+        return between(*given)
     return checkpoint(between, *given, use_reentrant=False, preserve_rng_state=False)
 
 

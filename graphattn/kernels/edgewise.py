@@ -102,6 +102,8 @@ def products(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> 
     tensor([[8.],
             [3.]])
     """
+    if torch.compiler.is_compiling():
+        return traced_products(left, right, at_left, at_right)
     return Products.apply(left, right, at_left, at_right)
 
 
@@ -122,12 +124,48 @@ def sums(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, nu
     <BLANKLINE>
             [[2., 3.]]])
     """
+    if torch.compiler.is_compiling():
+        return traced_sums(weights, values, at_values, at_rows, num_rows)
     return Sums.apply(weights, values, at_values, at_rows, num_rows)
 
 
 def in_groups(per_head: Tensor, kv_heads: int) -> Tensor:
     """[n, heads, dim] -> [n, kv_heads, heads / kv_heads, dim]: the heads that share a key head."""
     return per_head.unflatten(1, (kv_heads, -1))
+
+
+@torch.library.custom_op("graphattn::products", mutates_args=())
+def traced_products(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:
+    return Products.forward(left, right, at_left, at_right)
+
+
+@traced_products.register_fake
+def _(left, right, at_left, at_right):
+    return left.new_empty(at_left.size(0), left.size(1))
+
+
+@torch.library.custom_op("graphattn::sums", mutates_args=())
+def traced_sums(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, num_rows: int) -> Tensor:
+    return Sums.forward(weights, values, at_values, at_rows, num_rows)
+
+
+@traced_sums.register_fake
+def _(weights, values, at_values, at_rows, num_rows):
+    return values.new_empty(num_rows, weights.size(1), values.size(2))
+
+
+def keep_products(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def keep_sums(ctx, inputs, output):
+    *tensors, ctx.num_rows = inputs
+    ctx.save_for_backward(*tensors)
+
+
+# The backward passes ask `products` and `sums`, and so these operators while they are traced.
+traced_products.register_autograd(Products.backward, setup_context=keep_products)
+traced_sums.register_autograd(Sums.backward, setup_context=keep_sums)
 
 
 def parts_of(num_edges: int, like: Tensor) -> Iterator[slice]:

@@ -96,6 +96,8 @@ class FlashCuda(Kernel):
             return f"'flash_cuda' runs half precision (got {query.dtype})"
         if window_of(plan.graph) is None:
             return f"'flash_cuda' runs complete graphs and bands without dilation around the query (got {plan.graph!r})"
+        if max(plan.graph.shape) >= 2**31:
+            return f"'flash_cuda' counts nodes in 32 bits (got {max(plan.graph.shape)})"
         if not 0 < channels_of(inputs) <= MOST_CHANNELS:
             return f"'flash_cuda' needs 1 to {MOST_CHANNELS} channels (got {channels_of(inputs)})"
         reason = why_not_plain("flash_cuda", plan, inputs)

@@ -140,3 +140,12 @@ def test_bad_edge_index(edge_index, error, message):
 def test_repr():
     assert repr(edge_list(ASYMMETRIC, 6, 8)) == "EdgeListGraph(num_queries=6, num_keys=8, num_edges=9)"
     assert "(500 examples)" in repr(edge_list([], [1] * 500))
+
+
+def test_pairs_that_64_bits_cannot_tell_apart_are_refused():
+    edge_index = torch.tensor([[0, 2**32], [1, 5]])
+    with pytest.raises(ValueError, match="fewer than 2\\^63 pairs of nodes"):
+        EdgeListGraph(edge_index, [2**31, 2**30], [2**31, 2**31])
+    graph = EdgeListGraph(edge_index, 6, 2**32 + 1)
+    assert graph.allows(5, 2**32) and not graph.allows(5, 0)
+    assert graph.csr().col.dtype == torch.int64 and graph.csr().col.tolist() == [0, 2**32]

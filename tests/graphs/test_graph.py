@@ -286,3 +286,10 @@ def test_caches_do_not_keep_graphs_alive():
         assert alive() is None  # freed at once, not by the garbage collector
     finally:
         gc.enable()
+
+
+def test_edges_that_do_not_fit_into_memory_are_refused():
+    graph = CompleteGraph(10**7)
+    assert graph.num_edges == 10**14
+    with pytest.raises(ValueError, match="the 100000000000000 edges of CompleteGraph.*do not fit into memory"):
+        graph.csr()

@@ -125,5 +125,7 @@ def test_refusals():
             (Inputs(half, half, half, bias=half.squeeze(1)), "nothing per edge"),
         ):
             assert words in FlashCuda().why_not(Plan(CompleteGraph(4), Dot(), Softmax(), 1.0), inputs)
+        huge = Plan(CompleteGraph(2**31), Dot(), Softmax(), 1.0)
+        assert "in 32 bits (got 2147483648)" in FlashCuda().why_not(huge, Inputs(half, half, half))
         moved = Plan(BandedGraph(4, 0, 0, offset=2), Dot(), Softmax(), 1.0)
         assert "around the query" in FlashCuda().why_not(moved, Inputs(half, half, half))

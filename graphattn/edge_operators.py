@@ -1,0 +1,106 @@
+"""Scores and weights of edges as an operator of torch, as `operators` does for `attend`."""
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
+from graphattn.kernels.edges_torch import zero_if_none
+from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
+from graphattn.operators import fresh, options_of, plan_of, tape_of_its_own
+
+KINDS = {"scores": scores_of_edges, "weights": weights_of_edges}
+
+
+def traced_numbers(kind: str, plan: Plan, inputs: Inputs) -> Tensor:
+    """`scores_of_edges` or `weights_of_edges` where `plan.graph` is a TracedGraph."""
+    tensors = *inputs[:2], *inputs[3:6], list(inputs.parameters)
+    edges = plan.graph.edge_index(inputs.query.device)
+    return numbers_of_edges(kind, *tensors, *options_of(plan, inputs), edges)
+
+
+@torch.library.custom_op("graphattn::numbers_of_edges", mutates_args=())
+def numbers_of_edges(
+    kind: str,
+    query: Tensor,
+    key: Tensor,
+    bias: Tensor | None,
+    edge_features: Tensor | None,
+    edge_query: Tensor | None,
+    parameters: list[Tensor],
+    sink: Tensor | None,
+    graph: Tensor,
+    score: str,
+    normalizer: str,
+    scale: float,
+    edges: Tensor,
+) -> Tensor:
+    """[num_edges, heads] in the accumulation dtype; `edges` is the edge_index, whose size compilers know it by."""
+    inputs = Inputs(query, key, key, bias, edge_features, edge_query, tuple(parameters))
+    plan = plan_of(inputs, sink, graph, score, normalizer, scale)
+    with tape_of_its_own():
+        return fresh([KINDS[kind](plan, inputs)], inputs)[0]
+
+
+@numbers_of_edges.register_fake
+def _(kind, query, *arguments):
+    return query.new_empty(arguments[-1].size(1), query.size(1), dtype=accumulation_dtype(query.dtype))
+
+
+@torch.library.custom_op("graphattn::numbers_of_edges_backward", mutates_args=())
+def numbers_of_edges_backward(
+    grad: Tensor,
+    kind: str,
+    query: Tensor,
+    key: Tensor,
+    bias: Tensor | None,
+    edge_features: Tensor | None,
+    edge_query: Tensor | None,
+    parameters: list[Tensor],
+    sink: Tensor | None,
+    graph: Tensor,
+    score: str,
+    normalizer: str,
+    scale: float,
+    needed: list[bool],
+) -> list[Tensor]:
+    """Gradients of all differentiable arguments, empty where none is needed."""
+    given = (query, key, bias, edge_features, edge_query, *parameters, sink)
+    with tape_of_its_own(), torch.enable_grad():
+        leaves = [x if x is None else x.detach().requires_grad_(is_needed) for x, is_needed in zip(given, needed)]
+        query, key, *per_edge, sink = *leaves[:5], leaves[-1]
+        inputs = Inputs(query, key, key, *per_edge, tuple(leaves[5:-1]))
+        numbers = KINDS[kind](plan_of(inputs, sink, graph, score, normalizer, scale), inputs)
+        wanted = [x for x, is_needed in zip(leaves, needed) if is_needed]
+        found = iter(torch.autograd.grad(numbers, wanted, grad, allow_unused=True))
+    gradients = [zero_if_none(next(found), x) if n else grad.new_empty(0) for x, n in zip(given, needed)]
+    return fresh(gradients, inputs)
+
+
+@numbers_of_edges_backward.register_fake
+def _(
+    grad, kind, query, key, bias, edge_features, edge_query, parameters, sink, graph, score, normalizer, scale, needed
+):
+    given = (query, key, bias, edge_features, edge_query, *parameters, sink)
+    return [
+        torch.empty_like(x, memory_format=torch.contiguous_format) if is_needed else grad.new_empty(0)
+        for x, is_needed in zip(given, needed, strict=True)
+    ]
+
+
+def keep_for_backward(ctx, inputs, output):
+    ctx.kind, *tensors, parameters, sink, graph, score, normalizer, scale, _ = inputs
+    ctx.options = score, normalizer, scale
+    ctx.save_for_backward(*tensors, sink, graph, *parameters)
+
+
+def differentiate(ctx, grad):
+    *tensors, sink, graph = ctx.saved_tensors[:7]
+    parameters = list(ctx.saved_tensors[7:])
+    *needed, of_parameters, of_sink = ctx.needs_input_grad[1:8]
+    needed = [*needed, *of_parameters, of_sink]
+    found = numbers_of_edges_backward(grad, ctx.kind, *tensors, parameters, sink, graph, *ctx.options, needed)
+    found = [gradient if is_needed else None for gradient, is_needed in zip(found, needed, strict=True)]
+    return None, *found[:5], found[5:-1], found[-1], *[None] * 5
+
+
+numbers_of_edges.register_autograd(differentiate, setup_context=keep_for_backward)
