@@ -57,7 +57,9 @@ class Sums(torch.autograd.Function):
         result = values.new_zeros(num_rows, weights.size(1), values.size(2))
         for part in parts_of(at_rows.numel(), result):
             gathered = values.index_select(0, at_values[part])[:, :, None]
-            result.index_add_(0, at_rows[part], (in_groups(weights[part, :, None], values.size(1)) * gathered).flatten(1, 2))
+            result.index_add_(
+                0, at_rows[part], (in_groups(weights[part, :, None], values.size(1)) * gathered).flatten(1, 2)
+            )
         return result
 
     @staticmethod
