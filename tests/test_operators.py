@@ -17,6 +17,7 @@ from graphattn import (
     memory_budget,
 )
 from graphattn.graphs.traced import ticket_of
+from graphattn.kernels.kernel import Inputs
 from graphattn.kernels.normalizers import EdgeNormalizer, Relu, Softmax, TopK
 from graphattn.kernels.scores import Additive, Cosine
 from graphattn.nn import (
@@ -39,6 +40,7 @@ from graphattn.nn import (
     T5Bias,
     TransformerConv,
 )
+from graphattn.operators import fresh
 from tests.compiled import SIZES, check_compiled, edges, features, run
 
 
@@ -220,12 +222,12 @@ def test_operators_are_what_torch_expects():
 
 
 def test_results_share_no_memory():
-    """Each node sees itself alone and passes its value on."""
-    value = features(4).view(4, 1, 8)
-    nothing = None, None, None, [], None
-    alone = torch.arange(4).expand(2, 4)
-    out, *_ = torch.ops.graphattn.attend(value, value, value, *nothing, alone, "dot", "softmax", 1.0, 0.0, None, None)
-    assert torch.equal(out, value) and out.data_ptr() != value.data_ptr()
+    given = Inputs(*features(3).view(3, 1, 1, 8))
+    result = features(4)
+    found = fresh([given.key, result, result[1:], result.t()], given)
+    assert len({x.untyped_storage().data_ptr() for x in (given.key, *found)}) == 5
+    assert all(x.is_contiguous() for x in found)
+    assert torch.equal(found[0], given.key) and torch.equal(found[3], result.t())
 
 
 def test_a_graph_lives_until_the_backward_pass():
