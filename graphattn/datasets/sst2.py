@@ -17,7 +17,7 @@ SHA256 = {
 
 
 def read_sentences(lines: Iterable[str], name: str = "TSV") -> Iterator[tuple[list[str], int]]:
-    """The words and the label of each line `sentence<TAB>label`, with words between blanks and the label 0 or 1.
+    """The words and the label of each line `sentence<TAB>label`, with blanks between the words and the label 0 or 1.
 
     Raises ValueError at a line that is not so; the message starts with `name:line number`.
 
@@ -25,7 +25,7 @@ def read_sentences(lines: Iterable[str], name: str = "TSV") -> Iterator[tuple[li
     [(['a', 'gorgeous', 'film'], 1)]
     """
     for number, line in enumerate(lines, start=1):
-        sentence, _, label = line.rstrip("\r\n").rpartition("\t")
+        sentence, _, label = line.rstrip("\r\n").partition("\t")
         tokens = sentence.split()
         if not tokens or label not in ("0", "1"):
             raise ValueError(f"{name}:{number}: expected a sentence, a tab, and 0 or 1 (got {line!r})")

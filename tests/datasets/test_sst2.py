@@ -38,7 +38,7 @@ def test_transform_works_on_a_copy(root):
     assert dataset[0].tokens == ["a"] and dataset.get(0).tokens == ["a", "gorgeous", "film"]
 
 
-@pytest.mark.parametrize("line", ["a film 1", "a film\t2", "\t1", "", "a film\t"])
+@pytest.mark.parametrize("line", ["a film 1", "a film\t2", "\t1", "", "a film\t", "a\tfilm\t1"])
 def test_malformed_lines_are_named(root, line):
     (root / "dev.tsv").write_text(f"good\t1\n{line}\nbad\t0\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"^dev\.tsv:2: expected a sentence, a tab, and 0 or 1"):

@@ -39,6 +39,11 @@ def test_negation_is_learned_and_drawn(root, capsys):
     assert f"test accuracy {found:.2f} %" in capsys.readouterr().out
 
 
+def test_parts_are_beginnings_and_ends():
+    assert sentiment.parts_of("films") == ["<fil", "<film", "<films", "lms>", "ilms>"]
+    assert sentiment.parts_of("a") == ["<a>"] * 5
+
+
 def test_encoding_has_the_word_and_its_parts():
     data = sentiment.encode(Data(tokens=["film", "filming", "a"], y=torch.tensor([1])), Vocabulary(["film"]))
     assert data.x.shape == (3, 6) and data.x[:, 0].tolist() == [1, 0, 0] and data.y.tolist() == [1]

@@ -77,6 +77,12 @@ def test_augmentation_leaves_the_recording_as_it_was():
     assert changed.y.item() == 3 and changed.speaker.item() == 1
 
 
+def test_augmentation_adds_noise():
+    torch.manual_seed(0)
+    silence = Data(x=torch.zeros(30, 40), y=torch.tensor([3]), speaker=torch.tensor([1]))
+    assert 0 < speech_digits.augment(silence, "digit").x.std() < 0.2
+
+
 @pytest.mark.parametrize("window", [None, 2])
 def test_scores_do_not_depend_on_batch_mates(window):
     torch.manual_seed(0)
