@@ -26,4 +26,8 @@ def compiled(function: Callable) -> Callable:
     which the cache finds it, stands for all of them.
     """
     function.__qualname__ += "_" + digest_of_sources()
-    return njit(fastmath=FASTMATH, nogil=True, cache=True, error_model="numpy")(function)
+    options = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither beside the sources nor in the user's folder can a file be written
+        return njit(**options)(function)

@@ -38,9 +38,11 @@ def fill_hidden(
     """
     width = heads * dim
     for lane in range(LANES):
-        at, row = lane * width, places[first + lane]
-        for h in range(heads):
-            add_two(hidden, at + h * dim, near, near_at + h // near_group * dim, table, row + h // group * dim, dim)
+        at, near_here, row = lane * width, near_at, places[first + lane]
+        for h in range(1, heads + 1):
+            add_two(hidden, at + (h - 1) * dim, near, near_here, table, row, dim)
+            near_here += dim if near_group == 1 or h % near_group == 0 else 0
+            row += dim if group == 1 or h % group == 0 else 0
         if edge_weight.size:
             add_combination(x, x_places[first + lane], 1, edge_weight, 0, width, edge_dim, hidden, at, width)
     zero, slope, one = hidden.dtype.type(0), hidden.dtype.type(SLOPE), hidden.dtype.type(1)
@@ -104,14 +106,12 @@ def write_signs(hidden, bits, bits_at, count, heads, dim):
 @inner
 def add_hidden(hidden, count, y, y_at, kv_heads, group, dim):
     """y [kv_heads * dim] += the vectors of the first `count` edges, with heads of a group added up."""
-    whole = dim - dim % LANES
-    for lane in range(count):
-        for head in range(kv_heads * group):
-            at, to = (lane * kv_heads * group + head) * dim, y_at + head // group * dim
-            for c in range(0, whole, LANES):
-                put_lanes(lanes_at(y, to + c) + lanes_at(hidden, at + c), y, to + c)
-            for c in range(whole, dim):
-                y[to + c] += hidden[at + c]
+    at = 0
+    for _ in range(count):
+        for g in range(kv_heads):
+            for _ in range(group):
+                add_two(y, y_at + g * dim, y, y_at + g * dim, hidden, at, dim)
+                at += dim
 
 
 @inner

@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from graphattn.kernels.edges_cpu_tables import Builder
-from graphattn.kernels.vectors import FLAGS, INT64, LANES, Lanes, element_type, load, spread, store
+from graphattn.kernels.edges_cpu_tables import Builder, prefetch_rows
+from graphattn.kernels.vectors import FLAGS, INT64, LANES, Lanes, element_type, inner, load, put_lanes, spread, store
 
 SLOPE = 0.2  # below 0, as in scores.KERNEL_SLOPE; also the slope at 0, as in torch
 BYTE, BIT = ir.IntType(8), ir.IntType(1)
@@ -168,3 +168,48 @@ def add_by_signs(typing, grads, grad_places, grad_shift, bits, bit_places, bits_
         grads, grad_places, long, bits, bit_places, long, long, vector, long, y, long, long
     )
     return signature, generate
+
+
+@inner
+def leaky_heads(to, step, at, vector, q, q_at, table, places, first, coming, kv_heads, group, size):
+    """to[h * step + at + lane] = vector[h] · LeakyReLU(q[head h] + row[group of h]); `coming` as in dot_heads."""
+    vector_at = 0
+    for g in range(kv_heads):
+        prefetch_rows(table, coming, g * size, size)
+        for _ in range(group):
+            products = leaky_rows(vector, vector_at, q, q_at + vector_at, table, places, first, g * size, size)
+            put_lanes(products, to, at)
+            at += step
+            vector_at += size
+
+
+@inner
+def add_leaky_heads(
+    grads, vector, q, q_at, table, places, kv_heads, group, size, grad_q, grad_q_at, grad_vector, bits, bit_places
+):  # fmt: skip
+    """add_leaky_gradients for every head; grads [heads * 8]."""
+    at, byte, vector_at, bytes_of_head = 0, 0, 0, (size + 7) // 8
+    for g in range(kv_heads):
+        for _ in range(group):
+            add_leaky_gradients(
+                grads, at, vector, vector_at, q, q_at + vector_at, table, places, 0, g * size, size,
+                grad_q, grad_q_at + vector_at, grad_vector, vector_at, bits, bit_places, byte,
+            )  # fmt: skip
+            at += LANES
+            byte += bytes_of_head
+            vector_at += size
+
+
+@inner
+def add_heads_by_signs(grads, grad_places, grad_shift, bits, bit_places, vector, y, y_at, kv_heads, group, size):
+    """add_by_signs for every head; the heads of a group share a part of y."""
+    byte, vector_at, bytes_of_head = 0, 0, (size + 7) // 8
+    for _ in range(kv_heads):
+        for _ in range(group):
+            add_by_signs(
+                grads, grad_places, grad_shift, bits, bit_places, byte, 0, vector, vector_at, y, y_at, size
+            )
+            grad_shift += 1
+            byte += bytes_of_head
+            vector_at += size
+        y_at += size

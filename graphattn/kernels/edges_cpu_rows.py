@@ -11,8 +11,8 @@ import numpy as np
 from graphattn.kernels.compiled import compiled
 from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, fill_hidden
 from graphattn.kernels.edges_cpu_dropout import keep_factors
-from graphattn.kernels.edges_cpu_leaky import leaky_rows
-from graphattn.kernels.edges_cpu_tables import add_rows, dot_rows, prefetch_rows
+from graphattn.kernels.edges_cpu_leaky import leaky_heads
+from graphattn.kernels.edges_cpu_tables import add_heads, dot_heads, prefetch_rows
 from graphattn.kernels.vectors import (
     LANES,
     exponentials,
@@ -42,6 +42,14 @@ def find_places(places, nodes, start, count, width):
 
 
 @inlined
+def find_coming(places, nodes, start, width):
+    """places[lane] = nodes[start + 8 + lane] * width: what the eight edges after those from `start` on will want."""
+    last = nodes.size - 1
+    for lane in range(LANES):
+        places[lane] = np.int64(nodes[min(start + LANES + lane, last)]) * width
+
+
+@inlined
 def needs_hidden(vector, edge_weight, activation):
     """Whether the score is additive and its hidden vectors are kept in memory."""
     return vector.size > 0 and (edge_weight.size > 0 or activation != LEAKY_RELU)
@@ -49,26 +57,29 @@ def needs_hidden(vector, edge_weight, activation):
 
 @inner
 def score_eight(
-    scores, step, first, hidden, hidden_places, query, k_places, x_places, bias_places, q, k, bias, u, x, vector, edge_weight,
-    activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
+    scores, step, first, hidden, hidden_places, query, k_places, k_coming, x_places, x_coming, bias_places, q, k, bias, u, x,
+    vector, edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
 ):  # fmt: skip
     """scores[h * step + first + lane] of the edges at places first ... first + 7; the additive score may leave `hidden`."""
     group, q_at = heads // kv_heads, query * heads * dim
+    if edge_dim:
+        prefetch_rows(x, x_coming, 0, edge_dim)
     if hidden.size:
+        prefetch_rows(k, k_coming, 0, kv_heads * dim)
         fill_hidden(
             hidden, q, q_at, 1, k, k_places, group, x, x_places, first, edge_weight, activation, heads, dim, edge_dim
         )
+    if hidden.size:
+        dot_heads(scores, step, first, vector, 0, hidden, hidden_places, 0, k_coming[:0], heads, 1, dim, False)
+    elif vector.size:
+        leaky_heads(scores, step, first, vector, q, q_at, k, k_places, first, k_coming, kv_heads, group, dim)
+    else:
+        dot_heads(scores, step, first, q, q_at, k, k_places, first, k_coming, kv_heads, group, dim, False)
+    if u.size:
+        u_at = query * heads * edge_dim
+        dot_heads(scores, step, first, u, u_at, x, x_places, first, k_coming[:0], 1, heads, edge_dim, True)
     for h in range(heads):
-        at, shift = q_at + h * dim, h // group * dim
-        if hidden.size:
-            s = dot_rows(vector, h * dim, hidden, hidden_places, 0, h * dim, dim)
-        elif vector.size:
-            s = leaky_rows(vector, h * dim, q, at, k, k_places, first, shift, dim)
-        else:
-            s = dot_rows(q, at, k, k_places, first, shift, dim)
-        if u.size:
-            s = s + dot_rows(u, (query * heads + h) * edge_dim, x, x_places, first, 0, edge_dim)
-        s = s * scale
+        s = lanes_at(scores, h * step + first) * scale
         if bias.size:
             s = s + gathered(bias, bias_places, first, h if bias_heads > 1 else 0)
         put_lanes(s, scores, h * step + first)
@@ -110,7 +121,7 @@ def weights_of_block(scores, h, count, is_first, normalizer, top, total, out, ou
 @compiled
 def forward_rows(
     first, last, rowptr, row_of, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight,
-    activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale, ahead,
+    activation, heads, kv_heads, dim, value_dim, edge_dim, scale, normalizer, seed, threshold, keep_scale,
     out, lse, edge_out,
 ):  # fmt: skip
     """Fills rows first .. last - 1 of out, lse and edge_out, which hold zeros."""
@@ -123,6 +134,8 @@ def forward_rows(
     factors = np.empty(heads * LANES if threshold else 0, q.dtype)
     k_places, v_places = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
     x_places, bias_places = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    k_coming, v_coming, x_coming = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES, np.int64)
+    nothing = k_coming[:0]
     top, total = np.empty(heads, q.dtype), np.empty(heads, q.dtype)
     for row in range(first, last):
         query = np.int64(row_of[row]) if row_of.size else np.int64(row)
@@ -139,13 +152,12 @@ def forward_rows(
             if bias.size:
                 find_places(bias_places, edge_id, start, count, bias_heads)
             for e in range(0, count, LANES):
-                if ahead:
-                    prefetch_rows(k, col, start + e + LANES, k_width, 0, k_width)
+                find_coming(k_coming, col, start + e, k_width)
                 if edge_dim:
-                    prefetch_rows(x, edge_id, start + e + LANES, edge_dim, 0, edge_dim)
+                    find_coming(x_coming, edge_id, start + e, edge_dim)
                 score_eight(
-                    scores, BLOCK, e, hidden, hidden_places, query, k_places, x_places, bias_places, q, k, bias, u, x, vector,
-                    edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
+                    scores, BLOCK, e, hidden, hidden_places, query, k_places, k_coming, x_places, x_coming, bias_places, q, k,
+                    bias, u, x, vector, edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
                 )  # fmt: skip
             for h in range(heads):
                 weights_of_block(
@@ -153,20 +165,16 @@ def forward_rows(
                     edge_out, edge_out_row + h * edge_dim, edge_dim,
                 )  # fmt: skip
             for e in range(0, count, LANES):
-                if ahead:
-                    prefetch_rows(v, col, start + e + LANES, v_width, 0, v_width)
+                find_coming(v_coming, col, start + e, v_width)
                 if threshold:
                     left = min(LANES, count - e)
                     keep_factors(factors, start + e, left, query, col, repeat, heads, seed, threshold, keep_scale)
-                for h in range(heads):
-                    at = h * BLOCK + e
-                    if threshold:
+                    for h in range(heads):
                         factor = first_lanes(lanes_at(factors, h * LANES), count - e)
-                        put_lanes(lanes_at(scores, at) * factor, scores, at)
-                    to = out_row + h * value_dim
-                    add_rows(scores, at, v, v_places, e, h // group * value_dim, out, to, value_dim)
-                    if edge_dim:
-                        add_rows(scores, at, x, x_places, e, 0, edge_out, edge_out_row + h * edge_dim, edge_dim)
+                        put_lanes(lanes_at(scores, h * BLOCK + e) * factor, scores, h * BLOCK + e)
+                add_heads(scores, BLOCK, e, v, v_places, e, v_coming, out, out_row, kv_heads, group, value_dim)
+                if edge_dim:
+                    add_heads(scores, BLOCK, e, x, x_places, e, nothing, edge_out, edge_out_row, 1, heads, edge_dim)
         if normalizer == SOFTMAX:
             for h in range(heads):
                 lse[row * heads + h] = top[h] + np.log(total[h]) if total[h] != 0 else -np.inf

@@ -2,6 +2,9 @@
 
 A table is a flat array; a row is the numbers from `places[first + lane] + shift` on, for the eight lanes: the vectors of one
 head at the nodes of eight edges. Sums run over a head's numbers in vectors, whatever their count.
+
+Loops over heads are functions of their own, which LLVM does not inline: inside the long loops over edges it kept too few
+numbers in registers (half the speed).
 """
 
 from contextlib import contextmanager
@@ -20,7 +23,10 @@ from graphattn.kernels.vectors import (
     ask_for,
     data_of,
     element_type,
+    inner,
+    lanes_at,
     load,
+    put_lanes,
     spread,
     store,
 )
@@ -182,22 +188,103 @@ def add_up(b: Builder, factors, rows, y, size) -> None:
 
 
 @intrinsic
-def prefetch_rows(typing, table, nodes, first, width, shift, size):
-    """Ask for `size` numbers from table[nodes[first + lane] * width + shift] on, for eight rows, if there are as many."""
-    long = types.int64
+def set_rows(typing, factors, factors_at, x, x_at, is_first, table, places, shift, size):
+    """row = factors[factors_at + lane] * x[x_at : x_at + size] for the eight rows, or += if it is not the first such call.
+
+    Of rows that are the same one, the first lane's is kept.
+    """
 
     def generate(context, builder, signature, args):
         b = Builder(context, builder, signature, args)
-        table, nodes, first, width, shift, size = b.args
-        count = context.make_array(signature.args[1])(context, builder, args[1]).nitems
-        step = INT64(LINE * 8 // signature.args[0].dtype.bitwidth)
-        table, nodes = b.address(table, shift), b.address(nodes, first)
-        with builder.if_then(builder.icmp_signed("<=", builder.add(first, INT64(LANES)), count)):
-            for lane in range(LANES):
-                node = context.cast(builder, b.number(nodes, INT64(lane)), signature.args[1].dtype, long)
-                row = b.address(table, builder.mul(node, width))
-                with cgutils.for_range_slice(builder, INT64(0), size, step, INT64) as (index, _):
-                    ask_for(builder, b.address(row, index))
+        factors, factors_at, x, x_at, is_first, table, places, shift, size = b.args
+        numbers = [b.number(factors, factors_at, INT64(lane)) for lane in range(LANES)]
+        spread_numbers = [spread(builder, number) for number in numbers]
+        rows, x = b.rows(table, places, INT64(0), shift), b.address(x, x_at)
+
+        def fill(take, put, numbers, index):
+            part = take(b.address(x, index))
+            for number, row in list(zip(numbers, rows, strict=True))[::-1]:
+                product, here = builder.fmul(part, number, flags=FLAGS), b.address(row, index)
+                with builder.if_else(is_first) as (first, later):
+                    with first:
+                        put(product, here)
+                    with later:
+                        put(builder.fadd(take(here), product, flags=FLAGS), here)
+
+        with b.each_vector(size) as index:
+            fill(lambda here: load(builder, here), lambda y, here: store(builder, y, here), spread_numbers, index)
+        with b.each_left(size) as index:
+            fill(builder.load, builder.store, numbers, index)
         return context.get_dummy_value()
 
-    return types.void(table, nodes, *[long] * 4), generate
+    long = types.int64
+    return types.void(factors, long, x, long, types.boolean, table, places, long, long), generate
+
+
+@intrinsic
+def prefetch_rows(typing, table, places, shift, size):
+    """Ask for the eight rows, `size` numbers each."""
+
+    def generate(context, builder, signature, args):
+        b = Builder(context, builder, signature, args)
+        table, places, shift, size = b.args
+        step = INT64(LINE * 8 // signature.args[0].dtype.bitwidth)
+        rows = b.rows(table, places, INT64(0), shift)
+        with cgutils.for_range_slice(builder, INT64(0), size, step, INT64) as (index, _):
+            for row in rows:
+                ask_for(builder, b.address(row, index))
+        return context.get_dummy_value()
+
+    return types.void(table, places, types.int64, types.int64), generate
+
+
+@inner
+def dot_heads(to, step, at, a, a_at, table, places, first, coming, kv_heads, group, size, is_added):
+    """to[h * step + at + lane] = a[head h] · row[group of h], or += where `is_added`; `group` heads share a row's part.
+
+    `coming` are the places of the eight rows that will be wanted next, asked for little by little; empty for none.
+    """
+    for g in range(kv_heads):
+        if coming.size:
+            prefetch_rows(table, coming, g * size, size)
+        for _ in range(group):
+            products = dot_rows(a, a_at, table, places, first, g * size, size)
+            put_lanes(lanes_at(to, at) + products if is_added else products, to, at)
+            at += step
+            a_at += size
+
+
+@inner
+def add_heads(weights, step, at, table, places, first, coming, y, y_at, kv_heads, group, size):
+    """y[head h] += the sum of weights[h * step + at + lane] * row[group of h] over the eight rows."""
+    for g in range(kv_heads):
+        if coming.size:
+            prefetch_rows(table, coming, g * size, size)
+        for _ in range(group):
+            add_rows(weights, at, table, places, first, g * size, y, y_at, size)
+            at += step
+            y_at += size
+
+
+@inner
+def add_heads_by_places(weights, weight_places, weight_shift, table, places, coming, y, y_at, kv_heads, group, size):
+    """y[group of h] += the sum of weights[weight_places[lane] + weight_shift + h] * row[head h] over the eight rows."""
+    shift = 0
+    for _ in range(kv_heads):
+        for _ in range(group):
+            prefetch_rows(table, coming, shift, size)
+            add_rows_by_places(weights, weight_places, weight_shift, table, places, 0, shift, y, y_at, size)
+            weight_shift += 1
+            shift += size
+        y_at += size
+
+
+@inner
+def set_heads(factors, x, x_at, is_first, table, places, kv_heads, group, size):
+    """row[group of h] = the sum of factors[h * 8 + lane] * x[head h] over the heads of a group, or += if not `is_first`."""
+    at = 0
+    for g in range(kv_heads):
+        for h in range(group):
+            set_rows(factors, at, x, x_at, is_first and h == 0, table, places, g * size, size)
+            at += LANES
+            x_at += size

@@ -45,6 +45,6 @@ def test_two_passes_give_the_same():
     edge_id, q, k = arguments[3], *arguments[5:7]
     shared = (*by_key[:3], place_of, edge_id, q, k, nothing, nothing, nothing, given[2], handed_on, no_signs)
     for half in ((0, 70), (70, by_key.num_rows)):
-        backward_columns(*half, *shared, 0, HEADS, HEADS, DIM, DIM, 0, True, grad_k, grad_v)
+        backward_columns(*half, *shared, 0, HEADS, HEADS, DIM, DIM, 0, grad_k, grad_v)
     for gradient, right in zip(found, wanted, strict=True):
         np.testing.assert_allclose(gradient, right, rtol=1e-12, atol=1e-12)
