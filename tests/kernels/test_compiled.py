@@ -39,8 +39,9 @@ from graphattn.kernels import compiled, edges_cpu
 print(edges_cpu.why_not_compiled(), compiled.__file__)
 """
     home = str(tmp_path / "home" / "user")
-    environment = {**os.environ, "HOME": home, "XDG_CACHE_HOME": home, "NUMBA_CACHE_DIR": "", "PYTHONPATH": str(tmp_path)}
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    folders = {"HOME": home, "XDG_CACHE_HOME": home, "NUMBA_CACHE_DIR": "", "PYTHONPATH": str(tmp_path)}
+    options = {"capture_output": True, "text": True, "env": {**os.environ, **folders}, "cwd": tmp_path}
+    result = subprocess.run([sys.executable, "-c", program], **options)
     assert result.stdout.split() == ["None", str(tmp_path / "graphattn" / "kernels" / "compiled.py")], result.stderr
 
 
