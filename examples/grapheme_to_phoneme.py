@@ -5,8 +5,12 @@
     python -m examples.grapheme_to_phoneme --resume             # ... goes on from there, with the result of one long run
 
 The letters of a word attend to one another (a complete graph), a phoneme to those before it (a causal graph) and to all
-letters (a bipartite graph). A batch is 256 words laid end to end under ragged graphs: words of one length lie in one
-batch, nothing is padded. The words of the test set are written by beam search with a key/value cache.
+letters (a bipartite graph). A batch is 256 words laid end to end under ragged graphs, words of like lengths together, and
+nothing is padded. The words of the test set are written by beam search with a key/value cache.
+
+A step takes 288 ms on one core: half of it in matrix products, a fifth in the random numbers of dropout, an eighth in
+attention. torch.nn.Transformer of the same size takes 280 ms for the same batch, which has next to nothing to pad; on
+batches of words of any lengths, which it must pad, 628 ms against 317 here.
 
 A phoneme error rate (PER) is the edit distance to the nearest pronunciation in the dictionary over the length of that
 pronunciation, summed over the words; a word error rate (WER) is the share of words that equal none of them. Published:
@@ -14,6 +18,8 @@ pronunciation, summed over the words; a word error rate (WER) is the share of wo
                         "Transformer based grapheme-to-phoneme conversion"; from memory, the paper was not at hand)
 Here: a later version of the dictionary, 11,999 other test words (the dictionary has no split of its own), phonemes without
 stress, as in most of the literature. So these figures show what can be expected; they are not a contest.
+Measured here (seed 0, one thread): 8.1 PER, 32.4 WER after 28 CPU minutes; validation words 8.6, 35.6 (greedy) after 9 of
+the 10 epochs, still falling by a point of WER an epoch: this is a small model that has not seen its words often.
 
 The weights are the running mean of those of the last steps; nothing is chosen by the test words, which are read once, at
 the end.
@@ -45,7 +51,7 @@ import matplotlib.pyplot as plt
 
 END = 0  # the token before the first phoneme and after the last; phoneme i is token i + 1
 PUBLISHED = "Transformer 5.2 PER, 22.1 WER on CMUdict 0.7b (Yolchuyeva et al. 2019); see --help"
-DRAWN = ("through", "knowledge", "phonetics", "sixteenths")
+DRAWN = ("rhythm", "foresight", "pneumonia", "transformers")  # of the test set
 
 
 # Words to tokens -----------------------------------------------------------------------------------------------------
@@ -288,6 +294,7 @@ def attention_on_letters(model: Seq2Seq, word: str, tokens: list[int]) -> tuple[
 def draw_attention(model: Seq2Seq, phonemes: Sequence[str], path: Path) -> None:
     """One column for each word, one row for each layer, the mean of the heads."""
     texts = [text.split() for text in greedy(model, DRAWN, phonemes)]
+    print("written: " + ", ".join(f"{word} [{' '.join(text)}]" for word, text in zip(DRAWN, texts, strict=True)))
     num_layers = len(model.decoder.layers)
     figure, axes = plt.subplots(num_layers, len(DRAWN), figsize=(4.2 * len(DRAWN), 3.8 * num_layers), squeeze=False,
                                 layout="constrained")  # fmt: skip

@@ -17,6 +17,11 @@ The tree is GOLD: annotators drew it, who knew the tags when they did; its edges
 is told. So 'tree' is not a tagger to be compared with others but shows what the right edges are worth. The other masks
 know nothing but the words. The recipe was settled with 'band' on the development set; no run is stopped or chosen by what it
 finds, and the test set is read once at the end of each.
+
+Measured here (3 seeds, mean and standard deviation; about 9 CPU minutes in all):
+    alone 89.9 +- 0.1, causal 92.6 +- 0.1, complete 94.6 +- 0.1, band+global 94.7 +- 0.1, band 94.8 +- 0.1, tree 95.1 +- 0.1
+So the neighbours of a word tell nearly all that the sentence does, at a fifth of the edges; what comes after a word is worth
+two points; the global word adds nothing here; and the gold edges, the fewest of all, are worth the most, if not by much.
 """
 
 import argparse
