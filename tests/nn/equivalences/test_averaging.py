@@ -46,6 +46,15 @@ def test_mean_equals_the_mean_of_the_neighbours():
         close(found[node], sum(terms) / sum(weight[into]) if into else torch.zeros_like(found[node]))
 
 
+def test_an_edge_of_weight_0_is_none_and_leaves_the_gradients_finite():
+    x, weight, edge_index = inputs(SQUARE)
+    weight = weight.detach().index_fill(0, torch.tensor([0]), 0.0).requires_grad_()
+    layer = AveragingAttention(4, 3, "mean", add_self_loops=False).double()
+    found = layer(x, edge_index, weight)
+    close(found, layer(x, edge_index[:, 1:], weight[1:]))
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(found, [x, weight], torch.randn_like(found)))
+
+
 def test_graphs_that_are_formulas():
     x, _, _ = inputs(banded_edges(5, 5, 1, 1))
     edge_index = torch.tensor(banded_edges(5, 5, 1, 1)).t()
