@@ -11,6 +11,7 @@ from graphattn.kernels.kernel import Inputs, sum_to_groups
 from graphattn.kernels.sdpa import equal_sizes, from_batch, has_all_queries, take, to_batch, write
 from graphattn.kernels.tiled import Call, Tiled
 
+LEAST_QUERIES = 32  # that the operators are made for: fewer take them as long
 AREA_OF_A_MASK = 2**22  # pairs in one call, whose mask in float32 is extra memory: 16 MiB
 
 
@@ -103,7 +104,7 @@ class Dense(Tiled):
         return reason
 
     def area_of_tiles(self, graph):
-        return sum(queries * keys for queries, keys in graph.sizes)
+        return sum(max(queries, LEAST_QUERIES) * keys for queries, keys in graph.sizes)
 
     def num_calls(self, graph):
         return len(set(graph.sizes))

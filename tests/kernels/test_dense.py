@@ -51,6 +51,7 @@ def test_it_runs_where_edges_are_many():
     assert choose_kernel(random_edges([600], [600], 0.5), x).kernel == "dense"
     assert choose_kernel(random_edges([600], [600], 0.1), x).kernel == "edges_cpu"
     assert choose_kernel(random_edges([5] * 20, [5] * 20, 0.5), x[:100]).kernel == "edges_cpu"  # a call is not worth it
+    assert choose_kernel(random_edges([1], [9000], 1.1), x[:1], x[:1].expand(9000, 2, 8)).kernel == "edges_cpu"  # a star
 
 
 def test_repeated_edges_are_refused():
