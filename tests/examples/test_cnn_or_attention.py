@@ -25,8 +25,8 @@ def test_a_convolution_sees_its_neighbours_and_attention_sees_all():
     torch.manual_seed(0)
     x = torch.randn(2, 49, example.CHANNELS)
     changed = x.clone()
-    changed[0, 0] += torch.randn(example.CHANNELS)  # the patch in the corner of the first image
-    for name, seen in (("convolution", [0, 1, 7, 8]), ("attention", list(range(49)))):
+    changed[0, 1] += torch.randn(example.CHANNELS)  # the patch beside the upper left corner of the first image
+    for name, seen in (("convolution", [0, 1, 2, 7, 8, 9]), ("attention", list(range(49)))):
         block = example.MODELS[name]().eval()
         differs = (block(changed) - block(x)).abs().amax(-1) > 1e-6
         assert differs[0].nonzero().flatten().tolist() == seen and not differs[1].any()
