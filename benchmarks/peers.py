@@ -92,7 +92,7 @@ def dense_sdpa(graph: Graph) -> Callable[..., Tensor]:
 def flex(shape: tuple[int, int], is_edge: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """FlexAttention, compiled, of the edges for which is_edge(batch, head, query, key); its block mask is made beforehand."""
     mask = create_block_mask(is_edge, None, None, *shape, device="cpu")
-    compiled = torch.compile(flex_attention)
+    compiled = torch.compile(flex_attention, dynamic=False)  # its C++ does not compile for open sizes
 
     def call(query, key, value):
         query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
