@@ -120,6 +120,12 @@ def check_node_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
         raise ValueError(f"heads of 'query' must be a multiple of heads of 'key' (got {heads} and {kv_heads})")
 
 
+def check_no_batch(function: str, query) -> None:
+    """`attend` alone takes a batch of queries under one graph."""
+    if isinstance(query, Tensor) and query.dim() == 4:
+        raise ValueError(f"'{function}' takes query [num_queries, heads, dim] (got {list(query.shape)})")
+
+
 def check_graph(graph: Graph, query: Tensor, num_queries: int, num_keys: int) -> None:
     if graph.shape != (num_queries, num_keys):
         raise ValueError(

@@ -4,9 +4,17 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
-from graphattn.kernels.edges_torch import zero_if_none
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
-from graphattn.operators import fresh, options_of, plan_of, tape_of_its_own
+from graphattn.operators import (
+    fake_gradients,
+    flat_needs,
+    fresh,
+    none_unless,
+    options_of,
+    plan_of,
+    real_gradients,
+    tape_of_its_own,
+)
 
 KINDS = {"scores": scores_of_edges, "weights": weights_of_edges}
 
@@ -72,19 +80,15 @@ def numbers_of_edges_backward(
         numbers = KINDS[kind](plan_of(inputs, sink, graph, score, normalizer, scale), inputs)
         wanted = [x for x, is_needed in zip(leaves, needed) if is_needed]
         found = iter(torch.autograd.grad(numbers, wanted, grad, allow_unused=True))
-    gradients = [zero_if_none(next(found), x) if n else grad.new_empty(0) for x, n in zip(given, needed)]
-    return fresh(gradients, inputs)
+    found = [next(found) if is_needed else None for is_needed in needed]
+    return real_gradients(found, given, needed, inputs, grad)
 
 
 @numbers_of_edges_backward.register_fake
 def _(
     grad, kind, query, key, bias, edge_features, edge_query, parameters, sink, graph, score, normalizer, scale, needed
 ):
-    given = (query, key, bias, edge_features, edge_query, *parameters, sink)
-    return [
-        torch.empty_like(x, memory_format=torch.contiguous_format) if is_needed else grad.new_empty(0)
-        for x, is_needed in zip(given, needed, strict=True)
-    ]
+    return fake_gradients((query, key, bias, edge_features, edge_query, *parameters, sink), needed, grad)
 
 
 def keep_for_backward(ctx, inputs, output):
@@ -96,10 +100,9 @@ def keep_for_backward(ctx, inputs, output):
 def differentiate(ctx, grad):
     *tensors, sink, graph = ctx.saved_tensors[:7]
     parameters = list(ctx.saved_tensors[7:])
-    *needed, of_parameters, of_sink = ctx.needs_input_grad[1:8]
-    needed = [*needed, *of_parameters, of_sink]
+    needed = flat_needs(ctx.needs_input_grad[1:8])
     found = numbers_of_edges_backward(grad, ctx.kind, *tensors, parameters, sink, graph, *ctx.options, needed)
-    found = [gradient if is_needed else None for gradient, is_needed in zip(found, needed, strict=True)]
+    found = none_unless(needed, found)
     return None, *found[:5], found[5:-1], found[-1], *[None] * 5
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.arguments import prepare, unfold
+from graphattn.arguments import check_no_batch, prepare, unfold
 from graphattn.by_heads import attend_by_heads, weights_by_heads
 from graphattn.edge_operators import traced_numbers
 from graphattn.execution import pieces, run
@@ -115,8 +115,7 @@ def attention_weights(
         >>> attention_weights(torch.ones(2, 1, 4), torch.ones(2, 1, 4), causal(2)).flatten()
         tensor([1.0000, 0.5000, 0.5000])
     """
-    if isinstance(query, Tensor) and query.dim() == 4:
-        raise ValueError(f"'attention_weights' takes query [num_queries, heads, dim] (got {list(query.shape)})")
+    check_no_batch("attention_weights", query)
     options = {"scale": scale, "score": score, "normalizer": normalizer}
     per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
     is_traced = torch.compiler.is_compiling()

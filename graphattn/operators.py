@@ -4,7 +4,7 @@ What is traced around it is plain tensor algebra. The graph is opened, checked a
 kernels and with the same numbers as without a compiler.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import index
@@ -150,19 +150,13 @@ def attend_backward(
         plan = replace(plan, needed=unflatten(needed[:-1]))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
     given = (*flatten(inputs), sink)
-    found = zip(cast_like((*flatten(gradients), by_sink), given), given, needed, strict=True)
-    nothing = grad_out.new_empty(0)
-    return fresh([zero_if_none(g, x) if is_needed else nothing for g, x, is_needed in found], inputs)
+    return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, inputs, grad_out)
 
 
 @attend_backward.register_fake
 def _(grad_out, grad_edge_out, out, lse, edge_out, *arguments):
     *tensors, parameters, sink = arguments[:8]
-    given, needed = (*tensors, *parameters, sink), arguments[-1]
-    return [
-        torch.empty_like(x, memory_format=torch.contiguous_format) if is_needed else grad_out.new_empty(0)
-        for x, is_needed in zip(given, needed, strict=True)
-    ]
+    return fake_gradients((*tensors, *parameters, sink), arguments[-1], grad_out)
 
 
 def keep_for_backward(ctx, inputs, output):
@@ -174,15 +168,42 @@ def keep_for_backward(ctx, inputs, output):
 def differentiate(ctx, grad_out, grad_lse, grad_edge_out):
     out, lse, edge_out, *inputs, sink, graph, seed = ctx.saved_tensors[:12]
     parameters = list(ctx.saved_tensors[12:])
-    *needed, of_parameters, of_sink = ctx.needs_input_grad[:8]
-    needed = [*needed, *of_parameters, of_sink]
+    needed = flat_needs(ctx.needs_input_grad[:8])
     results = grad_out, grad_edge_out, out, lse, edge_out
     found = attend_backward(*results, *inputs, parameters, sink, graph, *ctx.options, seed, ctx.kernel, needed)
-    found = [gradient if is_needed else None for gradient, is_needed in zip(found, needed, strict=True)]
+    found = none_unless(needed, found)
     return *found[:6], found[6:-1], found[-1], *[None] * 7
 
 
 attend.register_autograd(differentiate, setup_context=keep_for_backward)
+
+
+# Gradients: a list of tensors, empty where none is needed, as an operator cannot give None ------------------------------
+
+
+def real_gradients(
+    found: Iterable[Tensor | None], given: Sequence[Tensor | None], needed: list[bool], inputs: Inputs, grad: Tensor
+) -> list[Tensor]:
+    nothing = grad.new_empty(0)
+    gradients = zip(found, given, needed, strict=True)
+    return fresh((zero_if_none(g, x) if is_needed else nothing for g, x, is_needed in gradients), inputs)
+
+
+def fake_gradients(given: Sequence[Tensor | None], needed: list[bool], grad: Tensor) -> list[Tensor]:
+    return [
+        torch.empty_like(x, memory_format=torch.contiguous_format) if is_needed else grad.new_empty(0)
+        for x, is_needed in zip(given, needed, strict=True)
+    ]
+
+
+def flat_needs(needs: Sequence) -> list[bool]:
+    """What autograd says of tensors, the list of parameters and the sink, in one row."""
+    *needed, of_parameters, of_sink = needs
+    return [*needed, *of_parameters, of_sink]
+
+
+def none_unless(needed: list[bool], found: list[Tensor]) -> list[Tensor | None]:
+    return [gradient if is_needed else None for gradient, is_needed in zip(found, needed, strict=True)]
 
 
 # What the operators need to run -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_graph, prepare
+from graphattn.arguments import check_graph, check_no_batch, prepare
 from graphattn.edge_operators import traced_numbers
 from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.differentiable import scores_of_edges
@@ -38,8 +38,7 @@ def attention_scores(
         >>> attention_scores(torch.ones(2, 1, 4), torch.ones(2, 1, 4), causal(2)).flatten()
         tensor([2., 2., 2.])
     """
-    if isinstance(query, Tensor) and query.dim() == 4:
-        raise ValueError(f"'attention_scores' takes query [num_queries, heads, dim] (got {list(query.shape)})")
+    check_no_batch("attention_scores", query)
     options = {"edge_features": edge_features, "edge_query": edge_query, "scale": scale, "score": score}
     is_traced = torch.compiler.is_compiling()
     if is_traced and not is_named(score, "softmax"):

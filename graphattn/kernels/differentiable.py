@@ -11,6 +11,7 @@ from graphattn.kernels.edges_torch import (
     plan_with,
     sorted_edges,
     spread_to_heads,
+    weights_by_degree,
     weights_of,
 )
 from graphattn.kernels.edgewise import products, sums
@@ -60,9 +61,8 @@ def scores_of_edges(plan: Plan, inputs: Inputs) -> Tensor:
 def weights_of_edges(plan: Plan, inputs: Inputs) -> Tensor:
     """The weights of these scores, before dropout, in the order of `graph.edge_index()`."""
     order = sorted_edges(plan.graph, inputs.query.device, with_repeat=False)
-    weights, _ = weights_of(plan.normalizer, scores_of(plan, inputs, order), order.row, plan.graph.num_queries)
-    if plan.normalizer.scale_by_degree:
-        weights = weights / plan.graph.degrees(inputs.query.device)[order.row, None]
+    scores = scores_of(plan, inputs, order)
+    weights = weights_by_degree(plan.normalizer, scores, order.row, plan.graph.num_queries)
     return in_order_of_edges(weights, order)
 
 

@@ -21,6 +21,31 @@ def number(x, ACC: tl.constexpr):
 
 
 @triton.jit
+def load_piece(pieces):
+    """What the program has to do: (first entry, entry after the last, node of the row, slot of the result)."""
+    piece = pieces + tl.program_id(0).to(tl.int64) * 4
+    return tl.load(piece), tl.load(piece + 1), tl.load(piece + 2), tl.load(piece + 3)
+
+
+@triton.jit
+def load_edges(col, edge_id, first, end, BLOCK_E: tl.constexpr):
+    """The next edges of a row: (their places, which of them there are, their keys, their numbers in edge_index)."""
+    places = first + tl.arange(0, BLOCK_E).to(tl.int64)
+    is_edge = places < end
+    keys = tl.load(col + places, mask=is_edge, other=0).to(tl.int64)
+    return places, is_edge, keys, numbers_of(edge_id, places, is_edge)
+
+
+@triton.jit
+def numbers_of(edge_id, places, is_edge):
+    """The numbers in edge_index of edges at some places of the CSR."""
+    edges = places
+    if edge_id is not None:
+        edges = tl.load(edge_id + places, mask=is_edge, other=0).to(tl.int64)
+    return edges
+
+
+@triton.jit
 def load_row(pointer, node, head, channel, HEADS: tl.constexpr, DIM: tl.constexpr, ACC: tl.constexpr):
     """One node: [heads, channels]."""
     at = node * (HEADS * DIM) + head[:, None] * DIM + channel[None, :]

@@ -12,10 +12,13 @@ from graphattn.kernels.edges_cuda_pieces import (
     activated,
     before_activation,
     keep_factors,
+    load_edges,
     load_features,
+    load_piece,
     load_row,
     load_rows,
     number,
+    numbers_of,
     scores_of,
     store_row,
     unscaled_sum_weights,
@@ -32,8 +35,7 @@ def forward_rows(
     BLOCK_E: tl.constexpr,
 ):  # fmt: skip
     """Fills out, lse and edge_out at the slot of each piece; softmax keeps a running maximum."""
-    piece = pieces + tl.program_id(0).to(tl.int64) * 4
-    start, end, query, slot = tl.load(piece), tl.load(piece + 1), tl.load(piece + 2), tl.load(piece + 3)
+    start, end, query, slot = load_piece(pieces)
     head = tl.program_id(1) * HEAD_BLOCK + tl.arange(0, HEAD_BLOCK)
     channel, value_channel = tl.arange(0, DIM_BLOCK), tl.arange(0, VALUE_BLOCK)
     edge_channel = tl.arange(0, EDGE_BLOCK)
@@ -47,12 +49,7 @@ def forward_rows(
     sums = tl.zeros([HEAD_BLOCK, VALUE_BLOCK], ACC)
     edge_sums = tl.zeros([HEAD_BLOCK, EDGE_BLOCK], ACC)
     for first in range(start, end, BLOCK_E):
-        places = first + tl.arange(0, BLOCK_E).to(tl.int64)
-        is_edge = places < end
-        keys = tl.load(col + places, mask=is_edge, other=0).to(tl.int64)
-        edges = places
-        if edge_id is not None:
-            edges = tl.load(edge_id + places, mask=is_edge, other=0).to(tl.int64)
+        places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
         scores, _ = scores_of(
             query_row, edge_query, keys, edges, is_edge, k, bias, x, vector, edge_weight, scale, head, channel,
             edge_channel, HEADS, GROUP, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
@@ -102,8 +99,7 @@ def backward_rows(
 
     `grad_scores` and `weights_of` are [edges, heads] in the order of the CSR; `grad_x` has a layer per block of heads.
     """
-    piece = pieces + tl.program_id(0).to(tl.int64) * 4
-    start, end, query, slot = tl.load(piece), tl.load(piece + 1), tl.load(piece + 2), tl.load(piece + 3)
+    start, end, query, slot = load_piece(pieces)
     head = tl.program_id(1) * HEAD_BLOCK + tl.arange(0, HEAD_BLOCK)
     channel, value_channel = tl.arange(0, DIM_BLOCK), tl.arange(0, VALUE_BLOCK)
     edge_channel = tl.arange(0, EDGE_BLOCK)
@@ -120,12 +116,7 @@ def backward_rows(
     sums = tl.zeros([HEAD_BLOCK, DIM_BLOCK], ACC)
     edge_sums = tl.zeros([HEAD_BLOCK, EDGE_BLOCK], ACC)
     for first in range(start, end, BLOCK_E):
-        places = first + tl.arange(0, BLOCK_E).to(tl.int64)
-        is_edge = places < end
-        keys = tl.load(col + places, mask=is_edge, other=0).to(tl.int64)
-        edges = places
-        if edge_id is not None:
-            edges = tl.load(edge_id + places, mask=is_edge, other=0).to(tl.int64)
+        places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
         scores, made_of = scores_of(
             query_row, edge_query, keys, edges, is_edge, k, bias, x, vector, edge_weight, scale, head, channel,
             edge_channel, HEADS, GROUP, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
@@ -189,8 +180,7 @@ def backward_columns(
     HEAD_BLOCK: tl.constexpr, DIM_BLOCK: tl.constexpr, VALUE_BLOCK: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
     """The pass over keys (rows of the transposed CSR): gradients of k and v, per head, from what the first pass left."""
-    piece = pieces + tl.program_id(0).to(tl.int64) * 4
-    start, end, key, slot = tl.load(piece), tl.load(piece + 1), tl.load(piece + 2), tl.load(piece + 3)
+    start, end, key, slot = load_piece(pieces)
     head = tl.program_id(1) * HEAD_BLOCK + tl.arange(0, HEAD_BLOCK)
     channel, value_channel = tl.arange(0, DIM_BLOCK), tl.arange(0, VALUE_BLOCK)
     scale = number(scale, ACC)
@@ -210,9 +200,7 @@ def backward_columns(
         weights = tl.load(weights_of + at, mask=inside, other=0)
         near = load_rows(q, queries, is_edge, head, channel, HEADS, 1, DIM, ACC)
         if vector is not None:
-            edges = places
-            if edge_id is not None:
-                edges = tl.load(edge_id + places, mask=is_edge, other=0).to(tl.int64)
+            edges = numbers_of(edge_id, places, is_edge)
             hidden = near + key_row
             hidden = activated(hidden, edges, is_edge, x, edge_weight, head, channel, HEADS, DIM, EDGE_DIM, TANH, ACC)
             key_sums += tl.sum(before_activation(grads, hidden, vector, head, channel, HEADS, DIM, TANH, ACC), 0)
@@ -241,13 +229,8 @@ def backward_parameters(
     sums = tl.zeros([HEAD_BLOCK, DIM_BLOCK], ACC)
     end = tl.minimum((program + 1) * share, num_edges)
     for first in range(program * share, end, BLOCK_E):
-        places = first + tl.arange(0, BLOCK_E).to(tl.int64)
-        is_edge = places < end
+        places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
         queries = tl.load(row + places, mask=is_edge, other=0).to(tl.int64)
-        keys = tl.load(col + places, mask=is_edge, other=0).to(tl.int64)
-        edges = places
-        if edge_id is not None:
-            edges = tl.load(edge_id + places, mask=is_edge, other=0).to(tl.int64)
         at = places[:, None] * HEADS + head[None, :]
         grads = tl.load(grad_scores + at, mask=is_edge[:, None] & (head < HEADS)[None, :], other=0) * scale
         hidden = load_rows(q, queries, is_edge, head, channel, HEADS, 1, DIM, ACC)

@@ -145,6 +145,15 @@ def weights_of(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: in
     return normalizer.weights(scores, lse[row]), lse
 
 
+def weights_by_degree(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: int) -> Tensor:
+    """The weights of `weights_of`, divided by the number of edges of their row if the normalizer scales by degree."""
+    weights, _ = weights_of(normalizer, scores, row, num_rows)
+    if not normalizer.scale_by_degree:
+        return weights
+    degree = weights.new_zeros(num_rows).index_add_(0, row, weights.new_ones(len(row)))
+    return weights / degree[row, None]
+
+
 def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:
     """The log-sum-exp [num_queries, heads] with one more score, [heads] or a number."""
     sink = torch.as_tensor(sink, dtype=lse.dtype, device=lse.device).expand_as(lse)

@@ -18,8 +18,6 @@ class EfficientCuda(Sdpa):
         query = inputs.query
         if query.device.type != "cuda" or query.dtype != torch.float32:
             return f"'{self.name}' runs float32 on CUDA (got {query.dtype} on {query.device})"
-        if not query.size(2):
-            return f"'{self.name}' needs at least one channel (got dim=0)"
         return why_not_plain(self.name, plan, inputs)
 
     def attend(self, query, key, value, scale, is_causal):

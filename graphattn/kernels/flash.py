@@ -17,6 +17,8 @@ def why_not_plain(name: str, plan: Plan, inputs: Inputs) -> str | None:
             return f"'{name}' takes nothing per edge (got '{per_edge}')"
     if plan.dropout:
         return f"'{name}' has no dropout that can be repeated (got dropout={plan.dropout})"
+    if not inputs.query.size(2):
+        return f"'{name}' needs at least one channel (got dim=0)"
     return None
 
 
@@ -27,8 +29,6 @@ def why_not_flash(name: str, plan: Plan, inputs: Inputs) -> str | None:
         return reason
     if inputs.query.device.type != "cpu" or inputs.query.dtype not in FLASH_DTYPES:
         return f"'{name}' runs floating point on CPU (got {inputs.query.dtype} on {inputs.query.device})"
-    if not inputs.query.size(2):
-        return f"'{name}' needs at least one channel (got dim=0)"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The forms of a graph that PyG's layers take: values and self loops going in, attention weights coming out."""
+"""What layers take beside nodes: attributes of the edges, values and self loops going in, attention weights coming out."""
 
 from typing import Any
 
@@ -16,6 +16,20 @@ def check_two_dimensional(source: Tensor, target: Tensor | None) -> None:
     for x in (source, target):
         if x is not None and x.dim() != 2:
             raise ValueError(f"'x' must be [num_nodes, in_channels] (got {list(x.shape)}); lay a batch end to end")
+
+
+def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> None:
+    """Attributes [num_edges, edge_dim] where the layer has an `edge_dim`, and only there."""
+    if (edge_attr is None) != (edge_dim is None):
+        got = "None" if edge_attr is None else list(edge_attr.shape)
+        raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
+    if edge_attr is None:
+        return
+    if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):
+        raise ValueError(
+            f"'edge_attr' must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] (got {list(edge_attr.shape)}),"
+            " in the order of graph.edge_index()"
+        )
 
 
 def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> Tensor | None:

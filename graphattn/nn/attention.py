@@ -15,11 +15,13 @@ from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.per_head import PerHead
+from graphattn.kernels.edges_torch import weights_by_degree
 from graphattn.kernels.edgewise import sums
 from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
+from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, total_bias
-from graphattn.nn.messages import is_watched, weights_of_edges
+from graphattn.nn.messages import is_watched
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.talking_heads import TalkingHeads
@@ -307,7 +309,7 @@ class GraphAttention(MessagePassing):
             return attention_weights(query, key, graph, bias=edge_bias, **options)
         scores = self.edge_scores(query, key, graph, edge_attr, edge_bias)
         target = graph.edge_index(query.device)[1]
-        weights = weights_of_edges(self.make_normalizer(), scores, target, graph.num_queries)
+        weights = weights_by_degree(self.make_normalizer(), scores, target, graph.num_queries)
         return self.talking_heads.mix_weights(weights)
 
     def by_edges(self, query, key, value, graph, edge_attr, edge_bias) -> Tensor:
@@ -363,7 +365,7 @@ class GraphAttention(MessagePassing):
             scores = self.talking_heads.mix_scores(scores)
         if edge_bias is not None:
             scores = scores + edge_bias
-        alpha = weights_of_edges(self.make_normalizer(), scores, index, size_i)
+        alpha = weights_by_degree(self.make_normalizer(), scores, index, size_i)
         if self.talking_heads is not None:
             alpha = self.talking_heads.mix_weights(alpha)
         return torch.nn.functional.dropout(alpha, self.dropout, self.training)
@@ -397,16 +399,3 @@ def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int,
             raise ValueError(
                 f"'x' must be [num_nodes, {size}] (got {list(x.shape)}); one graph at a time or a batch laid end to end"
             )
-
-
-def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> None:
-    if (edge_attr is None) != (edge_dim is None):
-        got = "None" if edge_attr is None else list(edge_attr.shape)
-        raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
-    if edge_attr is None:
-        return
-    if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):
-        raise ValueError(
-            f"'edge_attr' must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] in the order of"
-            f" graph.edge_index() (got {list(edge_attr.shape)})"
-        )

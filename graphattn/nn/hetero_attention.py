@@ -13,10 +13,11 @@ from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.beside import beside
+from graphattn.kernels.edges_torch import weights_by_degree
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.scores import as_score
 from graphattn.nn.attention import check_sizes
-from graphattn.nn.messages import is_watched, weights_of_edges
+from graphattn.nn.messages import is_watched
 from graphattn.nn.relation import Relation, mapped
 
 
@@ -272,7 +273,7 @@ class Joint:
             for relation, key, pair, edge_attr in zip(self.relations, keys, edges, self.edge_attr)
         ]
         target = torch.cat([pair[1] for pair in edges])
-        alpha = weights_of_edges(self.layer.normalizer, torch.cat(scores), target, num_targets)
+        alpha = weights_by_degree(self.layer.normalizer, torch.cat(scores), target, num_targets)
         alpha = torch.nn.functional.dropout(alpha, self.layer.dropout, self.layer.training)
         alphas = alpha.split([pair.size(1) for pair in edges])
         messages = zip(self.relations, values, alphas, edges, self.edge_attr)

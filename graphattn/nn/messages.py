@@ -1,13 +1,8 @@
 """When a layer must go through PyG's message passing instead of a kernel."""
 
-import torch
-from torch import Tensor
 from torch.nn import Module
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
-
-from graphattn.kernels.edges_torch import weights_of
-from graphattn.kernels.normalizers import Normalizer
 
 HOOKS = ("propagate", "message", "aggregate", "edge_update")
 
@@ -31,13 +26,3 @@ def is_plain(linear: Module | None) -> bool:
 def needs_messages(conv: MessagePassing) -> bool:
     """True where a drop-in gives its kernel up; the numbers are the same."""
     return is_watched(conv) or not adds_up(conv) or not is_plain(conv.lin_edge)
-
-
-def weights_of_edges(normalizer: Normalizer, scores: Tensor, target: Tensor, num_targets: int) -> Tensor:
-    """Attention weights [num_edges, heads] from the scores of all edges and their targets [num_edges], in any order."""
-    alpha, _ = weights_of(normalizer, scores, target, num_targets)
-    if not normalizer.scale_by_degree:
-        return alpha
-    ones = alpha.new_ones(len(target))
-    degree = torch.zeros(num_targets, device=target.device, dtype=alpha.dtype).index_add_(0, target, ones)
-    return alpha / degree[target, None]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs.per_head import PerHead
+from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, total_bias
 
 
@@ -23,21 +24,13 @@ def biases_of(own: Bias | None, given: Any, graph: PerHead, pos=None) -> list[Te
 
 def features_of(edge_attr: Sequence[Tensor] | None, edge_dim: int | None, graph: PerHead, dtype: torch.dtype):
     """The edge features of the graph of each head in `dtype`, checked."""
-    if (edge_attr is None) != (edge_dim is None):
-        got = "None" if edge_attr is None else type(edge_attr).__name__
-        raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
-    if edge_attr is None:
-        return None
     if isinstance(edge_attr, Tensor):
         raise ValueError("'edge_attr' beside a PerHead is a list with one entry for each head (got a tensor)")
-    check_length("edge_attr", edge_attr, graph)
-    for its_graph, features in zip(graph.graphs, edge_attr):
-        if features.shape != (its_graph.num_edges, edge_dim):
-            raise ValueError(
-                f"'edge_attr' of {its_graph} must be [num_edges, edge_dim] = [{its_graph.num_edges}, {edge_dim}]"
-                f" (got {list(features.shape)})"
-            )
-    return once_for_each(lambda features: features.to(dtype), edge_attr)
+    entries = [None] * len(graph) if edge_attr is None else edge_attr
+    check_length("edge_attr", entries, graph)
+    for its_graph, features in zip(graph.graphs, entries):
+        check_edge_attr(features, edge_dim, its_graph)
+    return None if edge_attr is None else once_for_each(lambda features: features.to(dtype), edge_attr)
 
 
 def once_for_each(function: Callable, *columns: Sequence) -> list:
