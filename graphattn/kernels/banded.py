@@ -2,16 +2,16 @@
 
 from graphattn.graphs import BandedGraph
 from graphattn.kernels.kernel import Inputs, sum_to_groups
-from graphattn.kernels.tiled import Call, Tiled, tiles_per_call
+from graphattn.kernels.tiled import Call, Mask, Tiled, mask_of, tiles_per_call
 from graphattn.kernels.tiles import Run, Tiles, add_up, area_of_tiles, tiles_of
 
 
 class BandCall(Call):
     """Neighbouring tiles of a band."""
 
-    def __init__(self, tiles: Tiles, run: Run, inputs: Inputs):
+    def __init__(self, tiles: Tiles, run: Run, mask: Mask, inputs: Inputs):
         self.tiles, self.run = tiles, run
-        super().__init__(inputs, tiles.mask(run))
+        super().__init__(inputs, mask)
 
     def queries(self, rows):
         rows = self.tiles.queries.take(rows, self.run.first_query, self.run.last_query)
@@ -44,7 +44,12 @@ class Banded(Tiled):
     def has_all_queries(self, graph):
         return tiles_of(graph).num_queries == graph.num_queries
 
-    def calls(self, plan, inputs):
-        tiles = tiles_of(plan.graph)
-        for run in tiles.runs(tiles_per_call(tiles.block + tiles.width, inputs)):
-            yield BandCall(tiles, run, inputs)
+    def calls(self, plan, inputs, is_backward):
+        tiles, dtype = tiles_of(plan.graph, is_backward), inputs.query.dtype
+        shared = mask_of(tiles.band[None, None], dtype)
+        # Keys are views forward, queries and results are not always; backward every tile has gradients of its own.
+        nodes = 2 * (tiles.block + tiles.width) if is_backward else 4 * tiles.block
+        inside, border = (tiles_per_call(nodes, area, inputs) for area in (0, tiles.band.numel()))
+        for run in tiles.runs(inside, border):
+            mask = shared if run.is_inside else mask_of(tiles.mask(run), dtype)
+            yield BandCall(tiles, run, mask, inputs)

@@ -9,7 +9,7 @@ from torch import Tensor
 from graphattn.graphs import EdgeListGraph
 from graphattn.kernels.kernel import Inputs, sum_to_groups
 from graphattn.kernels.sdpa import equal_sizes, from_batch, has_all_queries, take, to_batch, write
-from graphattn.kernels.tiled import Call, Tiled
+from graphattn.kernels.tiled import Call, Tiled, mask_of
 
 LEAST_QUERIES = 32  # that the operators are made for: fewer take them as long
 AREA_OF_A_MASK = 2**22  # pairs in one call, whose mask in float32 is extra memory: 16 MiB
@@ -69,7 +69,7 @@ class DenseCall(Call):
 
     def __init__(self, block: Block, inputs: Inputs):
         self.block = block
-        super().__init__(inputs, block.mask[:, None])
+        super().__init__(inputs, mask_of(block.mask[:, None], inputs.query.dtype))
 
     def queries(self, rows):
         return to_batch(rows, self.block.queries, self.block.examples)
@@ -112,6 +112,6 @@ class Dense(Tiled):
     def has_all_queries(self, graph):
         return has_all_queries(graph)
 
-    def calls(self, plan, inputs):
+    def calls(self, plan, inputs, is_backward):
         for block in blocks_of(plan.graph):
             yield DenseCall(block, inputs)

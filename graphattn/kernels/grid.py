@@ -5,15 +5,15 @@ from torch import Tensor
 from graphattn.graphs import GridGraph
 from graphattn.kernels.grid_tiles import GridTiles, area_of_grid_tiles, grid_tiles_of
 from graphattn.kernels.kernel import Inputs, sum_to_groups
-from graphattn.kernels.tiled import Call, Tiled, tiles_per_call
+from graphattn.kernels.tiled import Call, Mask, Tiled, mask_of, tiles_per_call
 
 
 class GridCall(Call):
     """Some tiles of a grid, their nodes gathered."""
 
-    def __init__(self, tiles: GridTiles, chosen: Tensor, allowed: Tensor, inputs: Inputs):
+    def __init__(self, tiles: GridTiles, chosen: Tensor, mask: Mask, inputs: Inputs):
         self.query_nodes, self.key_nodes = tiles.query[chosen], tiles.key[chosen]
-        super().__init__(inputs, allowed)
+        super().__init__(inputs, mask)
 
     def queries(self, rows):
         return self.split(gather(rows, self.query_nodes))
@@ -57,11 +57,13 @@ class Grid(Tiled):
     def has_all_queries(self, graph):
         return grid_tiles_of(graph).num_queries == graph.num_queries
 
-    def calls(self, plan, inputs):
-        tiles = grid_tiles_of(plan.graph)
-        at_once = tiles_per_call(tiles.query.size(1) + tiles.key.size(1), inputs)
-        shared = tiles.mask(tiles.inside[:1])
-        for chosen in tiles.inside.split(at_once) if tiles.inside.numel() else ():
-            yield GridCall(tiles, chosen, shared, inputs)
-        for chosen in tiles.border.split(at_once) if tiles.border.numel() else ():
-            yield GridCall(tiles, chosen, tiles.mask(chosen), inputs)
+    def calls(self, plan, inputs, is_backward):
+        tiles, dtype = grid_tiles_of(plan.graph), inputs.query.dtype
+        block, width = tiles.query.size(1), tiles.key.size(1)
+        if tiles.inside.numel():
+            shared = mask_of(tiles.mask(tiles.inside[:1]), dtype)
+            for chosen in tiles.inside.split(tiles_per_call(2 * (block + width), 0, inputs)):
+                yield GridCall(tiles, chosen, shared, inputs)
+        if tiles.border.numel():
+            for chosen in tiles.border.split(tiles_per_call(2 * (block + width), block * width, inputs)):
+                yield GridCall(tiles, chosen, mask_of(tiles.mask(chosen), dtype), inputs)

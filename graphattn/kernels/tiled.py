@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,15 +11,29 @@ from graphattn.graphs import Graph
 from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channels, why_not_flash
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, spread_to_heads
 
-# Queries, keys and values that each thread has at a time: more would be extra memory, less would be many small calls.
+# Tensors of tiles that each thread has at a time: more would be extra memory, less would be many small calls.
 BYTES_PER_CALL = 2**22
 
 
-def tiles_per_call(nodes_of_tile: int, inputs: Inputs) -> int:
-    """How many tiles of so many queries and keys are computed at a time."""
+def tiles_per_call(nodes_of_tile: int, area_of_mask: int, inputs: Inputs) -> int:
+    """How many tiles are computed at a time, whose tensors have so many nodes each and whose masks so many pairs."""
     channels = inputs.query.size(1) * max(inputs.query.size(2), inputs.value.size(2))
-    bytes_of_tile = 2 * nodes_of_tile * channels * inputs.query.element_size()
+    bytes_of_tile = (nodes_of_tile * channels + area_of_mask) * inputs.query.element_size()
     return max(1, torch.get_num_threads() * BYTES_PER_CALL // bytes_of_tile)
+
+
+class Mask(NamedTuple):
+    """Which keys of its tile a query sees."""
+
+    added: Tensor  # [tiles or 1, 1, block, width], to the scores: 0, or -inf for keys that it does not see
+    is_empty: Tensor | None  # bool [tiles or 1, 1, block], queries that see none; None if there are no such
+
+
+def mask_of(allowed: Tensor, dtype: torch.dtype) -> Mask:
+    """Of bool [tiles or 1, 1, block, width]."""
+    is_empty = ~allowed.any(-1)
+    added = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)
+    return Mask(added, is_empty if is_empty.any() else None)
 
 
 class Call(ABC):
@@ -27,18 +41,16 @@ class Call(ABC):
 
     Args:
         inputs: Tensors of all nodes.
-        allowed: bool [tiles or 1, 1, block, width], which keys of its tile a query sees.
+        mask: Of these tiles.
     """
 
-    def __init__(self, inputs: Inputs, allowed: Tensor):
+    def __init__(self, inputs: Inputs, mask: Mask):
         heads, dim = inputs.query.size(1), max(inputs.query.size(2), inputs.value.size(2))
         self.query = pad_channels(self.queries(inputs.query), dim)
         self.key, self.value = (
             self.split(pad_channels(spread_to_heads(self.keys(x), heads), dim)) for x in (inputs.key, inputs.value)
         )
-        self.mask = torch.zeros(allowed.shape, dtype=self.query.dtype).masked_fill_(~allowed, -torch.inf)
-        is_empty = ~allowed.any(-1)  # [tiles or 1, 1, block]
-        self.is_empty = is_empty if is_empty.any() else None
+        self.mask, self.is_empty = mask
 
     @abstractmethod
     def queries(self, rows: Tensor) -> Tensor:
@@ -75,7 +87,7 @@ class Tiled(Kernel):
         return 1
 
     @abstractmethod
-    def calls(self, plan: Plan, inputs: Inputs) -> Iterator[Call]:
+    def calls(self, plan: Plan, inputs: Inputs, is_backward: bool) -> Iterator[Call]:
         """Every edge of the graph in one tile, every query with edges in one tile."""
 
     @abstractmethod
@@ -98,7 +110,7 @@ class Tiled(Kernel):
         lse = query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))
         if not self.has_all_queries(plan.graph):
             out.zero_(), lse.fill_(-torch.inf)
-        for call in self.calls(plan, inputs):
+        for call in self.calls(plan, inputs, is_backward=False):
             part, part_lse = flash(call.query, call.key, call.value, plan.scale, call.mask)
             if call.is_empty is not None:
                 part = part.masked_fill(call.is_empty[..., None], 0)
@@ -113,7 +125,7 @@ class Tiled(Kernel):
         make = query.new_empty if self.has_all_queries(plan.graph) else query.new_zeros
         grads = Inputs(make(query.shape), *sums)
         lse = merged.lse.masked_fill(merged.lse == -torch.inf, 0)  # exp(-inf - 0) = 0 where exp(-inf + inf) is NaN
-        for call in self.calls(plan, inputs):
+        for call in self.calls(plan, inputs, is_backward=True):
             # The operator takes delta from out and grad_out, which are those of the whole graph, as the contract wants.
             grad_out, out = (
                 pad_channels(call.queries(x).to(query.dtype), call.query.size(-1)) for x in (grad.out, merged.out)

@@ -13,30 +13,42 @@ from torch import Tensor
 
 from graphattn.graphs import BandedGraph
 
+# Queries of a tile up to a window of so many keys: more would leave more of its area unused, fewer would make many small
+# products. Backward each tile has gradients of its own for all its keys, which are added up: fewer, larger tiles are
+# better. Windows of 32 ... 2048 keys, 8 heads of 64 and 4 of 16, two threads of an AMD EPYC; ns per node, 8 heads:
+#   window             64    128    256    512   1024    2048
+#   forward, 32      3487   4763   8398  11628  21596   45886
+#            64      3870   5515   8237  11644  22448   43073
+#           128      5444   6560   9941  13044  22287   42788
+#   backward, 32    10173  16290  34123  50687 133853  260611
+#             64    10961  18106  22757  35635  80074  171923
+#            128    14402  17147  26232  33283  64185  134837
+BLOCKS = {False: {512: 32, 1024: 64}, True: {128: 32, 512: 64}}  # is_backward -> window -> block
+LARGEST_BLOCK = 128
+# Tiles inside strips share their mask; fewer neighbours than compute so many scores are not worth calls of their own.
+LEAST_AREA_INSIDE = 2**18
 
-def block_size(window: int) -> int:
-    """Queries of a tile: more would leave more of its area unused, fewer would make many small products.
 
-    Measured for windows of 16 ... 4096 keys, forward and backward, one thread of an AMD EPYC: twice or half as many
-    cost up to 20 % more.
-    """
-    return 32 if window <= 128 else 64 if window <= 1024 else 128
+def block_size(window: int, is_backward: bool) -> int:
+    """Queries of a tile, whose window has so many keys beside the query's own."""
+    return next((block for up_to, block in BLOCKS[is_backward].items() if window <= up_to), LARGEST_BLOCK)
 
 
-def tiles_of(graph: BandedGraph) -> "Tiles":
-    """The tiles of a graph, laid out once."""
+def tiles_of(graph: BandedGraph, is_backward: bool = False) -> "Tiles":
+    """The tiles of a graph, laid out once for each size of block."""
+    block = block_size(graph.before + graph.after, is_backward)
 
     def lay_out():
         with torch.device("cpu"):  # whatever the default device is
-            return Tiles(graph)
+            return Tiles(graph, block)
 
-    return graph.remember("tiles", lay_out)
+    return graph.remember(f"tiles of {block}", lay_out)
 
 
 def area_of_tiles(graph: BandedGraph) -> int:
-    """Scores per head that its tiles compute, roughly and without laying them out."""
+    """Scores per head that its tiles compute forward, roughly and without laying them out."""
     window = graph.before + graph.after
-    block = block_size(window)
+    block = block_size(window, is_backward=False)
     return (graph.num_queries + block) * (block + window)
 
 
@@ -48,6 +60,7 @@ class Run(NamedTuple):
     last_query: int
     first_key: int
     last_key: int
+    is_inside: bool  # of strips: the mask is `band` of the tiles
 
 
 class Tiles:
@@ -55,37 +68,54 @@ class Tiles:
 
     Slots of keys are counted from `before` slots earlier than those of queries, so that none is negative. Neighbouring
     tiles share all keys but `block`.
+
+    Attributes:
+        num_queries: In all tiles.
+        band: bool [block, width], which keys a query sees inside a strip.
+        stretches: (first tile, last tile + 1, whether all are inside strips), of all tiles that hold queries.
     """
 
-    def __init__(self, graph: BandedGraph):
+    def __init__(self, graph: BandedGraph, block: int):
         num_slots, queries, keys = place(strips_of(graph), graph.before, graph.after, graph.dilation)
         window = graph.before + graph.after
-        self.block = max(1, min(block_size(window), num_slots))
+        self.block = max(1, min(block, num_slots))
         self.width = self.block + window
         tiles = -(-num_slots // self.block)
         self.queries = Side(queries, graph.dilation, tiles * self.block, nobody=-2)
         self.keys = Side(keys, graph.dilation, tiles * self.block + window, nobody=-1)
         self.num_queries = int(queries.count.sum())
         self.key_slots = (graph.before, graph.before + num_slots)
-        self.occupied = (self.queries.strip.view(tiles, self.block) >= 0).any(1).nonzero().flatten().tolist()
         distance = torch.arange(self.width) - torch.arange(self.block)[:, None]
-        self.band = (distance >= 0) & (distance <= window)  # [block, width], the mask that tiles share
+        self.band = (distance >= 0) & (distance <= window)
+        self.stretches = list(self.lay_out_stretches())
 
-    def runs(self, longest: int) -> Iterator[Run]:
-        """All tiles that hold queries, at most `longest` neighbours together."""
-        first = 0
-        for last in range(1, len(self.occupied) + 1):
-            goes_on = last < len(self.occupied) and self.occupied[last] == self.occupied[last - 1] + 1
-            if not goes_on or last - first == longest:
-                yield self.run(self.occupied[first], last - first)
-                first = last
+    def lay_out_stretches(self) -> Iterator[tuple[int, int, bool]]:
+        has_queries = (self.queries.strip.view(-1, self.block) >= 0).any(1)
+        # Keys of a strip lie side by side: between two of one strip all are, and so are the queries in whose windows they lie.
+        first, last = self.keys.strip[:: self.block][: len(has_queries)], self.keys.strip[self.width - 1 :: self.block]
+        kind = has_queries + (has_queries & (first == last) & (first >= 0)).int()  # 2 inside strips
+        kinds, counts = kind.unique_consecutive(return_counts=True)
+        kinds[(kinds == 2) & (counts * self.band.numel() < LEAST_AREA_INSIDE)] = 1
+        kinds, counts = torch.repeat_interleave(kinds, counts).unique_consecutive(return_counts=True)
+        stop = 0
+        for kind, count in zip(kinds.tolist(), counts.tolist()):
+            start, stop = stop, stop + count
+            if kind:
+                yield start, stop, kind == 2
 
-    def run(self, tile: int, count: int) -> Run:
+    def runs(self, longest_inside: int, longest: int) -> Iterator[Run]:
+        """All tiles that hold queries, at most so many neighbours together, inside strips and elsewhere."""
+        for first, last, is_inside in self.stretches:
+            at_once = longest_inside if is_inside else longest
+            for tile in range(first, last, at_once):
+                yield self.run(tile, min(at_once, last - tile), is_inside)
+
+    def run(self, tile: int, count: int, is_inside: bool) -> Run:
         first, last = tile * self.block, (tile + count) * self.block
         first_key, last_key = first, last - self.block + self.width
         if count == 1:  # several tiles must be equally wide; one alone need not have slots that hold no key
             first_key, last_key = max(first_key, self.key_slots[0]), min(last_key, self.key_slots[1])
-        return Run(count, first, last, first_key, last_key)
+        return Run(count, first, last, first_key, last_key, is_inside)
 
     def split_keys(self, rows: Tensor, run: Run) -> Tensor:
         """[slots, heads, dim] -> [count, heads, width, dim], where tiles overlap in memory as they do on the line."""
@@ -95,16 +125,12 @@ class Tiles:
         return run.last_key - run.first_key - (run.count - 1) * self.block
 
     def mask(self, run: Run) -> Tensor:
-        """Which keys its queries see: bool [count, 1, block, width], with count 1 where tiles share their mask."""
+        """Which keys its queries see, wherever it lies: bool [count, 1, block, width]."""
         skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
-        band = self.band[:, skipped : skipped + width]
-        key = self.keys.strip[run.first_key : run.last_key]
-        # Keys of a strip lie side by side: all of these are of one, and so are the queries in whose windows they lie.
-        if key[0].item() == key[-1].item() >= 0:
-            return band[None, None]
         query = self.queries.strip[run.first_query : run.last_query]
+        key = self.keys.strip[run.first_key : run.last_key]
         same = query.view(run.count, self.block, 1) == key.unfold(0, width, self.block)[:, None]
-        return (band & same)[:, None]
+        return (self.band[:, skipped : skipped + width] & same)[:, None]
 
 
 def add_up(tiles: Tensor, block: int) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal, choose_kernel
-from graphattn.kernels import tiled
+from graphattn.kernels import tiled, tiles
 
 SHORT_AND_LONG = [3, 700, 1, 0, 12, 5, 5, 2, 301, 40, 7, 1, 90]
 
@@ -39,6 +39,11 @@ GRAPHS = {
     "rectangular examples": BandedGraph([80, 7, 200, 9], 9, 20, num_keys=[50, 90, 300, 1], offset=[-20, 40, 50, 0]),
     "transposed": BandedGraph([80, 200], 9, 20, num_keys=[50, 300], offset=[-20, 50]).T,
 }
+
+
+@pytest.fixture(autouse=True)
+def tiles_inside_strips_are_always_apart(monkeypatch):
+    monkeypatch.setattr(tiles, "LEAST_AREA_INSIDE", 1)
 
 
 def tensors_of(graph, heads=4, kv_heads=2, dim=8, value_dim=6, dtype=torch.float64):

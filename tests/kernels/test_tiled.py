@@ -8,7 +8,7 @@ from graphattn.kernels import tiled
 from graphattn.kernels.kernel import Inputs, Plan, spread_to_heads, sum_to_groups
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
-from graphattn.kernels.tiled import Call, Tiled, tiles_per_call
+from graphattn.kernels.tiled import Call, Tiled, mask_of, tiles_per_call
 
 
 class Whole(Call):
@@ -38,8 +38,8 @@ class OneTile(Tiled):
     def has_all_queries(self, graph):
         return bool(graph.mask().any(1).all())
 
-    def calls(self, plan, inputs):
-        yield Whole(inputs, plan.graph.mask()[None, None])
+    def calls(self, plan, inputs, is_backward):
+        yield Whole(inputs, mask_of(plan.graph.mask()[None, None], inputs.query.dtype))
 
 
 GRAPH = BandedGraph(9, 2, 1, num_keys=6)  # query 8 sees nothing
@@ -91,17 +91,18 @@ def test_how_many_tiles_at_a_time(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     inputs = Inputs(*(torch.zeros(9, 4, dim) for dim in (8, 8, 16)))  # float32
     monkeypatch.setattr(tiled, "BYTES_PER_CALL", 2 * 100 * 4 * 16 * 4)
-    assert tiles_per_call(100, inputs) == 2
-    assert tiles_per_call(50, inputs) == 4
-    assert tiles_per_call(201, inputs) == 1
-    assert tiles_per_call(10**9, inputs) == 1
+    assert tiles_per_call(200, 0, inputs) == 2
+    assert tiles_per_call(100, 0, inputs) == 4
+    assert tiles_per_call(100, 100 * 64, inputs) == 2
+    assert tiles_per_call(401, 0, inputs) == 1
+    assert tiles_per_call(10**9, 0, inputs) == 1
 
 
 @pytest.mark.parametrize("has_empty", [False, True])
 def test_calls_know_their_empty_rows(has_empty):
     _, inputs = problem()
     allowed = GRAPH.mask() | torch.tensor([not has_empty] * 6)
-    call = Whole(inputs, allowed[None, None])
+    call = Whole(inputs, mask_of(allowed[None, None], torch.float64))
     assert call.query.shape == (1, 4, 9, 5) and call.value.shape == (1, 4, 6, 5)  # of one dim
     assert call.is_empty is None if not has_empty else call.is_empty[0, 0].tolist() == [False] * 8 + [True]
     assert call.mask.isinf().equal(~allowed[None, None])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from graphattn import BandedGraph
-from graphattn.kernels.tiles import Tiles, add_up, area_of_tiles, tiles_of
+from graphattn.kernels import tiles as module
+from graphattn.kernels.tiles import Tiles, add_up, area_of_tiles, block_size, tiles_of
 from tests.kernels.test_banded import GRAPHS
 
 
@@ -26,17 +27,20 @@ def edges_by_loops(graph):
 
 
 @pytest.mark.parametrize("longest", [2, 10_000])
+@pytest.mark.parametrize("least_area", [1, 2**18])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_tiles_hold_every_edge_once(name, longest):
+def test_tiles_hold_every_edge_once(name, least_area, longest, monkeypatch):
+    monkeypatch.setattr(module, "LEAST_AREA_INSIDE", least_area)
     graph = GRAPHS[name]
-    tiles = Tiles(graph)
+    tiles = Tiles(graph, 32)
     query_numbers, key_numbers = (1 + torch.arange(n)[:, None, None] for n in graph.shape)  # 0 where there is no node
     found = []
-    for run in tiles.runs(longest):
-        assert 1 <= run.count <= longest
+    for run in tiles.runs(longest + 1, longest):
+        assert 1 <= run.count <= longest + run.is_inside
         query = tiles.queries.take(query_numbers, run.first_query, run.last_query).view(run.count, tiles.block, 1)
         keys = tiles.keys.take(key_numbers, run.first_key, run.last_key)
         key = tiles.split_keys(keys, run)[:, 0, :, 0]
+        assert not run.is_inside or tiles.mask(run).equal(tiles.band.expand(run.count, 1, -1, -1))
         allowed = tiles.mask(run)[:, 0] & (query > 0)
         query, key = (x.expand(allowed.shape)[allowed] for x in (query, key[:, None]))
         assert key.min() > 0 if key.numel() else True
@@ -49,7 +53,7 @@ def test_tiles_hold_every_edge_once(name, longest):
 @pytest.mark.parametrize("name", GRAPHS)
 def test_what_is_put_or_added_comes_back(name):
     graph = GRAPHS[name]
-    tiles = Tiles(graph)
+    tiles = Tiles(graph, 32)
     for side, num_nodes in ((tiles.queries, graph.num_queries), (tiles.keys, graph.num_keys)):
         last = side.strip.numel()
         nodes, put, added = torch.arange(1.0, num_nodes + 1), torch.zeros(num_nodes), torch.ones(num_nodes)
@@ -62,27 +66,40 @@ def test_what_is_put_or_added_comes_back(name):
         assert (taken[has_node] > 0).all()
 
 
+def num_tiles(tiles):
+    return sum(run.count for run in tiles.runs(10_000, 10_000))
+
+
 def test_area_is_about_what_tiles_compute():
     for graph in (BandedGraph(5000, 30, 7), BandedGraph(4000, 200, 200)):
-        tiles = Tiles(graph)
-        computed = len(tiles.occupied) * tiles.block * tiles.width
+        tiles = tiles_of(graph)
+        computed = num_tiles(tiles) * tiles.band.numel()
         assert abs(area_of_tiles(graph) - computed) < 0.05 * computed
 
 
 def test_a_graph_keeps_its_tiles():
-    graph = BandedGraph(90, 3, 3)
-    assert tiles_of(graph) is tiles_of(graph)
+    graph = BandedGraph(900, 100, 100)
+    for is_backward in (False, True):
+        tiles = tiles_of(graph, is_backward)
+        assert tiles is tiles_of(graph, is_backward)
+        assert tiles.block == block_size(200, is_backward)
+
+
+def test_most_tiles_of_a_long_band_share_their_mask():
+    tiles = tiles_of(BandedGraph([8000, 4000], 100, 60))
+    inside = [run for run in tiles.runs(10_000, 10_000) if run.is_inside]
+    assert len(inside) == 2 and sum(run.count for run in inside) > 0.95 * num_tiles(tiles)
 
 
 def test_tiles_without_queries_are_not_computed():
     tiles = tiles_of(BandedGraph([1] * 9, 400, 0, num_keys=[500] * 9, offset=499))
-    assert len(tiles.occupied) <= 9
+    assert num_tiles(tiles) <= 9
 
 
 def test_short_examples_share_runs():
     tiles = tiles_of(BandedGraph([4, 1, 3, 2] * 500, 2, 2))
-    assert len(tiles.occupied) == -(-5000 // tiles.block)
-    assert len(list(tiles.runs(40))) == -(-len(tiles.occupied) // 40)
+    assert num_tiles(tiles) == -(-5000 // tiles.block)
+    assert len(list(tiles.runs(40, 40))) == -(-num_tiles(tiles) // 40)
 
 
 def test_adding_up_is_the_transpose_of_splitting():
