@@ -12,9 +12,17 @@ from torch import Tensor
 
 from graphattn.graphs import GridGraph
 
-# Queries of a tile along each axis, by the number of axes longer than one; twice as many where windows are wide. Half
-# or twice as many cost up to 20 % more (96 x 96 and 16 x 16 x 16 nodes, reach 3 ... 10, one thread of an AMD EPYC).
-SHORT_BLOCK = {0: 1, 1: 32, 2: 4}
+# Queries of a tile along each axis, by the number of axes longer than one. Forward and backward, CPU ms, float32, two
+# threads of an AMD EPYC, 4 heads of 32; windows of 3 on 24 x 24 x 24 nodes want 2, but are best left to edges:
+#   sides, reach    128 x 128, 3  64 x 64, 5     7    12   16^3, 3     4
+#   blocks of 2                                                257   586
+#             4              130          58    78   200       173   264
+#             8              119          49    63   142
+#            16              199          77    94   176
+#   edges_cpu                 93          44    74   171        86   174
+BLOCK = {0: 1, 1: 32, 2: 8, 3: 4}
+BLOCK_OF_MORE_AXES = 2
+WIDE_WINDOW = 64  # keys along an axis; blocks are twice as long where a window is wider
 
 
 def grid_tiles_of(graph: GridGraph) -> "GridTiles":
@@ -42,10 +50,10 @@ def area_of_grid_tiles(graph: GridGraph) -> int:
 def block_of(graph: GridGraph) -> list[int]:
     """Queries of a tile along each axis."""
     longest = [max(sides) for sides in zip(*graph.query_sides)]
-    short = SHORT_BLOCK.get(sum(side > 1 for side in longest), 2)
+    block = BLOCK.get(sum(side > 1 for side in longest), BLOCK_OF_MORE_AXES)
     windows = [before + after for before, after in zip(graph.before, graph.after)]
     return [
-        max(1, min(short if window <= 2 * short else 2 * short, -(-side // step)))
+        max(1, min(2 * block if window > WIDE_WINDOW else block, -(-side // step)))
         for side, window, step in zip(longest, windows, graph.dilation)
     ]
 

@@ -28,7 +28,8 @@ def test_what_would_be_slower_waits_to_be_asked():
     assert chosen(narrow, kernel="banded") == "banded"
     assert chosen(BandedGraph(600, 9, 9)) == "banded"
     assert chosen(GridGraph((30, 30), (0, 1))) == "edges_cpu"
-    assert chosen(GridGraph((30, 30), 3)) == "grid"
+    assert chosen(GridGraph((30, 30), 3)) == "edges_cpu"
+    assert chosen(GridGraph((30, 30), 7)) == "grid"
 
 
 def test_small_examples_of_many_sizes_go_in_one_call():

@@ -25,7 +25,7 @@ def test_every_query_is_in_one_tile_and_every_edge_in_its(name):
 
 def test_most_tiles_of_a_large_image_are_alike():
     tiles = GridTiles(GridGraph((128, 128), 3))
-    assert tiles.inside.numel() > 0.8 * len(tiles.query)
+    assert tiles.inside.numel() > 0.7 * len(tiles.query)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,11 @@ def test_blocks_and_products():
 
 
 def test_blocks_are_no_longer_than_the_axis():
-    assert block_of(GridGraph((40, 2), 3)) == [4, 2]
-    assert block_of(GridGraph((40, 40), 9)) == [8, 8]
-    assert block_of(GridGraph((12, 12), 1, dilation=(6, 1))) == [2, 4]
+    assert block_of(GridGraph((40, 2), 3)) == [8, 2]
+    assert block_of(GridGraph((90, 90), (9, 40))) == [8, 16]
+    assert block_of(GridGraph((12, 12), 1, dilation=(6, 1))) == [2, 8]
+    assert block_of(GridGraph((5, 5, 1, 3), 1)) == [4, 4, 1, 3]
+    assert block_of(GridGraph((5, 5, 2, 3), 1)) == [2, 2, 2, 2]
 
 
 def test_area_is_about_what_tiles_compute():
