@@ -148,11 +148,13 @@ class Sizes(NamedTuple):
 def hand_over(plan: Plan, sizes: Sizes, num_edges: int, grads: Inputs) -> list[np.ndarray]:
     """Room for what the pass over queries leaves for the pass over keys, and one more edge, of zeros.
 
-    Weight and gradient of each edge and head; behind LeakyReLU the sign of each hidden number, one bit of them.
+    Weight and gradient of each edge and head; behind LeakyReLU the sign of each hidden number, one bit of them, unless a
+    head has but one.
     """
     handed_on = at_cache_line(np.empty, (num_edges + 1) * 2 * sizes.heads, NOTHING[grads.query.dtype].dtype)
     handed_on[-2 * sizes.heads :] = 0
-    has_signs = plan.score.name == "additive" and plan.score.activation == "leaky_relu" and grads.key is not None
+    is_leaky = plan.score.name == "additive" and plan.score.activation == "leaky_relu"
+    has_signs = is_leaky and grads.key is not None and not (sizes.dim == 1 and sizes.kv_heads == sizes.heads)
     return [handed_on, np.empty(num_edges * sizes.heads * -(-sizes.dim // 8), np.uint8) if has_signs else NO_SIGNS]
 
 

@@ -7,7 +7,9 @@ as in edges_cpu_rows; places count edges in the order of the CSR.
 import numpy as np
 
 from graphattn.kernels.compiled import compiled
+from graphattn.kernels.edges_cpu_across_heads import is_one_number, leaky_number_gradients, put_by_edge, sum_rows
 from graphattn.kernels.edges_cpu_additive import (
+    LEAKY_RELU,
     add_hidden,
     edge_weight_gradient,
     feature_gradients,
@@ -28,7 +30,6 @@ from graphattn.kernels.vectors import (
     inlined,
     lanes_at,
     put_lanes,
-    scatter_lanes,
     where_at_least,
 )
 
@@ -60,13 +61,14 @@ def backward_rows(
     """The pass over queries: gradients of q, u, bias, x and parameters.
 
     handed_on [edges, 2, heads] receives the weight and scale * d score of every edge and head, signs those of the hidden
-    numbers (see edges_cpu_leaky). If handed_on is empty, the score is the dot product, no key has two queries, and the
-    gradients of k and v are written here.
+    numbers (see edges_cpu_leaky); where each head has but one, handed_on receives its gradient instead. If handed_on is
+    empty, the score is the dot product, no key has two queries, and the gradients of k and v are written here.
     """
     kind = q.dtype.type
     in_one_pass = handed_on.size == 0
     group, width, k_width, v_width = heads // kv_heads, heads * dim, kv_heads * dim, kv_heads * value_dim
     sign_step = heads * ((dim + 7) // 8)
+    one_number = activation == LEAKY_RELU and is_one_number(vector, edge_weight, heads, kv_heads)
     bias_heads = heads if bias.size > col.size else 1
     scores, weights, grads = np.empty(heads * LANES, q.dtype), np.empty(heads * LANES, q.dtype), np.empty(heads * LANES, q.dtype)
     factors = np.empty(heads * LANES if threshold else 0, q.dtype)
@@ -123,12 +125,9 @@ def backward_rows(
                     put_lanes(grad, by_edge, 0)
                     for e in range(count):
                         grad_bias[bias_places[e] + (h if bias_heads > 1 else 0)] += by_edge[e]
-            for h in range(0 if in_one_pass else heads):
-                scatter_lanes(lanes_at(weights, h * LANES), handed_on, handed_places, h)
-                scatter_lanes(lanes_at(grads, h * LANES), handed_on, handed_places, heads + h)
             if not vector.size:
                 add_heads(grads, LANES, 0, k, k_places, 0, nothing, grad_q, to_q, kv_heads, group, dim)
-            elif not hidden.size:
+            elif not hidden.size and not one_number:
                 add_leaky_heads(
                     grads, vector, q, query * width, k, k_places, kv_heads, group, dim, grad_q, to_q, to_vector,
                     kept_signs, sign_places,
@@ -150,6 +149,11 @@ def backward_rows(
                 set_heads(weights, grad_edge_out, u_at, False, grad_x, x_places, 1, heads, edge_dim)
                 if u.size:
                     set_heads(grads, u, u_at, False, grad_x, x_places, 1, heads, edge_dim)
+            if one_number:  # after all that needs the gradients of the scores
+                leaky_number_gradients(grads, vector, q, query * width, k, k_places, grad_q, to_q, to_vector, heads)
+            if not in_one_pass:
+                put_by_edge(weights, handed_on, handed_places, 0, heads)
+                put_by_edge(grads, handed_on, handed_places, heads, heads)
             if in_one_pass and grad_k.size:
                 set_heads(grads, q, query * width, True, grad_k, k_places, kv_heads, group, dim)
             if in_one_pass and grad_v.size:
@@ -168,7 +172,9 @@ def backward_columns(
     group, width = heads // kv_heads, heads * dim
     sign_step = heads * ((dim + 7) // 8)
     num_edges = place_of.size
-    hidden = np.empty(LANES * width if vector.size and not signs.size and grad_k.size else 0, q.dtype)
+    one_number = activation == LEAKY_RELU and is_one_number(vector, edge_weight, heads, kv_heads)
+    keeps_hidden = vector.size and not signs.size and not one_number and grad_k.size
+    hidden = np.empty(LANES * width if keeps_hidden else 0, q.dtype)
     grads = np.empty(heads * LANES if hidden.size else 0, q.dtype)
     no_vector = np.empty(0, q.dtype)
     q_places, grad_places = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
@@ -190,7 +196,9 @@ def backward_columns(
             if signs.size:
                 find_coming(coming, place_of, start, sign_step)
                 prefetch_rows(signs, coming, 0, sign_step)
-            if grad_k.size and signs.size:
+            if grad_k.size and one_number:
+                sum_rows(handed_on, places, heads, grad_k, to_k, heads)
+            elif grad_k.size and signs.size:
                 add_heads_by_signs(
                     handed_on, places, heads, signs, sign_places, vector, grad_k, to_k, kv_heads, group, dim
                 )

@@ -9,6 +9,7 @@ the lanes that are left, with weight 0.
 import numpy as np
 
 from graphattn.kernels.compiled import compiled
+from graphattn.kernels.edges_cpu_across_heads import is_one_number, leaky_numbers
 from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, fill_hidden
 from graphattn.kernels.edges_cpu_dropout import keep_factors
 from graphattn.kernels.edges_cpu_leaky import leaky_heads
@@ -71,6 +72,9 @@ def score_eight(
         )
     if hidden.size:
         dot_heads(scores, step, first, vector, 0, hidden, hidden_places, 0, k_coming[:0], heads, 1, dim, False)
+    elif vector.size and is_one_number(vector, edge_weight, heads, kv_heads):
+        prefetch_rows(k, k_coming, 0, kv_heads)
+        leaky_numbers(vector, q, q_at, k, k_places, first, scores, step, first, heads)
     elif vector.size:
         leaky_heads(scores, step, first, vector, q, q_at, k, k_places, first, k_coming, kv_heads, group, dim)
     else:

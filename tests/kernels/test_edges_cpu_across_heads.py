@@ -1,0 +1,121 @@
+"""Vectors across heads against NumPy in float64, and the kernel that uses them against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+from graphattn import EdgeListGraph, attend
+from graphattn.kernels.edges_cpu_across_heads import (
+    is_one_number,
+    leaky_number_gradients,
+    leaky_numbers,
+    put_by_edge,
+    sum_rows,
+)
+from graphattn.kernels.scores import Additive
+
+HEADS = pytest.mark.parametrize("heads", [0, 1, 7, 8, 11, 24])
+
+
+@njit
+def scores_of(vector, q, table, places, to, heads):
+    leaky_numbers(vector, q, 2, table, places, 1, to, 10, 3, heads)
+
+
+@njit
+def back(grads, vector, q, table, places, grad_q, grad_vector, heads):
+    leaky_number_gradients(grads, vector, q, 2, table, places, grad_q, 1, grad_vector, heads)
+
+
+@njit
+def lay_out(numbers, to, places, heads):
+    put_by_edge(numbers, to, places, 3, heads)
+
+
+@njit
+def add_up(table, places, y, size):
+    sum_rows(table, places, 4, y, 2, size)
+
+
+def problem(heads):
+    random = np.random.default_rng(heads)
+    table, places = random.standard_normal(300), random.integers(0, 250, 9)  # the first is passed over
+    vector, q, grads = random.standard_normal(heads), random.standard_normal(heads + 2), random.standard_normal((heads, 8))
+    if heads:
+        table[places[1]] = -q[2]  # a hidden number that is 0
+    hidden = np.stack([table[place : place + heads] for place in places[1:]], 1) + q[2:, None]
+    return vector, q, table, places, grads, hidden, np.where(hidden > 0, 1, 0.2)
+
+
+@HEADS
+def test_scores(heads):
+    vector, q, table, places, _, hidden, slope = problem(heads)
+    to = np.full(heads * 10 + 20, 9.0)
+    wanted = to.copy()
+    for h in range(heads):
+        wanted[h * 10 + 3 : h * 10 + 11] = vector[h] * slope[h] * hidden[h]
+    scores_of(vector, q, table, places, to, heads)
+    np.testing.assert_allclose(to, wanted, rtol=1e-12, atol=1e-12)
+
+
+@HEADS
+def test_gradients(heads):
+    vector, q, table, places, grads, hidden, slope = problem(heads)
+    assert not heads or (hidden == 0).any()
+    before = np.random.default_rng(0).standard_normal(60)
+    found, grad_q, grad_vector = grads.ravel().copy(), before.copy(), before.copy()
+    back(found, vector, q, table, places[1:].copy(), grad_q, grad_vector, heads)
+    np.testing.assert_allclose(found.reshape(heads, 8), grads * slope * vector[:, None], rtol=1e-12, atol=1e-12)
+    wanted_q, wanted_vector = before.copy(), before.copy()
+    wanted_q[1 : 1 + heads] += (grads * slope).sum(1) * vector
+    wanted_vector[:heads] += (grads * slope * hidden).sum(1)
+    np.testing.assert_allclose(grad_q, wanted_q, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(grad_vector, wanted_vector, rtol=1e-12, atol=1e-12)
+
+
+@HEADS
+def test_numbers_of_an_edge_lie_together(heads):
+    numbers, places = np.random.default_rng(1).standard_normal((heads, 8)), np.random.default_rng(2).permutation(8) * 30
+    to = np.zeros(8 * 30 + 3)
+    wanted = to.copy()
+    for lane, place in enumerate(places):
+        wanted[place + 3 : place + 3 + heads] = numbers[:, lane]
+    lay_out(numbers.ravel(), to, places, heads)
+    np.testing.assert_array_equal(to, wanted)
+
+
+@HEADS
+def test_sum_of_eight_rows(heads):
+    _, _, table, places, _, _, _ = problem(heads)
+    y = np.random.default_rng(3).standard_normal(40)
+    wanted = y.copy()
+    wanted[2 : 2 + heads] += sum(table[place + 4 : place + 4 + heads] for place in places[1:])
+    add_up(table, places[1:].copy(), y, heads)
+    np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "edge_weights", "kv_heads", "expected"), [(8, 0, 8, True), (16, 0, 8, False), (8, 3, 8, False), (8, 0, 4, False)]
+)
+def test_one_number_of_each_head(size, edge_weights, kv_heads, expected):
+    assert is_one_number.py_func(np.empty(size), np.empty(edge_weights), 8, kv_heads) is expected
+
+
+@pytest.mark.parametrize("heads", [1, 11])
+def test_the_score_of_gat_with_every_option_equals_loops(heads):
+    torch.manual_seed(heads)
+    graph = EdgeListGraph(torch.randint(0, 30, (2, 200)), 30)
+    shapes = (30, heads, 1), (30, heads, 1), (30, heads, 3), (200, heads), (200, 2), (30, heads, 2), (heads, 1)
+    *tensors, bias, features, edge_query, vector = (
+        torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes
+    )
+    inputs, results, cotangents = (*tensors, bias, features, edge_query, vector), [], None
+    for kernel in ("reference", "edges_cpu"):
+        options = {"bias": bias, "edge_features": features, "edge_query": edge_query, "dropout": 0.3}
+        torch.manual_seed(0)  # of dropout
+        outputs = attend(*tensors, graph, score=Additive(vector, activation="leaky_relu"), kernel=kernel, **options)
+        cotangents = cotangents or [torch.randn_like(x) for x in outputs]
+        results.append([*outputs, *torch.autograd.grad(outputs, inputs, cotangents)])
+    for wanted, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
