@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.graphs.per_head import PerHead
+from graphattn.graphs.per_head import PerHead, groups_of_same
 from graphattn.kernels.normalizers import as_normalizer
 from graphattn.kernels.scores import as_score
 
@@ -17,12 +17,12 @@ PER_EDGE = ("bias", "edge_features")
 def attend_by_heads(attend: Callable, query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options):
     """`attend` for each group of heads that share a graph and what is given per edge; results in the order of the heads."""
     results, order = [], []
-    for heads, its_graph, its_options in groups(query, graph, options):
+    for some, heads, its_graph, its_options in groups(query, graph, options):
         tensors = (query.index_select(-2, heads), *(keys_of(x, heads, query.size(-2)) for x in (key, value)))
         result = attend(*tensors, its_graph, **its_options)
         results.append(result if isinstance(result, tuple) else (result,))
-        order.append(heads)
-    back = torch.cat(order).argsort()
+        order += some
+    back = torch.tensor(order, device=query.device).argsort()
     joined = tuple(torch.cat(parts, -2).index_select(-2, back) for parts in zip(*results))
     return joined if len(joined) > 1 else joined[0]
 
@@ -31,26 +31,26 @@ def weights_by_heads(
     attention_weights: Callable, query: Tensor, key: Tensor, graph: PerHead, **options
 ) -> list[Tensor]:
     """`attention_weights` of each head: [num_edges] of its graph."""
-    found: dict[int, Tensor] = {}
-    for heads, its_graph, its_options in groups(query, graph, options):
+    found: list[Tensor] = [None] * query.size(-2)
+    for some, heads, its_graph, its_options in groups(query, graph, options):
         tensors = query.index_select(-2, heads), keys_of(key, heads, query.size(-2))
         weights = attention_weights(*tensors, its_graph, **its_options)
-        found |= dict(zip(heads.tolist(), weights.unbind(1)))
-    return [found[head] for head in range(query.size(-2))]
+        for head, its_weights in zip(some, weights.unbind(1)):
+            found[head] = its_weights
+    return found
 
 
-def groups(query: Tensor, graph: PerHead, options: dict[str, Any]) -> Iterator[tuple[Tensor, Graph, dict[str, Any]]]:
-    """(heads, their graph, their options): tensors of all heads cut to some, lists of the heads to their one entry."""
+def groups(
+    query: Tensor, graph: PerHead, options: dict[str, Any]
+) -> Iterator[tuple[list[int], Tensor, Graph, dict[str, Any]]]:
+    """(heads, also as a tensor, their graph, their options): tensors of all heads cut to some, lists to their one entry."""
     num_heads = query.size(-2)
     check(graph, num_heads, options)
-    members: dict[tuple[int, ...], list[int]] = {}
-    for head in range(num_heads):
-        given = (graph.graphs, *(options.get(name) for name in PER_EDGE))
-        entry = tuple(id(each[head] if isinstance(each, (list, tuple)) else each) for each in given)
-        members.setdefault(entry, []).append(head)
-    for some in members.values():
+    given = [options.get(name) for name in PER_EDGE]
+    members = groups_of_same(zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given)))
+    for some in members:
         heads = torch.tensor(some, device=query.device)
-        yield heads, graph.graphs[some[0]], options_of(options, heads, some[0], len(members) == 1)
+        yield some, heads, graph.graphs[some[0]], options_of(options, heads, some[0], len(members) == 1)
 
 
 def options_of(options: dict[str, Any], heads: Tensor, first: int, are_all: bool) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 import torch
 from torch import Tensor
 
+from graphattn.execution import flatten
 from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
 from graphattn.operators import (
     fake_gradients,
     flat_needs,
     fresh,
+    gradients_by_tape,
     none_unless,
     options_of,
     plan_of,
-    real_gradients,
     tape_of_its_own,
 )
 
@@ -46,7 +47,7 @@ def numbers_of_edges(
     inputs = Inputs(query, key, key, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale)
     with tape_of_its_own():
-        return fresh([KINDS[kind](plan, inputs)], inputs)[0]
+        return fresh([KINDS[kind](plan, inputs)], flatten(inputs))[0]
 
 
 @numbers_of_edges.register_fake
@@ -73,15 +74,12 @@ def numbers_of_edges_backward(
 ) -> list[Tensor]:
     """Gradients of all differentiable arguments, empty where none is needed."""
     given = (query, key, bias, edge_features, edge_query, *parameters, sink)
-    with tape_of_its_own(), torch.enable_grad():
-        leaves = [x if x is None else x.detach().requires_grad_(is_needed) for x, is_needed in zip(given, needed)]
-        query, key, *per_edge, sink = *leaves[:5], leaves[-1]
-        inputs = Inputs(query, key, key, *per_edge, tuple(leaves[5:-1]))
-        numbers = KINDS[kind](plan_of(inputs, sink, graph, score, normalizer, scale), inputs)
-        wanted = [x for x, is_needed in zip(leaves, needed) if is_needed]
-        found = iter(torch.autograd.grad(numbers, wanted, grad, allow_unused=True))
-    found = [next(found) if is_needed else None for is_needed in needed]
-    return real_gradients(found, given, needed, inputs, grad)
+
+    def numbers(query, key, bias, edge_features, edge_query, *rest):
+        inputs = Inputs(query, key, key, bias, edge_features, edge_query, rest[:-1])
+        return KINDS[kind](plan_of(inputs, rest[-1], graph, score, normalizer, scale), inputs)
+
+    return gradients_by_tape(numbers, given, needed, grad)
 
 
 @numbers_of_edges_backward.register_fake

@@ -76,7 +76,7 @@ def attend(
     options = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
     per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
     is_traced = torch.compiler.is_compiling()
-    if is_traced and (isinstance(graph, PerHead) or not is_named(score, normalizer)):
+    if is_traced and not is_named(score, normalizer):
         return attend_uncompiled(query, key, value, graph, **per_edge, **options, kernel=kernel)
     if isinstance(graph, PerHead):
         return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
@@ -119,7 +119,7 @@ def attention_weights(
     options = {"scale": scale, "score": score, "normalizer": normalizer}
     per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
     is_traced = torch.compiler.is_compiling()
-    if is_traced and (isinstance(graph, PerHead) or not is_named(score, normalizer)):
+    if is_traced and not is_named(score, normalizer):
         return attention_weights_uncompiled(query, key, graph, **per_edge, **options, edges=edges)
     if isinstance(graph, PerHead):
         return weights_by_heads(attention_weights, query, key, graph, **per_edge, **options)

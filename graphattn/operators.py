@@ -4,7 +4,7 @@ What is traced around it is plain tensor algebra. The graph is opened, checked a
 kernels and with the same numbers as without a compiler.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import index
@@ -48,8 +48,8 @@ def is_named(score, normalizer) -> bool:
 
 
 REASON_TO_BREAK = (
-    "torch.compile traces the scores and normalizers of graphattn over one graph, no functions, modules or classes of your own"
-    " and no PerHead; leave this call out of the compiled function, or compile without fullgraph=True"
+    "torch.compile traces the scores and normalizers of graphattn, no functions, modules or classes of your own;"
+    " leave this call out of the compiled function, or compile without fullgraph=True"
 )
 
 
@@ -105,7 +105,7 @@ def attend(
         (out, lse, edge_out), _ = compute(plan, inputs, kernel)
     edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
     dtype = accumulation_dtype(query.dtype)
-    return tuple(fresh((x.to(dtype) for x in (out, lse, edge_out)), inputs))
+    return tuple(fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs)))
 
 
 @attend.register_fake
@@ -150,7 +150,7 @@ def attend_backward(
         plan = replace(plan, needed=unflatten(needed[:-1]))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
     given = (*flatten(inputs), sink)
-    return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, inputs, grad_out)
+    return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, grad_out)
 
 
 @attend_backward.register_fake
@@ -182,11 +182,23 @@ attend.register_autograd(differentiate, setup_context=keep_for_backward)
 
 
 def real_gradients(
-    found: Iterable[Tensor | None], given: Sequence[Tensor | None], needed: list[bool], inputs: Inputs, grad: Tensor
+    found: Iterable[Tensor | None], given: Sequence[Tensor | None], needed: list[bool], grad: Tensor
 ) -> list[Tensor]:
     nothing = grad.new_empty(0)
     gradients = zip(found, given, needed, strict=True)
-    return fresh((zero_if_none(g, x) if is_needed else nothing for g, x, is_needed in gradients), inputs)
+    return fresh((zero_if_none(g, x) if is_needed else nothing for g, x, is_needed in gradients), given)
+
+
+def gradients_by_tape(
+    function: Callable[..., Tensor], given: Sequence[Tensor | None], needed: list[bool], grad: Tensor
+) -> list[Tensor]:
+    """Those of function(*given), which runs again for it."""
+    with tape_of_its_own(), torch.enable_grad():
+        leaves = [x if x is None else x.detach().requires_grad_(is_needed) for x, is_needed in zip(given, needed)]
+        wanted = [x for x, is_needed in zip(leaves, needed) if is_needed]
+        found = iter(torch.autograd.grad(function(*leaves), wanted, grad, allow_unused=True))
+    found = [next(found) if is_needed else None for is_needed in needed]
+    return real_gradients(found, given, needed, grad)
 
 
 def fake_gradients(given: Sequence[Tensor | None], needed: list[bool], grad: Tensor) -> list[Tensor]:
@@ -242,9 +254,9 @@ def tape_of_its_own() -> Iterator[None]:
         torch._C._dispatch_tls_set_dispatch_key_excluded(key, was_off)
 
 
-def fresh(tensors: Iterable[Tensor], inputs: Inputs) -> list[Tensor]:
-    """Contiguous tensors that share no memory with the inputs nor with each other, as compilers assume of results."""
-    taken = {x.untyped_storage().data_ptr() for x in flatten(inputs) if x is not None}
+def fresh(tensors: Iterable[Tensor], given: Iterable[Tensor | None]) -> list[Tensor]:
+    """Contiguous tensors that share no memory with those given nor with each other, as compilers assume of results."""
+    taken = {x.untyped_storage().data_ptr() for x in given if x is not None}
     results = []
     for x in tensors:
         x = x.contiguous()

@@ -2,6 +2,7 @@
 
 import torch
 from torch._dynamo.utils import counters
+from torch.utils._pytree import tree_leaves
 
 SIZES = (5, 7, 9, 4)  # the compiler takes equal numbers for one: no number of channels is 5 or 6
 
@@ -16,14 +17,15 @@ def edges(num_nodes):
 
 
 def run(function, arguments, tensors, seed=1):
-    """The result and the gradients of all floating arguments and `tensors` for a random cotangent."""
-    leaves = [x.requires_grad_() for x in arguments if isinstance(x, torch.Tensor) and x.is_floating_point()]
+    """The result and the gradients of all floating arguments, inside lists and dictionaries too, and `tensors` for a random
+    cotangent."""
+    leaves = [x.requires_grad_() for x in tree_leaves(arguments) if torch.is_tensor(x) and x.is_floating_point()]
     leaves += tensors
     torch.manual_seed(seed)
     out = function(*arguments)
     outputs = out if isinstance(out, tuple) else (out,)
     cotangents = [torch.randn_like(x) for x in outputs]
-    if not leaves:
+    if not any(x.requires_grad for x in outputs):
         return outputs
     return *outputs, *torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True, materialize_grads=True)
 

@@ -11,18 +11,20 @@ from graphattn import (
     CompleteGraph,
     GlobalGraph,
     GridGraph,
+    PerHead,
     as_graph,
     attend,
     causal,
     memory_budget,
 )
 from graphattn.graphs.traced import ticket_of
-from graphattn.kernels.kernel import Inputs
 from graphattn.kernels.normalizers import EdgeNormalizer, Relu, Softmax, TopK
 from graphattn.kernels.scores import Additive, Cosine
 from graphattn.nn import (
+    ALiBi,
     AttentionReadout,
     ClassNode,
+    ContinuousPositions,
     DecoderLayer,
     EdgeTypeBias,
     EncoderLayer,
@@ -31,12 +33,20 @@ from graphattn.nn import (
     GPSConv,
     GraphAttention,
     GraphTransformer,
+    GraphTransformerDecoder,
+    HeteroGraphAttention,
     HopBias,
     LanguageModel,
+    LearnedPositions,
     LinearAttention,
     MeanReadout,
+    RandomSigns,
+    RecurrentPositions,
+    RelativeBias,
     RotaryPositions,
     Seq2Seq,
+    SignInvariant,
+    SinusoidalPositions,
     T5Bias,
     TransformerConv,
 )
@@ -59,6 +69,17 @@ class WithClassNode(torch.nn.Module):
         return self.node.read(self.layer(x, graph), graph)
 
 
+class OfTypes(torch.nn.Module):
+    """The results of a layer for each type of nodes."""
+
+    def __init__(self, metadata, **options):
+        super().__init__()
+        self.layer = HeteroGraphAttention({"author": 3, "paper": 4}, 4, metadata, heads=2, **options)
+
+    def forward(self, *arguments):
+        return tuple(self.layer(*arguments).values())
+
+
 class WithHops(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -78,6 +99,35 @@ def with_features(n):
 
 def on_batch(n):
     return features(n), causal([n - 2, 2])
+
+
+WRITES, CITES, LISTS = ("author", "writes", "paper"), ("paper", "cites", "paper"), ("paper", "lists", "author")
+TYPES = ["author", "paper"]
+
+
+def of_types(n):
+    return {"author": features(n + 1, 3), "paper": features(n + 4, 4)}
+
+
+def on_typed_edges(n):
+    counts = {"author": n + 1, "paper": n + 4}
+    ends = {kind: [torch.randint(counts[kind[end]], (3 * n,)) for end in (0, 2)] for kind in (WRITES, CITES, LISTS)}
+    return of_types(n), {kind: torch.stack(pair) for kind, pair in ends.items()}
+
+
+def with_typed_features(n):
+    return *on_typed_edges(n), {WRITES: features(3 * n, 2), LISTS: features(3 * n, 8)}
+
+
+def per_head(n):
+    near = BandedGraph(n, 1, 1)
+    return features(n), PerHead([near, causal(n), near])
+
+
+def per_head_with_features(n):
+    given = edges(n)
+    first, second = features(3 * n, 2), features(3 * n, 2)
+    return features(n), PerHead([given, edges(n), given], n), [first, second, first]
 
 
 LAYERS = {
@@ -138,8 +188,43 @@ LAYERS = {
         lambda n: (features(n), CompleteGraph([n - 3, 3] if n % 2 else [n - 2, 1, 1])),
     ),
     "ClassNode": (WithClassNode, on_batch),
+    "HeteroGraphAttention": (lambda: OfTypes((TYPES, [WRITES, CITES, LISTS])), on_typed_edges),
+    "HeteroGraphAttention with features": (
+        lambda: OfTypes((TYPES, [WRITES, CITES, LISTS]), edge_dim={WRITES: 2, LISTS: 8}, kv_heads=1, project_out=True),
+        with_typed_features,
+    ),
+    "HeteroGraphAttention, formulas": (
+        lambda: OfTypes((TYPES, [WRITES, CITES])),
+        lambda n: (of_types(n), {WRITES: CompleteGraph(n + 4, n + 1), CITES: causal(n + 4)}),
+    ),
+    "PerHead": (lambda: GraphAttention(8, 4, 3, edge_bias=ALiBi(3), sink=True), per_head),
+    "PerHead with features": (lambda: GraphAttention(8, 4, 3, edge_dim=2, kv_heads=1), per_head_with_features),
+    "PerHead, dropout": (lambda: GraphAttention(8, 4, 3, dropout=0.5), per_head),
+    "RelativeBias": (
+        lambda: GraphAttention(8, 4, 2, edge_bias=RelativeBias(2, 1, axes=2)),
+        lambda n: (features(3 * n), GridGraph((n, 3), 1)),
+    ),
+    "GraphTransformerDecoder": (
+        lambda: GraphTransformerDecoder(8, 2, 2),
+        lambda n: (features(n), features(n + 1), causal(n), CompleteGraph(n, n + 1)),
+    ),
     "EdgeTypeBias": (lambda: EdgeTypeBias(2, 5), lambda n: (torch.randint(5, (n,)),)),
-    "LinearAttention": (lambda: LinearAttention(8, 4, 2, form="matrix"), on_batch),
+    "LinearAttention, matrix": (lambda: LinearAttention(8, 4, 2, form="matrix"), on_batch),
+    "LinearAttention, chunks": (lambda: LinearAttention(8, 4, 2), on_batch),
+    "LinearAttention, steps": (lambda: LinearAttention(8, 4, 2, form="steps"), on_batch),
+    "LinearAttention, complete": (
+        lambda: LinearAttention(8, 4, 2),
+        lambda n: (features(n), CompleteGraph([n - 2, 2])),
+    ),
+    "LinearAttention, edge_index": (lambda: LinearAttention(8, 4, 2), on_edges),
+    "Performer": (lambda: GPSConv(8, GATConv(8, 8), heads=2, attn_type="performer"), on_edges),
+    "GPSConv, a key of zeros": (lambda: GPSConv(8, None, heads=2, attn_kwargs={"add_zero_attn": True}), on_edges),
+    "SinusoidalPositions": (lambda: SinusoidalPositions(8), lambda n: (torch.arange(n),)),
+    "LearnedPositions": (lambda: LearnedPositions(20, 8), lambda n: (torch.arange(n),)),
+    "RecurrentPositions": (lambda: RecurrentPositions(8), lambda n: (torch.arange(n),)),
+    "ContinuousPositions": (lambda: ContinuousPositions(8), lambda n: (torch.arange(n) / 2,)),
+    "RandomSigns": (RandomSigns, on_batch),
+    "SignInvariant": (lambda: SignInvariant(8, 4), lambda n: (features(n),)),
 }
 
 
@@ -222,12 +307,12 @@ def test_operators_are_what_torch_expects():
 
 
 def test_results_share_no_memory():
-    given = Inputs(*features(3).view(3, 1, 1, 8))
+    given = features(3)
     result = features(4)
-    found = fresh([given.key, result, result[1:], result.t()], given)
-    assert len({x.untyped_storage().data_ptr() for x in (given.key, *found)}) == 5
+    found = fresh([given, result, result[1:], result.t()], [given, None])
+    assert len({x.untyped_storage().data_ptr() for x in (given, *found)}) == 5
     assert all(x.is_contiguous() for x in found)
-    assert torch.equal(found[0], given.key) and torch.equal(found[3], result.t())
+    assert torch.equal(found[0], given) and torch.equal(found[3], result.t())
 
 
 def test_a_graph_lives_until_the_backward_pass():
@@ -295,11 +380,7 @@ def test_another_form_of_graph_breaks_the_graph():
     check_broken(layer, r"make a Graph of it before, by as_graph\(x\)", torch.randn(4, 8), networkx.path_graph(4))
 
 
-@pytest.mark.parametrize(
-    "layer, message",
-    [(LinearAttention(8, 4), "give form='matrix'"), (GPSConv(8, None, 2, attn_type="performer"), "Perf")],
-)
-def test_what_goes_example_by_example_breaks_the_graph(layer, message):
-    graph = torch.ones(4, 4, dtype=torch.bool).tril()
-    arguments = (graph,) if isinstance(layer, LinearAttention) else (graph, torch.tensor([0, 0, 1, 1]))
-    check_broken(layer.eval(), message, torch.randn(4, 8), *arguments)
+def test_what_goes_example_by_example_breaks_the_graph():
+    layer = GPSConv(8, None, 2, attn_kwargs={"add_bias_kv": True}).eval()
+    arguments = torch.randn(4, 8), torch.ones(4, 4, dtype=torch.bool).tril(), torch.tensor([0, 0, 1, 1])
+    check_broken(layer, "goes example by example", *arguments)

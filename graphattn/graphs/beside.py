@@ -8,6 +8,7 @@ import torch
 
 from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.graph import Graph
+from graphattn.graphs.traced import TracedGraph, derivation, derive
 
 
 def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) -> Graph:
@@ -28,16 +29,21 @@ def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) ->
     tensor([[0, 0, 1, 2, 2],
             [0, 1, 1, 0, 1]])
     """
-    num_queries = {graph.num_queries for graph in graphs}
-    if len(num_queries) != 1:
+    if any(graph.num_queries != graphs[0].num_queries for graph in graphs):
         raise ValueError(
             f"graphs beside each other share their queries (got {[g.num_queries for g in graphs]} queries)"
         )
-    return graphs[0] if len(graphs) == 1 else _joined(tuple(graphs), device)
+    if len(graphs) == 1:
+        return graphs[0]
+    if all(isinstance(graph, TracedGraph) for graph in graphs):
+        num_keys = sum(graph.num_keys for graph in graphs)
+        return derive(joined, list(graphs), graphs[0].num_queries, num_keys, device=device)
+    return joined(*graphs, device=device)
 
 
+@derivation
 @lru_cache(maxsize=32)  # the layers of a model get the same graphs for each type of node: join and sort them once
-def _joined(graphs: tuple[Graph, ...], device) -> EdgeListGraph:
+def joined(*graphs: Graph, device: torch.device | str | None) -> EdgeListGraph:
     first_keys = accumulate((graph.num_keys for graph in graphs), initial=0)
     edges = [graph.edge_index(device) for graph in graphs]
     edges = [pair + pair.new_tensor([[first], [0]]) for pair, first in zip(edges, first_keys)]

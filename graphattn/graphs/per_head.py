@@ -1,7 +1,9 @@
 """PerHead: another graph for each attention head."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import torch
 
 from graphattn.graphs.convert import as_graph
 
@@ -31,9 +33,9 @@ class PerHead:
     def __init__(self, graphs: Sequence[Any], num_queries: int | None = None, num_keys: int | None = None):
         if not isinstance(graphs, (list, tuple)) or not graphs:
             raise ValueError(f"'graphs' must be a list with one graph for each head (got {graphs!r})")
-        self.graphs = tuple(as_graph(graph, num_queries, num_keys) for graph in graphs)
+        self.graphs = tuple(once_for_each(lambda graph: as_graph(graph, num_queries, num_keys), graphs))
         shapes = [graph.shape for graph in self.graphs]
-        if len(set(shapes)) > 1:
+        if any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"the graphs of all heads join the same queries and keys (got shapes {shapes})")
         self.shape = shapes[0]
 
@@ -46,9 +48,39 @@ class PerHead:
 
     def to(self, *args, **kwargs) -> "PerHead":
         """With all graphs on another device; heads that share a graph still do."""
-        moved = {id(graph): graph.to(*args, **kwargs) for graph in self.graphs}
-        return PerHead([moved[id(graph)] for graph in self.graphs])
+        return PerHead(once_for_each(lambda graph: graph.to(*args, **kwargs), self.graphs))
+
+    def traced(self, num_queries: int, num_keys: int) -> "PerHead":
+        """As layers see it while torch.compile or torch.export trace."""
+        return PerHead(self.graphs, num_queries, num_keys) if torch.compiler.is_compiling() else self
 
     def __repr__(self) -> str:
         number = len({id(graph) for graph in self.graphs})
         return f"PerHead({len(self)} heads over {number} graphs of {self.shape[0]} queries and {self.shape[1]} keys)"
+
+
+def groups_of_same(rows: Iterable[Sequence]) -> list[list[int]]:
+    """The places of rows that hold the same objects, group by group.
+
+    >>> groups_of_same([[None], ["a"], [None]])
+    [[0, 2], [1]]
+    """
+    rows, groups = list(rows), []
+    for place, row in enumerate(rows):
+        same = [group for group in groups if all(x is y for x, y in zip(rows[group[0]], row))]
+        if same:
+            same[0].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+def once_for_each(function: Callable, *columns: Sequence) -> list:
+    """function of each row of some columns; rows of the same objects share one result, so that their heads run together."""
+    rows = list(zip(*columns))
+    results = [None] * len(rows)
+    for group in groups_of_same(rows):
+        result = function(*rows[group[0]])
+        for place in group:
+            results[place] = result
+    return results

@@ -63,7 +63,9 @@ class TracedGraph(Graph):
 
     @property
     def num_edges(self):
-        return self.tensor.size(1) if is_edge_index(self.tensor) else self.real().num_edges
+        if is_edge_index(self.tensor):
+            return self.tensor.size(1)
+        return self.edge_index().size(1) if torch.compiler.is_compiling() else self.opened().num_edges
 
     def may_have_edges(self, count):
         return not is_edge_index(self.tensor) or count == self.num_edges
@@ -131,7 +133,7 @@ def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
     if isinstance(x, TracedGraph):
         return x
     if isinstance(x, Graph):
-        if torch.compiler.is_exporting():
+        if torch.compiler._is_exporting_flag:  # is_exporting() says the same, but in torch 2.11 also of torch.compile
             raise ValueError(
                 f"torch.export cannot carry a {type(x).__name__}; export with an edge_index or a bool mask"
             )
@@ -204,17 +206,22 @@ _DERIVATIONS: dict[str, Callable[..., Graph]] = {}
 
 
 def derivation(function: Callable[..., Graph]) -> Callable[..., Graph]:
-    """Lets `derive` call a function (*graphs, *integers) -> Graph."""
+    """Lets `derive` call a function (*graphs, *integers) -> Graph, which may take a `device` by name."""
     _DERIVATIONS[function.__name__] = function
     return function
 
 
 def derive(
-    function: Callable[..., Graph], graphs: list[TracedGraph], num_queries: int, num_keys: int, *integers: int
+    function: Callable[..., Graph],
+    graphs: list[TracedGraph],
+    num_queries: int,
+    num_keys: int,
+    *integers: int,
+    device: torch.device | None = None,
 ) -> TracedGraph:
-    """The graph, of these sizes, that a `derivation` makes of other graphs."""
+    """The graph, of these sizes, that a `derivation` makes of other graphs (on a device, if it takes one)."""
     sizes = [UNKNOWN if count is None else count for graph in graphs for count in graph.counts]
-    result = derived(function.__name__, [graph.tensor for graph in graphs], sizes, list(integers))
+    result = derived(function.__name__, [graph.tensor for graph in graphs], sizes, list(integers), device)
     return TracedGraph(result, num_queries, num_keys)
 
 
@@ -222,14 +229,17 @@ UNKNOWN = -1  # of a size, among integers
 
 
 @torch.library.custom_op("graphattn::derived", mutates_args=())
-def derived(function: str, tensors: list[Tensor], sizes: list[int], integers: list[int]) -> Tensor:
+def derived(
+    function: str, tensors: list[Tensor], sizes: list[int], integers: list[int], device: torch.device | None
+) -> Tensor:
     known = [None if size == UNKNOWN else size for size in sizes]
     graphs = [opened(x, *size) for x, size in zip(tensors, zip(known[::2], known[1::2]))]
-    return ticket_of(_DERIVATIONS[function](*graphs, *integers))
+    where = {} if device is None else {"device": device}
+    return ticket_of(_DERIVATIONS[function](*graphs, *integers, **where))
 
 
 @derived.register_fake
-def _(function, tensors, sizes, integers):
+def _(function, tensors, sizes, integers, device):
     return torch.empty((), dtype=torch.int64)
 
 

@@ -3,7 +3,8 @@
 Each is the other's derivative, so that derivatives of every order keep num_edges * heads numbers, never times dim.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -30,13 +31,7 @@ class Products(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        left, right, at_left, at_right = ctx.saved_tensors
-        by_left = by_right = None
-        if ctx.needs_input_grad[0]:
-            by_left = sums(grad, right, at_right, at_left, left.size(0))
-        if ctx.needs_input_grad[1]:
-            by_right = sum_to_groups(sums(grad, left, at_left, at_right, right.size(0)), right.size(1))
-        return by_left, by_right, None, None
+        return gradients_of_products(ctx, grad, sums)
 
     @staticmethod
     def jvp(ctx, left_tangent, right_tangent, *_):
@@ -70,13 +65,7 @@ class Sums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        weights, values, at_values, at_rows = ctx.saved_tensors
-        by_weights = by_values = None
-        if ctx.needs_input_grad[0]:
-            by_weights = products(grad, values, at_rows, at_values)
-        if ctx.needs_input_grad[1]:
-            by_values = sum_to_groups(sums(weights, grad, at_rows, at_values, values.size(0)), values.size(1))
-        return by_weights, by_values, None, None, None
+        return gradients_of_sums(ctx, grad, products, sums)
 
     @staticmethod
     def jvp(ctx, weights_tangent, values_tangent, *_):
@@ -131,6 +120,26 @@ def sums(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, nu
     return Sums.apply(weights, values, at_values, at_rows, num_rows)
 
 
+def gradients_of_products(ctx, grad: Tensor, sums: Callable[..., Tensor]) -> tuple:
+    left, right, at_left, at_right = ctx.saved_tensors
+    by_left = by_right = None
+    if ctx.needs_input_grad[0]:
+        by_left = sums(grad, right, at_right, at_left, left.size(0))
+    if ctx.needs_input_grad[1]:
+        by_right = sum_to_groups(sums(grad, left, at_left, at_right, right.size(0)), right.size(1))
+    return by_left, by_right, None, None
+
+
+def gradients_of_sums(ctx, grad: Tensor, products: Callable[..., Tensor], sums: Callable[..., Tensor]) -> tuple:
+    weights, values, at_values, at_rows = ctx.saved_tensors
+    by_weights = by_values = None
+    if ctx.needs_input_grad[0]:
+        by_weights = products(grad, values, at_rows, at_values)
+    if ctx.needs_input_grad[1]:
+        by_values = sum_to_groups(sums(weights, grad, at_rows, at_values, values.size(0)), values.size(1))
+    return by_weights, by_values, None, None, None
+
+
 def in_groups(per_head: Tensor, kv_heads: int) -> Tensor:
     """[n, heads, dim] -> [n, kv_heads, heads / kv_heads, dim]: the heads that share a key head."""
     return per_head.unflatten(1, (kv_heads, -1))
@@ -165,9 +174,10 @@ def keep_sums(ctx, inputs, output):
     ctx.save_for_backward(*tensors)
 
 
-# The backward passes ask `products` and `sums`, and so these operators while they are traced.
-traced_products.register_autograd(Products.backward, setup_context=keep_products)
-traced_sums.register_autograd(Sums.backward, setup_context=keep_sums)
+traced_products.register_autograd(partial(gradients_of_products, sums=traced_sums), setup_context=keep_products)
+traced_sums.register_autograd(
+    partial(gradients_of_sums, products=traced_products, sums=traced_sums), setup_context=keep_sums
+)
 
 
 def parts_of(num_edges: int, like: Tensor) -> Iterator[slice]:

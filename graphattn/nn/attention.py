@@ -187,6 +187,7 @@ class GraphAttention(MessagePassing):
         query, key, value = self.project(source, target)
         if isinstance(graph, PerHead):
             self.check_per_head()
+            graph = graph.traced(target.size(0), source.size(0))
             edge_attr = features_of(edge_attr, self.edge_dim, graph, query.dtype)
             bias, layout = biases_of(self.edge_bias, edge_bias, graph, pos), graph.graphs[0]
         else:

@@ -9,11 +9,14 @@ import torch_geometric.nn
 from torch import Tensor
 from torch.nn import Module, MultiheadAttention
 from torch_geometric.nn.attention import PerformerAttention
+from torch_geometric.nn.attention.performer import generalized_kernel
 
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.traced import TracedGraph, ticket_of
+from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.sdpa import equal_sizes
+from graphattn.nn.linear_attention import linear_attend
 
 
 class GPSConv(torch_geometric.nn.GPSConv):
@@ -29,7 +32,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
     - Nothing is padded. With `attn_type='performer'` PyG's padding enters the result, so that a graph's output changes with
       its batch mates; here each graph has the output that it has alone (and in PyG, alone).
-    - `graph` names another global graph than the complete one of each example, e.g. `graphattn.graphs.bigbird(...)`.
+    - `graph` names another global graph than the complete one of each example, e.g. `graphattn.graphs.bigbird(...)`; with
+      'performer' a causal one.
     - Gradients of 'multihead' can be differentiated again (forces); PyG's cannot.
     - Zero nodes are valid.
     - `batch` must ascend, as PyG needs but does not check.
@@ -74,6 +78,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
         """Global attention: [num_nodes, channels]."""
         if is_plain_multihead(self.attn):
             return multihead(self.attn, x, graph)
+        if is_plain_performer(self.attn):
+            return performer(self.attn, x, graph)
         if isinstance(graph, TracedGraph):
             return each_alone_uncompiled(self.attn, x, graph)
         return each_alone(self.attn, x, graph)
@@ -116,14 +122,21 @@ def complete_of_sizes(sizes: tuple[int, ...]) -> CompleteGraph:
 
 
 def is_plain_multihead(attention: Module) -> bool:
-    """Multi-head attention of one projected sequence, with nothing that looks at its call or adds keys to it."""
+    """Multi-head attention of one projected sequence, with nothing that looks at its call or adds learned keys to it."""
     return (
         type(attention) is MultiheadAttention
         and attention._qkv_same_embed_dim
         and attention.bias_k is None
-        and not attention.add_zero_attn
-        and not (attention._forward_hooks or attention._forward_pre_hooks)
+        and not has_hooks(attention)
     )
+
+
+def is_plain_performer(attention: Module) -> bool:
+    return type(attention) is PerformerAttention and not has_hooks(attention) and not has_hooks(attention.fast_attn)
+
+
+def has_hooks(module: Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
@@ -131,7 +144,23 @@ def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
     projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = projected.unflatten(-1, (3, attention.num_heads, attention.head_dim)).unbind(1)
     dropout = attention.dropout if attention.training else 0.0
-    return attention.out_proj(attend(query, key, value, graph, dropout=dropout).flatten(1))
+    normalizer = Softmax(sink=0.0) if attention.add_zero_attn else "softmax"  # a key and a value of zeros
+    out = attend(query, key, value, graph, dropout=dropout, normalizer=normalizer)
+    return attention.out_proj(out.flatten(1))
+
+
+def performer(attention: PerformerAttention, x: Tensor, graph: Graph) -> Tensor:
+    """PerformerAttention with its own weights, inside each example of a complete or causal graph: [num_nodes, channels]."""
+    size, projection = (attention.heads, attention.head_channels), attention.fast_attn
+
+    def features(x: Tensor) -> Tensor:
+        by_head = x.transpose(0, 1)[None]  # [1, heads, num_nodes, head_channels]
+        matrix = projection.projection_matrix.to(x.dtype)
+        return generalized_kernel(by_head, matrix, projection.kernel)[0].transpose(0, 1)
+
+    query, key, value = (linear(x).unflatten(-1, size) for linear in (attention.q, attention.k, attention.v))
+    out = linear_attend(query, key, value, graph, feature_map=features, form="chunks")
+    return attention.dropout(attention.attn_out(out.flatten(1)))
 
 
 def each_alone(attention: Module, x: Tensor, graph: Graph) -> Tensor:
@@ -139,8 +168,8 @@ def each_alone(attention: Module, x: Tensor, graph: Graph) -> Tensor:
     graph = as_graph(graph)
     if not isinstance(graph, CompleteGraph):
         raise ValueError(
-            f"'graph' must be complete for {type(attention).__name__} (got {graph}); other graphs need"
-            " attn_type='multihead' without hooks, bias_k and add_zero_attn"
+            f"'graph' must be complete for {type(attention).__name__} with hooks or bias_k (got {graph}); other graphs need"
+            " attn_type='multihead' without them"
         )
     out = torch.empty_like(x)
     for examples, nodes, _ in equal_sizes(graph):
@@ -149,7 +178,9 @@ def each_alone(attention: Module, x: Tensor, graph: Graph) -> Tensor:
 
 
 each_alone_uncompiled = torch.compiler.disable(
-    each_alone, reason="PerformerAttention goes example by example; use attn_type='multihead', or compile without fullgraph=True"
+    each_alone,
+    reason="attention with hooks, learned keys (add_bias_kv) or a class of its own goes example by example; compile without"
+    " fullgraph=True",
 )
 
 

@@ -305,9 +305,11 @@ def check_edge_attr(kind: EdgeType, edge_attr: Tensor | None, lin_edge: Module |
     if (edge_attr is None) != (lin_edge is None):
         got = "None" if edge_attr is None else list(edge_attr.shape)
         raise ValueError(f"'edge_attr_dict' and 'edge_dim' go together (got {got} for edges {kind})")
-    expected = None if lin_edge is None else (graph.num_edges, lin_edge.in_channels)
-    if edge_attr is not None and edge_attr.shape != expected:
+    if edge_attr is None:
+        return
+    edge_dim = lin_edge.in_channels
+    if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):
         raise ValueError(
-            f"features of edges {kind} must be [num_edges, edge_dim] = {list(expected)} in the order of the edges"
-            f" (got {list(edge_attr.shape)})"
+            f"features of edges {kind} must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] in the order of the"
+            f" edges (got {list(edge_attr.shape)})"
         )

@@ -8,13 +8,12 @@ from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.arguments import check_graph, check_node_tensors
-from graphattn.functional import attend
-from graphattn.graphs import CompleteGraph, Graph, as_graph, causal
+from graphattn.graphs import as_graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.kernel import accumulation_dtype
+from graphattn.nn.linear_sums import remember, sums_of_features
 
 CHUNK = 64  # nodes: the square of scores inside a chunk is then no larger than the queries of usual heads
-FORMS = ("matrix", "chunks", "steps")
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
@@ -58,12 +57,11 @@ def linear_attend(
         ValueError, TypeError: where shapes or dtypes do not fit, or the form does not go with the graph.
 
     Example:
+        >>> from graphattn import causal
         >>> x = torch.zeros(3, 1, 4)  # all features 1: the mean of what is seen
         >>> linear_attend(x, x, torch.arange(3.).view(3, 1, 1), causal(3)).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
-    if torch.compiler.is_compiling() and form != "matrix":
-        return linear_attend_uncompiled(query, key, value, graph, feature_map=feature_map, form=form, chunk=chunk)
     check_node_tensors(query, key, value)
     if query.dim() != 3 or key.size(1) != query.size(1):
         raise ValueError(
@@ -72,16 +70,8 @@ def linear_attend(
         )
     graph = as_graph(graph, query.size(0), key.size(0))
     check_graph(graph, query, query.size(0), key.size(0))
-    run = choose_form(form, graph)
-    sums = run(*prepare(query, key, value, feature_map), graph, parse_integer("chunk", chunk, minimum=1))
-    return divide(sums).to(value.dtype)
-
-
-linear_attend_uncompiled = torch.compiler.disable(
-    linear_attend,
-    reason="no form of linear attention but 'matrix' is traced, the others go example by example; give form='matrix', or compile"
-    " without fullgraph=True",
-)
+    chunk = parse_integer("chunk", chunk, minimum=1)
+    return divide(sums_of_features(*prepare(query, key, value, feature_map), graph, form, chunk)).to(value.dtype)
 
 
 def linear_attend_step(
@@ -126,6 +116,7 @@ class LinearAttention(torch.nn.Module):
         - output: [num_nodes, heads * out_channels], or [num_nodes, out_channels] if not `concat`
 
     Example:
+        >>> from graphattn import causal
         >>> layer = LinearAttention(16, 8, heads=4)
         >>> layer(torch.randn(5000, 16), causal([3000, 2000])).shape
         torch.Size([5000, 32])
@@ -175,83 +166,6 @@ class LinearAttention(torch.nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads})"
-
-
-# The three forms: features [n, heads, dim] and columns [num_keys, heads, columns] -> sums [num_queries, heads, columns] --
-
-
-def sum_by_matrix(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, chunk: int) -> Tensor:
-    return attend(query, key, columns, graph, scale=1.0, normalizer="relu")
-
-
-def sum_of_complete(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, chunk: int) -> Tensor:
-    """One sum over all keys of an example serves all its queries."""
-    queries, keys = ([size[axis] for size in graph.sizes] for axis in (0, 1))
-    parts = zip(query.split(queries), key.split(keys), columns.split(keys))
-    sums = [torch.einsum("nhd,hdm->nhm", q, torch.einsum("nhd,nhm->hdm", k, c)) for q, k, c in parts]
-    return torch.cat(sums)
-
-
-def sum_of_causal_chunks(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, chunk: int) -> Tensor:
-    """Inside a chunk by its triangle of scores; all chunks before it by the state that they leave."""
-    return torch.cat([sum_of_one_causal(*example, chunk) for example in split_examples(query, key, columns, graph)])
-
-
-def sum_of_one_causal(query: Tensor, key: Tensor, columns: Tensor, chunk: int) -> Tensor:
-    if not (torch.isfinite(key).all() and torch.isfinite(columns).all()):
-        chunk = 1  # 0 times NaN is NaN: inside a larger chunk nodes would see those after them
-    state = query.new_zeros(query.size(1), query.size(2), columns.size(2))
-    sums = []
-    for q, k, c in zip(query.split(chunk), key.split(chunk), columns.split(chunk)):
-        triangle = torch.einsum("ihd,jhd->hij", q, k).tril()
-        sums.append(torch.einsum("nhd,hdm->nhm", q, state) + torch.einsum("hij,jhm->ihm", triangle, c))
-        state = state + torch.einsum("nhd,nhm->hdm", k, c)
-    return torch.cat(sums) if sums else columns
-
-
-def sum_by_steps(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, chunk: int) -> Tensor:
-    """Node after node, with nothing but the state between them."""
-    sums = []
-    for q, k, c in split_examples(query, key, columns, graph):
-        state = None
-        for node in range(q.size(0)):
-            out, state = remember(q[None, node], k[None, node], c[None, node], state)
-            sums.append(out)
-    return torch.cat(sums) if sums else columns
-
-
-def remember(query: Tensor, key: Tensor, columns: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Takes in the keys of one node of each example, then asks: the sums and the next [num_examples, heads, dim, columns]."""
-    own = key.unsqueeze(-1) * columns.unsqueeze(-2)
-    state = own if state is None else state + own
-    return torch.einsum("bhd,bhdm->bhm", query, state), state
-
-
-def split_examples(query: Tensor, key: Tensor, columns: Tensor, graph: Graph):
-    counts = [size[0] for size in graph.sizes]
-    return zip(query.split(counts), key.split(counts), columns.split(counts))
-
-
-def choose_form(form: str | None, graph: Graph) -> Callable:
-    """The function that sums by the form asked for, or by the cheapest."""
-    if form is not None and form not in FORMS:
-        raise ValueError(f"'form' must be one of {FORMS} or None (got {form!r})")
-    if form == "matrix":
-        return sum_by_matrix
-    if form != "steps" and isinstance(graph.normal_form(), CompleteGraph):
-        return sum_of_complete
-    if is_causal(graph):
-        return sum_by_steps if form == "steps" else sum_of_causal_chunks
-    if form in ("chunks", "steps"):
-        wanted = "complete or causal" if form == "chunks" else "causal"
-        raise ValueError(f"form {form!r} needs a graph that is {wanted} (got {graph}); use form='matrix'")
-    return sum_by_matrix
-
-
-def is_causal(graph: Graph) -> bool:
-    counts = [size[0] for size in graph.sizes]
-    is_square = all(queries == keys for queries, keys in graph.sizes)
-    return is_square and graph.normal_form() == causal(counts).normal_form()
 
 
 def prepare(query: Tensor, key: Tensor, value: Tensor, feature_map: Callable) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,12 +1,12 @@
 """What a layer is given per edge where each head has a graph of its own: lists with one entry for each head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graphattn.graphs.per_head import PerHead
+from graphattn.graphs.per_head import PerHead, once_for_each
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, total_bias
 
@@ -31,18 +31,6 @@ def features_of(edge_attr: Sequence[Tensor] | None, edge_dim: int | None, graph:
     for its_graph, features in zip(graph.graphs, entries):
         check_edge_attr(features, edge_dim, its_graph)
     return None if edge_attr is None else once_for_each(lambda features: features.to(dtype), edge_attr)
-
-
-def once_for_each(function: Callable, *columns: Sequence) -> list:
-    """function of each row of some columns; the same objects give the same result, so that their heads run together."""
-    known: dict[tuple[int, ...], Any] = {}
-    results = []
-    for row in zip(*columns):
-        name = tuple(map(id, row))
-        if name not in known:
-            known[name] = function(*row)
-        results.append(known[name])
-    return results
 
 
 def check_length(name: str, entries: Sequence, graph: PerHead) -> None:

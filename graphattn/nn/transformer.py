@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.per_head import once_for_each
 from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.bias import Bias, total_bias
 from graphattn.nn.decoder import DecoderLayer
@@ -37,15 +38,6 @@ def one_for_each(graph: Any, num_layers: int) -> list[Any]:
     if len(graph.graphs) != num_layers:
         raise ValueError(f"PerLayer must hold a graph for each of the {num_layers} layers (got {len(graph.graphs)})")
     return graph.graphs
-
-
-def each_once(function: Callable[[Any], Any], objects: list[Any]) -> list[Any]:
-    """The function of each, computed once for an object that stands there again."""
-    results = []
-    for number, one in enumerate(objects):
-        first = next(place for place, other in enumerate(objects) if other is one)
-        results.append(function(one) if first == number else results[first])
-    return results
 
 
 class Stack(torch.nn.Module):
@@ -83,13 +75,13 @@ class Stack(torch.nn.Module):
     def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph]:
         """The graph of each layer, from one for all or one for each."""
         given = one_for_each(graph, len(self.layers))
-        return each_once(lambda one: as_graph(one, x.size(0)), given)
+        return once_for_each(lambda one: as_graph(one, x.size(0)), given)
 
     def biases_of_layers(self, graphs: list[Graph], pos, given) -> list[Tensor | None]:
         """The shared bias and the given one, computed once for each different graph."""
         if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
             raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
-        return each_once(lambda graph: total_bias(self.edge_bias, given, graph, pos), graphs)
+        return once_for_each(lambda graph: total_bias(self.edge_bias, given, graph, pos), graphs)
 
     @classmethod
     def from_torch(cls, stack):

@@ -81,7 +81,7 @@ def test_other_global_graphs():
     band = own(x, edge_index, graph=BandedGraph(8, 1, 1), edge_attr=edge_attr)
     assert not torch.allclose(band, whole)
     assert own(x, edge_index, graph=bigbird(8, 2, 1, 1), edge_attr=edge_attr).shape == (8, 8)
-    with pytest.raises(ValueError, match="must be complete for PerformerAttention"):
+    with pytest.raises(ValueError, match="complete or causal .got BandedGraph"):
         gps_twins(attn_type="performer")[1](x, edge_index, graph=BandedGraph(8, 1, 1), edge_attr=edge_attr)
 
 

@@ -1,10 +1,14 @@
 """Positions by a differential equation (Liu et al. 2020, FLOATER)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import Linear, Parameter
+from torch.nn.functional import linear
 
 from graphattn.nn.positions.recurrent import check_line
+from graphattn.replayed import replayed
 
 
 class ContinuousPositions(torch.nn.Module):
@@ -50,27 +54,45 @@ class ContinuousPositions(torch.nn.Module):
         self.lin_out.reset_parameters()
 
     def forward(self, pos: Tensor) -> Tensor:
-        pos = check_line(pos).to(self.start.dtype)
-        number = torch.floor(pos / self.step).long()  # of whole steps before each place
-        states = [self.start]
-        for index in range(int(number.max()) if number.numel() else 0):
-            time = self.start.new_full((), index * self.step)
-            states.append(self.advance(states[-1], time, time.new_full((), self.step)))
-        time = number * self.step
-        return self.advance(torch.stack(states)[number], time, pos - time)
-
-    def slope(self, state: Tensor, time: Tensor) -> Tensor:
-        """Derivative of the states [..., channels] at the times [...]."""
-        return self.lin_out(torch.tanh(self.lin_in(torch.cat([state, time[..., None] / self.period], -1))))
-
-    def advance(self, state: Tensor, time: Tensor, step: Tensor) -> Tensor:
-        """One step of Runge and Kutta's method of fourth order."""
-        long, half = step[..., None], step[..., None] / 2
-        first = self.slope(state, time)
-        second = self.slope(state + half * first, time + step / 2)
-        third = self.slope(state + half * second, time + step / 2)
-        fourth = self.slope(state + long * third, time + step)
-        return state + long / 6 * (first + 2 * second + 2 * third + fourth)
+        maps = self.lin_in.weight, self.lin_in.bias, self.lin_out.weight, self.lin_out.bias
+        return solution_at(self.start, *maps, pos, self.step, self.period)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, step={self.step})"
+
+
+@replayed(lambda start, *rest: (rest[4].size(0), start.size(0)))
+def solution_at(
+    start: Tensor,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    out_weight: Tensor,
+    out_bias: Tensor,
+    pos: Tensor,
+    step: float,
+    period: float,
+) -> Tensor:
+    """[num_nodes, channels]: the solution of the equation of these two maps at each place."""
+
+    def slope(state: Tensor, time: Tensor) -> Tensor:
+        hidden = linear(torch.cat([state, time[..., None] / period], -1), in_weight, in_bias)
+        return linear(torch.tanh(hidden), out_weight, out_bias)
+
+    pos = check_line(pos).to(start.dtype)
+    number = torch.floor(pos / step).long()  # of whole steps before each place
+    states = [start]
+    for index in range(int(number.max()) if number.numel() else 0):
+        time = start.new_full((), index * step)
+        states.append(advance(slope, states[-1], time, time.new_full((), step)))
+    time = number * step
+    return advance(slope, torch.stack(states)[number], time, pos - time)
+
+
+def advance(slope: Callable[[Tensor, Tensor], Tensor], state: Tensor, time: Tensor, step: Tensor) -> Tensor:
+    """States [..., channels] at times [...] one step later, by Runge and Kutta's method of fourth order."""
+    long, half = step[..., None], step[..., None] / 2
+    first = slope(state, time)
+    second = slope(state + half * first, time + step / 2)
+    third = slope(state + half * second, time + step / 2)
+    fourth = slope(state + long * third, time + step)
+    return state + long / 6 * (first + 2 * second + 2 * third + fourth)

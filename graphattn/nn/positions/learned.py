@@ -16,7 +16,7 @@ class LearnedPositions(torch.nn.Module):
         - output: [num_nodes, channels]
 
     Raises:
-        ValueError: if a position lies outside the table.
+        ValueError: if a position lies outside the table (in compiled code an IndexError).
 
     Example:
         >>> import torch
@@ -41,7 +41,8 @@ class LearnedPositions(torch.nn.Module):
         pos = (pos[:, None] if pos.dim() == 1 else pos).long()
         if pos.size(1) != len(self.sizes):
             raise ValueError(f"'pos' must have {len(self.sizes)} axes (got {list(pos.shape)})")
-        for axis, size in enumerate(self.sizes):
+        # Compiled code cannot ask for numbers; there the tables raise an IndexError.
+        for axis, size in enumerate(() if torch.compiler.is_compiling() else self.sizes):
             if pos.numel() and not 0 <= int(pos[:, axis].min()) <= int(pos[:, axis].max()) < size:
                 raise ValueError(
                     f"positions of axis {axis} must lie in 0 .. {size - 1} (got {int(pos[:, axis].min())} .. "

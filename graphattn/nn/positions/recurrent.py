@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import GRU, Parameter
+from torch.nn import GRUCell, Parameter
+
+from graphattn.replayed import replayed
 
 
 class RecurrentPositions(torch.nn.Module):
@@ -31,7 +33,7 @@ class RecurrentPositions(torch.nn.Module):
         self.channels = channels
         self.start = Parameter(torch.empty(channels))
         self.input = Parameter(torch.empty(channels))
-        self.cell = GRU(channels, channels)
+        self.cell = GRUCell(channels, channels)
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -40,16 +42,24 @@ class RecurrentPositions(torch.nn.Module):
         self.cell.reset_parameters()
 
     def forward(self, pos: Tensor) -> Tensor:
-        pos = check_line(pos).long()
-        steps = int(pos.max()) if pos.numel() else 0
-        states = self.start[None]
-        if steps:
-            later, _ = self.cell(self.input.expand(steps, -1), self.start[None])
-            states = torch.cat([states, later])
-        return states[pos]
+        cell = self.cell
+        return states_at(self.start, self.input, cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, pos)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels})"
+
+
+@replayed(lambda *tensors: (tensors[-1].size(0), tensors[0].size(0)))
+def states_at(start: Tensor, given: Tensor, *weights_and_pos: Tensor) -> Tensor:
+    """[num_nodes, channels]: the states of a GRU of these weights that reads `given` at every step."""
+    *weights, pos = weights_and_pos
+    pos = check_line(pos).long()
+    steps = int(pos.max()) if pos.numel() else 0
+    states = start[None]
+    if steps:
+        later, _ = torch.gru(given.expand(steps, 1, -1), states[None], weights, True, 1, 0.0, False, False, False)
+        states = torch.cat([states, later[:, 0]])
+    return states[pos]
 
 
 def check_line(pos: Tensor) -> Tensor:
