@@ -17,7 +17,8 @@ from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
-LINE = 64  # bytes of a cache line
+LINE = 64  # bytes of a cache line, to which torch aligns what it allocates
+LARGE_PAGES = 2**22  # bytes from which NumPy asks for large pages
 NO_SIGNS = np.empty(0, np.uint8)
 NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
 
@@ -119,16 +120,19 @@ def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Zeros from NumPy, which asks the system for large pages: torch's take five times as long to touch first.
+    """Zeros that start at a cache line, so that no head of 16 numbers lies across two.
 
-    They start at a cache line, so that no head of 16 numbers lies across two.
+    Many of them come from NumPy, which asks the system for large pages: torch's take five times as long to touch first.
     """
-    return torch.from_numpy(at_cache_line(np.zeros, math.prod(shape), NOTHING[dtype].dtype)).view(*shape)
+    count = math.prod(shape)
+    if count * dtype.itemsize < LARGE_PAGES:
+        return torch.zeros(shape, dtype=dtype)
+    return torch.from_numpy(at_cache_line(np.zeros, count, NOTHING[dtype].dtype)).view(*shape)
 
 
 def at_cache_line(make: Callable[[int, np.dtype], np.ndarray], count: int, dtype: np.dtype) -> np.ndarray:
     spare = make(count + LINE // dtype.itemsize, dtype)
-    start = -spare.ctypes.data % LINE // dtype.itemsize
+    start = -spare.__array_interface__["data"][0] % LINE // dtype.itemsize
     return spare[start : start + count]
 
 
