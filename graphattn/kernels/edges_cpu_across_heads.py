@@ -1,22 +1,34 @@
 """Vectors across the heads of an edge, where the other loops run along the numbers of a head.
 
-For the score of GAT, vector · LeakyReLU(query + key) of a single number per head; and for what one pass hands on to the
-other, which lies edge by edge while scores lie head by head: eight by eight numbers are transposed in registers.
+For the score of GAT, vector · LeakyReLU(query + key + edge weight @ features) of a single number per head; and for what one
+pass hands on to the other, which lies edge by edge while scores lie head by head: eight by eight numbers are transposed in
+registers.
 """
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, add_combination
 from graphattn.kernels.edges_cpu_leaky import is_positive, times_slope
 from graphattn.kernels.edges_cpu_tables import Builder
-from graphattn.kernels.vectors import FLAGS, INT32, INT64, LANES, inlined, load, store
+from graphattn.kernels.vectors import FLAGS, INT32, INT64, LANES, inlined, inner, load, store
 
 
 @inlined
-def is_one_number(vector, edge_weight, heads, kv_heads):
-    """Whether the hidden vector of a head is a single number, made of a query and a key of its own."""
-    return vector.size == heads and kv_heads == heads and edge_weight.size == 0
+def is_one_number(vector, activation, heads, kv_heads):
+    """Whether the hidden vector of a head is a single number behind LeakyReLU, made of a query and a key of its own."""
+    return activation == LEAKY_RELU and vector.size == heads and kv_heads == heads
+
+
+@inner
+def keys_with_edges(to, table, places, first, x, x_places, edge_weight, heads, edge_dim):
+    """to [8 * heads] = the rows of eight edges plus edge_weight [edge_dim, heads] times their features."""
+    for lane in range(LANES):
+        at, row = lane * heads, places[first + lane]
+        for h in range(heads):
+            to[at + h] = table[row + h]
+        add_combination(x, x_places[first + lane], 1, edge_weight, 0, heads, edge_dim, to, at, heads)
 
 
 def transposed(builder, vectors: list[ir.Value]) -> list[ir.Value]:

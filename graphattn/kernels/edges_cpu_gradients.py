@@ -9,7 +9,6 @@ import numpy as np
 from graphattn.kernels.compiled import compiled
 from graphattn.kernels.edges_cpu_across_heads import is_one_number, leaky_number_gradients, put_by_edge, sum_rows
 from graphattn.kernels.edges_cpu_additive import (
-    LEAKY_RELU,
     add_hidden,
     edge_weight_gradient,
     feature_gradients,
@@ -68,7 +67,7 @@ def backward_rows(
     in_one_pass = handed_on.size == 0
     group, width, k_width, v_width = heads // kv_heads, heads * dim, kv_heads * dim, kv_heads * value_dim
     sign_step = heads * ((dim + 7) // 8)
-    one_number = activation == LEAKY_RELU and is_one_number(vector, edge_weight, heads, kv_heads)
+    one_number = is_one_number(vector, activation, heads, kv_heads)
     bias_heads = heads if bias.size > col.size else 1
     scores, weights, grads = np.empty(heads * LANES, q.dtype), np.empty(heads * LANES, q.dtype), np.empty(heads * LANES, q.dtype)
     factors = np.empty(heads * LANES if threshold else 0, q.dtype)
@@ -134,23 +133,24 @@ def backward_rows(
                 )  # fmt: skip
             if u.size:
                 add_heads(grads, LANES, 0, x, x_places, 0, nothing, grad_u, to_u, 1, heads, edge_dim)
-            if hidden.size:
-                if signs.size:
-                    write_signs(hidden, signs, sign_places[0], count, heads, dim)
-                to_gradients(hidden, grads, vector, grad_vector, heads, dim, activation)
-                add_hidden(hidden, count, grad_q, to_q, heads, 1, dim)
-                if grad_edge_weight.size:
-                    edge_weight_gradient(hidden, x, x_places, 0, features, grad_edge_weight, width, edge_dim)
-                if grad_x.size and edge_weight.size:
-                    feature_gradients(
-                        hidden, hidden_places, edge_weight, grad_x, x_places, 0, count, width, edge_dim, by_edge
-                    )
             if grad_x.size:
                 set_heads(weights, grad_edge_out, u_at, False, grad_x, x_places, 1, heads, edge_dim)
                 if u.size:
                     set_heads(grads, u, u_at, False, grad_x, x_places, 1, heads, edge_dim)
-            if one_number:  # after all that needs the gradients of the scores
+            if hidden.size and one_number:
+                leaky_number_gradients(grads, vector, q, query * width, hidden, hidden_places, grad_q, to_q, to_vector, heads)
+                put_by_edge(grads, hidden, hidden_places, 0, heads)
+            elif one_number:
                 leaky_number_gradients(grads, vector, q, query * width, k, k_places, grad_q, to_q, to_vector, heads)
+            elif hidden.size:
+                if signs.size:
+                    write_signs(hidden, signs, sign_places[0], count, heads, dim)
+                to_gradients(hidden, grads, vector, grad_vector, heads, dim, activation)
+                add_hidden(hidden, count, grad_q, to_q, heads, 1, dim)
+            if hidden.size and grad_edge_weight.size:
+                edge_weight_gradient(hidden, x, x_places, 0, features, grad_edge_weight, width, edge_dim)
+            if hidden.size and edge_weight.size and grad_x.size:
+                feature_gradients(hidden, hidden_places, edge_weight, grad_x, x_places, 0, count, width, edge_dim, by_edge)
             if not in_one_pass:
                 put_by_edge(weights, handed_on, handed_places, 0, heads)
                 put_by_edge(grads, handed_on, handed_places, heads, heads)
@@ -172,7 +172,7 @@ def backward_columns(
     group, width = heads // kv_heads, heads * dim
     sign_step = heads * ((dim + 7) // 8)
     num_edges = place_of.size
-    one_number = activation == LEAKY_RELU and is_one_number(vector, edge_weight, heads, kv_heads)
+    one_number = is_one_number(vector, activation, heads, kv_heads)
     keeps_hidden = vector.size and not signs.size and not one_number and grad_k.size
     hidden = np.empty(LANES * width if keeps_hidden else 0, q.dtype)
     grads = np.empty(heads * LANES if hidden.size else 0, q.dtype)

@@ -9,7 +9,7 @@ the lanes that are left, with weight 0.
 import numpy as np
 
 from graphattn.kernels.compiled import compiled
-from graphattn.kernels.edges_cpu_across_heads import is_one_number, leaky_numbers
+from graphattn.kernels.edges_cpu_across_heads import is_one_number, keys_with_edges, leaky_numbers
 from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, fill_hidden
 from graphattn.kernels.edges_cpu_dropout import keep_factors
 from graphattn.kernels.edges_cpu_leaky import leaky_heads
@@ -61,19 +61,25 @@ def score_eight(
     scores, step, first, hidden, hidden_places, query, k_places, k_coming, x_places, x_coming, bias_places, q, k, bias, u, x,
     vector, edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
 ):  # fmt: skip
-    """scores[h * step + first + lane] of the edges at places first ... first + 7; the additive score may leave `hidden`."""
-    group, q_at = heads // kv_heads, query * heads * dim
+    """scores[h * step + first + lane] of the edges at places first ... first + 7; the additive score may leave `hidden`.
+
+    Where each head has one hidden number, what is left is that of key and edge, before the query is added.
+    """
+    group, q_at, nothing = heads // kv_heads, query * heads * dim, k_coming[:0]
+    one_number = is_one_number(vector, activation, heads, kv_heads)
     if edge_dim:
         prefetch_rows(x, x_coming, 0, edge_dim)
-    if hidden.size:
+    if hidden.size or one_number:
         prefetch_rows(k, k_coming, 0, kv_heads * dim)
+    if hidden.size and one_number:
+        keys_with_edges(hidden, k, k_places, first, x, x_places, edge_weight, heads, edge_dim)
+        leaky_numbers(vector, q, q_at, hidden, hidden_places, 0, scores, step, first, heads)
+    elif hidden.size:
         fill_hidden(
             hidden, q, q_at, 1, k, k_places, group, x, x_places, first, edge_weight, activation, heads, dim, edge_dim
         )
-    if hidden.size:
-        dot_heads(scores, step, first, vector, 0, hidden, hidden_places, 0, k_coming[:0], heads, 1, dim, False)
-    elif vector.size and is_one_number(vector, edge_weight, heads, kv_heads):
-        prefetch_rows(k, k_coming, 0, kv_heads)
+        dot_heads(scores, step, first, vector, 0, hidden, hidden_places, 0, nothing, heads, 1, dim, False)
+    elif one_number:
         leaky_numbers(vector, q, q_at, k, k_places, first, scores, step, first, heads)
     elif vector.size:
         leaky_heads(scores, step, first, vector, q, q_at, k, k_places, first, k_coming, kv_heads, group, dim)
@@ -81,7 +87,7 @@ def score_eight(
         dot_heads(scores, step, first, q, q_at, k, k_places, first, k_coming, kv_heads, group, dim, False)
     if u.size:
         u_at = query * heads * edge_dim
-        dot_heads(scores, step, first, u, u_at, x, x_places, first, k_coming[:0], 1, heads, edge_dim, True)
+        dot_heads(scores, step, first, u, u_at, x, x_places, first, nothing, 1, heads, edge_dim, True)
     for h in range(heads):
         s = lanes_at(scores, h * step + first) * scale
         if bias.size:

@@ -8,11 +8,13 @@ from numba import njit
 from graphattn import EdgeListGraph, attend
 from graphattn.kernels.edges_cpu_across_heads import (
     is_one_number,
+    keys_with_edges,
     leaky_number_gradients,
     leaky_numbers,
     put_by_edge,
     sum_rows,
 )
+from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, TANH
 from graphattn.kernels.scores import Additive
 
 HEADS = pytest.mark.parametrize("heads", [0, 1, 7, 8, 11, 24])
@@ -95,26 +97,40 @@ def test_sum_of_eight_rows(heads):
     np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
 
 
+@HEADS
+def test_keys_and_features_of_edges(heads):
+    _, _, table, places, _, _, _ = problem(heads)
+    random = np.random.default_rng(4)
+    x, x_places, weight = random.standard_normal(60), random.integers(0, 55, 9), random.standard_normal((5, heads))
+    wanted = [table[p : p + heads] + x[at : at + 5] @ weight for p, at in zip(places[1:], x_places[1:], strict=True)]
+    to = np.empty(8 * heads)
+    keys_with_edges(to, table, places, 1, x, x_places, weight.ravel(), heads, 5)
+    np.testing.assert_allclose(to.reshape(8, heads), wanted, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("size", "edge_weights", "kv_heads", "expected"), [(8, 0, 8, True), (16, 0, 8, False), (8, 3, 8, False), (8, 0, 4, False)]
+    ("size", "activation", "kv_heads", "expected"),
+    [(8, LEAKY_RELU, 8, True), (8, TANH, 8, False), (16, LEAKY_RELU, 8, False), (8, LEAKY_RELU, 4, False)],
 )
-def test_one_number_of_each_head(size, edge_weights, kv_heads, expected):
-    assert is_one_number.py_func(np.empty(size), np.empty(edge_weights), 8, kv_heads) is expected
+def test_one_number_of_each_head(size, activation, kv_heads, expected):
+    assert is_one_number.py_func(np.empty(size), activation, 8, kv_heads) is expected
 
 
+@pytest.mark.parametrize("with_edge_weight", [False, True])
 @pytest.mark.parametrize("heads", [1, 11])
-def test_the_score_of_gat_with_every_option_equals_loops(heads):
+def test_the_score_of_gat_with_every_option_equals_loops(heads, with_edge_weight):
     torch.manual_seed(heads)
     graph = EdgeListGraph(torch.randint(0, 30, (2, 200)), 30)
-    shapes = (30, heads, 1), (30, heads, 1), (30, heads, 3), (200, heads), (200, 2), (30, heads, 2), (heads, 1)
-    *tensors, bias, features, edge_query, vector = (
+    shapes = (30, heads, 1), (30, heads, 1), (30, heads, 3), (200, heads), (200, 2), (30, heads, 2), (heads, 1), (heads, 1, 2)
+    *tensors, bias, features, edge_query, vector, weight = (
         torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes
     )
     inputs, results, cotangents = (*tensors, bias, features, edge_query, vector), [], None
+    inputs, weight = ((*inputs, weight), weight) if with_edge_weight else (inputs, None)
     for kernel in ("reference", "edges_cpu"):
         options = {"bias": bias, "edge_features": features, "edge_query": edge_query, "dropout": 0.3}
         torch.manual_seed(0)  # of dropout
-        outputs = attend(*tensors, graph, score=Additive(vector, activation="leaky_relu"), kernel=kernel, **options)
+        outputs = attend(*tensors, graph, score=Additive(vector, weight, "leaky_relu"), kernel=kernel, **options)
         cotangents = cotangents or [torch.randn_like(x) for x in outputs]
         results.append([*outputs, *torch.autograd.grad(outputs, inputs, cotangents)])
     for wanted, found in zip(*results, strict=True):
