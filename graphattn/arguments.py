@@ -10,6 +10,7 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import as_normalizer
+from graphattn.kernels.offsets import table_of
 from graphattn.kernels.scores import as_score
 
 
@@ -37,9 +38,10 @@ def prepare(
     check_node_tensors(query, key, value)
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
-    graph = as_graph(graph, num_queries, num_keys)
-    bias = bias_of(bias, graph)
-    graph = normal_form(graph)
+    given = as_graph(graph, num_queries, num_keys)
+    graph = normal_form(given)
+    table = table_of(bias, graph, given, query.size(-2), query.device)
+    bias = bias_of(bias, given) if table is None else None
     check_graph(graph, query, num_queries, num_keys)
     score, normalizer = as_score(score), as_normalizer(normalizer)
     score.check(*query.shape[-2:], None if edge_features is None else edge_features.size(-1))
@@ -48,13 +50,15 @@ def prepare(
     dropout = check_dropout(dropout)
     scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
     query, key, score = score.reduce(query, key)
+    bias = bias if table is None else table
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)
     if batch is not None:
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = torch.randint(2**32, (), device=query.device) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
-    return Problem(Plan(graph, score, normalizer, scale, dropout, seed, budget), inputs, batch)
+    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, bias_by_offset=table is not None)
+    return Problem(plan, inputs, batch)
 
 
 def bias_of(bias, graph: Graph) -> Tensor | None:

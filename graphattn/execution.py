@@ -9,7 +9,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
-from graphattn.kernels.differentiable import attend_differentiably
+from graphattn.kernels.differentiable import attend_differentiably, with_bias_of_edges
 from graphattn.kernels.edges_torch import add_sink, zeros_like
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
 from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
@@ -17,6 +17,7 @@ from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoi
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
+    plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
     flat, sink = flatten(inputs), plan.normalizer.sink
     has_tangents = any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in (sink, *flat))
     if has_tangents or torch._C._are_functorch_transforms_active():
@@ -36,6 +37,13 @@ def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> 
         out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
     dtype = inputs.query.dtype
     return out.to(dtype), None if edge_out is None else edge_out.to(dtype)
+
+
+def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Plan, Inputs]:
+    """A bias by offset stays one where the kernel that runs takes it; elsewhere it becomes one for each edge."""
+    if plan.bias_by_offset and select(plan, inputs, kernel)[0].takes_bias_by_offset:
+        return plan, inputs
+    return with_bias_of_edges(plan, inputs)
 
 
 def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Part, Plan, Inputs]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from graphattn.arguments import check_no_batch, prepare, unfold
 from graphattn.by_heads import attend_by_heads, weights_by_heads
 from graphattn.edge_operators import traced_numbers
-from graphattn.execution import pieces, run
+from graphattn.execution import pieces, run, with_bias_for_kernel
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.choose import Choice, select
@@ -159,7 +159,7 @@ def choose_kernel(
     per_edge = {name: options.pop(name, None) for name in ("bias", "edge_features", "edge_query")}
     plan, inputs, _ = prepare(query, key, value, graph, **per_edge, **options)
     names, refusals = [], {}
-    for _, part_plan, part_inputs in pieces(plan, inputs, kernel):
+    for _, part_plan, part_inputs in pieces(*with_bias_for_kernel(plan, inputs, kernel), kernel):
         chosen, reasons = select(part_plan, part_inputs, kernel)
         names += [chosen.name] if chosen.name not in names else []
         refusals |= reasons

@@ -45,11 +45,13 @@ class Banded(Tiled):
         return tiles_of(graph).num_queries == graph.num_queries
 
     def calls(self, plan, inputs, is_backward):
-        tiles, dtype = tiles_of(plan.graph, is_backward), inputs.query.dtype
-        shared = mask_of(tiles.band[None, None], dtype)
+        tiles = tiles_of(plan.graph, is_backward)
         # Keys are views forward, queries and results are not always; backward every tile has gradients of its own.
         nodes = 2 * (tiles.block + tiles.width) if is_backward else 4 * tiles.block
-        inside, border = (tiles_per_call(nodes, area, inputs) for area in (0, tiles.band.numel()))
+        inside, border = tiles_per_call(plan, inputs, nodes, tiles.band.numel(), is_backward)
+        shared = mask_of(tiles.band[None, None], inputs, tiles.steps[None] if plan.bias_by_offset else None)
         for run in tiles.runs(inside, border):
-            mask = shared if run.is_inside else mask_of(tiles.mask(run), dtype)
+            mask = shared
+            if not run.is_inside:
+                mask = mask_of(tiles.mask(run), inputs, tiles.places(run) if plan.bias_by_offset else None)
             yield BandCall(tiles, run, mask, inputs)

@@ -69,7 +69,7 @@ class DenseCall(Call):
 
     def __init__(self, block: Block, inputs: Inputs):
         self.block = block
-        super().__init__(inputs, mask_of(block.mask[:, None], inputs.query.dtype))
+        super().__init__(inputs, mask_of(block.mask[:, None], inputs))
 
     def queries(self, rows):
         return to_batch(rows, self.block.queries, self.block.examples)

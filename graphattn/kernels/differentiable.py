@@ -1,5 +1,7 @@
 """Attention over edges as plain differentiable torch operations: slower, any order of derivative, forward mode too."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -16,6 +18,7 @@ from graphattn.kernels.edges_torch import (
 )
 from graphattn.kernels.edgewise import products, sums
 from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
+from graphattn.kernels.offsets import places_of_edges
 
 
 def attend_differentiably(plan: Plan, inputs: Inputs) -> Partial:
@@ -39,6 +42,7 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     computed again, a chunk of edges at a time.
     """
     dtype = accumulation_dtype(inputs.query.dtype)
+    plan, inputs = with_bias_of_edges(plan, inputs)
     inputs = Inputs(*(None if x is None else x.to(dtype) for x in inputs[:-1]), inputs.parameters)
     if plan.score.name == "dot":
         scores = products(inputs.query, inputs.key, edges.row, edges.col)
@@ -50,6 +54,14 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
         scores = scores + products(inputs.edge_query, inputs.edge_features[:, None], edges.row, places(edges))
     scores = scores * plan.scale
     return scores if inputs.bias is None else scores + inputs.bias[edges.edge_id]
+
+
+def with_bias_of_edges(plan: Plan, inputs: Inputs) -> tuple[Plan, Inputs]:
+    """The same with a bias for each edge, differentiable, where there was one for each offset."""
+    if not plan.bias_by_offset:
+        return plan, inputs
+    bias = torch.nn.functional.embedding(places_of_edges(plan.graph, inputs.bias.device), inputs.bias)
+    return replace(plan, bias_by_offset=False), inputs._replace(bias=bias)
 
 
 def scores_of_edges(plan: Plan, inputs: Inputs) -> Tensor:

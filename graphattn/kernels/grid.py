@@ -58,12 +58,17 @@ class Grid(Tiled):
         return grid_tiles_of(graph).num_queries == graph.num_queries
 
     def calls(self, plan, inputs, is_backward):
-        tiles, dtype = grid_tiles_of(plan.graph), inputs.query.dtype
+        tiles = grid_tiles_of(plan.graph)
         block, width = tiles.query.size(1), tiles.key.size(1)
+        inside, border = tiles_per_call(plan, inputs, 2 * (block + width), block * width, is_backward)
+
+        def mask(chosen):
+            return mask_of(tiles.mask(chosen), inputs, tiles.places(chosen) if plan.bias_by_offset else None)
+
         if tiles.inside.numel():
-            shared = mask_of(tiles.mask(tiles.inside[:1]), dtype)
-            for chosen in tiles.inside.split(tiles_per_call(2 * (block + width), 0, inputs)):
+            shared = mask(tiles.inside[:1])
+            for chosen in tiles.inside.split(inside):
                 yield GridCall(tiles, chosen, shared, inputs)
         if tiles.border.numel():
-            for chosen in tiles.border.split(tiles_per_call(2 * (block + width), block * width, inputs)):
-                yield GridCall(tiles, chosen, mask_of(tiles.mask(chosen), dtype), inputs)
+            for chosen in tiles.border.split(border):
+                yield GridCall(tiles, chosen, mask(chosen), inputs)

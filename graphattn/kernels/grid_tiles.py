@@ -5,12 +5,14 @@ keys they see, and the mask between the two. Under dilation d the queries of a b
 have their keys. Tiles are the products of blocks, and their masks the products of masks.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import GridGraph
+from graphattn.kernels.offsets import steps_of_axes
 
 # Queries of a tile along each axis, by the number of axes longer than one. Forward and backward, CPU ms, float32, two
 # threads of an AMD EPYC, 4 heads of 32; windows of 3 on 24 x 24 x 24 nodes want 2, but are best left to edges:
@@ -64,6 +66,7 @@ class Axis(NamedTuple):
     query: Tensor  # [num_blocks, block]
     key: Tensor  # [num_blocks, width]
     mask: Tensor  # bool [num_blocks, block, width]
+    step: Tensor  # [num_blocks, block, width], of a query to a key it sees, counted from the first that any query has
 
 
 def lay_out_axis(graph: GridGraph, axis: int, query_side: int, key_side: int, block: int) -> Axis:
@@ -79,7 +82,10 @@ def lay_out_axis(graph: GridGraph, axis: int, query_side: int, key_side: int, bl
     width = max(1, int((stop - start).max()) // step + 1)
     key = start + step * torch.arange(width)
     mask = (key[:, None] >= first[..., None]) & (key[:, None] <= last[..., None])
-    return Axis(query, key.masked_fill(key > stop, -1), mask)
+    first_step, num_steps = (of_axes[axis] for of_axes in steps_of_axes(graph))
+    distance = key[:, None] - query[..., None] * graph.stride[axis]
+    of_edges = (torch.div(distance, step, rounding_mode="floor") - first_step).clamp(0, num_steps - 1)
+    return Axis(query, key.masked_fill(key > stop, -1), mask, of_edges)
 
 
 def in_blocks(rows: Tensor, block: int) -> Tensor:
@@ -120,6 +126,8 @@ class GridTiles:
         self.query, self.key, self.block = (torch.cat(x) if x else torch.empty(0, 1) for x in (query, key, block))
         self.num_queries = int((self.query >= 0).sum())
         self.masks = [torch.cat([of_size.mask for of_size in sizes]) for sizes in axes] if examples else []
+        self.steps = [torch.cat([of_size.step for of_size in sizes]) for sizes in axes] if examples else []
+        self.num_steps = steps_of_axes(graph)[1]
         is_inside = torch.ones(self.query.size(0), dtype=torch.bool)
         for axis, masks in enumerate(self.masks):
             # The block in the middle of an axis is as far from its borders as can be.
@@ -131,9 +139,20 @@ class GridTiles:
         """Which keys the queries of some tiles see: bool [tiles, 1, block, width]."""
         mask = torch.ones(tiles.numel(), 1, 1, dtype=torch.bool)
         for axis, masks in enumerate(self.masks):
-            along = masks[self.block[tiles, axis]]
-            mask = (mask[:, :, None, :, None] & along[:, None, :, None, :]).flatten(3, 4).flatten(1, 2)
+            mask = outer(mask, masks[self.block[tiles, axis]], torch.logical_and)
         return mask[:, None]
+
+    def places(self, tiles: Tensor) -> Tensor:
+        """The place of each pair among the offsets of the graph, of hidden keys any place: [tiles, block, width]."""
+        place = torch.zeros(tiles.numel(), 1, 1, dtype=torch.long)
+        for axis, steps in enumerate(self.steps):
+            place = outer(place * self.num_steps[axis], steps[self.block[tiles, axis]], torch.add)
+        return place
+
+
+def outer(pairs: Tensor, along: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """[tiles, a, b] of some axes and [tiles, c, d] of the next -> [tiles, a * c, b * d] of both."""
+    return join(pairs[:, :, None, :, None], along[:, None, :, None, :]).flatten(3, 4).flatten(1, 2)
 
 
 def same_width(sizes: list[Axis]) -> list[Axis]:
@@ -143,7 +162,7 @@ def same_width(sizes: list[Axis]) -> list[Axis]:
     def fill(rows: Tensor, value: int) -> Tensor:
         return torch.nn.functional.pad(rows, (0, width - rows.size(-1)), value=value)
 
-    return [Axis(size.query, fill(size.key, -1), fill(size.mask, False)) for size in sizes]
+    return [Axis(size.query, fill(size.key, -1), fill(size.mask, False), fill(size.step, 0)) for size in sizes]
 
 
 def product(along: list[Tensor], sides: tuple[int, ...]) -> Tensor:

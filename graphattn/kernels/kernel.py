@@ -24,6 +24,7 @@ class Plan:
     seed: Tensor | None = None
     memory_budget: int | None = None  # bytes
     needed: "Inputs | None" = None  # a bool for each tensor, whose gradient is asked for; None: all
+    bias_by_offset: bool = False  # the bias has a row for each of `offsets_of(graph)` instead of each edge
 
 
 class Inputs(NamedTuple):
@@ -50,6 +51,7 @@ class Kernel(ABC):
     """One way to compute attention over a graph, equal to every other way up to rounding."""
 
     name: ClassVar[str]
+    takes_bias_by_offset: ClassVar[bool] = False  # others are only given a bias for each edge
 
     @abstractmethod
     def why_not(self, plan: Plan, inputs: Inputs) -> str | None:

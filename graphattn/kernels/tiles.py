@@ -72,6 +72,7 @@ class Tiles:
     Attributes:
         num_queries: In all tiles.
         band: bool [block, width], which keys a query sees inside a strip.
+        steps: [block, width], from the first key of its window to a key that it sees; of others any.
         stretches: (first tile, last tile + 1, whether all are inside strips), of all tiles that hold queries.
     """
 
@@ -87,6 +88,7 @@ class Tiles:
         self.key_slots = (graph.before, graph.before + num_slots)
         distance = torch.arange(self.width) - torch.arange(self.block)[:, None]
         self.band = (distance >= 0) & (distance <= window)
+        self.steps = distance.clamp(0, window)
         self.stretches = list(self.lay_out_stretches())
 
     def lay_out_stretches(self) -> Iterator[tuple[int, int, bool]]:
@@ -126,11 +128,20 @@ class Tiles:
 
     def mask(self, run: Run) -> Tensor:
         """Which keys its queries see, wherever it lies: bool [count, 1, block, width]."""
-        skipped, width = run.first_key - run.first_query, self.keys_of_tile(run)
+        width = self.keys_of_tile(run)
         query = self.queries.strip[run.first_query : run.last_query]
         key = self.keys.strip[run.first_key : run.last_key]
         same = query.view(run.count, self.block, 1) == key.unfold(0, width, self.block)[:, None]
-        return (self.band[:, skipped : skipped + width] & same)[:, None]
+        return (self.of_run(self.band, run) & same)[:, None]
+
+    def places(self, run: Run) -> Tensor:
+        """`steps` of its queries and keys: [1, block, width]."""
+        return self.of_run(self.steps, run)[None]
+
+    def of_run(self, pairs: Tensor, run: Run) -> Tensor:
+        """[block, width] of a whole tile -> of the keys of a run's tiles."""
+        skipped = run.first_key - run.first_query
+        return pairs[:, skipped : skipped + self.keys_of_tile(run)]
 
 
 def add_up(tiles: Tensor, block: int) -> Tensor:

@@ -1,9 +1,10 @@
 """Biases of the scores that depend on where query and key are."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,14 +13,16 @@ from torch.nn import Parameter
 from graphattn.arguments import bias_of
 from graphattn.graphs import Graph
 from graphattn.graphs.sizes import parse_integer
+from graphattn.kernels.offsets import OffsetRule
 from graphattn.nn.positions.coordinates import positions_of
 
 
-class Bias(torch.nn.Module, ABC):
+class Bias(torch.nn.Module, OffsetRule):
     """A rule (position of the query, position of the key) -> a number for each head, added to the scaled scores.
 
     It is given as `bias=` to `attend` or as `edge_bias=` to `GraphAttention`. Nothing is computed but the edges:
-    num_edges * heads numbers. Positions are indices inside the example (coordinates on a grid); `at(pos)` takes others.
+    num_edges * heads numbers; by `attend` on bands and grids even less, one for each offset and head, where the rule is one
+    of key - query alone (`is_relative`). Positions are indices inside the example (coordinates on a grid); `at(pos)` takes others.
 
     Args:
         heads: Number of attention heads.
@@ -29,6 +32,8 @@ class Bias(torch.nn.Module, ABC):
         - pos: [num_nodes] or [num_nodes, axes], or a pair (of keys, of queries)
         - output: [num_edges, heads], in the order of `graph.edge_index()`
     """
+
+    is_relative: ClassVar[bool] = False  # rule(query, key) = rule(0, key - query)
 
     def __init__(self, heads: int):
         super().__init__()
@@ -46,6 +51,10 @@ class Bias(torch.nn.Module, ABC):
         key, query = graph.edge_index(self.device)
         key_pos, query_pos = positions_of(graph, pos, self.device)
         return self.rule(query_pos[query], key_pos[key])
+
+    def by_offset(self, offsets):
+        offsets = offsets.to(self.device)
+        return self.rule(torch.zeros_like(offsets), offsets) if self.is_relative else None
 
     def at(self, pos: Tensor | tuple[Tensor, Tensor]) -> Callable[[Graph], Tensor]:
         """The bias for nodes at `pos`, as a rule graph -> [num_edges, heads]."""
@@ -76,6 +85,8 @@ class ALiBi(Bias):
         tensor([[-0.2500, -0.0156],
                 [-0.0625, -0.0039]])
     """
+
+    is_relative = True
 
     def __init__(self, heads: int):
         super().__init__(heads)
@@ -121,6 +132,8 @@ class RelativeBias(Bias):
         >>> RelativeBias(4, 3, axes=2)(GridGraph((5, 6), 3)).shape
         torch.Size([690, 4])
     """
+
+    is_relative = True
 
     def __init__(self, heads: int, max_distance: int | tuple[int, ...], axes: int = 1):
         super().__init__(heads)
@@ -169,6 +182,8 @@ class T5Bias(Bias):
         >>> bias.bucket(torch.tensor([-200, -9, -1, 0, 1, 9])).tolist()
         [15, 8, 1, 0, 17, 24]
     """
+
+    is_relative = True
 
     def __init__(self, heads: int, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True):
         super().__init__(heads)

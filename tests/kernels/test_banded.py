@@ -9,6 +9,8 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal, choose_kernel
 from graphattn.kernels import tiled, tiles
+from graphattn.kernels.offsets import offsets_of
+from graphattn.nn import RelativeBias
 
 SHORT_AND_LONG = [3, 700, 1, 0, 12, 5, 5, 2, 301, 40, 7, 1, 90]
 
@@ -58,10 +60,20 @@ def tensors_of(graph, heads=4, kv_heads=2, dim=8, value_dim=6, dtype=torch.float
     return [x.requires_grad_() for x in leaves], cotangent
 
 
-def result_and_gradients(graph, kernel, **options):
+def result_and_gradients(graph, kernel, rule=None, is_tensor=False, **options):
     leaves, cotangent = tensors_of(graph, **options)
-    out = attend(*leaves, graph, kernel=kernel)
+    out = attend(*leaves, graph, bias=rule(graph) if is_tensor else rule, kernel=kernel)
+    leaves += [] if rule is None else [*rule.parameters()]
     return [out, *torch.autograd.grad(out, leaves, cotangent)]
+
+
+def random_rule(axes=1, heads=4):
+    """A number for each head and each offset, -inf for some."""
+    rule = RelativeBias(heads, 6, axes).double()
+    torch.nn.init.normal_(rule.table, generator=torch.Generator().manual_seed(1))
+    rule.table.data[::5, 1] = -torch.inf
+    rule.table.data[len(rule.table) // 2, :] = 1.0  # an edge to every query that sees itself
+    return rule
 
 
 @cache
@@ -80,6 +92,46 @@ def test_equals_edges(name, bytes_per_call, monkeypatch):
     monkeypatch.setattr(tiled, "BYTES_PER_CALL", bytes_per_call)
     assert isinstance(GRAPHS[name].normal_form(), BandedGraph)
     close(result_and_gradients(GRAPHS[name], "banded"), by_edges(name))
+
+
+@pytest.mark.parametrize("bytes_per_call", [2**12, 2**22], ids=["few tiles", "all"])
+@pytest.mark.parametrize("name", [name for name, graph in GRAPHS.items() if offsets_of(graph) is not None])
+def test_a_bias_by_offset_equals_one_by_edge(name, bytes_per_call, monkeypatch):
+    monkeypatch.setattr(tiled, "BYTES_PER_CALL", bytes_per_call)
+    rule = random_rule()
+    wanted = result_and_gradients(GRAPHS[name], "edges_torch", rule, is_tensor=True)
+    close(result_and_gradients(GRAPHS[name], "banded", rule), wanted)
+
+
+def test_a_bias_without_a_gradient():
+    graph, rule = GRAPHS["wider than a block"], random_rule()
+    wanted = result_and_gradients(graph, "edges_torch", rule, is_tensor=True)[:-1]
+    rule.requires_grad_(False)
+    leaves, cotangent = tensors_of(graph)
+    out = attend(*leaves, graph, bias=rule, kernel="banded")
+    close([out, *torch.autograd.grad(out, leaves, cotangent)], wanted)
+
+
+def test_a_bias_that_takes_every_edge_of_some_queries():
+    rule = RelativeBias(4, 6).double()
+    rule.table.data.fill_(-torch.inf)[9:12] = 0.5  # the keys 3 ... 5 further on
+    out, *gradients = result_and_gradients(BandedGraph(100, 4, 8), "banded", rule)
+    assert out[:97].ne(0).all() and out[97:].eq(0).all()
+    assert gradients[0][97:].eq(0).all() and all(x.isfinite().all() for x in gradients)
+    close([out, *gradients], result_and_gradients(BandedGraph(100, 4, 8), "edges_torch", rule, is_tensor=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", ["many tiles", "short and long examples"])
+def test_half_precision_with_a_bias(name, dtype):
+    """The bias stays in float32: far distances are apart."""
+    rule = random_rule().float()
+    half = result_and_gradients(GRAPHS[name], "banded", rule, dtype=dtype)
+    wanted = result_and_gradients(GRAPHS[name], "edges_torch", rule, is_tensor=True, dtype=dtype)
+    assert [x.dtype for x in half] == [x.dtype for x in wanted]
+    close(half[:-1], wanted[:-1], 4e-2 if dtype == torch.bfloat16 else 6e-3)
+    scale = wanted[-1].abs().max()  # a sum over many edges
+    close([half[-1] / scale], [wanted[-1] / scale], 1e-2)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -7,7 +7,7 @@ import torch
 
 from graphattn import GlobalGraph, GridGraph, attend, choose_kernel
 from graphattn.kernels import tiled
-from tests.kernels.test_banded import close, result_and_gradients, tensors_of
+from tests.kernels.test_banded import close, random_rule, result_and_gradients, tensors_of
 
 GRAPHS = {
     "image": GridGraph((40, 37), 3),
@@ -39,6 +39,15 @@ def test_equals_edges(name, bytes_per_call, monkeypatch):
     monkeypatch.setattr(tiled, "BYTES_PER_CALL", bytes_per_call)
     assert type(GRAPHS[name].normal_form()) is GridGraph
     close(result_and_gradients(GRAPHS[name], "grid"), by_edges(name))
+
+
+@pytest.mark.parametrize("bytes_per_call", [2**12, 2**22], ids=["few tiles", "all"])
+@pytest.mark.parametrize("name", [name for name, graph in GRAPHS.items() if isinstance(graph, GridGraph)])
+def test_a_bias_by_offset_equals_one_by_edge(name, bytes_per_call, monkeypatch):
+    monkeypatch.setattr(tiled, "BYTES_PER_CALL", bytes_per_call)
+    rule = random_rule(GRAPHS[name].num_axes)
+    wanted = result_and_gradients(GRAPHS[name], "edges_torch", rule, is_tensor=True)
+    close(result_and_gradients(GRAPHS[name], "grid", rule), wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

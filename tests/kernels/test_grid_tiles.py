@@ -53,7 +53,11 @@ def test_one_axis():
     axis = lay_out_axis(graph, 0, 7, 7, 4)
     assert axis.query.tolist() == [[0, 1, 2, 3], [4, 5, 6, -1]]
     assert axis.key.tolist() == [[0, 1, 2, 3, 4, 5], [3, 4, 5, 6, -1, -1]]
-    for query, key, mask in zip(*(x.tolist() for x in axis)):
+    for query, key, mask, step in zip(*(x.tolist() for x in axis)):
+        seen = [
+            (k - q + 1, s) for q, row in zip(query, step) for k, s in zip(key, row) if q >= 0 and 0 <= k - q + 1 <= 3
+        ]
+        assert all(wanted == found for wanted, found in seen) and seen
         assert mask == [[q >= 0 and k >= 0 and -1 <= k - q <= 2 for k in key] for q in query]
 
 

@@ -1,5 +1,7 @@
 """What kernels of tiles share, by the simplest of them: a graph as one tile."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ class OneTile(Tiled):
         return bool(graph.mask().any(1).all())
 
     def calls(self, plan, inputs, is_backward):
-        yield Whole(inputs, mask_of(plan.graph.mask()[None, None], inputs.query.dtype))
+        yield Whole(inputs, mask_of(plan.graph.mask()[None, None], inputs))
 
 
 GRAPH = BandedGraph(9, 2, 1, num_keys=6)  # query 8 sees nothing
@@ -89,20 +91,40 @@ def test_the_door():
 
 def test_how_many_tiles_at_a_time(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    plan, inputs = problem()
     inputs = Inputs(*(torch.zeros(9, 4, dim) for dim in (8, 8, 16)))  # float32
+    biased = inputs._replace(bias=torch.zeros(5, 4))
     monkeypatch.setattr(tiled, "BYTES_PER_CALL", 2 * 100 * 4 * 16 * 4)
-    assert tiles_per_call(200, 0, inputs) == 2
-    assert tiles_per_call(100, 0, inputs) == 4
-    assert tiles_per_call(100, 100 * 64, inputs) == 2
-    assert tiles_per_call(401, 0, inputs) == 1
-    assert tiles_per_call(10**9, 0, inputs) == 1
+    assert tiles_per_call(plan, inputs, 200, 0, False) == (2, 2)
+    assert tiles_per_call(plan, inputs, 100, 100 * 64, False) == (4, 2)
+    assert tiles_per_call(plan, biased, 100, 100 * 16, False) == (4, 2)
+    assert tiles_per_call(plan, biased, 50, 25 * 16, True) == (3, 2)
+    assert tiles_per_call(replace(plan, needed=Inputs(*[False] * 6)), biased, 50, 0, True) == (8, 8)
+    assert tiles_per_call(plan, inputs, 10**9, 0, True) == (1, 1)
 
 
 @pytest.mark.parametrize("has_empty", [False, True])
 def test_calls_know_their_empty_rows(has_empty):
     _, inputs = problem()
     allowed = GRAPH.mask() | torch.tensor([not has_empty] * 6)
-    call = Whole(inputs, mask_of(allowed[None, None], torch.float64))
+    call = Whole(inputs, mask_of(allowed[None, None], inputs))
     assert call.query.shape == (1, 4, 9, 5) and call.value.shape == (1, 4, 6, 5)  # of one dim
-    assert call.is_empty is None if not has_empty else call.is_empty[0, 0].tolist() == [False] * 8 + [True]
-    assert call.mask.isinf().equal(~allowed[None, None])
+    is_empty = call.mask.is_empty
+    assert is_empty is None if not has_empty else is_empty[0, 0].tolist() == [False] * 8 + [True]
+    assert call.mask.added.isinf().equal(~allowed[None, None])
+
+
+def test_masks_with_a_bias_by_offset():
+    _, inputs = problem()
+    table = torch.randn(4, 4)
+    table[2, 1] = -torch.inf
+    places = torch.tensor([[0, 1, 2], [3, 2, 2]])
+    allowed = torch.tensor([[True, False, True], [False, False, True]])
+    added, is_empty, _ = mask_of(allowed[None, None], inputs._replace(bias=table), places[None])
+    assert added.dtype == torch.float64 and added.shape == (1, 4, 2, 3)
+    for head in range(4):
+        for i in range(2):
+            for j in range(3):
+                wanted = table[places[i, j], head].double() if allowed[i, j] else torch.tensor(-torch.inf)
+                assert added[0, head, i, j] == wanted
+    assert is_empty[0].tolist() == [[False, False], [False, True], [False, False], [False, False]]

@@ -111,6 +111,27 @@ def test_attend_takes_the_rule(make, graph):
         torch.testing.assert_close(attention_weights(query, key, graph, bias=bias), weights)
 
 
+@every_bias
+@pytest.mark.parametrize(
+    ["graph", "kernel"],
+    [
+        (BandedGraph([50, 3, 20], 4, 2), "banded"),
+        (BandedGraph(40, 3, 1, dilation=3, num_keys=50, offset=5), "banded"),
+        (GridGraph((60,), 2, 1, border="shift"), "grid"),
+        (GridGraph((20,), 2, 1, stride=2), "grid"),
+    ],
+    ids=repr,
+)
+def test_tiles_take_the_rule(make, graph, kernel):
+    torch.manual_seed(0)
+    bias = make().double()
+    query, key, value = (random(count, 4, 3) for count in (graph.num_queries, graph.num_keys, graph.num_keys))
+    edges = graph.edge_index().t().tolist()
+    with torch.no_grad():
+        wanted, _, _, _ = loop_attention(query, key, value, edges, bias=bias(graph))
+        torch.testing.assert_close(attend(query, key, value, graph, bias=bias, kernel=kernel), wanted)
+
+
 def test_a_grid_that_all_see_keeps_its_coordinates():
     torch.manual_seed(0)
     bias, graph = RelativeBias(2, 3, axes=2).double(), GridGraph((3, 4), 3)

@@ -1,0 +1,86 @@
+"""Biases of few numbers: on bands and grids a rule of (position of the key - position of the query) is a small table."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import BandedGraph, Graph, GridGraph
+
+
+class OffsetRule(ABC):
+    """A rule graph -> bias [num_edges, heads], which may come as a table of offsets where the graph has few."""
+
+    @abstractmethod
+    def __call__(self, graph: Graph) -> Tensor: ...
+
+    @abstractmethod
+    def by_offset(self, offsets: Tensor) -> Tensor | None:
+        """The bias for each of `offsets` [num_offsets, axes], [num_offsets, heads]; None if it is no rule of offsets alone."""
+
+
+def table_of(bias, graph: Graph, given: Graph, heads: int, device: torch.device) -> Tensor | None:
+    """[num_offsets, heads] for `graph`, the normal form of `given`; None where the bias must be one for each edge."""
+    if not isinstance(bias, OffsetRule) or num_axes(graph) != num_axes(given):
+        return None
+    offsets = offsets_of(graph, device)
+    table = None if offsets is None else bias.by_offset(offsets)
+    fits = table is not None and table.shape == (len(offsets), heads) and table.device == device
+    return table if fits else None
+
+
+def num_axes(graph: Graph) -> int:
+    """Numbers in a position."""
+    return graph.num_axes if isinstance(graph, GridGraph) else 1
+
+
+def offsets_of(graph: Graph, device: torch.device | None = None) -> Tensor | None:
+    """All that key - query comes to at edges, in nodes along each axis: [num_offsets, axes] in C order; None if it may be any.
+
+    >>> offsets_of(BandedGraph(9, 1, 2, dilation=3)).flatten()
+    tensor([-3,  0,  3,  6])
+    """
+    if isinstance(graph, BandedGraph) and len(set(graph.offsets)) == 1:
+        steps = torch.arange(-graph.before, graph.after + 1, device=device) * graph.dilation
+        return (steps + graph.offsets[0])[:, None]
+    if isinstance(graph, GridGraph):
+        axes = zip(*steps_of_axes(graph), graph.dilation)
+        steps = [torch.arange(first, first + count, device=device) * dilation for first, count, dilation in axes]
+        return torch.cartesian_prod(*steps).view(-1, len(steps))
+    return None
+
+
+def steps_of_axes(graph: GridGraph) -> tuple[list[int], list[int]]:
+    """First step and number of steps along each axis; windows that shift reach as far as they are wide."""
+    if graph.border == "shift":
+        windows = [before + after for before, after in zip(graph.before, graph.after)]
+        return [-window for window in windows], [2 * window + 1 for window in windows]
+    counts = [before + after + 1 for before, after in zip(graph.before, graph.after)]
+    return [-before for before in graph.before], counts
+
+
+def places_of_edges(graph: Graph, device: torch.device | None = None) -> Tensor:
+    """For each edge its place in `offsets_of(graph)`: [num_edges] int64.
+
+    >>> places_of_edges(BandedGraph(3, 1, 0))
+    tensor([1, 0, 1, 0, 1])
+    """
+    key, query = graph.edge_index(device)
+    example = graph.batch(device)[query]
+    key, query = (
+        node - torch.tensor(ptr, device=device)[example]
+        for node, ptr in ((key, graph.key_ptr), (query, graph.query_ptr))
+    )
+    if isinstance(graph, BandedGraph):
+        return torch.div(key - query - graph.offsets[0], graph.dilation, rounding_mode="floor") + graph.before
+    place, of_a_step = torch.zeros_like(key), 1
+    for axis, (first, count) in reversed(list(enumerate(zip(*steps_of_axes(graph))))):
+        key_side, query_side = (
+            torch.tensor([each[axis] for each in sides], device=device)[example]
+            for sides in (graph.key_sides, graph.query_sides)
+        )
+        distance = key % key_side - query % query_side * graph.stride[axis]
+        step = torch.div(distance, graph.dilation[axis], rounding_mode="floor") - first
+        place, of_a_step = place + of_a_step * step, of_a_step * count
+        key, query = key // key_side, query // query_side
+    return place
