@@ -11,17 +11,29 @@ from graphattn.operators import (
     flat_needs,
     fresh,
     gradients_by_tape,
+    is_seen_through,
     none_unless,
     options_of,
     plan_of,
+    refuse_second_derivatives,
     tape_of_its_own,
 )
+from graphattn.unfused import scores_unfused, weights_unfused
 
 KINDS = {"scores": scores_of_edges, "weights": weights_of_edges}
 
 
+def traced_scores(plan: Plan, inputs: Inputs) -> Tensor:
+    """`scores_of_edges` where `plan.graph` is a TracedGraph."""
+    return scores_unfused(plan, inputs) if is_seen_through(plan) else traced_numbers("scores", plan, inputs)
+
+
+def traced_weights(plan: Plan, inputs: Inputs) -> Tensor:
+    """`weights_of_edges` where `plan.graph` is a TracedGraph."""
+    return weights_unfused(plan, inputs) if is_seen_through(plan) else traced_numbers("weights", plan, inputs)
+
+
 def traced_numbers(kind: str, plan: Plan, inputs: Inputs) -> Tensor:
-    """`scores_of_edges` or `weights_of_edges` where `plan.graph` is a TracedGraph."""
     tensors = *inputs[:2], *inputs[3:6], list(inputs.parameters)
     edges = plan.graph.edge_index(inputs.query.device)
     return numbers_of_edges(kind, *tensors, *options_of(plan, inputs), edges)
@@ -105,3 +117,4 @@ def differentiate(ctx, grad):
 
 
 numbers_of_edges.register_autograd(differentiate, setup_context=keep_for_backward)
+numbers_of_edges_backward.register_autograd(refuse_second_derivatives)

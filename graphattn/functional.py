@@ -8,7 +8,7 @@ from torch import Tensor
 
 from graphattn.arguments import check_no_batch, prepare, unfold
 from graphattn.by_heads import attend_by_heads, weights_by_heads
-from graphattn.edge_operators import traced_numbers
+from graphattn.edge_operators import traced_weights
 from graphattn.execution import pieces, run, with_bias_for_kernel
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead
@@ -16,7 +16,7 @@ from graphattn.kernels.choose import Choice, select
 from graphattn.kernels.differentiable import weights_of_edges
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
-from graphattn.operators import REASON_TO_BREAK, is_named, run_traced
+from graphattn.operators import run_traced
 
 
 def attend(
@@ -75,20 +75,16 @@ def attend(
     """
     options = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
     per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
-    is_traced = torch.compiler.is_compiling()
-    if is_traced and not is_named(score, normalizer):
-        return attend_uncompiled(query, key, value, graph, **per_edge, **options, kernel=kernel)
     if isinstance(graph, PerHead):
         return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
     problem = prepare(query, key, value, graph, **per_edge, **options)
-    run_problem = run_traced if is_traced else run
-    out, edge_out = run_problem(problem.plan, problem.inputs, kernel)
+    if torch.compiler.is_compiling():
+        out, edge_out = run_traced(problem.plan, problem.inputs, kernel)
+    else:
+        out, edge_out = run(problem.plan, problem.inputs, kernel)
     if problem.batch is not None:
         out, edge_out = (None if x is None else unfold(x, problem.batch) for x in (out, edge_out))
     return out if edge_features is None else (out, edge_out)
-
-
-attend_uncompiled = torch.compiler.disable(attend, reason=REASON_TO_BREAK)
 
 
 def attention_weights(
@@ -118,18 +114,13 @@ def attention_weights(
     check_no_batch("attention_weights", query)
     options = {"scale": scale, "score": score, "normalizer": normalizer}
     per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
-    is_traced = torch.compiler.is_compiling()
-    if is_traced and not is_named(score, normalizer):
-        return attention_weights_uncompiled(query, key, graph, **per_edge, **options, edges=edges)
     if isinstance(graph, PerHead):
         return weights_by_heads(attention_weights, query, key, graph, **per_edge, **options)
     plan, inputs, _ = prepare(query, key, key, graph, **per_edge, **options)
-    weights = traced_numbers("weights", plan, inputs) if is_traced else weights_of_edges(plan, inputs)
+    traced = torch.compiler.is_compiling()
+    weights = traced_weights(plan, inputs) if traced else weights_of_edges(plan, inputs)
     weights = weights.to(query.dtype)
     return weights if edges is None else weights[edges]
-
-
-attention_weights_uncompiled = torch.compiler.disable(attention_weights, reason=REASON_TO_BREAK)
 
 
 def choose_kernel(

@@ -20,11 +20,16 @@ from graphattn.kernels.choose import select
 from graphattn.kernels.edges_torch import zero_if_none
 from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
 from graphattn.kernels.normalizers import NAMED, NORMALIZERS, Normalizer, Softmax, TopK
-from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gat, Gaussian, Score
+from graphattn.kernels.scores import Additive, Dot, Score
+from graphattn.unfused import run_unfused
 
 
 def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """`execution.run` where `plan.graph` is a TracedGraph."""
+    if is_seen_through(plan):
+        if kernel not in (None, "edges_torch"):
+            raise ValueError(f"{REASON} (got kernel={kernel!r})")
+        return finish(plan, inputs, *run_unfused(plan, inputs))
     tensors = *inputs[:-1], list(inputs.parameters)
     out, _, edge_out = attend(*tensors, *options_of(plan, inputs), plan.dropout, plan.seed, kernel)
     return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
@@ -41,16 +46,13 @@ def options_of(plan: Plan, inputs: Inputs) -> tuple[Tensor | None, Tensor, str, 
 # Scores and normalizers by name ---------------------------------------------------------------------------------------
 
 
-def is_named(score, normalizer) -> bool:
-    """Whether these arguments of `attend` are graphattn's own: a function or a class of the user's has no name here."""
-    of_score = isinstance(score, str) or type(score) in (Dot, Additive, Gat, Cosine, Bilinear, Gaussian)
-    return of_score and (isinstance(normalizer, str) or type(normalizer) in (*NAMED, TopK))
+def is_seen_through(plan: Plan) -> bool:
+    """Whether compilers trace into attention: where torch.func transforms it, or a score or normalizer is the caller's own."""
+    is_named = type(plan.score) in (Dot, Additive) and type(plan.normalizer) in (*NAMED, TopK)
+    return not is_named or torch._C._are_functorch_transforms_active()
 
 
-REASON_TO_BREAK = (
-    "torch.compile traces the scores and normalizers of graphattn, no functions, modules or classes of your own;"
-    " leave this call out of the compiled function, or compile without fullgraph=True"
-)
+REASON = "compiled code has no kernel for torch.func transforms, nor for scores and normalizers of the caller's own"
 
 
 def name_of_score(score: Score) -> str:
@@ -176,6 +178,16 @@ def differentiate(ctx, grad_out, grad_lse, grad_edge_out):
 
 
 attend.register_autograd(differentiate, setup_context=keep_for_backward)
+
+
+def refuse_second_derivatives(ctx, *gradients):
+    raise RuntimeError(
+        "compiled code cannot be differentiated twice from outside; take the first derivative inside the compiled function, by"
+        " torch.func.grad, or compile neither"
+    )
+
+
+attend_backward.register_autograd(refuse_second_derivatives)
 
 
 # Gradients: a list of tensors, empty where none is needed, as an operator cannot give None ------------------------------

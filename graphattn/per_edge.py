@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from graphattn.arguments import check_graph, check_no_batch, prepare
-from graphattn.edge_operators import traced_numbers
+from graphattn.edge_operators import traced_scores
 from graphattn.graphs import Graph, as_graph
 from graphattn.kernels.differentiable import scores_of_edges
 from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.scores import Score
-from graphattn.operators import REASON_TO_BREAK, is_named
 
 
 def attention_scores(
@@ -40,15 +39,10 @@ def attention_scores(
     """
     check_no_batch("attention_scores", query)
     options = {"edge_features": edge_features, "edge_query": edge_query, "scale": scale, "score": score}
-    is_traced = torch.compiler.is_compiling()
-    if is_traced and not is_named(score, "softmax"):
-        return attention_scores_uncompiled(query, key, graph, bias=bias, **options)
     plan, inputs, _ = prepare(query, key, key, graph, bias, **options)
-    scores = traced_numbers("scores", plan, inputs) if is_traced else scores_of_edges(plan, inputs)
+    traced = torch.compiler.is_compiling()
+    scores = traced_scores(plan, inputs) if traced else scores_of_edges(plan, inputs)
     return scores.to(query.dtype)
-
-
-attention_scores_uncompiled = torch.compiler.disable(attention_scores, reason=REASON_TO_BREAK)
 
 
 def weighted_sum(weights: Tensor, value: Tensor, graph: Any) -> Tensor:

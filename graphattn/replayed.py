@@ -5,8 +5,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from graphattn.operators import fake_gradients, fresh, gradients_by_tape, none_unless, tape_of_its_own
+from graphattn.operators import (
+    fake_gradients,
+    fresh,
+    gradients_by_tape,
+    none_unless,
+    refuse_second_derivatives,
+    tape_of_its_own,
+)
 
+REASON = (
+    "what loops over examples or steps is one operator for compilers, which torch.func transforms do not take; LinearAttention"
+    " has form='matrix' for them"
+)
 _FUNCTIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Sequence[int]]]] = {}
 
 
@@ -27,9 +38,12 @@ def replayed(shape_of: Callable[..., Sequence[int]]) -> Callable:
         def call(*arguments) -> Tensor:
             if not torch.compiler.is_compiling():
                 return function(*arguments)
+            if torch._C._are_functorch_transforms_active():
+                return uncompiled(*arguments)
             tensors = [x for x in arguments if isinstance(x, Tensor)]
             return replay(name, tensors, [float(x) for x in arguments[len(tensors) :]])
 
+        uncompiled = torch.compiler.disable(function, reason=REASON)
         call.__doc__ = function.__doc__
         return call
 
@@ -74,3 +88,4 @@ def differentiate(ctx, grad):
 
 
 replay.register_autograd(differentiate, setup_context=keep_for_backward)
+replay_backward.register_autograd(refuse_second_derivatives)

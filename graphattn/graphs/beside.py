@@ -42,8 +42,12 @@ def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) ->
 
 
 @derivation
-@lru_cache(maxsize=32)  # the layers of a model get the same graphs for each type of node: join and sort them once
 def joined(*graphs: Graph, device: torch.device | str | None) -> EdgeListGraph:
+    return joined_once(graphs, device)
+
+
+@lru_cache(maxsize=32)  # the layers of a model get the same graphs for each type of node: join and sort them once
+def joined_once(graphs: tuple[Graph, ...], device: torch.device | str | None) -> EdgeListGraph:
     first_keys = accumulate((graph.num_keys for graph in graphs), initial=0)
     edges = [graph.edge_index(device) for graph in graphs]
     edges = [pair + pair.new_tensor([[first], [0]]) for pair, first in zip(edges, first_keys)]

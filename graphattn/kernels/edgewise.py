@@ -20,8 +20,7 @@ class Products(torch.autograd.Function):
     def forward(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:
         result = left.new_empty(at_left.numel(), left.size(1))
         for part in parts_of(at_left.numel(), left):
-            ours, theirs = left.index_select(0, at_left[part]), right.index_select(0, at_right[part])
-            result[part] = (in_groups(ours, right.size(1)) * theirs[:, :, None]).sum(-1).flatten(1)
+            result[part] = products_of(left, right, at_left[part], at_right[part])
         return result
 
     @staticmethod
@@ -51,10 +50,7 @@ class Sums(torch.autograd.Function):
     def forward(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, num_rows: int) -> Tensor:
         result = values.new_zeros(num_rows, weights.size(1), values.size(2))
         for part in parts_of(at_rows.numel(), result):
-            gathered = values.index_select(0, at_values[part])[:, :, None]
-            result.index_add_(
-                0, at_rows[part], (in_groups(weights[part, :, None], values.size(1)) * gathered).flatten(1, 2)
-            )
+            result.index_add_(0, at_rows[part], messages_of(weights[part], values, at_values[part]))
         return result
 
     @staticmethod
@@ -94,6 +90,8 @@ def products(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> 
             [3.]])
     """
     if torch.compiler.is_compiling():
+        if torch._C._are_functorch_transforms_active():  # compilers see through these; operators know no torch.func
+            return products_of(left, right, at_left, at_right)
         return traced_products(left, right, at_left, at_right)
     return Products.apply(left, right, at_left, at_right)
 
@@ -116,6 +114,9 @@ def sums(weights: Tensor, values: Tensor, at_values: Tensor, at_rows: Tensor, nu
             [[2., 3.]]])
     """
     if torch.compiler.is_compiling():
+        if torch._C._are_functorch_transforms_active():
+            zeros = values.new_zeros(num_rows, weights.size(1), values.size(2))
+            return zeros.index_add(0, at_rows, messages_of(weights, values, at_values))
         return traced_sums(weights, values, at_values, at_rows, num_rows)
     return Sums.apply(weights, values, at_values, at_rows, num_rows)
 
@@ -138,6 +139,18 @@ def gradients_of_sums(ctx, grad: Tensor, products: Callable[..., Tensor], sums: 
     if ctx.needs_input_grad[1]:
         by_values = sum_to_groups(sums(weights, grad, at_rows, at_values, values.size(0)), values.size(1))
     return by_weights, by_values, None, None, None
+
+
+def products_of(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:
+    """`products` with all of [num_edges, heads, dim] at once."""
+    ours, theirs = left.index_select(0, at_left), right.index_select(0, at_right)
+    return (in_groups(ours, right.size(1)) * theirs[:, :, None]).sum(-1).flatten(1)
+
+
+def messages_of(weights: Tensor, values: Tensor, at_values: Tensor) -> Tensor:
+    """What `sums` adds up: [num_edges, heads, dim]."""
+    gathered = values.index_select(0, at_values)[:, :, None]
+    return (in_groups(weights[:, :, None], values.size(1)) * gathered).flatten(1, 2)
 
 
 def in_groups(per_head: Tensor, kv_heads: int) -> Tensor:

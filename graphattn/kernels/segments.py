@@ -41,6 +41,8 @@ class Segments(NamedTuple):
         Newton's method from t = -1, which is never above the root: the sum is convex and falls with t, so t rises to the root
         and never passes it. For power 1 it ends after finitely many steps (Michelot 1986).
         """
+        if torch.compiler.is_compiling():  # how many steps it takes is not known before the code runs
+            return traced_support(x, self.row, self.num_rows, power)
         t = x.new_full((self.num_rows, x.size(1)), -1.0)
         while True:
             above = (x - self.spread(t)).relu()
@@ -53,6 +55,8 @@ class Segments(NamedTuple):
 
     def largest(self, x: Tensor, k: int) -> Tensor:
         """The k-th largest of each row, the smallest where there are fewer: [num_rows, heads]; 0 for an empty row."""
+        if torch.compiler.is_compiling():
+            return traced_largest(x, self.row, self.num_rows, k)
         if not x.size(0):
             return x.new_zeros(self.num_rows, x.size(1))
         falling = x.argsort(dim=0, descending=True, stable=True)
@@ -60,3 +64,23 @@ class Segments(NamedTuple):
         count = torch.bincount(self.row, minlength=self.num_rows)
         place = count.cumsum(0) - count + count.clamp(max=k) - 1
         return x.gather(0, order)[place.clamp(0, x.size(0) - 1)]
+
+
+@torch.library.custom_op("graphattn::support", mutates_args=())
+def traced_support(x: Tensor, row: Tensor, num_rows: int, power: int) -> Tensor:
+    return Segments(row, num_rows).support(x, power)
+
+
+@traced_support.register_fake
+def _(x, row, num_rows, power):
+    return torch.empty_like(x, dtype=torch.bool)
+
+
+@torch.library.custom_op("graphattn::largest", mutates_args=())
+def traced_largest(x: Tensor, row: Tensor, num_rows: int, k: int) -> Tensor:
+    return Segments(row, num_rows).largest(x, k)
+
+
+@traced_largest.register_fake
+def _(x, row, num_rows, k):
+    return x.new_empty(num_rows, x.size(1))
