@@ -17,7 +17,7 @@ Nothing is chosen: every network is tested after its last step, on the 10,000 te
 of a test accuracy of 99 % on 10,000 images: smaller differences say nothing.
 
 Found (seed 0): 97.94 % the convolutions and the attention that equals them (scores differ by 6e-6), 95.30 % at sharpness
-3; trained on for an epoch 98.40 % the convolutions, 98.24 % attention to places, 98.26 % to places and content. So
+3; trained on for an epoch 98.40 % the convolutions, 98.24 % attention, be it to places or to places and content. So
 nothing is gained on digits, at 20 times the work; but the heads did move where there is ink (images_digits.png).
 """
 

@@ -17,7 +17,7 @@ Root mean square error on the test parts, published for random splits (MoleculeN
     data set  molecules  unit                  MPNN          graph convolution
     ESOL      1,128      log10(mol / litre)    0.58 ± 0.03   0.97 ± 0.01
     FreeSolv  642        kcal / mol            1.15 ± 0.12   1.40 ± 0.16
-Found here: 0.60 ± 0.09 and 0.97 ± 0.22, in 9 and 4 CPU minutes. Our splits are not theirs, and 64 molecules of FreeSolv
+Found here: 0.61 ± 0.09 and 0.98 ± 0.24, in 10 and 5 CPU minutes. Our splits are not theirs, and 64 molecules of FreeSolv
 make a small test: the seeds differ widely.
 
 The data are PyG's MoleculeNet (needs RDKit), in --root/moleculenet, downloaded if absent. Atoms and bonds are read from
