@@ -224,7 +224,7 @@ LAYERS = {
     "RecurrentPositions": (lambda: RecurrentPositions(8), lambda n: (torch.arange(n),)),
     "ContinuousPositions": (lambda: ContinuousPositions(8), lambda n: (torch.arange(n) / 2,)),
     "RandomSigns": (RandomSigns, on_batch),
-    "SignInvariant": (lambda: SignInvariant(8, 4), lambda n: (features(n),)),
+    "SignInvariant": (lambda: SignInvariant(8, 4, eigenvalues=True), lambda n: (features(n), features(n))),
 }
 
 

@@ -138,7 +138,15 @@ FORCES = {
 }
 
 
-@pytest.mark.parametrize("name", FORCES)
+def of_torch_2_13(name):
+    reason = "before 2.13, torch has no sizes of the running code (of a formula's edges) inside torch.func transforms"
+    return pytest.param(name, marks=pytest.mark.skipif(torch.__version__ < (2, 13), reason=reason))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [of_torch_2_13(name) if name in ("talking heads", "a band", "GATv2Conv", "GPSConv") else name for name in FORCES],
+)
 def test_forces_inside_compiled_code_can_be_trained(name):
     make, arguments_of = FORCES[name]
     torch.manual_seed(0)

@@ -1,8 +1,9 @@
-"""Eigenvectors of the graph Laplacian as positions."""
+"""Eigenvectors of the graph Laplacian as positions, and their eigenvalues."""
 
 import numpy as np
 from scipy.sparse import csc_array, csr_array, diags_array, eye_array
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from torch import Tensor
 from torch_geometric.data.datapipes import functional_transform
 
 from graphattn.transforms.encoding import Encoding, components
@@ -27,6 +28,8 @@ class AddLaplacianPE(Encoding):
         k: Number of eigenvectors.
         attr_name: Name of the attribute [num_nodes, k]; None joins it to `x`.
         sign: 'largest_positive' or 'absolute'.
+        eigenvalues_attr_name: Name of the attribute [num_nodes, k] for the eigenvalues that go with the columns, in (0, 2],
+            of the component of each node; 0 where there is no eigenvector. None stores none.
 
     >>> import torch
     >>> from torch_geometric.data import Data
@@ -39,19 +42,32 @@ class AddLaplacianPE(Encoding):
             [ 0.0000,  0.0000]])
     """
 
-    def __init__(self, k: int, attr_name: str | None = 'laplacian_pe', sign: str = 'largest_positive'):
+    def __init__(
+        self,
+        k: int,
+        attr_name: str | None = 'laplacian_pe',
+        sign: str = 'largest_positive',
+        eigenvalues_attr_name: str | None = None,
+    ):
         super().__init__(k, attr_name)
         if sign not in ('largest_positive', 'absolute'):
             raise ValueError(f"'sign' must be 'largest_positive' or 'absolute' (got {sign!r})")
-        self.sign = sign
+        self.sign, self.eigenvalues_attr_name = sign, eigenvalues_attr_name
 
     def encode(self, edge_index: np.ndarray, num_nodes: int) -> np.ndarray:
-        encoding = np.zeros((num_nodes, self.k))
+        """[num_nodes, 2 k]: eigenvectors, then their eigenvalues."""
+        vectors, values = np.zeros((2, num_nodes, self.k))
         edge_index = edge_index[:, edge_index[0] != edge_index[1]]
         for nodes, block in components(edge_index, num_nodes):
-            vectors = lowest_eigenvectors(laplacian(block), self.k)
-            encoding[nodes, : vectors.shape[1]] = vectors
-        return np.abs(encoding) if self.sign == 'absolute' else encoding
+            own_values, own_vectors = lowest_eigenvectors(laplacian(block), self.k)
+            vectors[nodes, : len(own_values)], values[nodes, : len(own_values)] = own_vectors, own_values
+        return np.concatenate([np.abs(vectors) if self.sign == 'absolute' else vectors, values], axis=1)
+
+    def put(self, store, encoding: Tensor) -> None:
+        vectors, values = encoding.split(self.k, dim=1)
+        super().put(store, vectors)
+        if self.eigenvalues_attr_name is not None:
+            store[self.eigenvalues_attr_name] = values
 
 
 def laplacian(block: csr_array) -> csr_array:
@@ -61,28 +77,29 @@ def laplacian(block: csr_array) -> csr_array:
     return csr_array(eye_array(block.shape[0]) - scale @ adjacency @ scale)
 
 
-def lowest_eigenvectors(matrix: csr_array, k: int) -> np.ndarray:
-    """Up to k eigenvectors [num_nodes, at most k] of the lowest eigenvalues above 0, the largest entry of each positive."""
+def lowest_eigenvectors(matrix: csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest eigenvalues above 0 and their eigenvectors [num_nodes, at most k], the largest entry of each positive."""
     num_nodes = matrix.shape[0]
     if num_nodes <= LARGEST_DENSE or k + 1 >= num_nodes:
-        _, vectors = np.linalg.eigh(matrix.toarray())
+        values, vectors = np.linalg.eigh(matrix.toarray())
     else:
-        vectors = few_eigenvectors(matrix, k + 1)
-    vectors = vectors[:, 1 : k + 1]
+        values, vectors = few_eigenvectors(matrix, k + 1)
+    values, vectors = values[1 : k + 1], vectors[:, 1 : k + 1]
     # Of two entries of one size (up to rounding) the first decides.
     size = np.abs(vectors)
     decisive = (size >= size.max(axis=0) * (1 - 1e-6)).argmax(axis=0)
-    return vectors * np.sign(vectors[decisive, np.arange(vectors.shape[1])])
+    return values, vectors * np.sign(vectors[decisive, np.arange(vectors.shape[1])])
 
 
-def few_eigenvectors(matrix: csr_array, k: int) -> np.ndarray:
-    """The k eigenvectors of the lowest eigenvalues of a large Laplacian, the lowest first."""
+def few_eigenvectors(matrix: csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k lowest eigenvalues of a large Laplacian and their eigenvectors, the lowest first."""
     start = np.random.default_rng(0).standard_normal(matrix.shape[0])  # fixed, so that the result is repeatable
     try:
         # The largest of 2 - L are the smallest of L: fast where they lie apart, as in most networks.
         values, vectors = eigsh(2 * eye_array(matrix.shape[0]) - matrix, k, which='LA', v0=start, maxiter=MOST_RESTARTS)
-        return vectors[:, np.argsort(-values)]
+        values = 2 - values
     except ArpackNoConvergence:
         # On paths, grids and meshes they are close together, but the factors of the matrix are sparse.
         values, vectors = eigsh(csc_array(matrix), k, sigma=-1e-6, which='LM', v0=start)
-        return vectors[:, np.argsort(values)]
+    order = np.argsort(values)
+    return values[order], vectors[:, order]

@@ -71,6 +71,30 @@ def test_few_of_a_large_graph_are_repeatable(monkeypatch):
     torch.testing.assert_close(found[0], AddLaplacianPE(4)(data).laplacian_pe, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("num_nodes", [2, 5, 600])
+def test_eigenvalues_are_those_of_their_columns(num_nodes):
+    """On a path 1 - cos(pi i / (n - 1)); on a loose node, and where there are no more, 0."""
+    data = path(num_nodes)
+    data.num_nodes += 1
+    found = AddLaplacianPE(4, eigenvalues_attr_name="frequencies")(data)
+    known = min(4, num_nodes - 1)
+    wanted = 1 - torch.cos(math.pi * torch.arange(1, known + 1, dtype=torch.float64) / (num_nodes - 1))
+    wanted = torch.cat([wanted, torch.zeros(4 - known, dtype=torch.float64)]).expand(num_nodes, 4)
+    torch.testing.assert_close(found.frequencies[:-1].double(), wanted, rtol=1e-4, atol=1e-6)
+    assert torch.equal(found.frequencies[-1], torch.zeros(4)) and found.laplacian_pe.shape == (num_nodes + 1, 4)
+    assert "frequencies" not in data and set(AddLaplacianPE(4)(data).keys()) == {"edge_index", "num_nodes", "laplacian_pe"}
+
+
+def test_eigenvalues_of_a_large_graph_and_of_each_component():
+    graphs = [networkx.barabasi_albert_graph(600, 3, seed=0), networkx.path_graph(3)]
+    data = from_networkx(networkx.disjoint_union_all(graphs))
+    found = AddLaplacianPE(4, eigenvalues_attr_name="eigenvalues")(data).eigenvalues.double()
+    for graph, part in zip(graphs, found.split([600, 3]), strict=True):
+        wanted = torch.from_numpy(networkx.normalized_laplacian_spectrum(graph)[1:5])
+        torch.testing.assert_close(part[:, : len(wanted)], wanted.expand(len(part), -1), rtol=1e-4, atol=1e-5)
+        assert not part[:, len(wanted) :].any()
+
+
 def test_absolute_values():
     found = AddLaplacianPE(2, sign="absolute")(path(5)).laplacian_pe
     torch.testing.assert_close(found, AddLaplacianPE(2)(path(5)).laplacian_pe.abs())
