@@ -146,12 +146,13 @@ def weights_of(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: in
 
 
 def weights_by_degree(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: int) -> Tensor:
-    """The weights of `weights_of`, divided by the number of edges of their row if the normalizer scales by degree."""
-    weights, _ = weights_of(normalizer, scores, row, num_rows)
-    if not normalizer.scale_by_degree:
-        return weights
-    degree = weights.new_zeros(num_rows).index_add_(0, row, weights.new_ones(len(row)))
-    return weights / degree[row, None]
+    """The weights of `weights_of`, divided by the number of edges of their row if the normalizer scales by degree; rows of
+    half precision are summed in float32."""
+    weights, _ = weights_of(normalizer, scores.to(accumulation_dtype(scores.dtype)), row, num_rows)
+    if normalizer.scale_by_degree:
+        degree = weights.new_zeros(num_rows).index_add_(0, row, weights.new_ones(len(row)))
+        weights = weights / degree[row, None]
+    return weights.to(scores.dtype)
 
 
 def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:

@@ -198,12 +198,16 @@ class GraphAttention(MessagePassing):
         if self.positions is not None:
             key_pos, query_pos = positions_of(layout, pos, query.device)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
-        results = [self.combine(query, key, value, graph, edge_attr, bias, target)]
-        if self.lin_edge_out is not None:
-            scores = self.edge_scores(query, key, graph, edge_attr, bias)
+        mixes, updates = self.talking_heads is not None and not self.wants_messages(), self.lin_edge_out is not None
+        scores = self.edge_scores(query, key, graph, edge_attr, bias) if mixes or updates else None
+        weights = None
+        if mixes or return_attention_weights:
+            weights = self.edge_weights(query, key, graph, edge_attr, bias, scores)
+        results = [self.combine(query, key, value, graph, edge_attr, bias, target, weights if mixes else None)]
+        if updates:
             results.append(self.lin_edge_out(scores.masked_fill(scores == -torch.inf, 0.0)))
         if return_attention_weights:
-            results.append((graph.edge_index(query.device), self.edge_weights(query, key, graph, edge_attr, bias)))
+            results.append((graph.edge_index(query.device), weights))
         return results[0] if len(results) == 1 else tuple(results)
 
     def combine(
@@ -215,11 +219,17 @@ class GraphAttention(MessagePassing):
         edge_attr: Tensor | None = None,
         edge_bias: Tensor | None = None,
         target: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
-        """The output for projected queries, keys and values; a gate needs the features of the targets beside them."""
-        whole = self.by_kernel if self.talking_heads is None else self.by_edges
-        attention = self.by_messages if self.wants_messages() else whole
-        out = attention(query, key, value, graph, edge_attr, edge_bias)
+        """The output for projected queries, keys and values; a gate needs the features of the targets beside them, talking
+        heads take the weights of the edges if they are known."""
+        if self.wants_messages():
+            out = self.by_messages(query, key, value, graph, edge_attr, edge_bias)
+        elif self.talking_heads is None:
+            out = self.by_kernel(query, key, value, graph, edge_attr, edge_bias)
+        else:
+            weights = self.edge_weights(query, key, graph, edge_attr, edge_bias) if weights is None else weights
+            out = self.by_edges(weights, value, graph, edge_attr)
         if self.lin_gate is not None:
             if target is None:
                 raise ValueError("'gate' needs the features of the targets (got target=None)")
@@ -303,19 +313,18 @@ class GraphAttention(MessagePassing):
         scores = scores if self.talking_heads is None else self.talking_heads.mix_scores(scores)
         return scores if edge_bias is None else scores + edge_bias.to(scores.dtype)
 
-    def edge_weights(self, query, key, graph, edge_attr, edge_bias) -> Tensor:
-        """The weights of the values, before dropout: [num_edges, heads]."""
-        if self.talking_heads is None:
+    def edge_weights(self, query, key, graph, edge_attr, edge_bias, scores: Tensor | None = None) -> Tensor:
+        """The weights of the values, before dropout, from their scores if these are known: [num_edges, heads]."""
+        if scores is None and self.talking_heads is None:
             query, key, options = self.scored(query, key, edge_attr)
             return attention_weights(query, key, graph, bias=edge_bias, **options)
-        scores = self.edge_scores(query, key, graph, edge_attr, edge_bias)
+        scores = self.edge_scores(query, key, graph, edge_attr, edge_bias) if scores is None else scores
         target = graph.edge_index(query.device)[1]
         weights = weights_by_degree(self.make_normalizer(), scores, target, graph.num_queries)
-        return self.talking_heads.mix_weights(weights)
+        return weights if self.talking_heads is None else self.talking_heads.mix_weights(weights)
 
-    def by_edges(self, query, key, value, graph, edge_attr, edge_bias) -> Tensor:
+    def by_edges(self, weights: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
         """[num_targets, heads, out_channels] from the weights of all edges, where no kernel knows how they come about."""
-        weights = self.edge_weights(query, key, graph, edge_attr, edge_bias)
         weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
         out = weighted_sum(weights, value, graph)
         if edge_attr is None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, EdgeListGraph
-from graphattn.nn import GraphAttention, TalkingHeads
+from graphattn.nn import GraphAttention, TalkingHeads, attention
 from tests.nn.peer import random_graph
 
 HEADS, SIZE, EDGE_DIM = 4, 3, 2
@@ -94,6 +94,29 @@ def test_heads_that_do_not_talk_yet_are_plain_attention():
     plain.load_state_dict({name: x for name, x in layer.state_dict().items() if "talking" not in name})
     x, graph = torch.randn(7, 5), BandedGraph(7, 2, 1)
     torch.testing.assert_close(layer(x, graph), plain(x, graph))
+
+
+@pytest.mark.parametrize("options", [{"talking_heads": True}, {"update_edges": True}, {}], ids=str)
+def test_scores_are_computed_once(options, monkeypatch):
+    layer, x, graph, edge_attr, bias = layer_and_inputs(edge_dim=EDGE_DIM, **options)
+    calls = []
+    for name in ("attention_scores", "attention_weights"):
+        function = getattr(attention, name)
+        monkeypatch.setattr(attention, name, lambda *args, function=function, **rest: calls.append(1) or function(*args, **rest))
+    layer(x, graph, edge_attr, return_attention_weights=True, edge_bias=bias)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["edges", "messages"])
+def test_rows_of_4096_edges_sum_to_one_in_bfloat16(watched):
+    layer = GraphAttention(4, 4, heads=2, talking_heads=True).bfloat16()
+    if watched:
+        layer.register_message_forward_hook(lambda *_: None)
+    star = EdgeListGraph(torch.stack([torch.arange(4096), torch.zeros(4096, dtype=torch.long)]), 4096)
+    torch.nn.init.zeros_(layer.lin_value.weight)
+    torch.nn.init.ones_(layer.lin_value.bias)
+    out = layer(torch.zeros(4096, 4, dtype=torch.bfloat16), star)
+    torch.testing.assert_close(out[0].float(), torch.ones(8), rtol=0, atol=1e-2)
 
 
 def test_no_channels_are_kept_for_edges():
