@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
-from graphattn.kernels.differentiable import attend_differentiably, with_bias_of_edges
+from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.kernels.edges_torch import add_sink, zeros_like
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
 from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
@@ -19,8 +18,7 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
     """(out, edge_out), differentiable, in the dtype of the query."""
     plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
     flat, sink = flatten(inputs), plan.normalizer.sink
-    has_tangents = any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in (sink, *flat))
-    if has_tangents or torch._C._are_functorch_transforms_active():
+    if have_tangents((sink, *flat)) or torch._C._are_functorch_transforms_active():
         partial = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
         out, edge_out = partial.out, partial.edge_out
     elif torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):

@@ -1,9 +1,11 @@
 """Attention over edges as plain differentiable torch operations: slower, any order of derivative, forward mode too."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.utils.checkpoint import checkpoint
 
 from graphattn.kernels.edges_torch import (
@@ -86,9 +88,15 @@ def scores_of_chunk(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
         return plan.score.between(query[edges.row], key, None if features is None else features[edges.edge_id])
 
     given = inputs.query, inputs.key, inputs.edge_features
-    if torch._C._are_functorch_transforms_active():  # which have no hooks on saved tensors
+    # Transforms have no hooks on saved tensors, and in torch 2.11 checkpoints no forward mode.
+    if torch._C._are_functorch_transforms_active() or have_tangents((*given, *inputs.parameters)):
         return between(*given)
     return checkpoint(between, *given, use_reentrant=False, preserve_rng_state=False)
+
+
+def have_tangents(tensors: Iterable[Tensor | None]) -> bool:
+    """Whether any of these is differentiated in forward mode."""
+    return any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in tensors)
 
 
 def places(edges: Edges) -> Tensor:
