@@ -1,4 +1,4 @@
-"""Given edges that are many of all pairs, by masks over torch's fused attention on CPU."""
+"""All pairs by masks over torch's fused attention on CPU: given edges that are many, complete graphs with a bias by offset."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -6,13 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from graphattn.graphs import EdgeListGraph
+from graphattn.graphs import CompleteGraph, EdgeListGraph, Graph
 from graphattn.kernels.kernel import Inputs, sum_to_groups
+from graphattn.kernels.offsets import longest
 from graphattn.kernels.sdpa import equal_sizes, from_batch, has_all_queries, take, to_batch, write
-from graphattn.kernels.tiled import Call, Tiled, mask_of
+from graphattn.kernels.tiled import Call, Mask, Tiled, mask_of
 
 LEAST_QUERIES = 32  # that the operators are made for: fewer take them as long
-AREA_OF_A_MASK = 2**22  # pairs in one call, whose mask in float32 is extra memory: 16 MiB
+AREA_OF_A_MASK = 2**22  # numbers in one mask, which is extra memory: 16 MiB in float32
 
 
 class Block(NamedTuple):
@@ -21,7 +22,8 @@ class Block(NamedTuple):
     examples: int
     queries: slice | Tensor
     keys: slice | Tensor
-    mask: Tensor  # bool [examples, queries of each, keys of each]
+    mask: Tensor  # bool [examples or 1, queries of each, keys of each]
+    places: Tensor | None = None  # int64, of the same shape, among the offsets of the graph
 
 
 def blocks_of(graph: EdgeListGraph) -> list[Block]:
@@ -31,17 +33,30 @@ def blocks_of(graph: EdgeListGraph) -> list[Block]:
 
 def lay_out(graph: EdgeListGraph) -> Iterator[Block]:
     first, allowed = masks_of(graph)
+    for queries, keys, _ in blocks(graph, AREA_OF_A_MASK):
+        mask = allowed[first[queries][..., None] + torch.arange(keys.size(1))]
+        yield Block(len(queries), as_slice(queries.flatten()), as_slice(keys.flatten()), mask)
+
+
+def complete_blocks(graph: CompleteGraph, heads: int) -> Iterator[Block]:
+    """All pairs inside the examples, in blocks whose biases are no more numbers than the masks of `blocks_of`."""
+    for queries, keys, start in blocks(graph, AREA_OF_A_MASK // heads):
+        query = torch.arange(start, start + queries.size(1))
+        places = (torch.arange(keys.size(1)) - query[:, None] + longest(graph)[0] - 1)[None]
+        mask = torch.ones(1, 1, 1, dtype=torch.bool).expand_as(places)
+        yield Block(len(queries), as_slice(queries.flatten()), as_slice(keys.flatten()), mask, places)
+
+
+def blocks(graph: Graph, area: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Queries and keys [examples, of each] of so many pairs at most, and the place of the first query in its example."""
     for examples, queries, keys in equal_sizes(graph):
         queries, keys = (torch.arange(at.start, at.stop) if isinstance(at, slice) else at for at in (queries, keys))
         queries, keys = queries.view(examples, -1), keys.view(examples, -1)
-        at_once = max(AREA_OF_A_MASK // (queries.size(1) * keys.size(1)), 1)
+        at_once = max(area // (queries.size(1) * keys.size(1)), 1)
         for some in range(0, examples, at_once):
-            of_each = max(AREA_OF_A_MASK // keys.size(1), 1)
-            for chosen in queries[some : some + at_once].split(of_each, 1):
-                mask = allowed[first[chosen][..., None] + torch.arange(keys.size(1))]
-                yield Block(
-                    len(chosen), as_slice(chosen.flatten()), as_slice(keys[some : some + at_once].flatten()), mask
-                )
+            of_each = max(area // keys.size(1), 1)
+            for number, chosen in enumerate(queries[some : some + at_once].split(of_each, 1)):
+                yield chosen, keys[some : some + at_once], number * of_each
 
 
 def masks_of(graph: EdgeListGraph) -> tuple[Tensor, Tensor]:
@@ -67,9 +82,9 @@ def as_slice(rows: Tensor) -> slice | Tensor:
 class DenseCall(Call):
     """The queries of a block against its keys."""
 
-    def __init__(self, block: Block, inputs: Inputs):
+    def __init__(self, block: Block, mask: Mask, inputs: Inputs):
         self.block = block
-        super().__init__(inputs, mask_of(block.mask[:, None], inputs))
+        super().__init__(inputs, mask)
 
     def queries(self, rows):
         return to_batch(rows, self.block.queries, self.block.examples)
@@ -95,11 +110,14 @@ class Dense(Tiled):
     """Every query against all keys of its example."""
 
     name = "dense"
-    graph_kind = EdgeListGraph
+    graph_kind = (EdgeListGraph, CompleteGraph)
 
     def why_not(self, plan, inputs):
+        is_complete = isinstance(plan.graph, CompleteGraph)
+        if is_complete and not plan.bias_by_offset:
+            return "'dense' runs complete graphs with a bias by offset only (got none)"
         reason = super().why_not(plan, inputs)
-        if reason is None and plan.graph.has_repeats:
+        if reason is None and not is_complete and plan.graph.has_repeats:
             return "'dense' counts an edge once (got repeated edges)"
         return reason
 
@@ -113,5 +131,6 @@ class Dense(Tiled):
         return has_all_queries(graph)
 
     def calls(self, plan, inputs, is_backward):
-        for block in blocks_of(plan.graph):
-            yield DenseCall(block, inputs)
+        graph, heads = plan.graph, inputs.query.size(1)
+        for block in complete_blocks(graph, heads) if isinstance(graph, CompleteGraph) else blocks_of(graph):
+            yield DenseCall(block, mask_of(block.mask[:, None], inputs, block.places), inputs)

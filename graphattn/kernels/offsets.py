@@ -1,11 +1,11 @@
-"""Biases of few numbers: on bands and grids a rule of (position of the key - position of the query) is a small table."""
+"""Biases of few numbers: on complete graphs, bands and grids a rule of position of the key - that of the query is a table."""
 
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from graphattn.graphs import BandedGraph, Graph, GridGraph
+from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
 
 
 class OffsetRule(ABC):
@@ -40,6 +40,9 @@ def offsets_of(graph: Graph, device: torch.device | None = None) -> Tensor | Non
     >>> offsets_of(BandedGraph(9, 1, 2, dilation=3)).flatten()
     tensor([-3,  0,  3,  6])
     """
+    if isinstance(graph, CompleteGraph):
+        most_queries, most_keys = longest(graph)
+        return torch.arange(1 - most_queries, most_keys, device=device)[:, None]
     if isinstance(graph, BandedGraph) and len(set(graph.offsets)) == 1:
         steps = torch.arange(-graph.before, graph.after + 1, device=device) * graph.dilation
         return (steps + graph.offsets[0])[:, None]
@@ -48,6 +51,11 @@ def offsets_of(graph: Graph, device: torch.device | None = None) -> Tensor | Non
         steps = [torch.arange(first, first + count, device=device) * dilation for first, count, dilation in axes]
         return torch.cartesian_prod(*steps).view(-1, len(steps))
     return None
+
+
+def longest(graph: CompleteGraph) -> tuple[int, int]:
+    """The most queries and the most keys of an example, at least 1."""
+    return tuple(max(1, *(size[side] for size in graph.sizes)) for side in (0, 1))
 
 
 def steps_of_axes(graph: GridGraph) -> tuple[list[int], list[int]]:
@@ -71,6 +79,8 @@ def places_of_edges(graph: Graph, device: torch.device | None = None) -> Tensor:
         node - torch.tensor(ptr, device=device)[example]
         for node, ptr in ((key, graph.key_ptr), (query, graph.query_ptr))
     )
+    if isinstance(graph, CompleteGraph):
+        return key - query + longest(graph)[0] - 1
     if isinstance(graph, BandedGraph):
         return torch.div(key - query - graph.offsets[0], graph.dilation, rounding_mode="floor") + graph.before
     place, of_a_step = torch.zeros_like(key), 1

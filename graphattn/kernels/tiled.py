@@ -91,7 +91,7 @@ class Call(ABC):
 class Tiled(Kernel):
     """Attention tile by tile, forward and backward; a subclass says what the tiles are."""
 
-    graph_kind: ClassVar[type[Graph]]
+    graph_kind: ClassVar[type[Graph] | tuple[type[Graph], ...]]
     takes_bias_by_offset = True
 
     @abstractmethod
@@ -112,7 +112,9 @@ class Tiled(Kernel):
 
     def why_not(self, plan, inputs):
         if not isinstance(plan.graph, self.graph_kind):
-            return f"'{self.name}' runs a {self.graph_kind.__name__} (got {type(plan.graph).__name__})"
+            kinds = self.graph_kind if isinstance(self.graph_kind, tuple) else (self.graph_kind,)
+            wanted = " or a ".join(kind.__name__ for kind in kinds)
+            return f"'{self.name}' runs a {wanted} (got {type(plan.graph).__name__})"
         reason = why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
         if reason is not None:
             return reason

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from graphattn import attend, choose_kernel
-from graphattn.graphs import EdgeListGraph
+from graphattn.graphs import CompleteGraph, EdgeListGraph
 from graphattn.kernels import dense
-from graphattn.kernels.dense import blocks_of
+from graphattn.kernels.dense import blocks_of, complete_blocks
+from tests.kernels.test_banded import close, random_rule, result_and_gradients
 
 
 def random_edges(num_queries, num_keys, share=0.5):
@@ -46,12 +47,27 @@ def test_a_graph_in_several_blocks(area, monkeypatch):
     torch.testing.assert_close(*(torch.autograd.grad(out, leaves, grad_out) for out in (found, wanted)))
 
 
+@pytest.mark.parametrize("area", [20, 200, 10**6])
+@pytest.mark.parametrize("graph", [CompleteGraph(9), CompleteGraph([5, 1, 5, 0, 9], [8, 3, 8, 2, 4])], ids=repr)
+def test_complete_graphs_with_a_bias_by_offset(graph, area, monkeypatch):
+    monkeypatch.setattr(dense, "AREA_OF_A_MASK", area)
+    rule = random_rule()
+    wanted = result_and_gradients(graph, "edges_torch", rule, is_tensor=True)
+    close(result_and_gradients(graph, "dense", rule), wanted)
+    assert all(4 * block.mask.numel() <= max(area, 4 * 9) for block in complete_blocks(graph, 4))
+    query, key = torch.zeros(graph.num_queries, 1, 2), torch.zeros(graph.num_keys, 1, 2)
+    with pytest.raises(ValueError, match="with a bias by offset only"):
+        choose_kernel(graph, query, key, bias=rule(graph)[:, :1], kernel="dense")
+
+
 def test_it_runs_where_edges_are_many():
     x = torch.randn(600, 2, 8)
     assert choose_kernel(random_edges([600], [600], 0.5), x).kernel == "dense"
     assert choose_kernel(random_edges([600], [600], 0.1), x).kernel == "edges_cpu"
     assert choose_kernel(random_edges([5] * 20, [5] * 20, 0.5), x[:100]).kernel == "edges_cpu"  # a call is not worth it
-    assert choose_kernel(random_edges([1], [9000], 1.1), x[:1], x[:1].expand(9000, 2, 8)).kernel == "edges_cpu"  # a star
+    assert (
+        choose_kernel(random_edges([1], [9000], 1.1), x[:1], x[:1].expand(9000, 2, 8)).kernel == "edges_cpu"
+    )  # a star
 
 
 def test_repeated_edges_are_refused():

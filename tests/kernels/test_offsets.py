@@ -18,7 +18,8 @@ from graphattn.nn import ALiBi, RelativeBias
 from graphattn.nn.bias import Bias
 from tests.kernels import test_banded, test_grid
 
-GRAPHS = {**test_banded.GRAPHS, **{f"grid: {name}": graph for name, graph in test_grid.GRAPHS.items()}}
+COMPLETE = {"complete": CompleteGraph(20), "complete examples": CompleteGraph([6, 0, 1, 9, 3], [7, 2, 0, 4, 5])}
+GRAPHS = {**COMPLETE, **test_banded.GRAPHS, **{f"grid: {name}": graph for name, graph in test_grid.GRAPHS.items()}}
 HAS_MANY = {"rectangular examples", "transposed", "one query each", "example out of reach"}  # an offset in each example
 
 
@@ -47,7 +48,7 @@ def test_every_edge_has_its_offset(name):
     graph = GRAPHS[name]
     offsets = offsets_of(graph)
     if offsets is None:
-        assert name in HAS_MANY or not isinstance(graph, (BandedGraph, GridGraph))
+        assert name in HAS_MANY or not isinstance(graph, (BandedGraph, CompleteGraph, GridGraph))
         return
     edges = graph.edge_index().t()
     some = torch.randperm(len(edges), generator=torch.Generator().manual_seed(0))[:500]
@@ -58,7 +59,6 @@ def test_every_edge_has_its_offset(name):
 
 def test_graphs_whose_edges_may_have_any_offset():
     for graph in (
-        CompleteGraph(5),
         EdgeListGraph(torch.tensor([[0], [1]]), 2),
         BandedGraph([5, 6], 1, 1, offset=[0, 1]),
     ):
@@ -94,7 +94,8 @@ def test_which_rules_come_as_a_table():
     assert table(ALiBi(4), band).shape == table(Late(), band).shape == (8, 4)
     assert table(FromTheStart(4), band) is None
     assert table(ALiBi(4)(band), band) is None and table(None, band) is None
-    assert table(ALiBi(4), CompleteGraph(5)) is None
+    assert table(ALiBi(4), CompleteGraph(5, 3)).shape == (7, 4)
+    assert table(ALiBi(4), EdgeListGraph(torch.tensor([[0], [1]]), 2)) is None
     assert table(ALiBi(4), band, heads=8) is None  # the door says why, as of a tensor
     assert table(ALiBi(4), GridGraph((9, 9), 1, border="shift")).shape == (25, 4)
     assert table(ALiBi(4), GridGraph((9,), 1)).shape == (3, 4)
@@ -132,10 +133,10 @@ def test_which_kernel_runs_a_rule():
     query = torch.zeros(900, 4, 8)
     chosen = [
         choose_kernel(graph, query, bias=bias).kernel
-        for graph in (BandedGraph(900, 20, 20), GridGraph((30, 30), 9), BandedGraph(900, None, 0))
+        for graph in (BandedGraph(900, 20, 20), GridGraph((30, 30), 9), BandedGraph(900, None, 0), CompleteGraph(900))
         for bias in (ALiBi(4), ALiBi(4)(graph))
     ]
-    assert chosen == ["banded", "edges_cpu", "grid", "edges_cpu", "banded", "edges_cpu"]
+    assert chosen == ["banded", "edges_cpu", "grid", "edges_cpu", "banded", "edges_cpu", "dense", "edges_cpu"]
     assert choose_kernel(BandedGraph(900, 20, 20), query, bias=FromTheStart(4)).kernel == "edges_cpu"
 
 
