@@ -16,12 +16,13 @@ from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoi
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
-    plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
-    flat, sink = flatten(inputs), plan.normalizer.sink
-    if have_tangents((sink, *flat)) or torch._C._are_functorch_transforms_active():
+    sink = plan.normalizer.sink
+    if have_tangents((sink, *flatten(inputs))) or torch._C._are_functorch_transforms_active():
         partial = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
-        out, edge_out = partial.out, partial.edge_out
-    elif torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
+        return finish(plan, inputs, partial.out, partial.edge_out)
+    plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
+    flat = flatten(inputs)
+    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
         out, edge_out = Attend.apply(plan, kernel, sink, *flat)
     else:
         (out, _, edge_out), _ = compute(plan, inputs, kernel)

@@ -49,9 +49,11 @@ class Banded(Tiled):
         # Keys are views forward, queries and results are not always; backward every tile has gradients of its own.
         nodes = 2 * (tiles.block + tiles.width) if is_backward else 4 * tiles.block
         inside, border = tiles_per_call(plan, inputs, nodes, tiles.band.numel(), is_backward)
-        shared = mask_of(tiles.band[None, None], inputs, tiles.steps[None] if plan.bias_by_offset else None)
+        shared = None
         for run in tiles.runs(inside, border):
-            mask = shared
-            if not run.is_inside:
-                mask = mask_of(tiles.mask(run), inputs, tiles.places(run) if plan.bias_by_offset else None)
+            mask = shared if run.is_inside else None
+            if mask is None:
+                allowed = tiles.band[None, None] if run.is_inside else tiles.mask(run)
+                mask = mask_of(allowed, inputs, tiles.places(run) if plan.bias_by_offset else None)
+                shared = mask if run.is_inside else shared
             yield BandCall(tiles, run, mask, inputs)

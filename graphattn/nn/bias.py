@@ -21,8 +21,9 @@ class Bias(torch.nn.Module, OffsetRule):
     """A rule (position of the query, position of the key) -> a number for each head, added to the scaled scores.
 
     It is given as `bias=` to `attend` or as `edge_bias=` to `GraphAttention`. Nothing is computed but the edges:
-    num_edges * heads numbers; by `attend` on bands and grids even less, one for each offset and head, where the rule is one
-    of key - query alone (`is_relative`). Positions are indices inside the example (coordinates on a grid); `at(pos)` takes others.
+    num_edges * heads numbers; by `attend` on complete graphs, bands and grids one for each offset and head, where the rule is
+    one of key - query alone (`is_relative`). Positions are indices inside the example (coordinates on a grid); `at(pos)`
+    takes others.
 
     Args:
         heads: Number of attention heads.

@@ -58,6 +58,7 @@ def test_every_edge_has_its_offset(name):
 
 
 def test_graphs_whose_edges_may_have_any_offset():
+    assert len(offsets_of(CompleteGraph(0))) == 1  # of no edge
     for graph in (
         EdgeListGraph(torch.tensor([[0], [1]]), 2),
         BandedGraph([5, 6], 1, 1, offset=[0, 1]),
@@ -151,6 +152,10 @@ def test_derivatives_of_any_order_and_mode():
     leaves = query.requires_grad_(), torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(result, leaves, fast_mode=True, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(result, leaves, fast_mode=True)
+    cotangent = torch.randn(40, 4, 2, dtype=torch.float64)
+    found = torch.func.grad(lambda query: (attend(query, key, value, graph, bias=rule) * cotangent).sum())(query)
+    wanted = torch.autograd.grad(attend(query, key, value, graph, bias=rule(graph)), query, cotangent)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 class WithTable(OffsetRule):
