@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,12 +175,12 @@ def check_edge_tensors(
 
 
 def check_dropout(dropout: float, name: str = "dropout") -> float:
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout <= 1:
         raise ValueError(f"'{name}' must be a probability in 0 .. 1 (got {dropout!r})")
     return float(dropout)
 
 
 def check_scale(scale: float) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+    if isinstance(scale, bool) or not isinstance(scale, (int, float, np.number)) or not math.isfinite(scale):
         raise ValueError(f"'scale' must be a finite number (got {scale!r})")
     return float(scale)

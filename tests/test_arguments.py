@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, attention_weights
 from graphattn.arguments import normal_form
-from graphattn.nn import Additive
+from graphattn.nn import Additive, EncoderLayer, GraphAttention, LearnedPositions, TopK
 
 GRAPH = EdgeListGraph(torch.tensor([[0, 5, 2, 2], [1, 0, 3, 1]]), 4, 6)  # query 2 is empty
 
@@ -85,3 +86,12 @@ def test_bad_input_is_named(case):
     error, words, call = BAD[case]
     with pytest.raises(error, match=words):
         call()
+
+
+def test_numbers_of_numpy_are_numbers():
+    i, half = np.int64, np.float32(0.5)
+    layer = GraphAttention(i(8), i(4), heads=i(2), kv_heads=i(1), edge_dim=i(3), dropout=half, scale=half, normalizer=TopK(i(2)))
+    out = layer(torch.randn(5, 8), CompleteGraph(i(5)), torch.randn(25, 3))
+    assert out.shape == (5, 8) and layer.dropout == 0.5
+    assert EncoderLayer(i(8), i(2), dropout=half)(torch.randn(5, 8), CompleteGraph(5)).shape == (5, 8)
+    assert LearnedPositions(i(5), i(8))(torch.arange(5)).shape == (5, 8)

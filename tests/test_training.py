@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 from torch.export import Dim
-from torch.func import functional_call, grad, jvp
+from torch.func import functional_call, grad, hessian, jvp, vmap
 from torch.utils.checkpoint import checkpoint
 
 from graphattn import CompleteGraph, causal
@@ -158,6 +158,21 @@ def test_forward_mode(case):
     torch.testing.assert_close((cotangent * out_tangent).sum(), (by_x * tangent).sum())
 
 
+@pytest.mark.parametrize("name", ["GraphAttention", "GATv2Conv", "GPSConv", "EncoderLayer"])
+def test_batches_by_vmap_and_hessians(name):
+    make, arguments_of = ON_EDGES[name]
+    torch.manual_seed(0)
+    layer, (x, *rest) = make().double().eval(), arguments_of(5)
+    x, rest = x.double(), [y.double() if y.is_floating_point() else y for y in rest]
+    batch = torch.stack([x, x.flip(0)])
+    torch.testing.assert_close(vmap(lambda y: layer(y, *rest))(batch), torch.stack([layer(y, *rest) for y in batch]))
+
+    def energy(y):
+        return layer(y, *rest).tanh().sum()
+
+    torch.testing.assert_close(hessian(energy)(x), torch.autograd.functional.hessian(energy, x))
+
+
 def test_copies(case):
     layer, arguments = case
     layer.eval()
@@ -173,9 +188,16 @@ def test_copies(case):
         assert torch.equal(other(*arguments), expected)
 
 
-@pytest.mark.parametrize("name", ON_EDGES)
+EXPORTED = ON_EDGES | {
+    "LinearAttention": (lambda: LinearAttention(8, 4, 2), on_edges),
+    "Performer": LAYERS["Performer"],
+    "a function as score": (lambda: GraphAttention(8, 4, 2, score=lambda q, k: (q - k).abs().sum(-1)), on_edges),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
 def test_export_with_sizes_left_open(name):
-    make, arguments_of = ON_EDGES[name]
+    make, arguments_of = EXPORTED[name]
     torch.manual_seed(0)
     layer, num_edges = make().eval(), Dim("num_edges", min=2)
     sizes = ({0: Dim("num_nodes", min=2)}, {1: num_edges}, {0: num_edges})

@@ -33,6 +33,11 @@ class Products(torch.autograd.Function):
         return gradients_of_products(ctx, grad, sums)
 
     @staticmethod
+    def vmap(info, in_dims, left, right, at_left, at_right):
+        left, right = one_batch(info, in_dims, left, right)
+        return products(left, right, at_left, at_right).unflatten(1, (info.batch_size, -1)), 1
+
+    @staticmethod
     def jvp(ctx, left_tangent, right_tangent, *_):
         left, right, at_left, at_right = ctx.saved_tensors
         terms = []
@@ -62,6 +67,11 @@ class Sums(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return gradients_of_sums(ctx, grad, products, sums)
+
+    @staticmethod
+    def vmap(info, in_dims, weights, values, at_values, at_rows, num_rows):
+        weights, values = one_batch(info, in_dims, weights, values)
+        return sums(weights, values, at_values, at_rows, num_rows).unflatten(1, (info.batch_size, -1)), 1
 
     @staticmethod
     def jvp(ctx, weights_tangent, values_tangent, *_):
@@ -139,6 +149,17 @@ def gradients_of_sums(ctx, grad: Tensor, products: Callable[..., Tensor], sums: 
     if ctx.needs_input_grad[1]:
         by_values = sum_to_groups(sums(weights, grad, at_rows, at_values, values.size(0)), values.size(1))
     return by_weights, by_values, None, None, None
+
+
+def one_batch(info, in_dims: tuple, *tensors: Tensor) -> list[Tensor]:
+    """Tensors [n, heads, ...] under torch.vmap as [n, batch * heads, ...]: over the same edges a batch is more heads."""
+    if any(dim is not None for dim in in_dims[len(tensors) :]):
+        raise ValueError("torch.vmap takes one graph for the whole batch; lay examples with graphs of their own end to end")
+    batch = [
+        x.unsqueeze(1).expand(-1, info.batch_size, *x.shape[1:]) if dim is None else x.movedim(dim, 1)
+        for x, dim in zip(tensors, in_dims)
+    ]
+    return [x.flatten(1, 2) for x in batch]
 
 
 def products_of(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor) -> Tensor:

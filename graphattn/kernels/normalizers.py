@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -212,7 +213,7 @@ class TopK(RowNormalizer):
     name = "top_k"
 
     def __post_init__(self):
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
+        if isinstance(self.k, bool) or not isinstance(self.k, (int, np.integer)) or self.k < 1:
             raise ValueError(f"'k' must be a positive int (got {self.k!r})")
 
     def row_weights(self, scores, rows):

@@ -68,7 +68,7 @@ def are_one_set(x: Tensor | tuple[Tensor, Tensor | None], in_channels: int | tup
     They are if one tensor holds both, if the targets are the first of the sources (the blocks of a NeighborLoader), or if
     the layer has one size of `in_channels`, and so one kind of nodes.
     """
-    if isinstance(x, Tensor) or isinstance(in_channels, int):
+    if isinstance(x, Tensor) or not isinstance(in_channels, (tuple, list)):
         return True
     source, target = x
     if target is None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -130,7 +131,7 @@ class GraphAttention(MessagePassing):
         self.normalizer = as_normalizer(normalizer)
         self.scale, self.kernel = scale, kernel
         self.positions, self.edge_bias = positions, edge_bias
-        source, target = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+        source, target = in_channels if isinstance(in_channels, (tuple, list)) else (in_channels, in_channels)
         if share_weights and (source != target or kv_heads != heads):
             raise ValueError(
                 f"'share_weights' needs one size of 'in_channels' and kv_heads = heads (got in_channels={in_channels},"
@@ -394,14 +395,14 @@ class GraphAttention(MessagePassing):
 def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | None) -> None:
     sizes = {"out_channels": out_channels, "heads": heads, "kv_heads": kv_heads, "edge_dim": edge_dim}
     for name, size in sizes.items():
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
             raise ValueError(f"'{name}' must be a positive int (got {size!r})")
     if heads % kv_heads:
         raise ValueError(f"'heads' must be a multiple of 'kv_heads' (got {heads} and {kv_heads})")
 
 
 def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int, int]) -> None:
-    sizes = (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+    sizes = in_channels if isinstance(in_channels, (tuple, list)) else (in_channels, in_channels)
     for x, size in zip((source, target), sizes, strict=True):
         if not isinstance(x, Tensor):
             raise TypeError(f"'x' must be a tensor or a pair (x_source, x_target) of tensors (got {type(x).__name__})")

@@ -124,7 +124,7 @@ def complete_of_sizes(sizes: tuple[int, ...]) -> CompleteGraph:
 def is_plain_multihead(attention: Module) -> bool:
     """Multi-head attention of one projected sequence, with nothing that looks at its call or adds learned keys to it."""
     return (
-        type(attention) is MultiheadAttention
+        runs_as(attention, MultiheadAttention)
         and attention._qkv_same_embed_dim
         and attention.bias_k is None
         and not has_hooks(attention)
@@ -132,7 +132,12 @@ def is_plain_multihead(attention: Module) -> bool:
 
 
 def is_plain_performer(attention: Module) -> bool:
-    return type(attention) is PerformerAttention and not has_hooks(attention) and not has_hooks(attention.fast_attn)
+    return runs_as(attention, PerformerAttention) and not (has_hooks(attention) or has_hooks(attention.fast_attn))
+
+
+def runs_as(module: Module, kind: type) -> bool:
+    """Whether it has the forward pass of this class; torch.export wraps modules in classes of its own."""
+    return isinstance(module, kind) and type(module).forward is kind.forward
 
 
 def has_hooks(module: Module) -> bool:

@@ -57,7 +57,7 @@ class Seq2Seq(torch.nn.Module):
         **transformer,
     ):
         super().__init__()
-        layers = (num_layers, num_layers) if isinstance(num_layers, int) else num_layers
+        layers = num_layers if isinstance(num_layers, (tuple, list)) else (num_layers, num_layers)
         self.source_embedding = None
         if num_source_tokens is not None:
             self.source_embedding = TokenEmbedding(num_source_tokens, channels, encoding, dropout)

@@ -1,4 +1,6 @@
+import pytest
 import torch
+from torch.func import vmap
 
 from graphattn.kernels import edgewise
 from graphattn.kernels.edgewise import products, sums
@@ -38,6 +40,19 @@ def test_derivatives_of_two_orders_and_forward_mode(monkeypatch):
     ):
         assert torch.autograd.gradcheck(function, given, check_forward_ad=True)
         assert torch.autograd.gradgradcheck(function, given)
+
+
+def test_a_batch_by_vmap():
+    left, right, weights, at_left, at_right = (x.detach() for x in inputs())
+    rows = torch.stack([left, 2 * left, -left])
+    found = vmap(lambda x: products(x, right, at_left, at_right))(rows)
+    torch.testing.assert_close(found, torch.stack([products(x, right, at_left, at_right) for x in rows]))
+    pairs = torch.stack([weights, weights.flip(0)], 2), torch.stack([right, -right])
+    found = vmap(lambda w, x: sums(w, x, at_right, at_left, 4), in_dims=(2, 0))(*pairs)
+    wanted = [sums(w, x, at_right, at_left, 4) for w, x in zip(pairs[0].unbind(2), pairs[1])]
+    torch.testing.assert_close(found, torch.stack(wanted))
+    with pytest.raises(ValueError, match="one graph for the whole batch"):
+        vmap(lambda at: products(left, right, at_left, at))(torch.stack([at_right, at_right]))
 
 
 def test_no_edges():

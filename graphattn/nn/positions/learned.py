@@ -26,7 +26,7 @@ class LearnedPositions(torch.nn.Module):
 
     def __init__(self, num_positions: int | tuple[int, ...], channels: int):
         super().__init__()
-        sizes = (num_positions,) if isinstance(num_positions, int) else tuple(num_positions)
+        sizes = tuple(num_positions) if isinstance(num_positions, (tuple, list)) else (num_positions,)
         if not sizes or min(sizes) < 1 or channels < 1:
             raise ValueError(f"'num_positions' and 'channels' must be positive (got {num_positions} and {channels})")
         self.sizes, self.channels = sizes, channels
