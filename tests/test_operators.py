@@ -5,6 +5,7 @@ import gc
 import networkx
 import pytest
 import torch
+from torch_geometric import EdgeIndex
 
 from graphattn import (
     BandedGraph,
@@ -132,6 +133,7 @@ def per_head_with_features(n):
 
 LAYERS = {
     "edge_index": (lambda: GraphAttention(8, 4, 2), on_edges),
+    "EdgeIndex without sizes": (lambda: GraphAttention(8, 4, 2), lambda n: (features(n), EdgeIndex(edges(n)))),
     "mask": (lambda: GraphAttention(8, 4, 2), lambda n: (features(n), torch.rand(n, n) < 0.5)),
     "band": (lambda: GraphAttention(8, 4, 2), lambda n: (features(n), BandedGraph(n, 2, 1))),
     "union": (lambda: GraphAttention(8, 4, 2), lambda n: (features(n), BandedGraph(n, 1, 1) | GlobalGraph(n, [0]))),
