@@ -1,6 +1,7 @@
 """Biases of few numbers: on complete graphs, bands and grids a rule of position of the key - that of the query is a table."""
 
 from abc import ABC, abstractmethod
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -68,11 +69,15 @@ def steps_of_axes(graph: GridGraph) -> tuple[list[int], list[int]]:
 
 
 def places_of_edges(graph: Graph, device: torch.device | None = None) -> Tensor:
-    """For each edge its place in `offsets_of(graph)`: [num_edges] int64.
+    """For each edge its place in `offsets_of(graph)`: [num_edges] int64, kept for the next layer.
 
     >>> places_of_edges(BandedGraph(3, 1, 0))
     tensor([1, 0, 1, 0, 1])
     """
+    return graph.remember_on("places among offsets", device, partial(find_places, graph))
+
+
+def find_places(graph: BandedGraph | GridGraph, device: torch.device) -> Tensor:
     key, query = graph.edge_index(device)
     example = graph.batch(device)[query]
     key, query = (

@@ -12,7 +12,7 @@ from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import constant, glorot
 
-from graphattn.arguments import check_dropout
+from graphattn.arguments import bias_of, check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.per_head import PerHead
@@ -21,7 +21,7 @@ from graphattn.kernels.edgewise import sums
 from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.adjacency import check_edge_attr
-from graphattn.nn.bias import Bias, total_bias
+from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.messages import is_watched
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
@@ -195,7 +195,7 @@ class GraphAttention(MessagePassing):
             graph = layout = as_graph(graph, target.size(0), source.size(0))
             check_edge_attr(edge_attr, self.edge_dim, graph)
             edge_attr = None if edge_attr is None else edge_attr.to(query.dtype)
-            bias = total_bias(self.edge_bias, edge_bias, graph, pos)
+            bias = bias_of_layer(self.edge_bias, edge_bias, graph, pos)
         if self.positions is not None:
             key_pos, query_pos = positions_of(layout, pos, query.device)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
@@ -218,7 +218,7 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None = None,
-        edge_bias: Tensor | None = None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
         target: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
@@ -295,7 +295,7 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None,
-        edge_bias: Tensor | None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None,
     ) -> Tensor:
         """[num_targets, heads, out_channels] by the fastest kernel."""
         dropout = self.dropout if self.training else 0.0
@@ -312,7 +312,8 @@ class GraphAttention(MessagePassing):
         del options["normalizer"]
         scores = attention_scores(query, key, graph, **options)
         scores = scores if self.talking_heads is None else self.talking_heads.mix_scores(scores)
-        return scores if edge_bias is None else scores + edge_bias.to(scores.dtype)
+        bias = bias_of(edge_bias, graph)
+        return scores if bias is None else scores + bias.to(scores.dtype)
 
     def edge_weights(self, query, key, graph, edge_attr, edge_bias, scores: Tensor | None = None) -> Tensor:
         """The weights of the values, before dropout, from their scores if these are known: [num_edges, heads]."""
@@ -341,12 +342,13 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None,
-        edge_bias: Tensor | None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None,
     ) -> Tensor:
         """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
         query, key, _ = self.scored(query, key, None)
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
+        edge_bias = bias_of(edge_bias, graph)
         edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
         nodes = {"query": (None, query), "key": (key, None)}
         alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=edge_bias, size=size)

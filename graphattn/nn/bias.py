@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from graphattn.arguments import bias_of
 from graphattn.graphs import Graph
 from graphattn.graphs.sizes import parse_integer
-from graphattn.kernels.offsets import OffsetRule
+from graphattn.kernels.offsets import OffsetRule, offsets_of
 from graphattn.nn.positions.coordinates import positions_of
 
 
@@ -63,6 +63,15 @@ class Bias(torch.nn.Module, OffsetRule):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.heads})"
+
+
+def bias_of_layer(own: Bias | None, given, graph: Graph, pos=None) -> Tensor | OffsetRule | None:
+    """`total_bias`, or the one rule there is, for `attend` to take as a few numbers on a graph of few offsets."""
+    rule = given if own is None else own
+    is_only = own is None or (given is None and pos is None)
+    if is_only and isinstance(rule, OffsetRule) and offsets_of(graph) is not None:
+        return rule
+    return total_bias(own, given, graph, pos)
 
 
 def total_bias(own: Bias | None, given, graph: Graph, pos=None) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.per_head import once_for_each
 from graphattn.graphs.sizes import parse_integer
-from graphattn.nn.bias import Bias, total_bias
+from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.torch_weights import options_of
@@ -81,7 +81,7 @@ class Stack(torch.nn.Module):
         """The shared bias and the given one, computed once for each different graph."""
         if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
             raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
-        return once_for_each(lambda graph: total_bias(self.edge_bias, given, graph, pos), graphs)
+        return once_for_each(lambda graph: bias_of_layer(self.edge_bias, given, graph, pos), graphs)
 
     @classmethod
     def from_torch(cls, stack):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, attend, attention_weights, causal
-from graphattn.nn import ALiBi, GraphAttention, RelativeBias, T5Bias
+from graphattn.nn import ALiBi, GraphAttention, GraphTransformer, RelativeBias, T5Bias
+from graphattn.nn.bias import bias_of_layer
 from tests.cases import loop_attention
 
 BIASES = {"alibi": lambda: ALiBi(4), "relative": lambda: RelativeBias(4, 2), "t5": lambda: T5Bias(4, 8, 6)}
@@ -177,3 +178,27 @@ def test_bad_input_is_named():
         T5Bias(2)(GridGraph((2, 2), 1))
     with pytest.raises(ValueError, match="above 8 .got 32 and 8"):
         T5Bias(2, max_distance=8)
+
+
+@every_bias
+def test_layers_leave_the_rule_to_the_kernel(make):
+    torch.manual_seed(0)
+    graph, x = BandedGraph([150, 3, 40], 20, 9), random(193, 8)
+    layer = GraphAttention(8, 5, heads=4, edge_bias=make()).double()
+    stack = GraphTransformer(8, 2, heads=4, edge_bias=make()).double()
+    for module, own in ((layer, layer.edge_bias), (stack, stack.edge_bias)):
+        assert bias_of_layer(own, None, graph) is own
+        ids = torch.cat([torch.arange(size) for size, _ in graph.sizes])  # positions are given: a number for each edge
+        assert bias_of_layer(own, None, graph, ids).shape == (graph.num_edges, 4)
+        torch.testing.assert_close(module(x, graph), module(x, graph, pos=ids))
+    out, (_, weights) = layer(x, graph, return_attention_weights=True)
+    layer.register_message_forward_hook(lambda *args: None)
+    torch.testing.assert_close(layer(x, graph), out)
+    _, (_, wanted) = layer(x, graph, return_attention_weights=True, pos=ids)
+    torch.testing.assert_close(weights, wanted)
+
+
+def test_two_biases_are_added_up_for_each_edge():
+    graph = BandedGraph(50, 4, 4)
+    assert bias_of_layer(ALiBi(4), T5Bias(4), graph).shape == (graph.num_edges, 4)
+    assert bias_of_layer(None, None, graph) is None
