@@ -153,7 +153,7 @@ def hand_over(plan: Plan, sizes: Sizes, num_edges: int, grads: Inputs) -> list[n
     """Room for what the pass over queries leaves for the pass over keys, and one more edge, of zeros.
 
     Weight and gradient of each edge and head; behind LeakyReLU the sign of each hidden number, one bit of them, unless a
-    head has but one.
+    head has but one (see is_one_number of edges_cpu_across_heads).
     """
     handed_on = at_cache_line(np.empty, (num_edges + 1) * 2 * sizes.heads, NOTHING[grads.query.dtype].dtype)
     handed_on[-2 * sizes.heads :] = 0

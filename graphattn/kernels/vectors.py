@@ -119,22 +119,6 @@ def gathered(typing, array, places, first, shift):
 
 
 @intrinsic
-def scatter_lanes(typing, lanes, array, places, shift):
-    """array[places[lane] + shift] = the number in that lane."""
-
-    def generate(context, builder, signature, args):
-        _, array_type, places_type, _ = signature.args
-        start = builder.gep(data_of(context, builder, array_type, args[1]), [args[3]])
-        places = data_of(context, builder, places_type, args[2])
-        for lane in range(LANES):
-            place = builder.load(builder.gep(places, [INT64(lane)]))
-            builder.store(builder.extract_element(args[0], INT32(lane)), builder.gep(start, [place]))
-        return context.get_dummy_value()
-
-    return types.void(lanes, array, places, types.int64), generate
-
-
-@intrinsic
 def first_lanes(typing, lanes, count):
     """The first `count` lanes, and 0 in the others."""
 
