@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CompleteGraph, EdgeListGraph, Graph
-from graphattn.kernels.kernel import Inputs, sum_to_groups
+from graphattn.kernels.diagonals import by_diagonal, sum_diagonals
+from graphattn.kernels.kernel import Inputs, accumulation_dtype, sum_to_groups
 from graphattn.kernels.offsets import longest
 from graphattn.kernels.sdpa import equal_sizes, from_batch, has_all_queries, take, to_batch, write
-from graphattn.kernels.tiled import Call, Mask, Tiled, mask_of
+from graphattn.kernels.tiled import Call, Mask, Tiled, mask_of, wants_bias
 
 LEAST_QUERIES = 32  # that the operators are made for: fewer take them as long
 AREA_OF_A_MASK = 2**22  # numbers in one mask, which is extra memory: 16 MiB in float32
@@ -22,29 +23,30 @@ class Block(NamedTuple):
     examples: int
     queries: slice | Tensor
     keys: slice | Tensor
-    mask: Tensor  # bool [examples or 1, queries of each, keys of each]
-    places: Tensor | None = None  # int64, of the same shape, among the offsets of the graph
 
 
-def blocks_of(graph: EdgeListGraph) -> list[Block]:
-    """All pairs inside the examples, laid out once; a bool for each of them is kept."""
+def blocks_of(graph: EdgeListGraph) -> list[tuple[Block, Tensor]]:
+    """All pairs inside the examples, and whether they are edges: bool [examples, queries of each, keys of each].
+
+    Laid out once; a bool for each pair is kept.
+    """
     return graph.remember("blocks", lambda: list(lay_out(graph)))
 
 
-def lay_out(graph: EdgeListGraph) -> Iterator[Block]:
+def lay_out(graph: EdgeListGraph) -> Iterator[tuple[Block, Tensor]]:
     first, allowed = masks_of(graph)
     for queries, keys, _ in blocks(graph, AREA_OF_A_MASK):
         mask = allowed[first[queries][..., None] + torch.arange(keys.size(1))]
-        yield Block(len(queries), as_slice(queries.flatten()), as_slice(keys.flatten()), mask)
+        yield Block(len(queries), as_slice(queries.flatten()), as_slice(keys.flatten())), mask
 
 
-def complete_blocks(graph: CompleteGraph, heads: int) -> Iterator[Block]:
-    """All pairs inside the examples, in blocks whose biases are no more numbers than the masks of `blocks_of`."""
-    for queries, keys, start in blocks(graph, AREA_OF_A_MASK // heads):
-        query = torch.arange(start, start + queries.size(1))
-        places = (torch.arange(keys.size(1)) - query[:, None] + longest(graph)[0] - 1)[None]
-        mask = torch.ones(1, 1, 1, dtype=torch.bool).expand_as(places)
-        yield Block(len(queries), as_slice(queries.flatten()), as_slice(keys.flatten()), mask, places)
+def complete_blocks(graph: CompleteGraph, area: int) -> Iterator[tuple[Block, slice, int]]:
+    """All pairs inside the examples, at most so many at a time, as `CompleteCall` takes them: (block, places, num_keys)."""
+    for queries, keys, start in blocks(graph, area):
+        num_queries, num_keys = queries.size(1), keys.size(1)
+        first = longest(graph)[0] - start - num_queries  # place of the offset from the last query to key 0
+        block = Block(len(queries), queries.flip(1).flatten(), as_slice(keys.flatten()))
+        yield block, slice(first, first + num_queries + num_keys - 1), num_keys
 
 
 def blocks(graph: Graph, area: int) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -106,6 +108,27 @@ class DenseCall(Call):
             rows.index_add_(0, self.block.keys, values)
 
 
+class CompleteCall(DenseCall):
+    """A block of a complete graph, the queries of each example in reverse: its bias has one number on each diagonal.
+
+    Args:
+        places: In the table of offsets, of the numbers on the diagonals.
+        num_keys: Of each example.
+    """
+
+    def __init__(self, block: Block, places: slice, num_keys: int, inputs: Inputs):
+        self.places = places
+        # The operator copies a mask whose keys are not side by side.
+        table = inputs.bias[places].to(accumulation_dtype(inputs.query.dtype)).T.contiguous()
+        added = by_diagonal(table, num_keys)[None]
+        hides = bool((table == -torch.inf).any())
+        super().__init__(block, Mask(added, added.amax(-1) == -torch.inf if hides else None), inputs)
+
+    def add_of_bias(self, total, grad_scores):
+        grad_scores = grad_scores.sum(0) if self.block.examples > 1 else grad_scores[0]
+        total[self.places] += sum_diagonals(grad_scores).T
+
+
 class Dense(Tiled):
     """Every query against all keys of its example."""
 
@@ -131,6 +154,13 @@ class Dense(Tiled):
         return has_all_queries(graph)
 
     def calls(self, plan, inputs, is_backward):
-        graph, heads = plan.graph, inputs.query.size(1)
-        for block in complete_blocks(graph, heads) if isinstance(graph, CompleteGraph) else blocks_of(graph):
-            yield DenseCall(block, mask_of(block.mask[:, None], inputs, block.places), inputs)
+        graph = plan.graph
+        if isinstance(graph, EdgeListGraph):
+            for block, allowed in blocks_of(graph):
+                yield DenseCall(block, mask_of(allowed[:, None], inputs), inputs)
+        else:
+            # Masks are views and take no memory, but the gradients of their scores do.
+            takes_memory = is_backward and wants_bias(plan, inputs)
+            area = AREA_OF_A_MASK // inputs.query.size(1) if takes_memory else graph.num_edges
+            for block, places, num_keys in complete_blocks(graph, area):
+                yield CompleteCall(block, places, num_keys, inputs)

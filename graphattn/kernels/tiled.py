@@ -35,7 +35,7 @@ class Mask(NamedTuple):
     """Which keys of its tile a query sees, and the bias of their scores."""
 
     added: Tensor  # [tiles or 1, heads or 1, block, width], to the scores: the bias or 0, -inf for keys that it does not see
-    is_empty: Tensor | None  # bool [tiles or 1, heads or 1, block], queries that see none; None if there are no such
+    is_empty: Tensor | None  # bool [tiles or 1, heads or 1, block], queries that see none; or None if there are none
     places: Tensor | None = None  # [tiles or 1, block, width], of the bias in its table by offset; any for hidden keys
 
 
@@ -86,6 +86,10 @@ class Call(ABC):
     @abstractmethod
     def add(self, rows: Tensor, values: Tensor) -> None:
         """Adds what each key got from each tile, [tiles, heads, width, dim], to its row [kv_heads, dim]."""
+
+    def add_of_bias(self, total: Tensor, grad_scores: Tensor) -> None:
+        """Adds the gradients of the scores, [tiles, heads, block, width], to that of the bias, [num_offsets, heads]."""
+        add_by_offset(total, grad_scores, self.mask.places)
 
 
 class Tiled(Kernel):
@@ -155,7 +159,7 @@ class Tiled(Kernel):
             else:
                 statistics = call.queries(lse), call.queries(delta)
                 *found, of_scores = backward_by_products(grad_out, *tensors, *statistics, plan.scale, call.mask.added)
-                add_by_offset(of_bias, of_scores, call.mask.places)
+                call.add_of_bias(of_bias, of_scores)
             call.put(grads.query, found[0][..., : query.size(2)])
             for total, part in ((grads.key, found[1]), (grads.value, found[2])):
                 call.add(total, part[..., : total.size(2)].to(total.dtype))
