@@ -1,26 +1,34 @@
-"""Bands, grids and unions: graphattn against dense masked SDPA, FlexAttention, PyG, and edges one by one.
+"""Bands, grids, unions and biases: graphattn against dense masked SDPA, FlexAttention, PyG, and edges one by one.
 
     python -m benchmarks.bands                          all of it, some minutes, one of them to compile FlexAttention
     python -m benchmarks.bands --only "128 each side"   a band over 8,192 nodes (FlexAttention has no backward pass on CPU)
     python -m benchmarks.bands --only grid              a grid of 128 x 128 nodes, reach 3
     python -m benchmarks.bands --only union             a band, global nodes and given edges together, and each alone
+    python -m benchmarks.bands --only bias              ALiBi and T5 on a band, a complete and a causal graph
     python -m benchmarks.bands --only "64 each side"    bands over 1e5 ... 1e6 nodes: time per node, memory
 
 Prints which kernel graphattn chose, medians, ratios, memory; then what a union costs beside its parts, and the time per
 node of long bands, which should not change.
 """
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from benchmarks import expected, peers
 from benchmarks.edges import fits, node_tensors, prepare
 from benchmarks.graphs import random_graph
 from benchmarks.measure import PASSES, Case, Peer
 from benchmarks.report import Report, parser
-from graphattn import BandedGraph, GlobalGraph, GridGraph, attend, choose_kernel
+from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, attend, causal, choose_kernel
 from graphattn.graphs import Graph
+from graphattn.nn import ALiBi, T5Bias
+from graphattn.nn.bias import Bias
 
 LARGEST_MASK = 2**28  # pairs; a dense mask with more is left out
+LARGEST_BIAS = 2**29  # numbers of pairs and heads, 2 GiB; a dense bias with more is left out
+COPIES_OF_LEARNED = 8  # of a dense bias, to learn it
 
 
 def structured_case(graph: Graph, heads: int, dim: int, peer_names: tuple[str, ...]) -> Case:
@@ -72,6 +80,43 @@ def union(report: Report, options) -> None:
         report.say(f"union, {pass_}: {whole / sum(alone):.2f} times the sum of its parts")
 
 
+def bias_case(graph: Graph, kind: type[Bias], heads: int, dim: int) -> Case:
+    """A rule of the distance, and the same bias as numbers for edges and for all pairs: made beforehand, if not learned."""
+    rule = kind(heads)
+    table = [x for parameter in rule.parameters() for x in node_tensors(1, *parameter.shape)]
+    by_edge = peers.made_once(rule, lambda: rule(graph))
+
+    def attend_with(bias: Callable[[], Bias | Tensor]) -> Callable[..., Tensor]:
+        def call(query, key, value, table=None):
+            peers.set_table(rule, table)
+            return attend(query, key, value, graph, bias=bias())
+
+        return call
+
+    found = {
+        "graphattn": Peer(attend_with(lambda: rule)),
+        "graphattn, a number for each edge": Peer(attend_with(by_edge)),
+    }
+    if graph.num_queries * graph.num_keys * heads * (COPIES_OF_LEARNED if table else 1) <= LARGEST_BIAS:
+        found["dense SDPA"] = Peer(peers.sdpa_with_bias(graph, rule))
+    inputs = (*node_tensors(3, graph.num_queries, heads, dim), *table)
+    return Case(inputs, found, expected.dot_with_bias(graph, rule), graph.num_queries)
+
+
+def biases(report: Report, options) -> None:
+    """Rules of the distance between query and key."""
+    nodes, few, reach = options.nodes, options.bias_nodes, options.window
+    graphs = {
+        f"band of {nodes} nodes, reach {reach}": BandedGraph(nodes, reach, reach),
+        f"complete, {few} nodes": CompleteGraph(few),
+        f"causal, {few} nodes": causal(few),
+    }
+    for name, graph in graphs.items():
+        for kind in (ALiBi, T5Bias):
+            kernel = choose_kernel(graph, torch.zeros(graph.num_queries, 8, 64), bias=kind(8)).kernel
+            report.run(f"bias {kind.__name__}, {name}, 8 x 64, kernel {kernel!r}", bias_case, graph, kind, 8, 64)
+
+
 def long_bands(report: Report, options) -> None:
     """Ever longer bands; afterwards the time per node, which is constant where time is linear."""
     for num_nodes in options.lengths:
@@ -86,7 +131,8 @@ def long_bands(report: Report, options) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
-    sizes = {"nodes": 8192, "window": 128, "side": 128, "reach": 3, "long-window": 64, "union-nodes": 50_000}
+    sizes = {"nodes": 8192, "window": 128, "side": 128, "reach": 3, "long-window": 64}
+    sizes |= {"union-nodes": 50_000, "bias-nodes": 2048}
     for name, size in sizes.items():
         options.add_argument(f"--{name}", type=int, default=size, help=f"default {size}")
     options.add_argument(
@@ -99,6 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     grid = GridGraph((options.side, options.side), (options.reach, options.reach))
     compare(report, f"grid {options.side} x {options.side}, reach {options.reach}", grid, 4, 32, "edges", "pyg")
     union(report, options)
+    biases(report, options)
     long_bands(report, options)
     report.save()
 

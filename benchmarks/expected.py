@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.peers import set_table
 from graphattn.graphs import EdgeListGraph, Graph
+from graphattn.nn.bias import Bias
 
 
 def edges_of(graph: Graph, query: int) -> tuple[Tensor, Tensor | None]:
@@ -31,6 +33,18 @@ def dot(graph: Graph) -> Callable[..., Tensor]:
         keys, _ = edges_of(graph, row)
         scores = torch.einsum("hc,ehc->eh", query[row], key[keys]) * query.size(-1) ** -0.5
         return weighted_sum(scores, value[keys])
+
+    return expected
+
+
+def dot_with_bias(graph: Graph, rule: Bias) -> Callable[..., Tensor]:
+    """As `dot`, with rule(query, key) added to the scores; `table` in the place of the numbers that it learns, if it does."""
+
+    def expected(row, query, key, value, table=None):
+        set_table(rule, table)
+        keys, _ = edges_of(graph, row)
+        scores = torch.einsum("hc,ehc->eh", query[row], key[keys]) * query.size(-1) ** -0.5
+        return weighted_sum(scores + rule.rule(torch.tensor([[row]]), keys[:, None]), value[keys])
 
     return expected
 

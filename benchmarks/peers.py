@@ -9,6 +9,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch_geometric.nn import GATConv, GATv2Conv, TransformerConv
 
 from graphattn.graphs import BandedGraph, Graph
+from graphattn.nn.bias import Bias
 
 
 def transformer_conv(graph: Graph, heads: int, dim: int, edge_dim: int | None = None) -> Callable[..., Tensor]:
@@ -87,6 +88,34 @@ def dense_sdpa(graph: Graph) -> Callable[..., Tensor]:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)[0].transpose(0, 1)
 
     return call
+
+
+def sdpa_with_bias(graph: Graph, rule: Bias) -> Callable[..., Tensor]:
+    """torch's scaled_dot_product_attention with a bias of all pairs and heads, -inf where there is no edge."""
+    query, key = torch.arange(graph.num_queries)[:, None, None], torch.arange(graph.num_keys)[:, None]
+    hidden = ~graph.mask()
+    mask = made_once(rule, lambda: rule.rule(query, key).permute(2, 0, 1).masked_fill(hidden, -torch.inf)[None])
+
+    def call(query, key, value, table=None):
+        set_table(rule, table)
+        query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask())[0].transpose(0, 1)
+
+    return call
+
+
+def made_once(rule: Bias, make: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """`make`, but only once and beforehand where nothing in the rule is learned."""
+    if list(rule.parameters()):
+        return make
+    made = make()
+    return lambda: made
+
+
+def set_table(rule: Bias, table: Tensor | None) -> None:
+    """Puts numbers from outside in the place of those that the rule learns, if it does."""
+    if table is not None:
+        set_weight(rule, "table", table)
 
 
 def flex(shape: tuple[int, int], is_edge: Callable[..., Tensor]) -> Callable[..., Tensor]:

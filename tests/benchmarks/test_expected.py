@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import expected
 from graphattn.graphs import BandedGraph, EdgeListGraph
+from graphattn.nn import RelativeBias
 
 EDGES = [(0, 1), (2, 1), (3, 1), (2, 0), (1, 3), (1, 1)]  # (key, query)
 GRAPH = EdgeListGraph(torch.tensor(EDGES).T, 4)
@@ -35,6 +36,14 @@ def test_dot_on_a_formula_is_dot_on_its_edges():
     same = EdgeListGraph(band.edge_index(), 4)
     tensors = nodes(0), nodes(1), nodes(2)
     torch.testing.assert_close(expected.dot(band)(2, *tensors), expected.dot(same)(2, *tensors))
+
+
+def test_a_bias_is_added_to_the_scores():
+    query, key, value, table = *(nodes(seed) for seed in range(3)), torch.randn(3, 1, dtype=torch.float64)
+    seen = [j for j, i in EDGES if i == 1]
+    scores = [float(query[1, 0] @ key[j, 0]) / math.sqrt(2) + float(table[min(j, 2)]) for j in seen]
+    found = expected.dot_with_bias(GRAPH, RelativeBias(1, 1))(1, query, key, value, table)
+    assert found.flatten().tolist() == pytest.approx(weighted(scores, [value[j, 0].tolist() for j in seen]))
 
 
 def test_edges_are_added_to_key_and_value():
