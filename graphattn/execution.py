@@ -10,8 +10,8 @@ from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.kernels.edges_torch import add_sink, zeros_like
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
-from graphattn.kernels.parts import Merger, Part, add_gradients, at_rows, disjoint_parts, take, take_partial
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
+from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, take, take_partial
 
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
@@ -86,7 +86,10 @@ class Attend(torch.autograd.Function):
         merged, chosen = compute(plan, unflatten(flat), kernel)
         ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
         ctx.save_for_backward(*flat, *merged)
-        return merged.out, merged.edge_out
+        if plan.normalizer.scale_by_degree:
+            return merged.out, merged.edge_out
+        # In the dtype of the query already here, so that gradients come back in it.
+        return tuple(None if x is None else x.to(flat[0].dtype) for x in (merged.out, merged.edge_out))
 
     @staticmethod
     def backward(ctx, grad_out, grad_edge_out):
@@ -116,24 +119,22 @@ def kernel_gradients(
     plan: Plan, kernel: str | None, chosen: list[Kernel], inputs: Inputs, merged: Partial, grad: Partial
 ) -> tuple[Inputs, Tensor | None]:
     """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
-    delta = (grad.out * merged.out).sum(-1)  # [num_queries, heads]
-    if merged.edge_out is not None:
-        delta = delta + (grad.edge_out * merged.edge_out).sum(-1)
     total = None
     for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, kernel), chosen, strict=True):
-        at_part = (take_partial(merged, part), take_partial(grad, part), at_rows(delta, part.query_rows))
-        gradients = run_by.backward(part_plan, part_inputs, *at_part)
+        gradients = run_by.backward(part_plan, part_inputs, take_partial(merged, part), take_partial(grad, part))
         if part.is_whole and total is None:
             total = gradients
         else:
             total = zeros_like(inputs) if total is None else total
             add_gradients(total, gradients, part)
-    return total, sink_gradient(plan.normalizer.sink, merged.lse, delta)
+    return total, sink_gradient(plan.normalizer.sink, merged, grad)
 
 
-def sink_gradient(sink: Tensor | float | None, lse: Tensor, delta: Tensor) -> Tensor | None:
+def sink_gradient(sink: Tensor | float | None, merged: Partial, grad: Partial) -> Tensor | None:
     """[heads]: the sink has value 0, so that its score loses weight * delta in every row."""
-    return -((sink.to(lse.dtype) - lse).exp() * delta).sum(0) if isinstance(sink, Tensor) else None
+    if not isinstance(sink, Tensor):
+        return None
+    return -((sink.to(merged.lse.dtype) - merged.lse).exp() * delta_of(merged, grad)).sum(0)
 
 
 def differentiable_gradients(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
 from graphattn.kernels.edges_torch import sorted_edges
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of
 from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
@@ -232,7 +232,7 @@ class EdgesCpu(Kernel):
         out, edge_out = (None if x is None else add_up(share[..., None] * x) for x in (pieces.out, pieces.edge_out))
         return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
 
-    def backward(self, plan, inputs, merged, grad, delta):
+    def backward(self, plan, inputs, merged, grad):
         from graphattn.kernels.edges_cpu_gradients import backward_rows
 
         sizes, dtype = Sizes.of(inputs), accumulation_dtype(inputs.query.dtype)
@@ -241,7 +241,7 @@ class EdgesCpu(Kernel):
         columns = None if in_one_pass else transposition(plan.graph).by_key
         arguments = self.arguments(plan, inputs, sizes, dtype)
         grads = empty_gradients(plan, inputs, rows, columns, dtype)
-        given = [flat(x, dtype) for x in (merged.lse, delta, grad.out, grad.edge_out)]
+        given = [flat(x, dtype) for x in (merged.lse, delta_of(merged, grad), grad.out, grad.edge_out)]
         results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
         to_keys = [flat(x, dtype) for x in (grads.key, grads.value)]
         now = to_keys if in_one_pass else [NOTHING[dtype]] * 2

@@ -9,15 +9,6 @@ from graphattn.graphs import Graph
 
 HEAVY = 2**11  # edges of a piece: below it a row is one program's
 BUCKETS = (4, 16, 64, 256, 1024)  # edges; longer rows are started first, so that none is left over at the end
-LAUNCHES = (4, 16)  # edges; rows up to so many are launched by themselves, with fewer edges at a time
-
-
-class Launch(NamedTuple):
-    """Pieces first .. last - 1, none of them longer than `longest`."""
-
-    first: int
-    last: int
-    longest: int
 
 
 class Pieces(NamedTuple):
@@ -27,7 +18,6 @@ class Pieces(NamedTuple):
     """
 
     table: Tensor  # int64 [num_pieces, 4]: first and last entry (not included), row, slot
-    launches: tuple[Launch, ...]
     cut_rows: Tensor  # int64 [num_cut, 3]: row, and its first and last slot (not included)
     num_rows: int
     num_slots: int
@@ -54,26 +44,10 @@ def cut(rowptr: Tensor) -> Pieces:
     last_slot = num_rows + counts[cut_rows].cumsum(0)
     return Pieces(
         torch.stack([start, end, row, slot], 1)[order].contiguous(),
-        launches_of(torch.bincount(bucket, minlength=len(BUCKETS) + 1).tolist()),
         torch.stack([cut_rows, last_slot - counts[cut_rows], last_slot], 1),
         num_rows,
         num_rows + int(is_cut.sum()),
     )
-
-
-def launches_of(counts: list[int]) -> tuple[Launch, ...]:
-    """From the number of pieces in each bucket, the longest rows first.
-
-    >>> launches_of([5, 0, 2, 1, 0, 0])
-    (Launch(first=0, last=3, longest=2048), Launch(first=3, last=8, longest=4))
-    """
-    light = [(counts[BUCKETS.index(longest)], longest) for longest in reversed(LAUNCHES)]
-    launches, first = [], 0
-    for count, longest in [(sum(counts) - sum(count for count, _ in light), HEAVY), *light]:
-        if count:
-            launches.append(Launch(first, first + count, longest))
-        first += count
-    return tuple(launches)
 
 
 class Arrangement(NamedTuple):

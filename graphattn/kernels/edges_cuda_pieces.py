@@ -61,20 +61,18 @@ def store_row(pointer, node, head, channel, HEADS: tl.constexpr, DIM: tl.constex
 
 @triton.jit
 def load_rows(
-    pointer,
-    nodes,
-    is_edge,
-    head,
-    channel,
-    HEADS: tl.constexpr,
-    GROUP: tl.constexpr,
-    DIM: tl.constexpr,
+    pointer, nodes, is_edge,
+    HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, HEAD_BLOCK: tl.constexpr, DIM_BLOCK: tl.constexpr,
     ACC: tl.constexpr,
-):
+):  # fmt: skip
     """A node of each edge: [edges, heads, channels]; GROUP heads share what is stored for one."""
-    at = nodes[:, None, None] * (HEADS // GROUP * DIM) + (head // GROUP)[None, :, None] * DIM + channel[None, None, :]
-    inside = is_edge[:, None, None] & (head < HEADS)[None, :, None] & (channel < DIM)[None, None, :]
-    return tl.load(pointer + at, mask=inside, other=0).to(ACC)
+    # Heads and channels are one axis of the load: a warp reads a node as a whole, not a few channels of many nodes.
+    place = tl.arange(0, HEAD_BLOCK * DIM_BLOCK)
+    head, channel = tl.program_id(1) * HEAD_BLOCK + place // DIM_BLOCK, place % DIM_BLOCK
+    at = nodes[:, None] * (HEADS // GROUP * DIM) + (head // GROUP * DIM + channel)[None, :]
+    inside = is_edge[:, None] & ((head < HEADS) & (channel < DIM))[None, :]
+    rows = tl.load(pointer + at, mask=inside, other=0)
+    return tl.reshape(rows, [nodes.shape[0], HEAD_BLOCK, DIM_BLOCK]).to(ACC)
 
 
 @triton.jit
@@ -125,17 +123,17 @@ def before_activation(
 
 @triton.jit
 def scores_of(
-    query, edge_query, keys, edges, is_edge, k, bias, x, vector, edge_weight, scale, head, channel, edge_channel,
-    HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, EDGE_DIM: tl.constexpr, BIAS_HEADS: tl.constexpr,
+    query, edge_query, key, edges, is_edge, bias, x, vector, edge_weight, scale, head, channel, edge_channel,
+    HEADS: tl.constexpr, DIM: tl.constexpr, EDGE_DIM: tl.constexpr, BIAS_HEADS: tl.constexpr,
     TANH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Scores [edges, heads], -inf where there is no edge, and what they are made of: keys, or activated hidden vectors."""
-    made_of = load_rows(k, keys, is_edge, head, channel, HEADS, GROUP, DIM, ACC)
+    made_of = key
     if vector is None:
-        scores = tl.sum(query[None, :, :] * made_of, 2)
+        scores = tl.sum(query[None, :, :] * key, 2)
     else:
-        hidden = query[None, :, :] + made_of
-        made_of = activated(hidden, edges, is_edge, x, edge_weight, head, channel, HEADS, DIM, EDGE_DIM, TANH, ACC)
+        made_of = query[None, :, :] + key
+        made_of = activated(made_of, edges, is_edge, x, edge_weight, head, channel, HEADS, DIM, EDGE_DIM, TANH, ACC)
         scores = tl.sum(load_row(vector, 0, head, channel, HEADS, DIM, ACC)[None, :, :] * made_of, 2)
     if edge_query is not None:
         features = load_features(x, edges, is_edge, edge_channel, EDGE_DIM, ACC)

@@ -50,9 +50,11 @@ def forward_rows(
     edge_sums = tl.zeros([HEAD_BLOCK, EDGE_BLOCK], ACC)
     for first in range(start, end, BLOCK_E):
         places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
+        near = load_rows(k, keys, is_edge, HEADS, GROUP, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
+        values = load_rows(v, keys, is_edge, HEADS, GROUP, VALUE_DIM, HEAD_BLOCK, VALUE_BLOCK, ACC)
         scores, _ = scores_of(
-            query_row, edge_query, keys, edges, is_edge, k, bias, x, vector, edge_weight, scale, head, channel,
-            edge_channel, HEADS, GROUP, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
+            query_row, edge_query, near, edges, is_edge, bias, x, vector, edge_weight, scale, head, channel,
+            edge_channel, HEADS, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
         )  # fmt: skip
         if NORMALIZER == "softmax":
             new_top = tl.maximum(top, tl.max(scores, 0))
@@ -68,7 +70,6 @@ def forward_rows(
         if seed is not None:
             kept = number(keep_scale, ACC)
             weights *= keep_factors(seed, query, keys, places, is_edge, repeat, head, threshold, kept, ACC)
-        values = load_rows(v, keys, is_edge, head, value_channel, HEADS, GROUP, VALUE_DIM, ACC)
         sums += tl.sum(weights[:, :, None] * values, 0)
         if x is not None:
             features = load_features(x, edges, is_edge, edge_channel, EDGE_DIM, ACC)
@@ -87,7 +88,7 @@ def forward_rows(
 
 @triton.jit
 def backward_rows(
-    pieces, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight, lse, delta, grad_out, grad_edge_out,
+    pieces, col, edge_id, repeat, q, k, v, bias, u, x, vector, edge_weight, lse, out, edge_out, grad_out, grad_edge_out,
     grad_q, grad_u, grad_x, grad_scores, weights_of, seed,
     scale: tl.float64, keep_scale: tl.float64, threshold: tl.int64, num_edges: tl.int64,
     HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, VALUE_DIM: tl.constexpr, EDGE_DIM: tl.constexpr,
@@ -112,20 +113,24 @@ def backward_rows(
     if NORMALIZER == "softmax":
         log_total = tl.load(lse + query * HEADS + head, mask=head < HEADS, other=0)
         log_total = tl.where(log_total == float("-inf"), 0.0, log_total)
-        mean_grad = tl.load(delta + query * HEADS + head, mask=head < HEADS, other=0)
+        mean_grad = tl.sum(grad_row * load_row(out, query, head, value_channel, HEADS, VALUE_DIM, ACC), 1)
+    if x is not None:
+        grad_edge_row = load_row(grad_edge_out, query, head, edge_channel, HEADS, EDGE_DIM, ACC)
+        if NORMALIZER == "softmax":
+            mean_grad += tl.sum(grad_edge_row * load_row(edge_out, query, head, edge_channel, HEADS, EDGE_DIM, ACC), 1)
     sums = tl.zeros([HEAD_BLOCK, DIM_BLOCK], ACC)
     edge_sums = tl.zeros([HEAD_BLOCK, EDGE_BLOCK], ACC)
     for first in range(start, end, BLOCK_E):
         places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
+        near = load_rows(k, keys, is_edge, HEADS, GROUP, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
+        values = load_rows(v, keys, is_edge, HEADS, GROUP, VALUE_DIM, HEAD_BLOCK, VALUE_BLOCK, ACC)
         scores, made_of = scores_of(
-            query_row, edge_query, keys, edges, is_edge, k, bias, x, vector, edge_weight, scale, head, channel,
-            edge_channel, HEADS, GROUP, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
+            query_row, edge_query, near, edges, is_edge, bias, x, vector, edge_weight, scale, head, channel,
+            edge_channel, HEADS, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
         )  # fmt: skip
-        values = load_rows(v, keys, is_edge, head, value_channel, HEADS, GROUP, VALUE_DIM, ACC)
         grads = tl.sum(grad_row[None, :, :] * values, 2)
         if x is not None:
             features = load_features(x, edges, is_edge, edge_channel, EDGE_DIM, ACC)
-            grad_edge_row = load_row(grad_edge_out, query, head, edge_channel, HEADS, EDGE_DIM, ACC)
             grads += tl.sum(grad_edge_row[None, :, :] * features[:, None, :], 2)
         if NORMALIZER == "softmax":
             weights = tl.exp(scores - log_total[None, :])
@@ -186,7 +191,7 @@ def backward_columns(
     scale = number(scale, ACC)
     if vector is not None:
         here = tl.zeros([1], tl.int64)
-        key_row = load_rows(k, here + key, here == 0, head, channel, HEADS, GROUP, DIM, ACC)
+        key_row = load_rows(k, here + key, here == 0, HEADS, GROUP, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
     key_sums = tl.zeros([HEAD_BLOCK, DIM_BLOCK], ACC)
     value_sums = tl.zeros([HEAD_BLOCK, VALUE_BLOCK], ACC)
     for first in range(start, end, BLOCK_E):
@@ -194,11 +199,12 @@ def backward_columns(
         is_edge = entries < end
         queries = tl.load(col + entries, mask=is_edge, other=0).to(tl.int64)
         places = tl.load(place_of + entries, mask=is_edge, other=0).to(tl.int64)
+        near = load_rows(q, queries, is_edge, HEADS, 1, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
+        grad_rows = load_rows(grad_out, queries, is_edge, HEADS, 1, VALUE_DIM, HEAD_BLOCK, VALUE_BLOCK, ACC)
         at = places[:, None] * HEADS + head[None, :]
         inside = is_edge[:, None] & (head < HEADS)[None, :]
         grads = tl.load(grad_scores + at, mask=inside, other=0) * scale
         weights = tl.load(weights_of + at, mask=inside, other=0)
-        near = load_rows(q, queries, is_edge, head, channel, HEADS, 1, DIM, ACC)
         if vector is not None:
             edges = numbers_of(edge_id, places, is_edge)
             hidden = near + key_row
@@ -206,7 +212,6 @@ def backward_columns(
             key_sums += tl.sum(before_activation(grads, hidden, vector, head, channel, HEADS, DIM, TANH, ACC), 0)
         else:
             key_sums += tl.sum(grads[:, :, None] * near, 0)
-        grad_rows = load_rows(grad_out, queries, is_edge, head, value_channel, HEADS, 1, VALUE_DIM, ACC)
         value_sums += tl.sum(weights[:, :, None] * grad_rows, 0)
     store_row(grad_k, slot, head, channel, HEADS, DIM, key_sums)
     store_row(grad_v, slot, head, value_channel, HEADS, VALUE_DIM, value_sums)
@@ -233,8 +238,8 @@ def backward_parameters(
         queries = tl.load(row + places, mask=is_edge, other=0).to(tl.int64)
         at = places[:, None] * HEADS + head[None, :]
         grads = tl.load(grad_scores + at, mask=is_edge[:, None] & (head < HEADS)[None, :], other=0) * scale
-        hidden = load_rows(q, queries, is_edge, head, channel, HEADS, 1, DIM, ACC)
-        hidden += load_rows(k, keys, is_edge, head, channel, HEADS, GROUP, DIM, ACC)
+        hidden = load_rows(q, queries, is_edge, HEADS, 1, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
+        hidden += load_rows(k, keys, is_edge, HEADS, GROUP, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
         hidden = activated(hidden, edges, is_edge, x, edge_weight, head, channel, HEADS, DIM, EDGE_DIM, TANH, ACC)
         sums += tl.sum(grads[:, :, None] * hidden, 0)
         if edge_weight is not None:
@@ -251,7 +256,7 @@ def backward_parameters(
 @triton.jit
 def join_pieces(
     cut_rows, lse, x, HEADS: tl.constexpr, DIM: tl.constexpr, IS_SOFTMAX: tl.constexpr, STORES_LSE: tl.constexpr,
-    ACC: tl.constexpr, BLOCK: tl.constexpr,
+    ACC: tl.constexpr, SLOTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """x [slots, heads, channels]: the row of a node that was cut becomes the sum of the slots of its pieces.
 
@@ -264,18 +269,21 @@ def join_pieces(
     top = tl.full([1], float("-inf"), ACC)
     total = tl.zeros([1], ACC)
     sums = tl.zeros([BLOCK], ACC)
-    for slot in range(first, last):
-        part = tl.load(x + (slot * HEADS + head) * DIM + channel, mask=channel < DIM, other=0)
+    for begin in range(first, last, SLOTS):
+        slots = begin + tl.arange(0, SLOTS).to(tl.int64)
+        is_slot = slots < last
+        at = (slots * HEADS + head)[:, None] * DIM + channel[None, :]
+        parts = tl.load(x + at, mask=is_slot[:, None] & (channel < DIM)[None, :], other=0)
         if IS_SOFTMAX:
-            log_part = tl.load(lse + slot * HEADS + head)
-            new_top = tl.maximum(top, log_part)
+            log_parts = tl.load(lse + slots * HEADS + head, mask=is_slot, other=float("-inf"))
+            new_top = tl.maximum(top, tl.max(log_parts, 0))
             finite = tl.where(new_top == float("-inf"), 0.0, new_top)
-            shrink, share = tl.exp(top - finite), tl.exp(log_part - finite)
-            total = total * shrink + share
-            sums = sums * shrink + part * share
+            shrink, shares = tl.exp(top - finite), tl.exp(log_parts - finite)
+            total = total * shrink + tl.sum(shares, 0)
+            sums = sums * shrink + tl.sum(parts * shares[:, None], 0)
             top = new_top
         else:
-            sums += part
+            sums += tl.sum(parts, 0)
     if IS_SOFTMAX:
         sums = sums / tl.where(total == 0, 1.0, total)
         if STORES_LSE:

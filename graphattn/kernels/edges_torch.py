@@ -16,6 +16,7 @@ from graphattn.kernels.kernel import (
     Partial,
     Plan,
     accumulation_dtype,
+    delta_of,
     spread_to_heads,
     sum_to_groups,
 )
@@ -193,9 +194,10 @@ class EdgesTorch(Kernel):
                 edge_out.index_add_(0, chunk.row, weights * features[chunk.edge_id].to(dtype)[:, None])
         return Partial(out, lse, edge_out)
 
-    def backward(self, plan, inputs, merged, grad, delta):
+    def backward(self, plan, inputs, merged, grad):
         edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
-        grads = zeros_like(inputs)
+        grads, delta = zeros_like(inputs), delta_of(merged, grad)
+        grad = Partial(*(None if x is None else x.to(grads.query.dtype) for x in grad))
         by_row = row_gradients(plan, inputs, grad, edges) if plan.normalizer.merge is None else None
         for part, chunk in chunks(plan.graph, edges, inputs):
             given = None if by_row is None else [x[part] for x in by_row]

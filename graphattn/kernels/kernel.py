@@ -62,14 +62,24 @@ class Kernel(ABC):
         """Attention over the edges of `plan.graph`."""
 
     @abstractmethod
-    def backward(self, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial, delta: Tensor) -> Inputs:
+    def backward(self, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial) -> Inputs:
         """Gradients of `inputs` over the edges of `plan.graph`, which may be one part of a larger graph.
 
         Args:
             merged: The result over all parts.
-            grad: Gradients of `merged.out` and `merged.edge_out`.
-            delta: [num_queries, heads], the sum of grad * merged over channels.
+            grad: Gradients of `merged.out` and `merged.edge_out`, in the dtype of the query or that of sums.
         """
+
+
+def delta_of(merged: Partial, grad: Partial) -> Tensor:
+    """[num_queries, heads], the sum of grad * merged over channels: delta of Dao et al. 2022 (FlashAttention, algorithm 4)."""
+
+    def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
+        dtype = accumulation_dtype(x.dtype)
+        return (x.to(dtype) * y.to(dtype)).sum(-1)
+
+    delta = sum_of_products(grad.out, merged.out)
+    return delta if merged.edge_out is None else delta + sum_of_products(grad.edge_out, merged.edge_out)
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -6,7 +6,7 @@ from torch import Tensor
 from graphattn.graphs import Graph
 from graphattn.kernels.dropout import keep_factors
 from graphattn.kernels.edges_torch import edge_scores, plan_with, repeat_numbers
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, spread_to_heads
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of, spread_to_heads
 from graphattn.kernels.segments import Segments
 
 
@@ -99,8 +99,8 @@ class Reference(Kernel):
         edge_out = torch.einsum("qrkh,qrkd->qhd", weights, dense_features(inputs, places, scores.dtype))
         return Partial(out, lse, edge_out)
 
-    def backward(self, plan, inputs, merged, grad, delta):
-        """By the contract, weights follow from the merged lse; a constant `lse` and `delta` make that autograd's job."""
+    def backward(self, plan, inputs, merged, grad):
+        """By the contract, weights follow from the merged lse; a constant `lse` and delta make that autograd's job."""
         places = dense_places(plan.graph, inputs.query.device)
         leaves = Inputs(
             *(None if x is None else x.detach().requires_grad_() for x in inputs[:-1]),
@@ -115,7 +115,7 @@ class Reference(Kernel):
             if plan.normalizer.merge == "lse":
                 # d lse / d score = weight, and lse enters every weight of the row with factor -1: minus delta * weight.
                 weights = dense_weights(plan, scores, merged.lse, places)
-                total = total - (weights * delta[:, None, None]).sum()
+                total = total - (weights * delta_of(merged, grad)[:, None, None]).sum()
         flat = [x for x in (*leaves[:-1], *leaves.parameters) if x is not None]
         found = iter(torch.autograd.grad(total, flat, allow_unused=True, materialize_grads=True))
         grads = [None if x is None else next(found) for x in leaves[:-1]]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channels, why_not_flash
+from graphattn.kernels.flash import are_finite, flash, flash_backward, pad_channels, why_not_flash
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, spread_to_heads, sum_to_groups
 
 
@@ -91,7 +91,7 @@ class Sdpa(Kernel):
         reason = self.why_not_operator(plan, inputs)
         if reason is not None:
             return reason
-        if is_causal(plan.graph) and not (is_finite(inputs.key) and is_finite(inputs.value)):
+        if is_causal(plan.graph) and not are_finite(inputs.key, inputs.value):
             return f"'{self.name}' would spread NaN and infinity of hidden keys over every query of a causal graph"
         return None
 
@@ -131,7 +131,7 @@ class Sdpa(Kernel):
         key, value = (to_batch(spread_to_heads(x, heads), key_rows, examples) for x in (inputs.key, inputs.value))
         return tuple(pad_channels(x, dim) for x in (query, key, value))
 
-    def backward(self, plan, inputs, merged, grad, delta):
+    def backward(self, plan, inputs, merged, grad):
         graph, (query, key, value) = plan.graph, inputs[:3]
         kv_heads = key.size(1)
         grad_query, grad_key, grad_value = (room(graph, x) for x in (query, key, value))

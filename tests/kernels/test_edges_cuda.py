@@ -36,15 +36,15 @@ def problem(num_queries=7, num_keys=5, num_edges=30, dtype=torch.float64, seed=0
     return EdgeListGraph(edge_index, num_queries, num_keys), leaves
 
 
-def results(graph, leaves, kernel, device=DEVICE, activation=None, **options):
+def results(graph, leaves, kernel, activation=None, **options):
     """Outputs and all gradients, with the same dropout every time."""
-    leaves = {k: v.to(device, copy=True).requires_grad_() for k, v in leaves.items()}
+    leaves = {k: v.to(DEVICE, copy=True).requires_grad_() for k, v in leaves.items()}
     arguments = dict(leaves)
     score = [arguments.pop(name, None) for name in ("vector", "edge_weight")]
     if activation is not None:
         options["score"] = Additive(*score, activation=activation)
     torch.manual_seed(3)
-    outputs = attend(graph=graph.to(device), kernel=kernel, **arguments, **options)
+    outputs = attend(graph=graph.to(DEVICE), kernel=kernel, **arguments, **options)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     generator = torch.Generator().manual_seed(4)
     cotangents = [torch.randn(x.shape, generator=generator).to(x) for x in outputs]
@@ -53,9 +53,9 @@ def results(graph, leaves, kernel, device=DEVICE, activation=None, **options):
 
 
 def check(graph, leaves, tolerance=1e-12, **options):
-    expected = results(graph, leaves, "edges_torch", "cpu", **options)
+    expected = results(graph, leaves, "edges_torch", **options)
     for actual, wanted in zip(results(graph, leaves, "edges_cuda", **options), expected, strict=True):
-        torch.testing.assert_close(actual.cpu(), wanted, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(actual, wanted, rtol=tolerance, atol=tolerance)
 
 
 def without(leaves, *names):

@@ -35,14 +35,11 @@ def test_cut_rows_name_the_slots_of_their_pieces(degrees):
     assert pieces.num_slots == len(degrees) + 4
 
 
-def test_launches_are_sorted_and_bound_what_they_start(degrees):
-    pieces = cut(torch.tensor([0, *degrees]).cumsum(0))
-    lengths = pieces.table[:, 1] - pieces.table[:, 0]
-    assert [launch.longest for launch in pieces.launches] == [2048, 16, 4]
-    assert pieces.launches[0].first == 0 and pieces.launches[-1].last == len(lengths)
-    for launch in pieces.launches:
-        assert lengths[launch.first : launch.last].max() <= launch.longest
-    assert lengths[0] > 1024
+def test_long_pieces_come_first(degrees):
+    table = cut(torch.tensor([0, *degrees]).cumsum(0)).table
+    bucket = torch.bucketize(table[:, 1] - table[:, 0], torch.tensor(edges_cuda_layout.BUCKETS))
+    assert torch.equal(bucket, bucket.sort(descending=True).values)
+    assert bucket[0] == len(edges_cuda_layout.BUCKETS)
 
 
 @pytest.mark.parametrize("is_sorted", [True, False])

@@ -42,7 +42,7 @@ def test_each_edge_is_met_once_with_its_row_key_and_number(has_numbers):
 def copy_rows(x, nodes, one, many, HEADS: tl.constexpr, DIM: tl.constexpr, ACC: tl.constexpr, EDGES: tl.constexpr):
     head, channel, edge = tl.arange(0, 4), tl.arange(0, 8), tl.arange(0, 4)
     store_row(one, 0, head, channel, HEADS, DIM, load_row(x, 2, head, channel, HEADS, DIM, ACC))
-    rows = load_rows(x, tl.load(nodes + edge, mask=edge < EDGES, other=0), edge < EDGES, head, channel, HEADS, 1, DIM, ACC)
+    rows = load_rows(x, tl.load(nodes + edge, mask=edge < EDGES, other=0), edge < EDGES, HEADS, 1, DIM, 4, 8, ACC)
     at = edge[:, None, None] * 32 + head[None, :, None] * 8 + channel[None, None, :]
     tl.store(many + at, rows)
 

@@ -23,7 +23,7 @@ from graphattn.kernels import edges_cuda_rows as rows
 
 sizes = dict(
     HEADS=8, GROUP=2, DIM=12, VALUE_DIM=16, EDGE_DIM=3, BIAS_HEADS=8, TANH=True, NORMALIZER="softmax", ACC=tl.float32,
-    HEAD_BLOCK=8, DIM_BLOCK=16, VALUE_BLOCK=16, EDGE_BLOCK=4, BLOCK_E=16, IS_SOFTMAX=True, STORES_LSE=True, BLOCK=128,
+    HEAD_BLOCK=8, DIM_BLOCK=16, VALUE_BLOCK=16, EDGE_BLOCK=4, BLOCK_E=4, IS_SOFTMAX=True, STORES_LSE=True, SLOTS=32, BLOCK=64,
 )
 half = ("q", "k", "v", "bias", "u", "vector", "edge_weight")
 types = {name: "*bf16" for name in half}
