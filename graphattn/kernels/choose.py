@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from graphattn.graphs import CompleteGraph, Graph
 from graphattn.kernels.banded import Banded
+from graphattn.kernels.cudnn_cuda import CudnnCuda
 from graphattn.kernels.dense import Dense
 from graphattn.kernels.edges_cpu import EdgesCpu, why_not_compiled
 from graphattn.kernels.edges_cuda import EdgesCuda
@@ -19,7 +20,7 @@ from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
 KERNELS: tuple[Kernel, ...] = (
-    Sdpa(), Banded(), Grid(), Dense(), EdgesCpu(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
+    Sdpa(), Banded(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
     EdgesTorch(), Reference(),
 )  # fmt: skip
 

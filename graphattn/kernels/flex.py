@@ -9,13 +9,14 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
 from graphattn.graphs.csr import rows_of
-from graphattn.kernels.flash import is_finite, why_not_plain
-from graphattn.kernels.kernel import Inputs, Kernel, Partial
+from graphattn.kernels.flash import are_finite, why_not_plain
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, delta_of
 
 KINDS = (CompleteGraph, BandedGraph, GridGraph)  # whose `allows` is arithmetic for a single example
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 LEAST_CHANNELS = 16
 BLOCK = 128  # queries and keys
+MOST_COMPILED = 128  # a graph's sides and window are constants of the compiled program
 
 
 def count_blocks(graph: Graph, device, block: int = BLOCK) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +61,15 @@ def build_block_mask(graph: Graph, device, block: int) -> BlockMask:
 
 @cache
 def compiled() -> Callable:
-    return torch.compile(flex_attention, fullgraph=True)
+    import torch._dynamo as dynamo
+
+    run = torch.compile(flex_attention, fullgraph=True)
+
+    def attend(*arguments, **options):
+        with dynamo.config.patch(recompile_limit=MOST_COMPILED):
+            return run(*arguments, **options)
+
+    return attend
 
 
 def attention(inputs: Inputs, graph: Graph, scale: float) -> tuple[Tensor, Tensor]:
@@ -109,17 +118,17 @@ class Flex(Kernel):
         channels = min(inputs.query.size(2), inputs.value.size(2))
         if channels < LEAST_CHANNELS:
             return f"'flex' needs at least {LEAST_CHANNELS} channels (got {channels})"
-        if not (is_finite(inputs.key) and is_finite(inputs.value)):
+        if not are_finite(inputs.key, inputs.value):
             return "'flex' would spread NaN and infinity of hidden keys over the queries of a block"
         return None
 
     def forward(self, plan, inputs):
         return Partial(*attention(inputs, plan.graph, plan.scale))
 
-    def backward(self, plan, inputs, merged, grad, delta, attention=attention):
+    def backward(self, plan, inputs, merged, grad, attention=attention):
         with torch.enable_grad():
             leaves = Inputs(*(x.detach().requires_grad_() for x in inputs[:3]))
             part = Partial(*attention(leaves, plan.graph, plan.scale))
         detached = Partial(*(x.detach() for x in part[:2]))
-        cotangents = gradients_of_part(detached, merged, grad.out, delta)
+        cotangents = gradients_of_part(detached, merged, grad.out, delta_of(merged, grad))
         return Inputs(*torch.autograd.grad(part[:2], leaves[:3], cotangents))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channels, why_not_flash
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, spread_to_heads
+from graphattn.kernels.flash import are_finite, flash, flash_backward, pad_channels, why_not_flash
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of, spread_to_heads
 
 # Tensors of tiles that each thread has at a time: more would be extra memory, less would be many small calls.
 BYTES_PER_CALL = 2**22
@@ -122,7 +122,7 @@ class Tiled(Kernel):
         reason = why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
         if reason is not None:
             return reason
-        if not (is_finite(inputs.key) and is_finite(inputs.value)):
+        if not are_finite(inputs.key, inputs.value):
             return f"'{self.name}' would spread NaN and infinity of hidden keys over the queries near them"
         return None
 
@@ -141,12 +141,13 @@ class Tiled(Kernel):
             call.put(lse, part_lse)
         return Partial(out, lse)
 
-    def backward(self, plan, inputs, merged, grad, delta):
+    def backward(self, plan, inputs, merged, grad):
         query, key, value = inputs.query, inputs.key, inputs.value
         sums = [x.new_zeros(x.shape, dtype=accumulation_dtype(x.dtype)) for x in (key, value)]
         make = query.new_empty if self.has_all_queries(plan.graph) else query.new_zeros
         of_bias = inputs.bias.new_zeros(inputs.bias.shape, dtype=sums[0].dtype) if wants_bias(plan, inputs) else None
         grads = Inputs(make(query.shape), *sums, of_bias)
+        delta = None if of_bias is None else delta_of(merged, grad)
         lse = merged.lse.masked_fill(merged.lse == -torch.inf, 0)  # exp(-inf - 0) = 0 where exp(-inf + inf) is NaN
         for call in self.calls(plan, inputs, is_backward=True):
             # The operator takes delta from out and grad_out, which are those of the whole graph, as the contract wants.

@@ -50,7 +50,7 @@ SCORES = {
 HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
 KERNEL_NAMES = [kernel.name for kernel in KERNELS]
 # They run these tests on a GPU where there is one.
-ON_CUDA = {"edges_cuda", "flash_cuda", "efficient_cuda"} if torch.cuda.is_available() else set()
+ON_CUDA = {"edges_cuda", "cudnn_cuda", "flash_cuda", "efficient_cuda"} if torch.cuda.is_available() else set()
 IS_INTERPRETED = why_not_triton() is None and not torch.cuda.is_available()
 
 

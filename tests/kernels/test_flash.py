@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphattn import CompleteGraph
-from graphattn.kernels.flash import flash, flash_backward, is_finite, pad_channels, why_not_flash
+from graphattn.kernels.flash import are_finite, flash, flash_backward, pad_channels, why_not_flash
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import Relu, Softmax
 from graphattn.kernels.scores import Additive, Dot
@@ -88,8 +88,9 @@ def test_zeros_after_the_last_channel_change_nothing():
         ([torch.inf, -torch.inf], False),
     ],
 )
-def test_is_finite(values, wanted):
-    assert is_finite(torch.tensor(values)) == wanted
+def test_finite(values, wanted):
+    assert are_finite(torch.tensor(values)) == wanted
+    assert are_finite(torch.ones(3), torch.tensor(values)) == are_finite(torch.tensor(values), torch.ones(3)) == wanted
 
 
 PLAN = Plan(CompleteGraph(3), Dot(), Softmax(), 1.0)

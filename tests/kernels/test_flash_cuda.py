@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphattn import BandedGraph, CompleteGraph, causal, choose_kernel
 from graphattn.kernels import flash_cuda
-from graphattn.kernels.flash_cuda import FlashCuda, window_of
+from graphattn.kernels.flash_cuda import FlashCuda, layout_of, sequences_of, window_of
 from graphattn.kernels.kernel import Inputs, Partial, Plan
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
@@ -20,16 +20,19 @@ WINDOWS = {
     "complete", "complete_rectangular", "complete_ragged", "complete_ragged_rectangular", "causal", "causal_ragged",
     "band_uneven", "band_one_step_beyond_causal", "band_diagonal", "band_lower_right_causal", "band_ragged",
     "band_ragged_lower_right", "transposed_rectangular", "transposed_band", "zero_nodes", "zero_keys", "zero_queries",
-    "single_node",
+    "single_node", "band_dilated",
 }  # fmt: skip
 HEADS, KV_HEADS, DIM, VALUE_DIM = 4, 2, 11, 9
 
 
 def edges_in_windows(graph):
-    """By the words of flash attention: aligned at the last query and the last key, -1 is no limit."""
+    """By the words of flash attention: aligned at the last query and the last key, -1 is no limit.
+
+    (key, query) by their places in the order of the sequences.
+    """
     left, right = window_of(graph)
     edges, first_query, first_key = [], 0, 0
-    for queries, keys in graph.sizes:
+    for queries, keys in sequences_of(graph).sizes:
         for i in range(queries):
             place = i + keys - queries
             low, high = (0 if left == -1 else place - left), (keys - 1 if right == -1 else place + right)
@@ -41,18 +44,24 @@ def edges_in_windows(graph):
 @pytest.mark.parametrize("name", CASES)
 def test_windows_mean_the_graph(name):
     graph, edges = CASES[name]
-    if window_of(graph) is not None:
-        assert sorted(edges_in_windows(graph)) == sorted(edges)
+    if window_of(graph) is None:
+        return
+    layout = layout_of(graph, torch.device("cpu"))
+    of_query, of_key = (
+        range(size) if order is None else order.tolist()
+        for size, order in zip(graph.shape, (layout.query_order, layout.key_order))
+    )
+    assert sorted((of_key[j], of_query[i]) for j, i in edges_in_windows(graph)) == sorted(edges)
+    assert layout.has_empty_rows == (len({query for _, query in edges}) < graph.num_queries)
 
 
-@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("name", sorted(WINDOWS))
 def test_no_window_is_lost(name):
     assert window_of(CASES[name][0]) is not None
 
 
 def test_windows_away_from_the_query_are_refused():
     assert window_of(BandedGraph(9, 1, 1, offset=4)) is None
-    assert window_of(BandedGraph(9, 1, 1, dilation=2)) is None
     assert window_of(BandedGraph([9, 9], 1, 1, offset=[0, 1])) is None
 
 
@@ -81,7 +90,7 @@ def test_operators_take_these_arguments(graph_of, dtype):
         assert out.shape == (plan.graph.num_queries, HEADS, VALUE_DIM) and out.dtype == dtype
         assert lse.shape == (plan.graph.num_queries, HEADS) and lse.dtype == torch.float32
         merged, grad = Partial(out.float(), lse), Partial(out.float(), None)
-        gradients = FlashCuda().backward(plan, inputs, merged, grad, lse)
+        gradients = FlashCuda().backward(plan, inputs, merged, grad)
         assert [x.shape for x in gradients[:3]] == [x.shape for x in inputs[:3]]
 
 
@@ -90,7 +99,8 @@ def attention_in_windows(graph):
 
     def operator(query, key, value, lengths, window, scale):
         assert not query.size(2) % flash_cuda.CHANNELS and query.shape[1:] == key.shape[1:] == value.shape[1:]
-        assert lengths.query_ptr.tolist() == list(graph.query_ptr) and lengths.key_ptr.tolist() == list(graph.key_ptr)
+        assert lengths.query_ptr.diff().tolist() == [queries for queries, _ in sequences_of(graph).sizes]
+        assert lengths.key_ptr.diff().tolist() == [keys for _, keys in sequences_of(graph).sizes]
         mask = torch.zeros(query.size(0), key.size(0), dtype=torch.bool)
         for j, i in edges_in_windows(graph):
             mask[i, j] = True
@@ -102,7 +112,7 @@ def attention_in_windows(graph):
     return operator
 
 
-@pytest.mark.parametrize("name", ["causal_ragged", "band_uneven", "complete_ragged_rectangular", "zero_keys"])
+@pytest.mark.parametrize("name", ["causal_ragged", "band_uneven", "band_dilated", "complete_ragged_rectangular", "zero_keys"])
 def test_forward_around_the_operator(name, monkeypatch):
     graph, edges = CASES[name]
     monkeypatch.setattr(flash_cuda, "flash_varlen", attention_in_windows(graph))
