@@ -10,6 +10,7 @@ from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.kernels.edges_torch import add_sink, zeros_like
+from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, take, take_partial
 
@@ -63,10 +64,24 @@ def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, li
     """The merged result of all parts, and the kernel that ran each."""
     merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
     for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
-        run_by, _ = select(part_plan, part_inputs, kernel)
-        merger.add(run_by.forward(part_plan, part_inputs), part)
+        run_by, partial = run_part(part_plan, part_inputs, kernel)
+        merger.add(partial, part)
         chosen.append(run_by)
     return with_sink(merger.total, plan.normalizer.sink), chosen
+
+
+def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Partial]:
+    """The kernel of a part and its result.
+
+    Whether keys are finite, if the kernel must know, is read after it was started, so that a GPU does not stand still.
+    """
+    run_by, _ = select(plan, inputs, kernel, is_finite=lambda: True)
+    are_finite = AreFinite(inputs.key, inputs.value) if run_by.spreads_nan(plan) else None
+    partial = run_by.forward(plan, inputs)
+    if are_finite is not None and not are_finite.answer():
+        run_by, _ = select(plan, inputs, kernel, is_finite=lambda: False)
+        partial = run_by.forward(plan, inputs)
+    return run_by, partial
 
 
 def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:

@@ -1,5 +1,7 @@
 """Which kernel runs: the first of KERNELS that can, and that is not known to be slower than a later one."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from graphattn.graphs import CompleteGraph, Graph
@@ -10,6 +12,7 @@ from graphattn.kernels.edges_cpu import EdgesCpu, why_not_compiled
 from graphattn.kernels.edges_cuda import EdgesCuda
 from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.kernels.efficient_cuda import EfficientCuda
+from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.flash_cuda import FlashCuda
 from graphattn.kernels.flex import Flex
 from graphattn.kernels.grid import Grid
@@ -109,15 +112,29 @@ def share_of_tiles(kernel: Tiled, graph: Graph) -> float:
     return graph.num_edges / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL * kernel.num_calls(graph))
 
 
-def select(plan: Plan, inputs: Inputs, name: str | None = None) -> tuple[Kernel, dict[str, str]]:
-    """The kernel for one part, and why the others before it refuse."""
+def why_not(kernel: Kernel, plan: Plan, inputs: Inputs, is_finite: Callable[[], bool]) -> str | None:
+    """The sentence that says why the kernel cannot run, None if it can."""
+    reason = kernel.why_not(plan, inputs)
+    if reason is None and kernel.spreads_nan(plan) and not is_finite():
+        return f"'{kernel.name}' would spread NaN and infinity of hidden keys over queries near them"
+    return reason
+
+
+def select(
+    plan: Plan, inputs: Inputs, name: str | None = None, is_finite: Callable[[], bool] | None = None
+) -> tuple[Kernel, dict[str, str]]:
+    """The kernel for one part, and why the others before it refuse.
+
+    `is_finite` answers for keys and values; they are asked themselves if it is None.
+    """
+    is_finite = is_finite or cache(lambda: AreFinite(inputs.key, inputs.value).answer())
     candidates = [kernel for kernel in KERNELS if is_called(kernel, name)]
     if not candidates:
         raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")
     refusals = {}
     for kernel in candidates:
         reason = why_slow(kernel, plan, inputs) if name != kernel.name else None
-        reason = reason or kernel.why_not(plan, inputs)
+        reason = reason or why_not(kernel, plan, inputs, is_finite)
         if reason is None:
             return kernel, refusals
         refusals[kernel.name] = reason

@@ -1,7 +1,5 @@
 """torch's fused attention, on CPU by its operators that take and give log-sum-exp, and what they cannot do."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -32,17 +30,6 @@ def why_not_flash(name: str, plan: Plan, inputs: Inputs) -> str | None:
     if inputs.query.device.type != "cpu" or inputs.query.dtype not in FLASH_DTYPES:
         return f"'{name}' runs floating point on CPU (got {inputs.query.dtype} on {inputs.query.device})"
     return None
-
-
-def are_finite(*tensors: Tensor) -> bool:
-    """No NaN and no infinity. A finite sum proves it in one pass; one that is not may be an overflow.
-
-    While a CUDA graph is captured nothing can be read back: True.
-    """
-    if tensors[0].is_cuda and torch.cuda.is_current_stream_capturing():
-        return True
-    total = sum(x.sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors)
-    return math.isfinite(total) or all(bool(x.isfinite().all()) for x in tensors)
 
 
 def flash(query, key, value, scale: float, mask: Tensor | None = None, is_causal=False) -> tuple[Tensor, Tensor]:

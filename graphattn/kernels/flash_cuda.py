@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.flash import are_finite, pad_channels, why_not_plain
+from graphattn.kernels.flash import pad_channels, why_not_plain
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
 from graphattn.kernels.tiles import strips_of
 
@@ -155,12 +155,10 @@ class FlashCuda(Kernel):
             return f"'flash_cuda' counts nodes in 32 bits (got {max(plan.graph.shape)})"
         if not 0 < channels_of(inputs) <= MOST_CHANNELS:
             return f"'flash_cuda' needs 1 to {MOST_CHANNELS} channels (got {channels_of(inputs)})"
-        reason = why_not_plain("flash_cuda", plan, inputs)
-        if reason is not None:
-            return reason
-        if isinstance(plan.graph, BandedGraph) and not are_finite(inputs.key, inputs.value):
-            return "'flash_cuda' would spread NaN and infinity of hidden keys over the queries near them"
-        return None
+        return why_not_plain("flash_cuda", plan, inputs)
+
+    def spreads_nan(self, plan):
+        return isinstance(plan.graph, BandedGraph)
 
     def forward(self, plan, inputs):
         query, value_dim = inputs.query, inputs.value.size(2)

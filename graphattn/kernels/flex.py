@@ -9,7 +9,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
 from graphattn.graphs.csr import rows_of
-from graphattn.kernels.flash import are_finite, why_not_plain
+from graphattn.kernels.flash import why_not_plain
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, delta_of
 
 KINDS = (CompleteGraph, BandedGraph, GridGraph)  # whose `allows` is arithmetic for a single example
@@ -118,9 +118,10 @@ class Flex(Kernel):
         channels = min(inputs.query.size(2), inputs.value.size(2))
         if channels < LEAST_CHANNELS:
             return f"'flex' needs at least {LEAST_CHANNELS} channels (got {channels})"
-        if not are_finite(inputs.key, inputs.value):
-            return "'flex' would spread NaN and infinity of hidden keys over the queries of a block"
         return None
+
+    def spreads_nan(self, plan):
+        return True
 
     def forward(self, plan, inputs):
         return Partial(*attention(inputs, plan.graph, plan.scale))

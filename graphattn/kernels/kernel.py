@@ -57,6 +57,10 @@ class Kernel(ABC):
     def why_not(self, plan: Plan, inputs: Inputs) -> str | None:
         """The sentence that says why this kernel cannot run, or None if it can."""
 
+    def spreads_nan(self, plan: Plan) -> bool:
+        """Whether NaN and infinity of hidden keys would reach queries near them, so that all keys must be finite."""
+        return False
+
     @abstractmethod
     def forward(self, plan: Plan, inputs: Inputs) -> Partial:
         """Attention over the edges of `plan.graph`."""

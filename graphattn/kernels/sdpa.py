@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.flash import are_finite, flash, flash_backward, pad_channels, why_not_flash
+from graphattn.kernels.flash import flash, flash_backward, pad_channels, why_not_flash
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, spread_to_heads, sum_to_groups
 
 
@@ -88,12 +88,10 @@ class Sdpa(Kernel):
     def why_not(self, plan, inputs):
         if not (isinstance(plan.graph, CompleteGraph) or is_causal(plan.graph)):
             return f"'{self.name}' runs complete and causal graphs (got {type(plan.graph).__name__})"
-        reason = self.why_not_operator(plan, inputs)
-        if reason is not None:
-            return reason
-        if is_causal(plan.graph) and not are_finite(inputs.key, inputs.value):
-            return f"'{self.name}' would spread NaN and infinity of hidden keys over every query of a causal graph"
-        return None
+        return self.why_not_operator(plan, inputs)
+
+    def spreads_nan(self, plan):
+        return is_causal(plan.graph)
 
     def why_not_operator(self, plan: Plan, inputs: Inputs) -> str | None:
         """The sentence that says what the operators cannot do, or None."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.kernels.flash import are_finite, flash, flash_backward, pad_channels, why_not_flash
+from graphattn.kernels.flash import flash, flash_backward, pad_channels, why_not_flash
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of, spread_to_heads
 
 # Tensors of tiles that each thread has at a time: more would be extra memory, less would be many small calls.
@@ -119,12 +119,10 @@ class Tiled(Kernel):
             kinds = self.graph_kind if isinstance(self.graph_kind, tuple) else (self.graph_kind,)
             wanted = " or a ".join(kind.__name__ for kind in kinds)
             return f"'{self.name}' runs a {wanted} (got {type(plan.graph).__name__})"
-        reason = why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
-        if reason is not None:
-            return reason
-        if not are_finite(inputs.key, inputs.value):
-            return f"'{self.name}' would spread NaN and infinity of hidden keys over the queries near them"
-        return None
+        return why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
+
+    def spreads_nan(self, plan):
+        return True
 
     def forward(self, plan, inputs):
         query, value_dim = inputs.query, inputs.value.size(2)

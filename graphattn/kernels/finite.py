@@ -1,0 +1,33 @@
+"""Whether tensors are free of NaN and infinity, asked before the answer is needed."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class AreFinite:
+    """The question; `answer()` is the answer. What a GPU is given in between runs while it comes back.
+
+    While a CUDA graph is captured nothing can be read: the answer is True.
+    """
+
+    def __init__(self, *tensors: Tensor):
+        self.tensors, self.is_known = tensors, False
+        self.total, self.has_come = None, None
+        is_cuda = tensors[0].is_cuda
+        if is_cuda and torch.cuda.is_current_stream_capturing():
+            self.is_known = True
+            return
+        # A finite sum proves it in one pass; one that is not may be an overflow.
+        total = sum(x.detach().sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors)
+        self.total = total.to("cpu", non_blocking=True)
+        if is_cuda:
+            self.has_come = torch.cuda.current_stream(tensors[0].device).record_event()
+
+    def answer(self) -> bool:
+        if not self.is_known:
+            if self.has_come is not None:
+                self.has_come.synchronize()
+            self.is_known = math.isfinite(self.total)
+        return self.is_known or all(bool(x.isfinite().all()) for x in self.tensors)
