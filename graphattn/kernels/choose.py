@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from graphattn.graphs import CompleteGraph, Graph
+from graphattn.graphs import BandedGraph, CompleteGraph, Graph
 from graphattn.kernels.banded import Banded
 from graphattn.kernels.cudnn_cuda import CudnnCuda
 from graphattn.kernels.dense import Dense
 from graphattn.kernels.edges_cpu import EdgesCpu, why_not_compiled
-from graphattn.kernels.edges_cuda import EdgesCuda
+from graphattn.kernels.edges_cuda import EdgesCuda, why_not_triton
 from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.kernels.efficient_cuda import EfficientCuda
 from graphattn.kernels.finite import AreFinite
@@ -21,7 +21,7 @@ from graphattn.kernels.reference import Reference
 from graphattn.kernels.sdpa import Sdpa, is_causal
 from graphattn.kernels.tiled import Tiled
 
-# Fastest first, but for what `why_slow` says; 'reference' is for tests. The order on CUDA is not measured on a GPU yet.
+# Fastest first, but for what `why_slow` says; 'reference' is for tests.
 KERNELS: tuple[Kernel, ...] = (
     Sdpa(), Banded(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
     EdgesTorch(), Reference(),
@@ -59,6 +59,14 @@ AREA_OF_A_CALL = 2**13
 #   sdpa       6.2    12.4    21.8    21.1     14.0    6.7   2.7
 #   edges_cpu  4.3     9.2    14.4    24.0     62.2    1.2   1.2
 CALLS_OF_EDGES, EDGES_OF_A_CALL = 4, 2000
+# 'flash_cuda' computes tiles of 128 x 64 or more, 'edges_cuda' the edges alone. Forward and training, ms, bfloat16, an H200,
+# BandedGraph(2**18, window, window):
+#   window                          1           4          16          64
+#   8 heads of 64 flash_cuda  2.61 5.60   2.67 5.61   2.64 5.59   2.73  5.59
+#                 edges_cuda  0.65 1.73   1.03 2.88   2.42 7.27   8.00 25.42
+#   4 heads of 16 flash_cuda  0.60 1.73   0.65 1.77   0.66 1.75
+#                 edges_cuda  0.21 1.17   0.33 1.35   0.45 1.50
+LEAST_KEYS = 24  # that a query sees, on average
 
 
 class Choice(NamedTuple):
@@ -78,7 +86,11 @@ def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
     if isinstance(kernel, EdgesCuda) and inputs.query.device.type == "cpu":
         return "'edges_cuda' runs on CUDA (got cpu); on CPU only if asked for by name, interpreted, for tests"
     if isinstance(kernel, Flex):
-        return "'flex' runs only if asked for by name: it is not measured on a GPU yet, and compiles for each kind of graph"
+        # On an H200 a grid of 256 x 256 nodes, reach 3, 4 heads of 32, takes it 0.81 and 3.48 ms (edges_cuda: 0.26, 1.23), a
+        # band of 2**17 nodes, 64 steps of 2 each side, 8 heads of 64, 1.08 and 6.61 (flash_cuda: 1.70, 4.22).
+        return "'flex' runs only if asked for by name: others train faster, and it compiles for every graph"
+    if isinstance(kernel, FlashCuda) and inputs.query.device.type == "cuda":
+        return why_few_keys(kernel, plan.graph)
     if isinstance(kernel, Sdpa) and inputs.query.device.type == "cpu":
         return why_many_calls(kernel, plan.graph)
     if isinstance(kernel, Tiled) and isinstance(plan.graph, kernel.graph_kind):
@@ -94,6 +106,17 @@ def why_many_calls(kernel: Sdpa, graph: Graph) -> str | None:
     if graph.num_edges >= EDGES_OF_A_CALL * (calls - CALLS_OF_EDGES) or why_not_compiled() is not None:
         return None
     return f"'sdpa' is slower than edges on small examples of many sizes (got {calls} sizes, {graph.num_edges} edges)"
+
+
+def why_few_keys(kernel: FlashCuda, graph: Graph) -> str | None:
+    """The sentence that says why 'flash_cuda' is slower than edges: few keys for each query."""
+    is_known = isinstance(graph, CompleteGraph | BandedGraph)  # how many edges there are, without laying them out
+    if not is_known or graph.num_edges >= LEAST_KEYS * graph.num_queries or why_not_triton() is not None:
+        return None
+    return (
+        f"'{kernel.name}' is slower than edges where a query sees less than {LEAST_KEYS} keys on average"
+        f" (got {graph.num_edges / graph.num_queries:.1f})"
+    )
 
 
 def why_empty_tiles(kernel: Tiled, graph: Graph) -> str | None:

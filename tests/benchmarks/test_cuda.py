@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from benchmarks import cuda
-from graphattn import CompleteGraph
+from graphattn import CompleteGraph, attend, causal
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: the benchmark itself would run")
@@ -15,9 +15,24 @@ def test_rate_counts_keys_and_values_in_bfloat16():
     assert cuda.rate(CompleteGraph(1000), 1, 128, 1e-1) == "5.12 TB/s"
 
 
-def test_peers_of_complete_graphs_are_attention():
+@pytest.mark.parametrize(
+    "graph, peer",
+    [(CompleteGraph([3, 5, 1]), cuda.padded_sdpa), (CompleteGraph([4, 4]), cuda.sdpa), (causal([4, 4]), cuda.sdpa)],
+)
+def test_peers_compute_the_same(graph, peer):
     generator = torch.Generator().manual_seed(0)
-    query, key, value = torch.randn(3, 5, 2, 4, generator=generator)
-    (call,) = cuda.sdpa_peers(CompleteGraph(5), 2, 4).values()
-    weights = (torch.einsum("ihc,jhc->hij", query, key) / 2).softmax(-1)
-    torch.testing.assert_close(call(query, key, value), torch.einsum("hij,jhc->ihc", weights, value))
+    query, key, value = (x.to(cuda.DEVICE) for x in torch.randn(3, graph.num_queries, 2, 4, generator=generator))
+    (call,) = peer(graph, 2, 4).values()
+    torch.testing.assert_close(call(query, key, value), attend(query, key, value, graph, kernel="reference"))
+
+
+@pytest.mark.parametrize("work", cuda.works(few=True), ids=lambda work: work.name)
+def test_works_are_what_their_peers_compute(work):
+    if torch.cuda.is_available():
+        cuda.check(work)
+    graph = work.small.to(cuda.DEVICE)
+    inputs = [x.detach().float() for x in cuda.tensors(work, graph)]
+    out = work.of(graph, "edges_torch")(*inputs)
+    for name, peer in work.peers(graph, work.heads, work.dim).items():
+        if "all pairs" not in name and "compiled" not in name:
+            torch.testing.assert_close(peer(*inputs).view_as(out), out, rtol=1e-4, atol=1e-4)

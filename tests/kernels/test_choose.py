@@ -1,7 +1,11 @@
+import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, batch_graphs, causal, choose_kernel
-from graphattn.kernels.choose import KERNELS
+from graphattn.arguments import prepare
+from graphattn.kernels.choose import KERNELS, select
+from graphattn.kernels.edges_cuda import why_not_triton
 from graphattn.nn import Score
 
 
@@ -63,3 +67,20 @@ def test_what_runs_everywhere_comes_last():
 def test_names_of_families():
     assert chosen(CompleteGraph(3), kernel="edges") == "edges_cpu"
     assert chosen(CompleteGraph(3), kernel="edges_torch") == "edges_torch"
+
+
+@pytest.mark.skipif(why_not_triton() is not None, reason=str(why_not_triton()))
+def test_few_keys_are_for_edges_on_cuda():
+    with FakeTensorMode():
+        for graph, kernel in (
+            (BandedGraph(300, 2, 2), "edges_cuda"),
+            (BandedGraph(300, 20, 20), "flash_cuda"),
+            (CompleteGraph([10] * 30), "edges_cuda"),
+            (CompleteGraph([30] * 10), "flash_cuda"),
+        ):
+            tensors = torch.randn(3, 300, 2, 16, device="cuda", dtype=torch.bfloat16)
+            plan, inputs, _ = prepare(*tensors, graph)
+            found, refusals = select(plan, inputs, is_finite=lambda: True)
+            assert found.name == kernel
+            if kernel == "edges_cuda":
+                assert "less than 24 keys on average" in refusals["flash_cuda"]
