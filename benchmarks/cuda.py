@@ -33,6 +33,7 @@ TOLERANCE = 3e-2  # bfloat16 keeps 8 bits
 ROUNDS = 7
 BURST = 0.02  # seconds of calls that follow each other
 MOST_CALLS = 20  # of a burst
+MESSAGES = 14  # tensors of edges x heads x dim that PyG may hold in training
 HEADER = "| work | pass | by | ms | times the first | GiB beyond | gathered |\n|---|---|---|---|---|---|---|"
 
 Call = Callable[..., Tensor]
@@ -95,6 +96,10 @@ def pyg(layer: str, make: Callable[..., Call], *more) -> Callable[[Graph, int, i
         return {f"PyG {layer}": call, f"PyG {layer}, compiled": torch.compile(call)}
 
     return found
+
+
+def eager(graph: Graph, heads: int, dim: int) -> dict[str, Call]:
+    return {"PyG TransformerConv": peers.transformer_conv(graph, heads, dim)}
 
 
 def listed(graph: Graph) -> EdgeListGraph:
@@ -186,7 +191,8 @@ def works(few: bool = False) -> list[Work]:
         Work("complete, N 8192, 16 heads of 64", CompleteGraph(8192), CompleteGraph(60), 16, 64, sdpa),
         Work("complete, N 8192, 16 heads of 128", CompleteGraph(8192), CompleteGraph(60), 16, 128, sdpa),
         Work("causal, N 8192, 16 heads of 64", causal(8192), causal(60), 16, 64, sdpa),
-        Work("64 sentences of 5 ... 512 words, 8 heads of 64", CompleteGraph(words), CompleteGraph([5, 40, 23]), 8, 64, padded_sdpa),
+        Work("64 sentences of 5 ... 512 words, 8 heads of 64", CompleteGraph(words), CompleteGraph([5, 40, 23]), 8, 64,
+             padded_sdpa),
         Work("34 nodes, 156 edges, 4 heads of 8", random_edges(34, 156), random_edges(34, 156), 4, 8, conv),
     ]  # fmt: skip
 
@@ -300,14 +306,13 @@ def measure(work: Work, rounds: int) -> list[Row]:
 
 
 def sweep(largest: int, rounds: int, out: Path) -> None:
-    """1e4, 1e5, ... edges, 20 for each node, and a picture; peers stop where memory does."""
-    rows = []
-    size = 10_000
+    """1e4, 1e5, ... edges, 20 for each node, and a picture; the peer stops where memory does."""
+    rows, heads, dim, size = [], 8, 16, 10_000
     while size <= largest:
         graph = random_edges(size // 20, size)
-        peer = peers.transformer_conv if size * 128 * 2 * 14 < torch.cuda.mem_get_info()[0] else None
-        found = nobody if peer is None else pyg("TransformerConv", peer)
-        rows += measure(Work(f"{size:,} edges", graph, graph, 8, 16, found, gathers=True), rounds)
+        fits = size * heads * dim * 2 * MESSAGES < torch.cuda.mem_get_info()[0]
+        found = eager if fits else nobody
+        rows += measure(Work(f"{size:,} edges", graph, graph, heads, dim, found, gathers=True), rounds)
         torch.cuda.empty_cache()
         size *= 10
     from benchmarks.picture import draw
