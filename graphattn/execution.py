@@ -26,7 +26,8 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
         out, edge_out = Attend.apply(plan, kernel, sink, *flat)
     else:
-        (out, _, edge_out), _ = compute(plan, inputs, kernel)
+        is_final = plan.normalizer.sink is None and not plan.normalizer.scale_by_degree
+        (out, _, edge_out), _ = compute(replace(plan, is_final=is_final), inputs, kernel)
     return finish(plan, inputs, out, edge_out)
 
 
@@ -51,13 +52,14 @@ def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Par
     is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
     is_whole = is_whole or plan.normalizer.merge is None
     for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
-        whole = (part, plan if part.graph is plan.graph else replace(plan, graph=part.graph), take(inputs, part))
+        part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph, is_final=False)
+        whole = (part, part_plan, take(inputs, part))
         if plan.memory_budget is None:
             yield whole
             continue
         run_by, _ = select(*whole[1:], kernel)
         for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
-            yield whole if piece is part else (piece, replace(plan, graph=piece.graph), take(inputs, piece))
+            yield whole if piece is part else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
 
 
 def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:

@@ -77,10 +77,10 @@ class Sizes(NamedTuple):
     def only(self, *names: str) -> dict[str, int]:
         return {name: getattr(self, name) for name in names}
 
-    def launch(self) -> dict[str, int]:
+    def launch(self, elements: int = ELEMENTS) -> dict[str, int]:
         """How many edges at a time, and warps for them."""
         width = self.HEAD_BLOCK * max(self.DIM_BLOCK, self.VALUE_BLOCK, self.EDGE_BLOCK)
-        block = min(max(ELEMENTS // width, FEWEST_EDGES), MOST_EDGES)
+        block = min(max(elements // width, FEWEST_EDGES), MOST_EDGES)
         warps = min(max(block * width // ELEMENTS_OF_A_WARP, 1), MOST_WARPS)
         # Without fused multiply-adds, scores are the same bits in every pass.
         return {"BLOCK_E": block, "num_warps": warps, "enable_fp_fusion": False}
@@ -120,9 +120,10 @@ class EdgesCuda(Kernel):
 
         call = Call(plan, inputs)
         sizes, pieces = call.sizes, arrangement(plan.graph, call.device).pieces
-        out = call.empty(pieces.num_slots, sizes.HEADS, sizes.VALUE_DIM)
+        out = call.room(pieces, sizes.VALUE_DIM, plan.is_final)
+        has_features = inputs.edge_features is not None
+        edge_out = call.room(pieces, sizes.EDGE_DIM, plan.is_final) if has_features else None
         lse = call.empty(pieces.num_slots, sizes.HEADS)
-        edge_out = None if inputs.edge_features is None else call.empty(pieces.num_slots, sizes.HEADS, sizes.EDGE_DIM)
         if plan.normalizer.merge == "sum":
             lse.zero_()
         call.over(pieces, forward_rows, *call.tensors, out, lse, edge_out, *call.options, **call.named)
@@ -137,9 +138,9 @@ class EdgesCuda(Kernel):
         sizes, edges = call.sizes, arrangement(plan.graph, call.device)
         num_edges, pieces = edges.col.numel(), edges.pieces
         grad_scores, weights = (call.empty(num_edges, sizes.HEADS) for _ in range(2))
-        grad_query = call.room(pieces, sizes.DIM)
+        grad_query = call.room(pieces, sizes.DIM, is_final=True)
         has_edge_query, has_features = (x is not None for x in (inputs.edge_query, inputs.edge_features))
-        grad_edge_query = call.room(pieces, sizes.EDGE_DIM) if has_edge_query else None
+        grad_edge_query = call.room(pieces, sizes.EDGE_DIM, is_final=True) if has_edge_query else None
         grad_features = call.empty(sizes.head_blocks, num_edges, sizes.EDGE_DIM) if has_features else None
         known = (merged.lse, merged.out, merged.edge_out, grad.out, grad.edge_out)
         given = [None if x is None else x.contiguous() for x in known]
@@ -187,10 +188,9 @@ class Call:
     def empty(self, *shape: int) -> Tensor:
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
-    def room(self, pieces: Pieces, dim: int, is_summed_up: bool = False) -> Tensor:
-        """For a gradient at the slots of `pieces`: in the dtype of the query unless something is still to be added up."""
-        is_final = not (len(pieces.cut_rows) or is_summed_up)
-        dtype = self.inputs.query.dtype if is_final else self.dtype
+    def room(self, pieces: Pieces, dim: int, is_final: bool) -> Tensor:
+        """For a result at the slots of `pieces`: in the dtype of the query where nothing is to be added up any more."""
+        dtype = self.inputs.query.dtype if is_final and not len(pieces.cut_rows) else self.dtype
         return torch.empty(pieces.num_slots, self.sizes.HEADS, dim, dtype=dtype, device=self.device)
 
     def start(self, program: Any, grid: tuple[int, ...], *arguments, **named) -> None:
@@ -225,7 +225,7 @@ def by_key(call: Call, grad_out: Tensor, grad_scores: Tensor, weights: Tensor) -
     sizes, kv_heads = call.sizes, call.inputs.key.size(1)
     pieces, col, place_of = transposition(call.plan.graph, call.device)
     _, edge_id, _, query, key, _, _, _, *score = call.tensors
-    grad_key, grad_value = (call.room(pieces, dim, sizes.GROUP > 1) for dim in (sizes.DIM, sizes.VALUE_DIM))
+    grad_key, grad_value = (call.room(pieces, dim, sizes.GROUP == 1) for dim in (sizes.DIM, sizes.VALUE_DIM))
     # Half the bytes to gather; the gradient came in this dtype from the caller.
     grad_out = grad_out.to(call.inputs.query.dtype).contiguous()
     results = (grad_out, grad_scores, weights, grad_key, grad_value)
@@ -248,7 +248,7 @@ def by_parameter(call: Call, grad_scores: Tensor) -> tuple[Tensor, ...]:
     sizes, csr = call.sizes, call.plan.graph.csr(call.device)
     col, edge_id, _, query, key, _, _, _, features, vector, edge_weight = call.tensors
     named = sizes.only("HEADS", "GROUP", "DIM", "EDGE_DIM", "HEAD_BLOCK", "DIM_BLOCK")
-    launch = sizes.launch()
+    launch = sizes.launch(2 * ELEMENTS)  # edge after edge, whatever its row
     share = max(-(-col.numel() // PARTIAL_SUMS), launch["BLOCK_E"])
     programs = -(-col.numel() // share)
     sums = [None if x is None else call.empty(programs, *x.shape).zero_() for x in (vector, edge_weight)]

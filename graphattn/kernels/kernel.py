@@ -24,6 +24,7 @@ class Plan:
     seed: Tensor | None = None
     memory_budget: int | None = None  # bytes
     needed: "Inputs | None" = None  # a bool for each tensor, whose gradient is asked for; None: all
+    is_final: bool = False  # the result goes to the caller as it is, with no part to merge and no gradient to come
     bias_by_offset: bool = False  # the bias has a row for each of `offsets_of(graph)` instead of each edge
 
 
@@ -40,7 +41,10 @@ class Inputs(NamedTuple):
 
 
 class Partial(NamedTuple):
-    """A result over some of a query's edges, in the accumulation dtype; two of them merge into one (see parts.py)."""
+    """A result over some of a query's edges; two of them merge into one (see parts.py).
+
+    In the accumulation dtype, or in that of the query where the plan is final or the operators below give no other.
+    """
 
     out: Tensor  # [num_queries, heads, value_dim], sum of weight * value
     lse: Tensor  # [num_queries, heads], log of the sum of exp(score); -inf for an empty row

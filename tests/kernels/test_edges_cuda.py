@@ -1,11 +1,14 @@
 """Triton's programs: on a GPU where there is one, else interpreted (see conftest.py)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from graphattn import EdgeListGraph, attend, choose_kernel
+from graphattn.arguments import prepare
 from graphattn.kernels import edges_cuda, edges_cuda_layout
-from graphattn.kernels.edges_cuda import why_not_triton
+from graphattn.kernels.edges_cuda import EdgesCuda, why_not_triton
 from graphattn.nn import Additive
 
 pytestmark = pytest.mark.skipif(why_not_triton() is not None, reason=str(why_not_triton()))
@@ -134,3 +137,15 @@ def test_refusals():
     assert choose_kernel(graph.to(DEVICE), *arguments, kernel="edges_cuda").kernel == "edges_cuda"
     if DEVICE == "cpu":
         assert choose_kernel(graph, *arguments).kernel == "edges_cpu"
+
+
+def test_results_that_nobody_adds_to_are_in_the_dtype_of_the_query(monkeypatch):
+    graph, leaves = problem(dtype=torch.bfloat16)
+    query, key, value = (leaves[name].to(DEVICE) for name in ("query", "key", "value"))
+    plan, inputs, _ = prepare(query, key, value, graph.to(DEVICE))
+    for is_final, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        out, lse, _ = EdgesCuda().forward(replace(plan, is_final=is_final), inputs)
+        assert out.dtype == dtype and lse.dtype == torch.float32
+    monkeypatch.setattr(edges_cuda_layout, "HEAVY", 4)
+    plan, inputs, _ = prepare(query, key, value, problem()[0].to(DEVICE))
+    assert EdgesCuda().forward(replace(plan, is_final=True), inputs).out.dtype == torch.float32  # a row was in pieces
