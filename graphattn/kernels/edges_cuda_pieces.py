@@ -118,7 +118,7 @@ def before_activation(
     grad = grad_scores[:, :, None] * load_row(vector, 0, head, channel, HEADS, DIM, ACC)[None, :, :]
     if TANH:
         return grad * (1 - hidden * hidden)
-    return tl.where(hidden < 0, SLOPE * grad, grad)
+    return tl.where(hidden > 0, grad, SLOPE * grad)  # at 0 as torch's leaky_relu
 
 
 @triton.jit

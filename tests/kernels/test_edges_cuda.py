@@ -92,6 +92,12 @@ def test_additive_score_with_edges(activation, monkeypatch):
     check(*problem(), activation=activation)
 
 
+def test_slope_at_zero_is_that_of_torch():
+    graph, leaves = problem()
+    leaves = {name: leaves[name].round() for name in ("query", "key", "value", "vector")}  # many sums are 0
+    check(graph, leaves, activation="leaky_relu")
+
+
 @pytest.mark.parametrize("dropout", [0.4, 1.0])
 @pytest.mark.parametrize("normalizer", ["softmax", "relu"])
 def test_dropout_is_that_of_other_kernels(dropout, normalizer):
