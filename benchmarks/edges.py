@@ -118,13 +118,20 @@ def gat_case(num_nodes: int, num_edges: int, heads: int, dim: int, compiled: boo
 
 
 def star_case(num_leaves: int, heads: int, dim: int, two_way: bool) -> Case:
-    """One node that sees many, beside the time of reading their keys and values once."""
+    """One node that sees many, beside the time of reading their keys and values once.
+
+    Training must read them once, then read them again and write as many gradients: the second line beside is that alone.
+    """
     graph = two_way_star(num_leaves) if two_way else star(num_leaves)
     query, key, value = (
         node_tensors(1, num_nodes, heads, dim)[0] for num_nodes in (graph.num_queries, *[graph.num_keys] * 2)
     )
     found = {"graphattn": Peer(lambda *tensors: attend(*tensors, graph))}
-    beside = {"reading keys and values": lambda: (key.detach().sum(), value.detach().sum())}
+    tensors = key.detach(), value.detach()
+    beside = {
+        "reading keys and values": lambda: [x.sum() for x in tensors],
+        "reading, then copying them": lambda: [(x.sum(), x.clone()) for x in tensors],
+    }
     return Case((query, key, value), found, expected.dot(graph), graph.num_queries, prepare(graph), beside)
 
 
