@@ -29,11 +29,17 @@ def families(largest: int) -> Iterator[tuple[str, Graph]]:
     yield from ((f"complete, {size} nodes", CompleteGraph(size)) for size in sizes)
     yield from ((f"causal, {size} nodes", causal(size)) for size in sizes)
     yield from ((f"{size} nodes, 4 edges each", random_graph(size, 4 * size)) for size in sizes)
-    for window in (1, 4, 16, 64, 256):
+    for window in (1, 2, 4, 8, 16, 64, 256):
         yield f"band, {largest} nodes, {window} each side", BandedGraph(largest, window, window)
+    yield f"band, {largest} nodes, 8 steps of 4 each side", BandedGraph(largest, 8, 8, dilation=4)
     side = round(largest**0.5)
-    for reach in (1, 2, 4, 8):
-        yield f"grid {side} x {side}, reach {reach}", GridGraph((side, side), (reach, reach))
+    for reach in (1, 2, 3, 4, 5, 7, 8):
+        yield f"grid {side} x {side}, reach {reach}", GridGraph((side, side), reach)
+    side = round(largest ** (1 / 3))
+    for reach in (1, 2):
+        yield f"grid {side} x {side} x {side}, reach {reach}", GridGraph((side, side, side), reach)
+    for longest in (size for size in (8, 32, 128, 512) if size <= largest):
+        yield f"32 sentences of 1 ... {longest} words", CompleteGraph([1 + i * (longest - 1) // 31 for i in range(32)])
     for density in (0.001, 0.01, 0.1, 0.3):
         yield f"{largest} nodes, {density:.1%} of pairs", random_graph(largest, max(round(density * largest**2), 1))
 

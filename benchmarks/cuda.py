@@ -102,6 +102,11 @@ def eager(graph: Graph, heads: int, dim: int) -> dict[str, Call]:
     return {"PyG TransformerConv": peers.transformer_conv(graph, heads, dim)}
 
 
+def kernels(*names: str) -> Callable[[Graph, int, int], dict[str, Call]]:
+    """The same by kernels of one's own choice, where one overtakes another."""
+    return lambda graph, heads, dim: {name: plain(graph, name) for name in names}
+
+
 def listed(graph: Graph) -> EdgeListGraph:
     """The same edges, one by one."""
     return EdgeListGraph(graph.edge_index(DEVICE), *graph.shape)
@@ -188,6 +193,8 @@ def works(few: bool = False) -> list[Work]:
         Work("window of 2048 over 32k, 1 head of 128", *window, 1, 128, sdpa_of_all),
         Work("every 4th node of 512 over 32k, 8 heads of 64", BandedGraph(2**15, 64, 64, dilation=4),
              BandedGraph(200, 13, 13, dilation=4), 8, 64, sdpa_of_all),
+        *(Work(f"band of {width} each side over 262k, 8 heads of 64", BandedGraph(2**18, width, width),
+               BandedGraph(200, width, width), 8, 64, kernels("flash_cuda", "edges_cuda")) for width in (1, 4, 16, 64)),
         Work("complete, N 8192, 16 heads of 64", CompleteGraph(8192), CompleteGraph(60), 16, 64, sdpa),
         Work("complete, N 8192, 16 heads of 128", CompleteGraph(8192), CompleteGraph(60), 16, 128, sdpa),
         Work("causal, N 8192, 16 heads of 64", causal(8192), causal(60), 16, 64, sdpa),

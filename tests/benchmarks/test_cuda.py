@@ -34,5 +34,5 @@ def test_works_are_what_their_peers_compute(work):
     inputs = [x.detach().float() for x in cuda.tensors(work, graph)]
     out = work.of(graph, "edges_torch")(*inputs)
     for name, peer in work.peers(graph, work.heads, work.dim).items():
-        if "all pairs" not in name and "compiled" not in name:
+        if "all pairs" not in name and "compiled" not in name and not name.endswith("_cuda"):
             torch.testing.assert_close(peer(*inputs).view_as(out), out, rtol=1e-4, atol=1e-4)
