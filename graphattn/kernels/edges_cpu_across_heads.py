@@ -2,17 +2,15 @@
 
 For the score of GAT, vector · LeakyReLU(query + key + edge weight @ features) of a single number per head; and for what one
 pass hands on to the other, which lies edge by edge while scores lie head by head: eight by eight numbers are transposed in
-registers.
+registers. Where heads are no multiple of eight, such an array has room for one.
 """
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, add_combination
-from graphattn.kernels.edges_cpu_leaky import is_positive, times_slope
-from graphattn.kernels.edges_cpu_tables import Builder
-from graphattn.kernels.vectors import FLAGS, INT32, INT64, LANES, inlined, inner, load, store
+from graphattn.kernels.edges_cpu_builder import Builder, address_of, of_addresses
+from graphattn.kernels.edges_cpu_leaky import is_positive, leaky, times_slope
+from graphattn.kernels.vectors import INT32, INT64, LANES, inlined, inner, load, spread, store
 
 
 @inlined
@@ -28,7 +26,9 @@ def keys_with_edges(to, table, places, first, x, x_places, edge_weight, heads, e
         at, row = lane * heads, places[first + lane]
         for h in range(heads):
             to[at + h] = table[row + h]
-        add_combination(x, x_places[first + lane], 1, edge_weight, 0, heads, edge_dim, to, at, heads)
+        add_combination(
+            address_of(x, x_places[first + lane]), 1, edge_weight, heads, edge_dim, address_of(to, at), heads
+        )
 
 
 def transposed(builder, vectors: list[ir.Value]) -> list[ir.Value]:
@@ -41,126 +41,71 @@ def transposed(builder, vectors: list[ir.Value]) -> list[ir.Value]:
     return vectors
 
 
-@intrinsic
-def leaky_numbers(typing, vector, q, q_at, table, places, first, to, step, at, heads):
-    """to[h * step + at + lane] = vector[h] * LeakyReLU(q[q_at + h] + number h of the row), for the eight rows."""
-
-    def generate(context, builder, signature, args):
-        b = Builder(context, builder, signature, args)
-        vector, q, q_at, table, places, first, to, step, at, heads = b.args
-        rows, q, to = b.rows(table, places, first, INT64(0)), b.address(q, q_at), b.address(to, at)
-
-        def score(factor, query, number):
-            hidden = builder.fadd(query, number, flags=FLAGS)
-            return builder.fmul(factor, builder.select(is_positive(b, hidden), hidden, times_slope(b, hidden)), flags=FLAGS)
-
-        with b.each_vector(heads) as h:
-            factor, query = load(builder, b.address(vector, h)), load(builder, b.address(q, h))
-            scores = transposed(builder, [score(factor, query, load(builder, b.address(row, h))) for row in rows])
-            for i, lanes in enumerate(scores):
-                store(builder, lanes, b.address(to, builder.mul(builder.add(h, INT64(i)), step)))
-        with b.each_left(heads) as h:
-            here = b.address(to, builder.mul(h, step))
-            for lane, row in enumerate(rows):
-                builder.store(score(b.number(vector, h), b.number(q, h), b.number(row, h)), b.address(here, INT64(lane)))
-        return context.get_dummy_value()
-
-    long = types.int64
-    return types.void(vector, q, long, table, places, long, to, long, long, long), generate
+def of_eight_heads(b: Builder, x, part, step) -> list[ir.Value]:
+    """The addresses of the eight heads of a part, `step` numbers from each other."""
+    return [b.ir.gep(x, [b.ir.mul(b.ir.add(part.index, INT64(h)), step)]) for h in range(LANES)]
 
 
-@intrinsic
-def leaky_number_gradients(typing, grads, vector, q, q_at, table, places, grad_q, grad_q_at, grad_vector, heads):
+@of_addresses
+def leaky_numbers(b: Builder, to, step, vector, q, table, places, heads, scale):
+    """to[h * step + lane] = scale * vector[h] * LeakyReLU(q[h] + number h of the row), for the eight rows."""
+    rows, scale = b.rows(table, places), spread(b.ir, scale)
+
+    def score(part):
+        factor, query = b.multiply(part.load(vector), scale), part.load(q)
+        by_edge = [b.multiply(factor, leaky(b, b.add(query, part.load(row)))) for row in rows]
+        for lanes, here in zip(transposed(b.ir, by_edge), of_eight_heads(b, to, part, step), strict=True):
+            store(b.ir, lanes, here)
+
+    b.each_part(heads, score)
+
+
+@of_addresses
+def leaky_number_gradients(b: Builder, grads, vector, q, table, places, grad_q, grad_vector, heads):
     """From the gradients `grads[h * 8 + lane]` of eight scores: those of the hidden numbers, in their stead.
 
     Adds to grad_q and grad_vector.
     """
+    rows = b.rows(table, places)
 
-    def generate(context, builder, signature, args):
-        b = Builder(context, builder, signature, args)
-        grads, vector, q, q_at, table, places, grad_q, grad_q_at, grad_vector, heads = b.args
-        rows, q, grad_q = b.rows(table, places, INT64(0), INT64(0)), b.address(q, q_at), b.address(grad_q, grad_q_at)
+    def back(part):
+        factor, query = part.load(vector), part.load(q)
+        to_query, to_vector = part.load(grad_q), part.load(grad_vector)
+        places_of = of_eight_heads(b, grads, part, INT64(LANES))
+        by_edge = transposed(b.ir, [load(b.ir, here) for here in places_of])
+        for lane, row in enumerate(rows):
+            hidden = b.add(query, part.load(row))
+            grad = b.ir.select(is_positive(b, hidden), by_edge[lane], times_slope(b, by_edge[lane]))
+            by_edge[lane] = b.multiply(grad, factor)
+            to_query, to_vector = b.add(to_query, by_edge[lane]), b.multiply_add(grad, hidden, to_vector)
+        part.store(to_query, grad_q)
+        part.store(to_vector, grad_vector)
+        for lanes, here in zip(transposed(b.ir, by_edge), places_of, strict=True):
+            store(b.ir, lanes, here)
 
-        def edge(factor, query, number, grad, sums):
-            """Gradient of a hidden number, and the sums for query and vector with it."""
-            hidden = builder.fadd(query, number, flags=FLAGS)
-            grad = builder.select(is_positive(b, hidden), grad, times_slope(b, grad))
-            to_hidden = builder.fmul(grad, factor, flags=FLAGS)
-            return to_hidden, (builder.fadd(sums[0], to_hidden, flags=FLAGS), b.multiply_add(grad, hidden, sums[1]))
-
-        with b.each_vector(heads) as h:
-            places_of = [b.address(grads, builder.mul(builder.add(h, INT64(i)), INT64(LANES))) for i in range(LANES)]
-            by_edge = transposed(builder, [load(builder, here) for here in places_of])
-            ends = b.address(grad_q, h), b.address(grad_vector, h)
-            sums = tuple(load(builder, end) for end in ends)
-            factor, query = load(builder, b.address(vector, h)), load(builder, b.address(q, h))
-            for lane, row in enumerate(rows):
-                by_edge[lane], sums = edge(factor, query, load(builder, b.address(row, h)), by_edge[lane], sums)
-            for total, end in zip(sums, ends, strict=True):
-                store(builder, total, end)
-            for lanes, here in zip(transposed(builder, by_edge), places_of, strict=True):
-                store(builder, lanes, here)
-        with b.each_left(heads) as h:
-            ends = b.address(grad_q, h), b.address(grad_vector, h)
-            sums = tuple(builder.load(end) for end in ends)
-            for lane, row in enumerate(rows):
-                here = b.address(grads, builder.mul(h, INT64(LANES)), INT64(lane))
-                to_hidden, sums = edge(b.number(vector, h), b.number(q, h), b.number(row, h), builder.load(here), sums)
-                builder.store(to_hidden, here)
-            for total, end in zip(sums, ends, strict=True):
-                builder.store(total, end)
-        return context.get_dummy_value()
-
-    long = types.int64
-    return types.void(grads, vector, q, long, table, places, grad_q, long, grad_vector, long), generate
+    b.each_part(heads, back)
 
 
-@intrinsic
-def put_by_edge(typing, numbers, to, places, shift, heads):
-    """to[places[lane] + shift + h] = numbers[h * 8 + lane] for the eight edges."""
+@of_addresses
+def put_by_edge(b: Builder, numbers, to, places, heads):
+    """to[places[lane] + h] = numbers[h * 8 + lane] for the eight edges."""
+    rows = b.rows(to, places)
 
-    def generate(context, builder, signature, args):
-        b = Builder(context, builder, signature, args)
-        numbers, to, places, shift, heads = b.args
-        rows = b.rows(to, places, INT64(0), shift)
-        with b.each_vector(heads) as h:
-            by_head = [b.address(numbers, builder.mul(builder.add(h, INT64(i)), INT64(LANES))) for i in range(LANES)]
-            by_edge = transposed(builder, [load(builder, here) for here in by_head])
-            for lanes, row in zip(by_edge, rows, strict=True):
-                store(builder, lanes, b.address(row, h))
-        with b.each_left(heads) as h:
-            for lane, row in enumerate(rows):
-                number = b.number(numbers, builder.mul(h, INT64(LANES)), INT64(lane))
-                builder.store(number, b.address(row, h))
-        return context.get_dummy_value()
+    def put(part):
+        by_edge = transposed(b.ir, [load(b.ir, here) for here in of_eight_heads(b, numbers, part, INT64(LANES))])
+        for lanes, row in zip(by_edge, rows, strict=True):
+            part.store(lanes, row)
 
-    return types.void(numbers, to, places, types.int64, types.int64), generate
+    b.each_part(heads, put)
 
 
-@intrinsic
-def sum_rows(typing, table, places, shift, y, y_at, size):
-    """y[y_at : y_at + size] += the sum of the eight rows."""
+@of_addresses
+def sum_rows(b: Builder, table, places, y, size):
+    """y[: size] += the sum of the eight rows."""
+    rows = b.rows(table, places)
 
-    def generate(context, builder, signature, args):
-        b = Builder(context, builder, signature, args)
-        table, places, shift, y, y_at, size = b.args
-        rows, y = b.rows(table, places, INT64(0), shift), b.address(y, y_at)
+    def add(part):
+        total = b.add_up([part.load(row) for row in rows])
+        part.store(b.add(part.load(y), total), y)
 
-        def total(numbers):
-            while len(numbers) > 1:
-                pairs = zip(numbers[::2], numbers[1::2], strict=True)
-                numbers = [builder.fadd(*pair, flags=FLAGS) for pair in pairs]
-            return numbers[0]
-
-        with b.each_vector(size) as index:
-            here = b.address(y, index)
-            added = total([load(builder, b.address(row, index)) for row in rows])
-            store(builder, builder.fadd(load(builder, here), added, flags=FLAGS), here)
-        with b.each_left(size) as index:
-            here = b.address(y, index)
-            added = total([b.number(row, index) for row in rows])
-            builder.store(builder.fadd(builder.load(here), added, flags=FLAGS), here)
-        return context.get_dummy_value()
-
-    long = types.int64
-    return types.void(table, places, long, y, long, long), generate
+    b.each_part(size, add)

@@ -4,22 +4,19 @@ Eight edges at a time, `hidden` [8 * heads * dim]. For LeakyReLU without an edge
 """
 
 import numpy as np
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from graphattn.kernels.edges_cpu_builder import Builder, Part, address_of, of_addresses
 from graphattn.kernels.edges_cpu_leaky import SLOPE, signs_of
-from graphattn.kernels.edges_cpu_tables import Builder, dot_rows
+from graphattn.kernels.edges_cpu_tables import dot_heads
 from graphattn.kernels.vectors import (
     INT64,
     LANES,
+    ZERO,
     inlined,
     inner,
     lanes_at,
-    load,
     put_lanes,
     spread,
-    store,
     tanhs,
     where_at_least,
 )
@@ -44,7 +41,8 @@ def fill_hidden(
             near_here += dim if near_group == 1 or h % near_group == 0 else 0
             row += dim if group == 1 or h % group == 0 else 0
         if edge_weight.size:
-            add_combination(x, x_places[first + lane], 1, edge_weight, 0, width, edge_dim, hidden, at, width)
+            features = address_of(x, x_places[first + lane])
+            add_combination(features, 1, edge_weight, width, edge_dim, address_of(hidden, at), width)
     zero, slope, one = hidden.dtype.type(0), hidden.dtype.type(SLOPE), hidden.dtype.type(1)
     for at in range(0, LANES * width, LANES):
         row = lanes_at(hidden, at)
@@ -115,62 +113,44 @@ def add_hidden(hidden, count, y, y_at, kv_heads, group, dim):
 
 
 @inner
-def feature_gradients(hidden, hidden_places, edge_weight, grad_x, x_places, first, count, width, edge_dim, by_edge):
-    """Adds to the gradients of the features of `count` edges, from those of their hidden vectors; by_edge [8] is scratch."""
+def feature_gradients(hidden, hidden_places, edge_weight, grad_x, x_places, count, width, edge_dim, features):
+    """Adds to the gradients of the features of `count` edges, from those of their hidden vectors.
+
+    `features` [8 * edge_dim] is scratch.
+    """
+    one = hidden.dtype.type(1)
+    dot_heads(features, LANES, edge_weight, hidden, hidden_places, None, edge_dim, edge_dim, width, one, False)
     for d in range(edge_dim):
-        put_lanes(dot_rows(edge_weight, d * width, hidden, hidden_places, 0, 0, width), by_edge, 0)
         for lane in range(count):
-            grad_x[x_places[first + lane] + d] += by_edge[lane]
+            grad_x[x_places[lane] + d] += features[d * LANES + lane]
 
 
 @inner
-def edge_weight_gradient(hidden, x, x_places, first, features, grad_edge_weight, width, edge_dim):
+def edge_weight_gradient(hidden, x, x_places, features, grad_edge_weight, width, edge_dim):
     """grad_edge_weight [edge_dim, width] += features^T @ hidden over eight edges; `features` [8 * edge_dim] is scratch."""
     for lane in range(LANES):
         for d in range(edge_dim):
-            features[lane * edge_dim + d] = x[x_places[first + lane] + d]
+            features[lane * edge_dim + d] = x[x_places[lane] + d]
     for d in range(edge_dim):
-        add_combination(features, d, edge_dim, hidden, 0, width, LANES, grad_edge_weight, d * width, width)
+        to = address_of(grad_edge_weight, d * width)
+        add_combination(address_of(features, d), edge_dim, hidden, width, LANES, to, width)
 
 
-def make_add_combination(lanes: int):
-    @intrinsic
-    def add_combination_lanes(typing, factors, start, step, x, x_start, x_step, count, y, y_start):
-        def generate(context, builder, signature, args):
-            b = Builder(context, builder, signature, args)
-            factors, start, step, x, x_start, x_step, count, y, y_start = b.args
-            factors, x, y = b.address(factors, start), b.address(x, x_start), b.address(y, y_start)
-            parts = [b.address(y, INT64(part)) for part in range(0, lanes, LANES)]
-            totals = [b.variable(load(builder, part)) for part in parts]  # LLVM keeps them in registers
-            with cgutils.for_range(builder, count) as loop:
-                factor = spread(builder, b.number(factors, builder.mul(step, loop.index)))
-                row = b.address(x, builder.mul(x_step, loop.index))
-                for part, total in enumerate(totals):
-                    b.add_to(total, factor, load(builder, b.address(row, INT64(part * LANES))))
-            for part, total in zip(parts, totals, strict=True):
-                store(builder, builder.load(total), part)
-            return context.get_dummy_value()
+@of_addresses
+def add_combination(b: Builder, factors, step, x, x_step, count, y, size):
+    """y[: size] += the sum over i < count of factors[i * step] * x[i * x_step : i * x_step + size]."""
 
-        long = types.int64
-        return types.void(factors, long, long, x, long, long, long, y, long), generate
+    def add(*parts):
+        totals = [b.variable(part.load(y)) for part in parts]
+        with b.each(ZERO, count, INT64(1)) as i:
+            factor, row = spread(b.ir, b.number(factors, b.ir.mul(step, i))), b.ir.mul(x_step, i)
+            for total, part in zip(totals, parts, strict=True):
+                total.value = b.multiply_add(factor, part.load(x, row), total.value)
+        for total, part in zip(totals, parts, strict=True):
+            part.store(total.value, y)
 
-    return add_combination_lanes
-
-
-add_combination8, add_combination64 = make_add_combination(8), make_add_combination(64)
-
-
-@inlined
-def add_combination(factors, start, step, x, x_start, x_step, count, y, y_start, size):
-    """y += the sum over i < count of factors[start + i * step] * x[x_start + i * x_step ...], `size` numbers each."""
-    at = 0
-    while at + 64 <= size:
-        add_combination64(factors, start, step, x, x_start + at, x_step, count, y, y_start + at)
-        at += 64
-    while at + 8 <= size:
-        add_combination8(factors, start, step, x, x_start + at, x_step, count, y, y_start + at)
-        at += 8
-    while at < size:
-        for i in range(count):
-            y[y_start + at] += factors[start + i * step] * x[x_start + i * x_step + at]
-        at += 1
+    wide = 8 * LANES
+    most = b.ir.and_(size, INT64(-wide))
+    with b.each(ZERO, most, INT64(wide)) as index:
+        add(*(Part(b.ir, b.ir.add(index, INT64(more)), None) for more in range(0, wide, LANES)))
+    b.each_part(size, add, most)

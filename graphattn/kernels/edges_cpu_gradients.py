@@ -16,16 +16,25 @@ from graphattn.kernels.edges_cpu_additive import (
     to_gradients,
     write_signs,
 )
+from graphattn.kernels.edges_cpu_builder import address_of
 from graphattn.kernels.edges_cpu_dropout import keep_factors
 from graphattn.kernels.edges_cpu_leaky import add_heads_by_signs, add_leaky_heads
-from graphattn.kernels.edges_cpu_rows import RELU, SOFTMAX, find_coming, find_places, needs_hidden, score_eight
-from graphattn.kernels.edges_cpu_tables import add_heads, add_heads_by_places, dot_heads, prefetch_rows, set_heads
+from graphattn.kernels.edges_cpu_rows import RELU, SOFTMAX, needs_hidden, score_eight
+from graphattn.kernels.edges_cpu_tables import (
+    add_heads,
+    add_heads_by_places,
+    dot_heads,
+    find_places,
+    prefetch_rows,
+    set_heads,
+)
 from graphattn.kernels.vectors import (
     LANES,
     exponentials,
     filled,
     first_lanes,
     gathered,
+    in_eights,
     inlined,
     lanes_at,
     put_lanes,
@@ -69,31 +78,28 @@ def backward_rows(
     sign_step = heads * ((dim + 7) // 8)
     one_number = is_one_number(vector, activation, heads, kv_heads)
     bias_heads = heads if bias.size > col.size else 1
-    scores, weights, grads = np.empty(heads * LANES, q.dtype), np.empty(heads * LANES, q.dtype), np.empty(heads * LANES, q.dtype)
+    scores, weights, grads = np.empty((3, in_eights(heads) * LANES), q.dtype)
     factors = np.empty(heads * LANES if threshold else 0, q.dtype)
     hidden = np.empty(LANES * width if needs_hidden(vector, edge_weight, activation) else 0, q.dtype)
     hidden_places = np.arange(LANES) * width
     features, by_edge = np.empty(LANES * edge_dim, q.dtype), np.empty(LANES, q.dtype)
-    k_places, v_places = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    x_places, bias_places = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    k_coming, v_coming, x_coming = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    nothing = k_coming[:0]
+    k_places = np.empty(2 * LANES, np.int64)
+    v_places = np.empty(2 * LANES, np.int64) if v_width != k_width else k_places
+    x_places, bias_places = np.empty(2 * LANES, np.int64), np.empty(2 * LANES, np.int64)
     sign_places, handed_places = np.arange(LANES) * sign_step, np.empty(LANES, np.int64)
     kept_signs = signs if signs.size else np.empty(LANES * sign_step, np.uint8)
     to_vector = grad_vector if grad_vector.size else np.empty(vector.size, q.dtype)
     for row in range(first, last):
         query = np.int64(row_of[row]) if row_of.size else np.int64(row)
-        grad_at, to_q = query * heads * value_dim, np.int64(row) * width
+        q_here, grad_at, to_q = address_of(q, query * width), query * heads * value_dim, np.int64(row) * width
         u_at, to_u = query * heads * edge_dim, np.int64(row) * heads * edge_dim
         for start in range(rowptr[row], rowptr[row + 1], LANES):
             count = min(LANES, rowptr[row + 1] - start)
             find_places(k_places, col, start, count, k_width)
-            find_places(v_places, col, start, count, v_width)
-            find_coming(k_coming, col, start, k_width)
-            find_coming(v_coming, col, start, v_width)
+            if v_width != k_width:
+                find_places(v_places, col, start, count, v_width)
             if edge_dim:
                 find_places(x_places, edge_id, start, count, edge_dim)
-                find_coming(x_coming, edge_id, start, edge_dim)
             if bias.size:
                 find_places(bias_places, edge_id, start, count, bias_heads)
             for e in range(LANES):
@@ -101,14 +107,16 @@ def backward_rows(
                 if signs.size:
                     sign_places[e] = (np.int64(start) + min(e, count - 1)) * sign_step
             score_eight(
-                scores, LANES, 0, hidden, hidden_places, query, k_places, k_coming, x_places, x_coming, bias_places, q, k, bias,
-                u, x, vector, edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
+                scores, LANES, 0, hidden, hidden_places, query, k_places, x_places, bias_places, q, k, bias, u, x, vector,
+                edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
             )  # fmt: skip
             if threshold:
                 keep_factors(factors, start, count, query, col, repeat, heads, seed, threshold, keep_scale)
-            dot_heads(grads, LANES, 0, grad_out, grad_at, v, v_places, 0, v_coming, kv_heads, group, value_dim, False)
+            grad_here, v_coming, one = address_of(grad_out, grad_at), address_of(v_places, LANES), kind(1)
+            dot_heads(grads, LANES, grad_here, v, v_places, v_coming, heads, group, value_dim, one, False)
             if edge_dim:
-                dot_heads(grads, LANES, 0, grad_edge_out, u_at, x, x_places, 0, nothing, 1, heads, edge_dim, True)
+                grad_here = address_of(grad_edge_out, u_at)
+                dot_heads(grads, LANES, grad_here, x, x_places, None, heads, heads, edge_dim, one, True)
             for h in range(heads):
                 at = h * LANES
                 factor = lanes_at(factors, at) if threshold else filled(kind(1))
@@ -125,39 +133,42 @@ def backward_rows(
                     for e in range(count):
                         grad_bias[bias_places[e] + (h if bias_heads > 1 else 0)] += by_edge[e]
             if not vector.size:
-                add_heads(grads, LANES, 0, k, k_places, 0, nothing, grad_q, to_q, kv_heads, group, dim)
+                add_heads(grads, LANES, k, k_places, None, address_of(grad_q, to_q), heads, group, dim)
             elif not hidden.size and not one_number:
                 add_leaky_heads(
-                    grads, vector, q, query * width, k, k_places, kv_heads, group, dim, grad_q, to_q, to_vector,
-                    kept_signs, sign_places,
+                    grads, vector, q_here, k, k_places, address_of(grad_q, to_q), to_vector, kept_signs, sign_places,
+                    heads, group, dim,
                 )  # fmt: skip
             if u.size:
-                add_heads(grads, LANES, 0, x, x_places, 0, nothing, grad_u, to_u, 1, heads, edge_dim)
+                add_heads(grads, LANES, x, x_places, None, address_of(grad_u, to_u), heads, heads, edge_dim)
             if grad_x.size:
-                set_heads(weights, grad_edge_out, u_at, False, grad_x, x_places, 1, heads, edge_dim)
+                set_heads(weights, address_of(grad_edge_out, u_at), False, grad_x, x_places, heads, heads, edge_dim)
                 if u.size:
-                    set_heads(grads, u, u_at, False, grad_x, x_places, 1, heads, edge_dim)
+                    set_heads(grads, address_of(u, u_at), False, grad_x, x_places, heads, heads, edge_dim)
             if hidden.size and one_number:
-                leaky_number_gradients(grads, vector, q, query * width, hidden, hidden_places, grad_q, to_q, to_vector, heads)
-                put_by_edge(grads, hidden, hidden_places, 0, heads)
+                to = address_of(grad_q, to_q)
+                leaky_number_gradients(grads, vector, q_here, hidden, hidden_places, to, to_vector, heads)
+                put_by_edge(grads, hidden, hidden_places, heads)
             elif one_number:
-                leaky_number_gradients(grads, vector, q, query * width, k, k_places, grad_q, to_q, to_vector, heads)
+                leaky_number_gradients(grads, vector, q_here, k, k_places, address_of(grad_q, to_q), to_vector, heads)
             elif hidden.size:
                 if signs.size:
                     write_signs(hidden, signs, sign_places[0], count, heads, dim)
                 to_gradients(hidden, grads, vector, grad_vector, heads, dim, activation)
                 add_hidden(hidden, count, grad_q, to_q, heads, 1, dim)
             if hidden.size and grad_edge_weight.size:
-                edge_weight_gradient(hidden, x, x_places, 0, features, grad_edge_weight, width, edge_dim)
+                edge_weight_gradient(hidden, x, x_places, features, grad_edge_weight, width, edge_dim)
             if hidden.size and edge_weight.size and grad_x.size:
-                feature_gradients(hidden, hidden_places, edge_weight, grad_x, x_places, 0, count, width, edge_dim, by_edge)
+                feature_gradients(
+                    hidden, hidden_places, edge_weight, grad_x, x_places, count, width, edge_dim, features
+                )
             if not in_one_pass:
-                put_by_edge(weights, handed_on, handed_places, 0, heads)
-                put_by_edge(grads, handed_on, handed_places, heads, heads)
+                put_by_edge(weights, handed_on, handed_places, heads)
+                put_by_edge(grads, address_of(handed_on, heads), handed_places, heads)
             if in_one_pass and grad_k.size:
-                set_heads(grads, q, query * width, True, grad_k, k_places, kv_heads, group, dim)
+                set_heads(grads, q_here, True, grad_k, k_places, heads, group, dim)
             if in_one_pass and grad_v.size:
-                set_heads(weights, grad_out, grad_at, True, grad_v, v_places, kv_heads, group, value_dim)
+                set_heads(weights, address_of(grad_out, grad_at), True, grad_v, v_places, heads, group, value_dim)
 
 
 @compiled
@@ -176,39 +187,36 @@ def backward_columns(
     keeps_hidden = vector.size and not signs.size and not one_number and grad_k.size
     hidden = np.empty(LANES * width if keeps_hidden else 0, q.dtype)
     grads = np.empty(heads * LANES if hidden.size else 0, q.dtype)
-    no_vector = np.empty(0, q.dtype)
-    q_places, grad_places = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    places, sign_places, x_places = np.empty(LANES, np.int64), np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    coming = np.empty(LANES, np.int64)
+    no_vector, handed_grads = np.empty(0, q.dtype), address_of(handed_on, heads)
+    q_places = np.empty(2 * LANES, np.int64)
+    grad_places = np.empty(2 * LANES, np.int64) if value_dim != dim else q_places
+    places, sign_places, x_places = np.empty((3, 2 * LANES), np.int64)
+    q_coming, grad_coming = address_of(q_places, LANES), address_of(grad_places, LANES)
     for row in range(first, last):
         key = np.int64(row_of[row]) if row_of.size else np.int64(row)
-        to_k, to_v = np.int64(row) * kv_heads * dim, np.int64(row) * kv_heads * value_dim
+        k_at = np.int64(row) * kv_heads * dim
+        to_k, to_v = address_of(grad_k, k_at), address_of(grad_v, np.int64(row) * kv_heads * value_dim)
         for start in range(rowptr[row], rowptr[row + 1], LANES):
             count = min(LANES, rowptr[row + 1] - start)
             find_places(q_places, col, start, count, width)
-            find_places(grad_places, col, start, count, heads * value_dim)
+            if value_dim != dim:
+                find_places(grad_places, col, start, count, heads * value_dim)
             find_places(places, place_of, start, count, 2 * heads)
-            find_places(sign_places, place_of, start, count, sign_step)
             for e in range(count, LANES):
                 places[e] = num_edges * 2 * heads
-            find_coming(coming, place_of, start, 2 * heads)
-            prefetch_rows(handed_on, coming, 0, 2 * heads)
+            prefetch_rows(handed_on, address_of(places, LANES), 2 * heads)
             if signs.size:
-                find_coming(coming, place_of, start, sign_step)
-                prefetch_rows(signs, coming, 0, sign_step)
+                find_places(sign_places, place_of, start, count, sign_step)
+                prefetch_rows(signs, address_of(sign_places, LANES), sign_step)
             if grad_k.size and one_number:
-                sum_rows(handed_on, places, heads, grad_k, to_k, heads)
+                sum_rows(handed_grads, places, to_k, heads)
             elif grad_k.size and signs.size:
-                add_heads_by_signs(
-                    handed_on, places, heads, signs, sign_places, vector, grad_k, to_k, kv_heads, group, dim
-                )
+                add_heads_by_signs(handed_grads, places, signs, sign_places, vector, to_k, heads, group, dim)
             elif grad_k.size and not vector.size:
-                find_coming(coming, col, start, width)
-                add_heads_by_places(handed_on, places, heads, q, q_places, coming, grad_k, to_k, kv_heads, group, dim)
+                add_heads_by_places(handed_grads, places, q, q_places, q_coming, to_k, heads, group, dim)
             if grad_v.size:
-                find_coming(coming, col, start, heads * value_dim)
                 add_heads_by_places(
-                    handed_on, places, 0, grad_out, grad_places, coming, grad_v, to_v, kv_heads, group, value_dim
+                    handed_on, places, grad_out, grad_places, grad_coming, to_v, heads, group, value_dim
                 )
             if hidden.size:
                 if edge_weight.size:
@@ -221,4 +229,4 @@ def backward_columns(
                 for h in range(heads):
                     put_lanes(gathered(handed_on, places, 0, heads + h), grads, h * LANES)
                 to_gradients(hidden, grads, vector, no_vector, heads, dim, activation)
-                add_hidden(hidden, count, grad_k, to_k, kv_heads, group, dim)
+                add_hidden(hidden, count, grad_k, k_at, kv_heads, group, dim)

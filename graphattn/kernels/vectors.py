@@ -18,11 +18,12 @@ LANES = 8
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 FLAGS = tuple(sorted(FASTMATH))
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
+ZERO = INT64(0)
 
 # Inner functions own no memory. Without Numba's runtime they do not count references to the arrays that they are handed on
 # every call, which took as long as the arithmetic.
 OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy", "_nrt": False}
-inner = njit(**OPTIONS)
+inner = njit(**OPTIONS, forceinline=False)  # left out, it would be what the caller's is
 inlined = njit(**OPTIONS, forceinline=True)
 
 
@@ -54,7 +55,20 @@ def spread(builder, number) -> ir.Value:
 
 
 def bytes_of(element: ir.Type) -> int:
-    return 4 if isinstance(element, ir.FloatType) else 8
+    return 4 if isinstance(element, ir.FloatType) or element == INT32 else 8
+
+
+def call_llvm(builder, name: str, result: ir.Type, *args: ir.Value, flags=()) -> ir.Value:
+    """A call of LLVM's own function."""
+    kind = ir.FunctionType(result, [x.type for x in args])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}")
+    return builder.call(function, args, fastmath=flags)
+
+
+def suffix(vector: ir.VectorType) -> str:
+    """By which LLVM tells its functions for one kind of vectors from those for others."""
+    letter = "i" if isinstance(vector.element, ir.IntType) else "f"
+    return f"v{LANES}{letter}{8 * bytes_of(vector.element)}"
 
 
 def load(builder, pointer) -> ir.Value:
@@ -68,6 +82,25 @@ def load(builder, pointer) -> ir.Value:
 def store(builder, vector, pointer) -> None:
     place = builder.bitcast(pointer, vector.type.as_pointer())
     builder.store(vector, place).align = bytes_of(vector.type.element)
+
+
+def first_of(builder, count) -> ir.Value:
+    """Whether each lane is one of the first `count`."""
+    return builder.icmp_signed(
+        "<", ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES))), spread(builder, count)
+    )
+
+
+def load_where(builder, mask, pointer, otherwise) -> ir.Value:
+    """Numbers from an address on in the lanes of the mask, and `otherwise` in those that are not even read."""
+    vector = otherwise.type
+    place, align = builder.bitcast(pointer, vector.as_pointer()), INT32(bytes_of(vector.element))
+    return call_llvm(builder, f"masked.load.{suffix(vector)}.p0", vector, place, align, mask, otherwise)
+
+
+def store_where(builder, mask, vector, pointer) -> None:
+    place, align = builder.bitcast(pointer, vector.type.as_pointer()), INT32(bytes_of(vector.type.element))
+    call_llvm(builder, f"masked.store.{suffix(vector.type)}.p0", ir.VoidType(), vector, place, align, mask)
 
 
 def data_of(context, builder, array_type, array) -> ir.Value:
@@ -123,10 +156,7 @@ def first_lanes(typing, lanes, count):
     """The first `count` lanes, and 0 in the others."""
 
     def generate(context, builder, signature, args):
-        vector = args[0].type
-        numbers = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
-        is_first = builder.icmp_signed("<", numbers, spread(builder, args[1]))
-        return builder.select(is_first, args[0], ir.Constant(vector, [0.0] * LANES))
+        return builder.select(first_of(builder, args[1]), args[0], ir.Constant(args[0].type, [0.0] * LANES))
 
     return lanes(lanes, types.int64), generate
 
@@ -177,10 +207,7 @@ def make_reduction(name: str, start: float | None):
         def generate(context, builder, signature, args):
             element = args[0].type.element
             arguments = [args[0]] if start is None else [ir.Constant(element, start), args[0]]
-            kind = ir.FunctionType(element, [x.type for x in arguments])
-            full = f"llvm.vector.reduce.{name}.v{LANES}f{8 * bytes_of(element)}"
-            function = cgutils.get_or_insert_function(builder.module, kind, full)
-            return builder.call(function, arguments, fastmath=FLAGS)
+            return call_llvm(builder, f"vector.reduce.{name}.{suffix(args[0].type)}", element, *arguments, flags=FLAGS)
 
         return lanes.dtype(lanes), generate
 
@@ -193,10 +220,7 @@ total_of, largest_of = make_reduction("fadd", 0.0), make_reduction("fmax", None)
 @intrinsic
 def floors(typing, lanes):
     def generate(context, builder, signature, args):
-        vector = args[0].type
-        name = f"llvm.floor.v{LANES}f{8 * bytes_of(vector.element)}"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), name)
-        return builder.call(function, args)
+        return call_llvm(builder, f"floor.{suffix(args[0].type)}", args[0].type, args[0])
 
     return lanes(lanes), generate
 
@@ -214,22 +238,10 @@ def powers_of_two(typing, lanes):
     return lanes(lanes), generate
 
 
-@intrinsic
-def prefetch(typing, array, index):
-    """Ask for the cache line of array[index]."""
-
-    def generate(context, builder, signature, args):
-        ask_for(builder, builder.gep(data_of(context, builder, signature.args[0], args[0]), [args[1]]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), generate
-
-
 def ask_for(builder, pointer) -> None:
-    byte_pointer = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte_pointer, INT32, INT32, INT32])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [builder.bitcast(pointer, byte_pointer), INT32(0), INT32(3), INT32(1)])  # read, all caches, data
+    """Prefetches a cache line."""
+    place = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    call_llvm(builder, "prefetch.p0", ir.VoidType(), place, INT32(0), INT32(3), INT32(1))  # read, all caches, data
 
 
 def one_by_one(function):
@@ -283,6 +295,12 @@ def exp_float32(x):
 def tanh_float32(x):
     """tanh to an absolute error of 1e-7."""
     return np.float32(1) - np.float32(2) / (exp_float32(x * np.float32(2)) + np.float32(1))
+
+
+@inlined
+def in_eights(count):
+    """The next multiple of eight."""
+    return (count + LANES - 1) // LANES * LANES
 
 
 def exponentials(x):

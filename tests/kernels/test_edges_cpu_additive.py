@@ -13,16 +13,16 @@ from graphattn.kernels.edges_cpu_additive import (
     write_signs,
 )
 
-SHAPES = pytest.mark.parametrize(("kv_heads", "group", "dim"), [(1, 1, 3), (2, 1, 8), (2, 2, 5), (4, 2, 16), (1, 1, 67)])
+SHAPES = pytest.mark.parametrize(
+    ("kv_heads", "group", "dim"), [(1, 1, 3), (2, 1, 8), (2, 2, 5), (4, 2, 16), (1, 1, 67)]
+)
 ACTIVATIONS = pytest.mark.parametrize("activation", [0, 1])
 EDGE_DIM = 3
 
 
 @njit
 def hidden_of(hidden, query, key, places, group, x, x_places, edge_weight, activation, heads, dim, edge_dim):
-    fill_hidden(
-        hidden, query, 0, 1, key, places, group, x, x_places, 0, edge_weight, activation, heads, dim, edge_dim
-    )
+    fill_hidden(hidden, query, 0, 1, key, places, group, x, x_places, 0, edge_weight, activation, heads, dim, edge_dim)
 
 
 @njit
@@ -34,11 +34,11 @@ def gradients_of(hidden, grads, vector, grad_vector, bits, heads, dim, activatio
 @njit
 def back(hidden, count, x, x_places, edge_weight, grad_weight, grad_x, grad_k, kv_heads, group, dim, edge_dim):
     width = kv_heads * group * dim
-    features, by_edge = np.empty(8 * edge_dim), np.empty(8)
+    features = np.empty(8 * edge_dim)
     add_hidden(hidden, count, grad_k, 0, kv_heads, group, dim)
-    edge_weight_gradient(hidden, x, x_places, 0, features, grad_weight, width, edge_dim)
+    edge_weight_gradient(hidden, x, x_places, features, grad_weight, width, edge_dim)
     places = np.arange(8) * width
-    feature_gradients(hidden, places, edge_weight, grad_x, x_places, 0, count, width, edge_dim, by_edge)
+    feature_gradients(hidden, places, edge_weight, grad_x, x_places, count, width, edge_dim, features)
 
 
 def draw(*shapes):
@@ -55,9 +55,7 @@ def test_hidden_vectors(kv_heads, group, dim, activation):
     hidden = np.empty(8 * width)
     flat = [array.ravel() for array in (query, key, weight, x)]
     places = rows * kv_heads * dim, edges * EDGE_DIM
-    hidden_of(
-        hidden, flat[0], flat[1], places[0], group, flat[3], places[1], flat[2], activation, heads, dim, EDGE_DIM
-    )
+    hidden_of(hidden, flat[0], flat[1], places[0], group, flat[3], places[1], flat[2], activation, heads, dim, EDGE_DIM)
     wanted = (query + key[rows]).reshape(8, width) + x[edges] @ weight
     wanted = np.tanh(wanted) if activation == 0 else np.where(wanted > 0, wanted, 0.2 * wanted)
     np.testing.assert_allclose(hidden.reshape(8, width), wanted, rtol=1e-12, atol=1e-12)
@@ -73,7 +71,9 @@ def test_gradients_before_the_activation(activation, dim, heads=2):
     by_edge = grads.T[..., None]
     wanted = by_edge * vector * slope, grad_vector + (by_edge * after).sum(0)
     bits = np.empty(8 * heads * ((dim + 7) // 8), np.uint8)
-    gradients_of(after.reshape(-1), grads.ravel(), vector.ravel(), grad_vector.reshape(-1), bits, heads, dim, activation)
+    gradients_of(
+        after.reshape(-1), grads.ravel(), vector.ravel(), grad_vector.reshape(-1), bits, heads, dim, activation
+    )
     np.testing.assert_allclose(after, wanted[0], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(grad_vector, wanted[1], rtol=1e-12, atol=1e-12)
     assert (np.unpackbits(bits.reshape(8, heads, -1), axis=2, bitorder="little")[..., :dim] == (before > 0)).all()

@@ -4,27 +4,29 @@ import numpy as np
 import pytest
 from numba import njit
 
-from graphattn.kernels.edges_cpu_leaky import add_by_signs, add_leaky_gradients, leaky_rows, signs_of
-from graphattn.kernels.vectors import lanes_at, put_lanes
+from graphattn.kernels.edges_cpu_builder import address_of
+from graphattn.kernels.edges_cpu_leaky import add_heads_by_signs, add_leaky_heads, leaky_heads, signs_of
+from graphattn.kernels.vectors import lanes_at
 
 SIZES = pytest.mark.parametrize("size", [1, 7, 8, 19, 32])
+GROUPS = pytest.mark.parametrize(("kv_heads", "group"), [(1, 1), (3, 1), (2, 2)])
 
 
 @njit
-def scores_of(vector, q, table, places, size, result):
-    put_lanes(leaky_rows(vector, 1, q, 2, table, places, 0, 3, size), result, 0)
+def scores_of(vector, q, table, places, heads, group, size, to):
+    leaky_heads(address_of(to, 2), 9, vector, q, table, places, places, heads, group, size, 0.7)
 
 
 @njit
-def back(grads, vector, q, table, places, size, grad_q, grad_vector, bits, bit_places):
-    add_leaky_gradients(
-        grads, 0, vector, 1, q, 2, table, places, 0, 3, size, grad_q, 1, grad_vector, 2, bits, bit_places, 1
-    )
+def back(grads, vector, q, table, places, grad_q, grad_vector, bits, bit_places, heads, group, size):
+    bits = address_of(bits, 1)
+    add_leaky_heads(grads, vector, q, table, places, grad_q, grad_vector, bits, bit_places, heads, group, size)
 
 
 @njit
-def back_to_keys(grads, grad_places, bits, bit_places, vector, y, size):
-    add_by_signs(grads, grad_places, 2, bits, bit_places, 1, 0, vector, 1, y, 3, size)
+def back_to_keys(grads, grad_places, bits, bit_places, vector, y, heads, group, size):
+    bits = address_of(bits, 1)
+    add_heads_by_signs(grads, grad_places, bits, bit_places, vector, address_of(y, 3), heads, group, size)
 
 
 @njit
@@ -32,44 +34,55 @@ def byte_of(x):
     return signs_of(lanes_at(x, 0))
 
 
-def problem(size):
+def problem(kv_heads, group, size):
+    """A vector, a query, eight rows of a table, and their hidden numbers [8, heads, size] with their slopes."""
     random = np.random.default_rng(size)
-    vector, q, grads, before = random.standard_normal((4, 60))
-    table, places = random.standard_normal(300), random.integers(0, 250, 8)
-    table[places[0] + 3] = -q[2]  # a hidden number that is 0
-    rows = np.stack([table[place + 3 : place + 3 + size] for place in places])
-    hidden = rows + q[2 : 2 + size]
-    return vector, q, table, places, grads, before, hidden, np.where(hidden > 0, 1, 0.2)
-
-
-@SIZES
-def test_scores(size):
-    vector, q, table, places, _, _, hidden, slope = problem(size)
-    result = np.empty(8)
-    scores_of(vector, q, table, places, size, result)
-    np.testing.assert_allclose(result, (slope * hidden) @ vector[1 : 1 + size], rtol=1e-12, atol=1e-12)
-
-
-@SIZES
-def test_gradients_on_both_sides(size):
-    vector, q, table, places, grads, before, hidden, slope = problem(size)
+    heads = kv_heads * group
+    vector, q, before = random.standard_normal((3, heads, size))
+    table, nodes = random.standard_normal((20, kv_heads, size)), random.integers(0, 20, 8)
+    table[nodes[0], 0, 0] = -q[0, 0]  # a hidden number that is 0
+    hidden = q + table[nodes].repeat(group, 1)
     assert (hidden == 0).any()
-    step = (size + 7) // 8
-    bits, bit_places = np.full(1 + 8 * step, 255, np.uint8), np.random.default_rng(0).permutation(8) * step
-    grad_q, grad_vector = before.copy(), before.copy()
-    back(grads, vector, q, table, places, size, grad_q, grad_vector, bits, bit_places)
-    wanted_q, wanted_vector = before.copy(), before.copy()
-    wanted_q[1 : 1 + size] += vector[1 : 1 + size] * (grads[:8] @ slope)
-    wanted_vector[2 : 2 + size] += grads[:8] @ (slope * hidden)
-    np.testing.assert_allclose(grad_q, wanted_q, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(grad_vector, wanted_vector, rtol=1e-12, atol=1e-12)
-    written = np.unpackbits(bits[1:].reshape(8, step)[bit_places // step], axis=1, bitorder="little")[:, :size]
-    assert (written == (hidden > 0)).all()
+    return vector, q, table, nodes * kv_heads * size, before, hidden, np.where(hidden > 0, 1, 0.2)
 
-    grad_places, y = np.array([5, 3, 0, 40, 7, 7, 1, 2]), before.copy()
-    back_to_keys(grads, grad_places, bits, bit_places, vector, y, size)
-    wanted = before.copy()
-    wanted[3 : 3 + size] += vector[1 : 1 + size] * (grads[grad_places + 2] @ slope)
+
+@GROUPS
+@SIZES
+def test_scores(kv_heads, group, size):
+    vector, q, table, places, _, hidden, slope = problem(kv_heads, group, size)
+    heads = kv_heads * group
+    to = np.full(heads * 9 + 2, 9.0)
+    wanted = to.copy()
+    for h in range(heads):
+        wanted[2 + h * 9 : 10 + h * 9] = 0.7 * (slope * hidden)[:, h] @ vector[h]
+    scores_of(vector.ravel(), q.ravel(), table.ravel(), places, heads, group, size, to)
+    np.testing.assert_allclose(to, wanted, rtol=1e-12, atol=1e-12)
+
+
+@GROUPS
+@SIZES
+def test_gradients_on_both_sides(kv_heads, group, size):
+    vector, q, table, places, before, hidden, slope = problem(kv_heads, group, size)
+    heads, step = kv_heads * group, kv_heads * group * -(-size // 8)
+    random = np.random.default_rng(0)
+    grads = random.standard_normal((heads, 8))
+    bits, bit_places = np.full(1 + 8 * step, 255, np.uint8), random.permutation(8) * step
+    grad_q, grad_vector = before.copy(), before.copy()
+    given = [x.reshape(-1) for x in (grads, vector, q, table)]
+    back(*given, places, grad_q.reshape(-1), grad_vector.reshape(-1), bits, bit_places, heads, group, size)
+    by_edge = grads.T[..., None]
+    np.testing.assert_allclose(grad_q, before + (by_edge * slope).sum(0) * vector, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(grad_vector, before + (by_edge * slope * hidden).sum(0), rtol=1e-12, atol=1e-12)
+    written = np.unpackbits(bits[1:].reshape(8, heads, -1)[bit_places // step], axis=2, bitorder="little")
+    assert (written[..., :size] == (hidden > 0)).all()
+
+    handed_on, grad_places = random.standard_normal((9, heads)), np.array([5, 3, 0, 8, 7, 7, 1, 2])
+    y = random.standard_normal(3 + kv_heads * size + 2)
+    wanted = y.copy()
+    total = vector * (handed_on[grad_places, :, None] * slope).sum(0)
+    wanted[3:-2] += total.reshape(kv_heads, group, size).sum(1).ravel()
+    places_of_grads = grad_places * heads
+    back_to_keys(handed_on.ravel(), places_of_grads, bits, bit_places, vector.ravel(), y, heads, group, size)
     np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
 
 

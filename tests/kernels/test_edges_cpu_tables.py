@@ -4,126 +4,136 @@ import numpy as np
 import pytest
 from numba import njit
 
+from graphattn.kernels.edges_cpu_builder import address_of
 from graphattn.kernels.edges_cpu_tables import (
     add_heads,
     add_heads_by_places,
-    add_rows,
-    add_rows_by_places,
     dot_heads,
-    dot_rows,
+    find_places,
     prefetch_rows,
     set_heads,
 )
-from graphattn.kernels.vectors import put_lanes
 
 SIZES = pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 23, 40])
 DTYPES = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+GROUPS = pytest.mark.parametrize(("kv_heads", "group"), [(1, 1), (3, 1), (2, 2)])
 
 
 @njit
-def dots(a, table, places, size, result):
-    put_lanes(dot_rows(a, 3, table, places, 1, 2, size), result, 0)
+def dots(to, a, table, places, heads, group, size, scale):
+    to, coming = address_of(to, 2), address_of(places, 8)
+    dot_heads(to, 9, a, table, places, coming, heads, group, size, scale, False)
+    dot_heads(to, 9, a, table, places, None, heads, group, size, scale + scale, True)
 
 
 @njit
-def combine(weights, table, places, y, size):
-    add_rows(weights, 2, table, places, 1, 2, y, 3, size)
+def combine(weights, table, places, y, heads, group, size):
+    add_heads(address_of(weights, 2), 9, table, places, address_of(places, 8), address_of(y, 3), heads, group, size)
+    add_heads(address_of(weights, 2), 9, table, places, None, address_of(y, 3), heads, group, size)
 
 
 @njit
-def combine_by_places(weights, weight_places, table, places, y, size):
-    prefetch_rows(table, places, 0, size)
-    add_rows_by_places(weights, weight_places, 4, table, places, 1, 2, y, 3, size)
+def combine_by_places(weights, weight_places, table, places, y, heads, group, size):
+    prefetch_rows(table, places, size)
+    weights, y, coming = address_of(weights, 1), address_of(y, 3), address_of(places, 8)
+    add_heads_by_places(weights, weight_places, table, places, coming, y, heads, group, size)
 
 
-def draw(size, dtype):
+@njit
+def set_twice(factors, x, table, places, heads, group, size):
+    set_heads(factors, x, True, table, places, heads, group, size)
+    set_heads(factors, x, False, table, places, heads, group, size)
+
+
+@njit
+def set_once(factors, x, table, places):
+    set_heads(factors, x, True, table, places, 1, 1, 3)
+
+
+def draw(kv_heads, size, dtype):
+    """A table [20, kv_heads, size] in which no row is the last one, and the nodes of sixteen rows."""
     random = np.random.default_rng(size)
-    places = random.integers(0, 150, 9)  # the first is passed over
-    table, a = random.standard_normal(200).astype(dtype), random.standard_normal(50).astype(dtype)
-    return table, a, places, np.stack([table[place + 2 : place + 2 + size] for place in places[1:]])
+    table = random.standard_normal((20, kv_heads, size)).astype(dtype)
+    return random, table, random.integers(0, 19, 16)
 
 
+@GROUPS
 @SIZES
 @DTYPES
-def test_dot_products(size, dtype, tolerance):
-    table, a, places, rows = draw(size, dtype)
-    result = np.empty(8, dtype)
-    dots(a, table, places, size, result)
-    np.testing.assert_allclose(result, rows @ a[3 : 3 + size], rtol=tolerance, atol=tolerance)
+def test_dot_products(kv_heads, group, size, dtype, tolerance):
+    random, table, nodes = draw(kv_heads, size, dtype)
+    heads = kv_heads * group
+    a, to = random.standard_normal((heads, size)).astype(dtype), np.full(heads * 9 + 2, 9, dtype)
+    wanted = to.copy()
+    for h in range(heads):
+        wanted[2 + h * 9 : 10 + h * 9] = 1.5 * table[nodes[:8], h // group] @ a[h]
+    dots(to, a.ravel(), table.ravel(), nodes * kv_heads * size, heads, group, size, dtype(0.5))
+    np.testing.assert_allclose(to, wanted, rtol=tolerance, atol=tolerance)
 
 
+@GROUPS
 @SIZES
 @DTYPES
-def test_weighted_sums_touch_nothing_else(size, dtype, tolerance):
-    table, weights, places, rows = draw(size, dtype)
-    before = np.random.default_rng(1).standard_normal(50).astype(dtype)
-    weight_places = np.array([0, 9, 1, 30, 30, 2, 7, 8, 11])
-    for by_places in (False, True):
-        y, wanted = before.copy(), before.copy()
-        chosen = weights[weight_places[1:] + 4] if by_places else weights[2:10]
-        wanted[3 : 3 + size] += chosen @ rows
-        if by_places:
-            combine_by_places(weights, weight_places, table, places, y, size)
-        else:
-            combine(weights, table, places, y, size)
-        np.testing.assert_allclose(y, wanted, rtol=tolerance, atol=tolerance)
+def test_weighted_sums_touch_nothing_else(kv_heads, group, size, dtype, tolerance):
+    random, table, nodes = draw(kv_heads, size, dtype)
+    heads = kv_heads * group
+    weights, y = (
+        random.standard_normal(heads * 9 + 2).astype(dtype),
+        random.standard_normal(heads * size + 5).astype(dtype),
+    )
+    wanted = y.copy()
+    for h in range(heads):
+        wanted[3 + h * size : 3 + (h + 1) * size] += 2 * weights[2 + h * 9 : 10 + h * 9] @ table[nodes[:8], h // group]
+    combine(weights, table.ravel(), nodes * kv_heads * size, y, heads, group, size)
+    np.testing.assert_allclose(y, wanted, rtol=tolerance, atol=tolerance)
 
 
-@njit
-def all_heads(a, table, places, weights, products, sums, kept, kv_heads, group, size):
-    dot_heads(products, 8, 0, a, 0, table, places, 0, places, kv_heads, group, size, False)
-    dot_heads(products, 8, 0, a, 0, table, places, 0, places[:0], kv_heads, group, size, True)
-    add_heads(weights, 8, 0, table, places, 0, places, sums, 0, kv_heads, group, size)
-    set_heads(weights, a, 0, True, kept, places, kv_heads, group, size)
-    set_heads(weights, a, 0, False, kept, places, kv_heads, group, size)
+@GROUPS
+@SIZES
+@DTYPES
+def test_sums_over_the_heads_of_a_group(kv_heads, group, size, dtype, tolerance):
+    heads = kv_heads * group
+    random, table, nodes = draw(heads, size, dtype)
+    weights, edges = random.standard_normal(30 * heads + 1).astype(dtype), random.integers(0, 29, 8)
+    y = random.standard_normal(kv_heads * size + 5).astype(dtype)
+    wanted = y.copy()
+    chosen = weights[1:].reshape(30, heads)[edges]
+    products = np.einsum("eh,ehc->hc", chosen, table[nodes[:8]])
+    wanted[3:-2] += products.reshape(kv_heads, group, size).sum(1).ravel()
+    combine_by_places(weights, edges * heads, table.ravel(), nodes * heads * size, y, heads, group, size)
+    np.testing.assert_allclose(y, wanted, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("size", [3, 8, 20])
-@pytest.mark.parametrize(("kv_heads", "group"), [(1, 1), (3, 1), (2, 2)])
-def test_heads_that_share_the_vectors_of_a_row(kv_heads, group, size):
+@GROUPS
+@SIZES
+def test_rows_are_set_and_then_added_to(kv_heads, group, size):
     random = np.random.default_rng(0)
-    heads, width = kv_heads * group, kv_heads * size
-    a, weights = random.standard_normal((heads, size)), random.standard_normal((heads, 8))
-    table, nodes = random.standard_normal((20, heads * size)), random.permutation(20)[:8]
-    products, sums, kept = np.empty((heads, 8)), np.zeros((heads, size)), np.ones((20, width))
-    flat = [x.reshape(-1) for x in (a, table[:, :width].copy(), weights, products, sums, kept)]
-    all_heads(*flat[:2], nodes * width, *flat[2:], kv_heads, group, size)
-    rows = table[nodes, :width].reshape(8, kv_heads, 1, size)
-    shared, many = rows.repeat(group, 2).reshape(8, heads, size), (kv_heads, group)
-    np.testing.assert_allclose(products, 2 * np.einsum("hc,ehc->he", a, shared), rtol=1e-12)
-    np.testing.assert_allclose(sums, np.einsum("he,ehc->hc", weights, shared), rtol=1e-12)
-    wanted = np.ones((20, kv_heads, size))
-    outer = np.einsum("gje,gjc->egc", weights.reshape(*many, 8), a.reshape(*many, size))
-    wanted[nodes] = 2 * outer  # set, then added once more
-    np.testing.assert_allclose(kept.reshape(20, kv_heads, size), wanted, rtol=1e-12)
+    heads = kv_heads * group
+    factors, x = random.standard_normal((heads, 8)), random.standard_normal((heads, size))
+    table, nodes = np.full((20, kv_heads, size), np.nan), random.permutation(20)[:8]
+    wanted = table.copy()
+    outer = np.einsum("gje,gjc->egc", factors.reshape(kv_heads, group, 8), x.reshape(kv_heads, group, size))
+    wanted[nodes] = 2 * outer
+    set_twice(factors.ravel(), x.ravel(), table.reshape(-1), nodes * kv_heads * size, heads, group, size)
+    np.testing.assert_allclose(table, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_of_equal_rows_the_first_lane_is_kept():
-    kept, weights, a = np.zeros(3), np.arange(1.0, 9.0), np.ones(3)
-    set_only(weights, a, kept, np.zeros(8, np.int64))
-    assert (kept == 1).all()
+    table, factors = np.zeros(3), np.arange(1.0, 9.0)
+    set_once(factors, np.ones(3), table, np.zeros(8, np.int64))
+    assert (table == 1).all()
 
 
-@njit
-def set_only(weights, a, kept, places):
-    set_heads(weights, a, 0, True, kept, places, 1, 1, 3)
-
-
-@njit
-def to_groups(weights, weight_places, table, places, y, kv_heads, group, size):
-    add_heads_by_places(weights, weight_places, 1, table, places, places, y, 2, kv_heads, group, size)
-
-
-@pytest.mark.parametrize("size", [3, 8, 20])
-@pytest.mark.parametrize(("kv_heads", "group"), [(1, 1), (3, 1), (2, 2)])
-def test_sums_over_the_heads_of_a_group(kv_heads, group, size):
-    random = np.random.default_rng(0)
-    heads = kv_heads * group
-    table, weights = random.standard_normal((20, heads, size)), random.standard_normal((30, heads))
-    nodes, edges = random.permutation(20)[:8], random.integers(0, 29, 8)
-    y = random.standard_normal(2 + kv_heads * size)
-    wanted = y.copy()
-    chosen = weights.reshape(-1)[(edges * heads + 1)[:, None] + np.arange(heads)]
-    wanted[2:] += np.einsum("eh,ehc->hc", chosen, table[nodes]).reshape(kv_heads, group, size).sum(1).ravel()
-    to_groups(weights.ravel(), edges * heads, table.ravel(), nodes * heads * size, y, kv_heads, group, size)
-    np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("start", [0, 3, 30])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 21])
+def test_places_of_edges_and_of_those_that_follow(count, start, dtype):
+    nodes = np.random.default_rng(count).integers(0, 2**31, start + count + 9).astype(dtype)
+    for end in (nodes.size, start + count + 2, start + count):  # more than eight follow, two, none
+        padded = -(-count // 8) * 8
+        places = np.full(padded + 9, -1)
+        find_places(places, nodes[:end], start, count, 3)
+        wanted = [start + min(e, count - 1) for e in range(padded)]
+        wanted += [min(start + count + e, end - 1) for e in range(8)]
+        np.testing.assert_array_equal(places[:-1], 3 * nodes[wanted].astype(np.int64))
+        assert places[-1] == -1
