@@ -97,12 +97,11 @@ def add_heads_by_signs(b: Builder, grads, grad_places, bits, bit_places, vector,
         everywhere = times_slope(b, b.add_up(numbers))
 
         def add(part):
-            steep = [zeros(y), zeros(y)]
-            for lane, (number, row) in enumerate(zip(numbers, bit_rows, strict=True)):
+            steep = zeros(y)
+            for number, row in zip(numbers, bit_rows, strict=True):
                 byte = b.ir.load(byte_at(b, row, head.number, size, part))
-                chosen = b.ir.select(b.ir.bitcast(byte, BITS), number, zeros(y))
-                steep[lane % 2] = b.add(steep[lane % 2], chosen)
-            sums = b.multiply_add(b.add(*steep), constant(everywhere.type, 1 - SLOPE), everywhere)
+                steep = b.add(steep, b.ir.select(b.ir.bitcast(byte, BITS), number, zeros(y)))
+            sums = b.multiply_add(steep, constant(everywhere.type, 1 - SLOPE), everywhere)
             part.store(b.multiply_add(part.load(vector, head.at), sums, part.load(y, head.group_at)), y, head.group_at)
 
         b.each_part(size, add)

@@ -93,10 +93,10 @@ def add_rows(b: Builder, factors, rows, at, y, y_at, size) -> None:
     factors = [spread(b.ir, factor) for factor in factors]
 
     def add(part):
-        totals = [part.load(y, y_at), zeros(y)]  # two shorter chains
-        for lane, (factor, row) in enumerate(zip(factors, rows, strict=True)):
-            totals[lane % 2] = b.multiply_add(factor, part.load(row, at), totals[lane % 2])
-        part.store(b.add(*totals), y, y_at)
+        total = part.load(y, y_at)
+        for factor, row in zip(factors, rows, strict=True):
+            total = b.multiply_add(factor, part.load(row, at), total)
+        part.store(total, y, y_at)
 
     b.each_part(size, add)
 
