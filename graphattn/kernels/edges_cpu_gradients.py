@@ -26,6 +26,7 @@ from graphattn.kernels.edges_cpu_tables import (
     dot_heads,
     find_places,
     prefetch_rows,
+    put_places,
     set_heads,
 )
 from graphattn.kernels.vectors import (
@@ -95,17 +96,16 @@ def backward_rows(
         u_at, to_u = query * heads * edge_dim, np.int64(row) * heads * edge_dim
         for start in range(rowptr[row], rowptr[row + 1], LANES):
             count = min(LANES, rowptr[row + 1] - start)
-            find_places(k_places, col, start, count, k_width)
+            find_places(k_places, 0, col, start, count, k_width)
             if v_width != k_width:
-                find_places(v_places, col, start, count, v_width)
+                find_places(v_places, 0, col, start, count, v_width)
             if edge_dim:
-                find_places(x_places, edge_id, start, count, edge_dim)
+                find_places(x_places, 0, edge_id, start, count, edge_dim)
             if bias.size:
-                find_places(bias_places, edge_id, start, count, bias_heads)
-            for e in range(LANES):
-                handed_places[e] = (np.int64(start) + e if e < count else col.size) * 2 * heads
-                if signs.size:
-                    sign_places[e] = (np.int64(start) + min(e, count - 1)) * sign_step
+                find_places(bias_places, 0, edge_id, start, count, bias_heads)
+            put_places(handed_places, 0, None, start, count, col.size, 2 * heads)
+            if signs.size:
+                put_places(sign_places, 0, None, start, count, start + count - 1, sign_step)
             score_eight(
                 scores, LANES, 0, hidden, hidden_places, query, k_places, x_places, bias_places, q, k, bias, u, x, vector,
                 edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,
@@ -182,7 +182,6 @@ def backward_columns(
     """
     group, width = heads // kv_heads, heads * dim
     sign_step = heads * ((dim + 7) // 8)
-    num_edges = place_of.size
     one_number = is_one_number(vector, activation, heads, kv_heads)
     keeps_hidden = vector.size and not signs.size and not one_number and grad_k.size
     hidden = np.empty(LANES * width if keeps_hidden else 0, q.dtype)
@@ -198,15 +197,14 @@ def backward_columns(
         to_k, to_v = address_of(grad_k, k_at), address_of(grad_v, np.int64(row) * kv_heads * value_dim)
         for start in range(rowptr[row], rowptr[row + 1], LANES):
             count = min(LANES, rowptr[row + 1] - start)
-            find_places(q_places, col, start, count, width)
+            find_places(q_places, 0, col, start, count, width)
             if value_dim != dim:
-                find_places(grad_places, col, start, count, heads * value_dim)
-            find_places(places, place_of, start, count, 2 * heads)
-            for e in range(count, LANES):
-                places[e] = num_edges * 2 * heads
+                find_places(grad_places, 0, col, start, count, heads * value_dim)
+            find_places(places, 0, place_of, start, count, 2 * heads)
+            put_places(places, 0, place_of, start, count, place_of.size, 2 * heads)
             prefetch_rows(handed_on, address_of(places, LANES), 2 * heads)
             if signs.size:
-                find_places(sign_places, place_of, start, count, sign_step)
+                find_places(sign_places, 0, place_of, start, count, sign_step)
                 prefetch_rows(signs, address_of(sign_places, LANES), sign_step)
             if grad_k.size and one_number:
                 sum_rows(handed_grads, places, to_k, heads)

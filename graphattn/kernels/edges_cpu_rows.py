@@ -148,14 +148,14 @@ def forward_rows(
             total[h] = 0
         for start in range(rowptr[row], rowptr[row + 1], BLOCK):
             count = min(BLOCK, rowptr[row + 1] - start)
-            find_places(k_places, col, start, count, k_width)
-            if v_width != k_width:
-                find_places(v_places, col, start, count, v_width)
-            if edge_dim:
-                find_places(x_places, edge_id, start, count, edge_dim)
-            if bias.size:
-                find_places(bias_places, edge_id, start, count, bias_heads)
             for e in range(0, count, LANES):
+                find_places(k_places, e, col, start + e, count - e, k_width)
+                if v_width != k_width:
+                    find_places(v_places, e, col, start + e, count - e, v_width)
+                if edge_dim:
+                    find_places(x_places, e, edge_id, start + e, count - e, edge_dim)
+                if bias.size:
+                    find_places(bias_places, e, edge_id, start + e, count - e, bias_heads)
                 score_eight(
                     scores, BLOCK, e, hidden, hidden_places, query, k_places, x_places, bias_places, q, k, bias, u, x,
                     vector, edge_weight, activation, heads, kv_heads, dim, edge_dim, scale, bias_heads,

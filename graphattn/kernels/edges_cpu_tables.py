@@ -15,10 +15,10 @@ from graphattn.kernels.vectors import (
     ZERO,
     data_of,
     first_of,
-    in_eights,
     inlined,
     load,
     load_where,
+    numbers,
     spread,
     store,
 )
@@ -26,31 +26,37 @@ from graphattn.kernels.vectors import (
 
 @intrinsic
 def put_places(typing, places, at, nodes, start, count, otherwise, width):
-    """places[at + lane] = width * nodes[start + lane] for the first `count` of eight lanes, width * otherwise for the rest."""
+    """places[at + lane] = width * nodes[start + lane] for the first `count` of eight lanes, width * otherwise for the rest.
+
+    None stands for nodes that are 0, 1, 2, ...
+    """
 
     def generate(context, builder, signature, args):
         places, at, nodes, start, count, otherwise, width = args
-        here = builder.gep(data_of(context, builder, signature.args[2], nodes), [start])
-        found = load_where(builder, first_of(builder, count), here, spread(builder, otherwise))
-        long = builder.sext(found, ir.VectorType(INT64, LANES))
+        is_first, otherwise = first_of(builder, count), spread(builder, otherwise)
+        if nodes_type == types.none:
+            found = builder.select(is_first, builder.add(spread(builder, start), numbers()), otherwise)
+        else:
+            here = builder.gep(data_of(context, builder, nodes_type, nodes), [start])
+            found = builder.sext(load_where(builder, is_first, here, otherwise), ir.VectorType(INT64, LANES))
         to = builder.gep(data_of(context, builder, signature.args[0], places), [at])
-        store(builder, builder.mul(long, spread(builder, width)), to)
+        store(builder, builder.mul(found, spread(builder, width)), to)
         return context.get_dummy_value()
 
-    long = types.int64
-    return types.void(places, long, nodes, long, long, nodes.dtype, long), generate
+    nodes_type, long = nodes, types.int64
+    kind = long if nodes == types.none else nodes.dtype
+    return types.void(places, long, nodes, long, long, kind, long), generate
 
 
 @inlined
-def find_places(places, nodes, start, count, width):
-    """places[e] = width * nodes[start + e] for `count` edges, the last one repeated up to a multiple of eight.
+def find_places(places, at, nodes, start, count, width):
+    """places[at + lane] = width * nodes[start + lane] for eight edges, or `count` if that is less, the last one repeated.
 
-    Then come those of the next eight edges.
+    Behind them come those of the next eight edges.
     """
-    padded, end = in_eights(count), start + count
-    for e in range(0, padded, LANES):
-        put_places(places, e, nodes, start + e, count - e, nodes[end - 1], width)
-    put_places(places, padded, nodes, end, nodes.size - end, nodes[nodes.size - 1], width)
+    end, last = start + min(count, LANES), nodes.size - 1
+    put_places(places, at, nodes, start, count, nodes[end - 1], width)
+    put_places(places, at + LANES, nodes, end, nodes.size - end, nodes[last], width)
 
 
 @of_addresses
@@ -109,14 +115,14 @@ def set_heads(b: Builder, factors, x, is_first, table, places, heads, group, siz
     """
     rows = b.rows(table, places)
     with b.each_head(heads, group, size) as head:
-        numbers = [spread(b.ir, x) for x in b.eight(factors, b.ir.mul(head.number, INT64(LANES)))]
+        of_edges = [spread(b.ir, factor) for factor in b.eight(factors, b.ir.mul(head.number, INT64(LANES)))]
         is_new = b.ir.and_(is_first, head.is_first)
 
         def put(part):
             vector = part.load(x, head.at)
-            for number, row in list(zip(numbers, rows, strict=True))[::-1]:
+            for factor, row in list(zip(of_edges, rows, strict=True))[::-1]:
                 before = b.ir.select(is_new, zeros(x), part.load(row, head.group_at))
-                part.store(b.multiply_add(vector, number, before), row, head.group_at)
+                part.store(b.multiply_add(vector, factor, before), row, head.group_at)
 
         b.each_part(size, put)
 

@@ -84,11 +84,14 @@ def store(builder, vector, pointer) -> None:
     builder.store(vector, place).align = bytes_of(vector.type.element)
 
 
+def numbers() -> ir.Constant:
+    """0 ... 7."""
+    return ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
+
+
 def first_of(builder, count) -> ir.Value:
     """Whether each lane is one of the first `count`."""
-    return builder.icmp_signed(
-        "<", ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES))), spread(builder, count)
-    )
+    return builder.icmp_signed("<", numbers(), spread(builder, count))
 
 
 def load_where(builder, mask, pointer, otherwise) -> ir.Value:

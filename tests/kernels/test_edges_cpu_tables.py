@@ -11,6 +11,7 @@ from graphattn.kernels.edges_cpu_tables import (
     dot_heads,
     find_places,
     prefetch_rows,
+    put_places,
     set_heads,
 )
 
@@ -124,16 +125,31 @@ def test_of_equal_rows_the_first_lane_is_kept():
     assert (table == 1).all()
 
 
+@njit
+def places_of(places, nodes, start, count):
+    find_places(places, 1, nodes, start, count, 3)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("start", [0, 3, 30])
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 16, 21])
-def test_places_of_edges_and_of_those_that_follow(count, start, dtype):
+@pytest.mark.parametrize("count", [1, 7, 8, 12])
+def test_places_of_eight_edges_and_of_those_that_follow(count, start, dtype):
     nodes = np.random.default_rng(count).integers(0, 2**31, start + count + 9).astype(dtype)
     for end in (nodes.size, start + count + 2, start + count):  # more than eight follow, two, none
-        padded = -(-count // 8) * 8
-        places = np.full(padded + 9, -1)
-        find_places(places, nodes[:end], start, count, 3)
-        wanted = [start + min(e, count - 1) for e in range(padded)]
-        wanted += [min(start + count + e, end - 1) for e in range(8)]
-        np.testing.assert_array_equal(places[:-1], 3 * nodes[wanted].astype(np.int64))
-        assert places[-1] == -1
+        places = np.full(18, -1)
+        places_of(places, nodes[:end], start, count)
+        here = [start + min(lane, count - 1) for lane in range(8)]
+        coming = [min(start + min(count, 8) + lane, end - 1) for lane in range(8)]
+        np.testing.assert_array_equal(places, [-1, *3 * nodes[here + coming].astype(np.int64), -1])
+
+
+@njit
+def put_both(places, nodes):
+    put_places(places, 0, nodes, 2, 3, 9, 5)
+    put_places(places, 8, None, 2, 3, 9, 5)
+
+
+def test_places_of_lanes_that_are_left():
+    places = np.empty(16, np.int64)
+    put_both(places, np.array([0, 0, 7, 4, 1, 6], np.int32))
+    assert places.tolist() == [35, 20, 5, *[45] * 5, 10, 15, 20, *[45] * 5]
