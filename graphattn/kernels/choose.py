@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+from torch import Tensor
+
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
 from graphattn.kernels.banded import Banded
 from graphattn.kernels.cudnn_cuda import CudnnCuda
@@ -27,38 +29,42 @@ KERNELS: tuple[Kernel, ...] = (
     EdgesTorch(), Reference(),
 )  # fmt: skip
 
-# Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and backward, CPU ms,
-# float32, one thread of an AMD EPYC; times vary by 20 % from run to run. BandedGraph(8192, window, window):
-#   window                  1    2    4    8   16   32   128
-#   share of tiles       0.09 0.14 0.22 0.35 0.51 0.67  0.79
-#   8 heads of 64 banded  100   79   87  119  105  137   369
-#              edges_cpu   34   40   66   90  155  260  1228
-#   4 heads of 16 banded   23   24   26   22   19   25    65
-#              edges_cpu   18   24   34   60  106  196   792
-# Grids, which must gather the keys of each tile:
-#   sides, reach         128 x 128, 1     3     7   24^3, 1     2   64 x 64, 3     7 (8 heads of 64, others 4 of 32)
-#   share of tiles               0.25  0.48  0.44      0.39  0.50         0.46  0.41
-#   grid                           63   131   357       148   316          113   364
-#   edges_cpu                      67   314  1254       169   553          107   409
-# Random edges that are this share of all pairs, 2048 nodes, one thread of a Xeon, forward and backward, CPU ms:
-#   share                   0.02 0.05  0.1  0.2  0.4
-#   8 heads of 16 dense      254  249  239  251  261
-#             edges_cpu       35   85  161  333  681
-#   8 heads of 64 dense      526  508  501  495  503
-#             edges_cpu       78  178  312  628 1181
-LEAST_SHARE_OF_TILES = 0.25
+# Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and training, ms, float32, two
+# cores; times vary by 20 % from run to run. BandedGraph(8192, window, window), and with steps of 4:
+#   window                     8           16           32           64     16 by 4      64 by 4
+#   share of tiles          0.35         0.51         0.67         0.80        0.50         0.79
+#   8 heads of 64 banded  25  64       23  99      37  122      53  224
+#              edges_cpu  19  52       23  99      40  151      67  302
+#   8 heads of 16 banded  15  46       16  62                   26   77      28  79      44  132
+#              edges_cpu  13  36       16  53                   35  126      15  45      39  114
+# Grids, which must gather the keys of each tile (8 heads of 64, others 4 of 32):
+#   sides, reach    128 x 128, 3          5         7          12    64 x 64, 7 (8 of 64)   24^3, 2         3
+#   share of tiles          0.24       0.36      0.44        0.55          0.41          0.21      0.27
+#   grid                  55 152     71 208   109 319     136 509        57 209       119 318   147 630
+#   edges_cpu             24  74     40 110    66 237     104 509        42 155        35  95    52 211
+# Random edges that are this share of all pairs of 2048 nodes:
+#   share                    0.1       0.2       0.3       0.4       0.5
+#   8 heads of 16 dense   54 163    58 158    51 156    52 154    47 159
+#             edges_cpu   21  65    29 128    37 150    49 172    48 217
+#   8 heads of 64 dense   96 334   112 323    99 341   110 328    95 321
+#             edges_cpu   35 123    74 238    89 323   115 379   130 420
+LEAST_SHARE_OF_TILES = {"banded": 0.5, "grid": 0.55, "dense": 0.35}
+LEAST_SHARE_OF_DILATED_BANDS = 0.85
+LEAST_SHARE_WITH_BIAS = 0.25  # by offset, which 'edges_cpu' is given edge by edge
+# 'edges_cpu' keeps edges x heads numbers twice in training, tiles do not: where these are more than so many, and more than
+# the queries themselves, tiles run all the same.
+MOST_NUMBERS_OF_EDGES = 2**25
 # A call is slower to prepare than one of 'edges_cpu', by the time of about so many scores (8 x 8 nodes, reach 2: 490 us
 # against 210, the first time 1.8 ms against 0.5).
 AREA_OF_A_CALL = 2**13
 # 'sdpa' makes one call for each size of the examples, 'edges_cpu' one for all of them, which costs as much as a few of
-# those and then more for each edge. Forward and backward, CPU ms, float32, one thread of an AMD EPYC, 4 heads of 16 (of 8
-# heads of 64 the ratios are nearly the same), 64 examples of 8..15 nodes, 10..30, causal 1..60, 1..60, 16 of 50..200;
-# last: 64 and 256 single queries with 20..200 and 5..12 keys (forward only), as a model writes its next tokens:
-#   sizes        8      19      40      40       16     55     8
-#   edges    8,082  27,028  47,759  93,341  290,644  6,641 2,157
-#   sdpa       6.2    12.4    21.8    21.1     14.0    6.7   2.7
-#   edges_cpu  4.3     9.2    14.4    24.0     62.2    1.2   1.2
-CALLS_OF_EDGES, EDGES_OF_A_CALL = 4, 2000
+# those and then more for each edge. Forward and training, ms, float32, two cores, 4 heads of 16, 64 examples of 8..15
+# nodes, 10..30, 1..60, 1..100, 16 of 50..200, 4 of 100..300:
+#   sizes            8        21         60         64         16          4
+#   edges        8,100    26,595     76,961    214,423    284,000    181,845
+#   sdpa       0.9 3.4   2.1 5.4   5.6 15.0   6.9 19.9   4.7 10.9   1.8  5.6
+#   edges_cpu  0.6 2.3   1.1 3.5   2.4  9.9   5.9 19.6   7.9 22.5   5.2 16.9
+CALLS_OF_EDGES, EDGES_OF_A_CALL = 4, 4000
 # 'flash_cuda' computes tiles of 128 x 64 or more, 'edges_cuda' the edges alone. Forward and training, ms, bfloat16, an H200,
 # BandedGraph(2**18, window, window):
 #   window                          1           4          16          64
@@ -94,7 +100,7 @@ def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
     if isinstance(kernel, Sdpa) and inputs.query.device.type == "cpu":
         return why_many_calls(kernel, plan.graph)
     if isinstance(kernel, Tiled) and isinstance(plan.graph, kernel.graph_kind):
-        return why_empty_tiles(kernel, plan.graph)
+        return why_empty_tiles(kernel, plan, inputs.query)
     return None
 
 
@@ -119,15 +125,21 @@ def why_few_keys(kernel: FlashCuda, graph: Graph) -> str | None:
     )
 
 
-def why_empty_tiles(kernel: Tiled, graph: Graph) -> str | None:
+def why_empty_tiles(kernel: Tiled, plan: Plan, query: Tensor) -> str | None:
     """The sentence that says why tiles are slower than edges: too few edges in them."""
+    graph, least = plan.graph, least_share(kernel, plan)
     share = graph.remember("share of tiles", lambda: share_of_tiles(kernel, graph))
-    if share >= LEAST_SHARE_OF_TILES:
+    if share >= least or graph.num_edges * query.size(1) > max(MOST_NUMBERS_OF_EDGES, query.numel()):
         return None
-    return (
-        f"'{kernel.name}' is slower than edges that fill less than {LEAST_SHARE_OF_TILES:.0%} of its tiles"
-        f" (got {share:.0%})"
-    )
+    return f"'{kernel.name}' is slower than edges that fill less than {least:.0%} of its tiles (got {share:.0%})"
+
+
+def least_share(kernel: Tiled, plan: Plan) -> float:
+    """Of the tiles that must be edges for tiles to be worth it."""
+    if plan.bias_by_offset or why_not_compiled() is not None:
+        return LEAST_SHARE_WITH_BIAS
+    is_dilated = isinstance(plan.graph, BandedGraph) and plan.graph.dilation > 1
+    return LEAST_SHARE_OF_DILATED_BANDS if is_dilated else LEAST_SHARE_OF_TILES[kernel.name]
 
 
 def share_of_tiles(kernel: Tiled, graph: Graph) -> float:

@@ -4,9 +4,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, batch_graphs, causal, choose_kernel
 from graphattn.arguments import prepare
+from graphattn.kernels import choose
 from graphattn.kernels.choose import KERNELS, select
 from graphattn.kernels.edges_cuda import why_not_triton
-from graphattn.nn import Score
+from graphattn.nn import ALiBi, Score
 
 
 def chosen(graph, **options):
@@ -23,17 +24,17 @@ def test_fused_attention_where_nothing_is_asked_per_edge():
 
 def test_parts_name_their_kernels():
     assert chosen(batch_graphs([causal(3), BandedGraph(6, 1, 1)])) == "sdpa + edges_cpu"
-    assert chosen(batch_graphs([causal(3), BandedGraph(600, 9, 9)])) == "sdpa + banded"
+    assert chosen(batch_graphs([causal(3), BandedGraph(600, 64, 64)])) == "sdpa + banded"
 
 
 def test_what_would_be_slower_waits_to_be_asked():
     narrow = BandedGraph(600, 1, 1)
     assert chosen(narrow) == "edges_cpu"
     assert chosen(narrow, kernel="banded") == "banded"
-    assert chosen(BandedGraph(600, 9, 9)) == "banded"
+    assert chosen(BandedGraph(600, 64, 64)) == "banded"
     assert chosen(GridGraph((30, 30), (0, 1))) == "edges_cpu"
     assert chosen(GridGraph((30, 30), 3)) == "edges_cpu"
-    assert chosen(GridGraph((30, 30), 7)) == "grid"
+    assert chosen(GridGraph((24, 24), 16)) == "grid"
 
 
 def test_small_examples_of_many_sizes_go_in_one_call():
@@ -84,3 +85,20 @@ def test_few_keys_are_for_edges_on_cuda():
             assert found.name == kernel
             if kernel == "edges_cuda":
                 assert "less than 24 keys on average" in refusals["flash_cuda"]
+
+
+def test_edges_give_way_to_tiles_where_memory_would_not_do():
+    narrow = GridGraph((30, 30), 3)
+    assert chosen(narrow) == "edges_cpu"
+    many = torch.randn(900, 2**10, 1)
+    assert narrow.num_edges * 2**10 > choose.MOST_NUMBERS_OF_EDGES
+    assert choose_kernel(narrow, many).kernel == "grid"
+    assert choose_kernel(narrow, many[:, :2]).kernel == "edges_cpu"
+
+
+def test_a_bias_by_offset_and_dilation_move_the_crossover():
+    band, dilated = BandedGraph(600, 20, 20), BandedGraph(2000, 64, 64, dilation=4)
+    assert chosen(band) == chosen(dilated) == "edges_cpu"
+    assert chosen(band, bias=ALiBi(2)) == "banded"
+    assert "less than 50%" in choose_kernel(band, torch.randn(600, 2, 4)).refusals["banded"]
+    assert "less than 85%" in choose_kernel(dilated, torch.randn(2000, 2, 4)).refusals["banded"]

@@ -59,7 +59,7 @@ def test_half_precision(dtype):
 
 
 def test_union_with_a_grid_runs_in_parts():
-    graph = GridGraph((20, 20), 8) | GlobalGraph(400, [7])
+    graph = GridGraph((20, 20), 15) | GlobalGraph(400, [7])
     leaves, cotangent = tensors_of(graph)
     assert choose_kernel(graph, *leaves).kernel == "grid + edges_cpu"
     out = attend(*leaves, graph)
@@ -67,7 +67,7 @@ def test_union_with_a_grid_runs_in_parts():
 
 
 def test_hidden_keys_that_are_not_finite_are_left_to_edges():
-    graph = GridGraph((20, 20), 8)
+    graph = GridGraph((20, 20), 15)
     leaves, _ = tensors_of(graph)
     query, key, value = (x.detach() for x in leaves)
     wanted = attend(query, key, value, graph, kernel="grid")
