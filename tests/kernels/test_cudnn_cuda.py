@@ -8,10 +8,11 @@ from graphattn import CompleteGraph, attend, causal, choose_kernel
 from graphattn.kernels import cudnn_cuda
 from graphattn.kernels.cudnn_cuda import CudnnCuda
 from graphattn.kernels.flash import flash, flash_backward
-from graphattn.kernels.kernel import Inputs, Partial, Plan
+from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
-from tests.cases import GRAPHS, loop_attention
+from tests.cases import GRAPHS
+from tests.kernels.test_efficient_cuda import check_against_loops
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 HEADS, KV_HEADS, DIM = 4, 2, 8
@@ -50,16 +51,7 @@ def test_around_the_operators(name, monkeypatch):
     graph, edges = CASES[name]
     monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_cudnn_attention", forward)
     monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_cudnn_attention_backward", backward)
-    plan, inputs = problem(graph, torch.float64, "cpu")
-    inputs = Inputs(*(x.requires_grad_() for x in inputs[:3]))
-    wanted, _, _, wanted_lse = loop_attention(*inputs[:3], edges, scale=0.3)
-    grad_out = torch.randn(wanted.shape, dtype=wanted.dtype, generator=torch.Generator().manual_seed(1))
-    wanted_gradients = torch.autograd.grad(wanted, inputs[:3], grad_out, allow_unused=True, materialize_grads=True)
-    with torch.no_grad():
-        out, lse, _ = CudnnCuda().forward(plan, inputs)
-        torch.testing.assert_close((out, lse), (wanted.detach(), wanted_lse.detach()))
-        gradients = CudnnCuda().backward(plan, inputs, Partial(out, lse), Partial(grad_out, None))
-    torch.testing.assert_close(tuple(gradients[:3]), wanted_gradients)
+    check_against_loops(CudnnCuda(), *problem(graph, torch.float64, "cpu"), edges)
 
 
 def test_refusals(monkeypatch):

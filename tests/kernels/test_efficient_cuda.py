@@ -56,22 +56,26 @@ class Operators:
         return *flash_backward(grad_out, query, key, value, out, lse, scale, is_causal=is_causal), None
 
 
+def check_against_loops(kernel, plan, inputs, edges):
+    """Of a kernel whose operators are replaced by those for CPU: result and gradients."""
+    inputs = Inputs(*(x.requires_grad_() for x in inputs[:3]))
+    wanted, _, _, wanted_lse = loop_attention(*inputs[:3], edges, scale=0.3)
+    grad_out = torch.randn(wanted.shape, dtype=wanted.dtype, generator=torch.Generator().manual_seed(1))
+    wanted_gradients = torch.autograd.grad(wanted, inputs[:3], grad_out, allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        out, lse, _ = kernel.forward(plan, inputs)
+        torch.testing.assert_close((out, lse), (wanted.detach(), wanted_lse.detach()))
+        gradients = kernel.backward(plan, inputs, Partial(out, lse), Partial(grad_out, None))
+    torch.testing.assert_close(tuple(gradients[:3]), wanted_gradients)
+
+
 @pytest.mark.parametrize("name", ["complete", "causal_ragged", "complete_ragged_rectangular", "single_node"])
 def test_around_the_operators(name, monkeypatch):
     graph, edges = CASES[name]
     operators = Operators()
     monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_efficient_attention", operators.forward)
     monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_efficient_attention_backward", operators.backward)
-    plan, inputs = problem(graph, torch.float64, "cpu")
-    inputs = Inputs(*(x.requires_grad_() for x in inputs[:3]))
-    wanted, _, _, wanted_lse = loop_attention(*inputs[:3], edges, scale=0.3)
-    grad_out = torch.randn(wanted.shape, dtype=wanted.dtype, generator=torch.Generator().manual_seed(1))
-    wanted_gradients = torch.autograd.grad(wanted, inputs[:3], grad_out, allow_unused=True, materialize_grads=True)
-    with torch.no_grad():
-        out, lse, _ = EfficientCuda().forward(plan, inputs)
-        torch.testing.assert_close((out, lse), (wanted.detach(), wanted_lse.detach()))
-        gradients = EfficientCuda().backward(plan, inputs, Partial(out, lse), Partial(grad_out, None))
-    torch.testing.assert_close(tuple(gradients[:3]), wanted_gradients)
+    check_against_loops(EfficientCuda(), *problem(graph, torch.float64, "cpu"), edges)
     assert operators.calls == len({size for size in graph.sizes if min(size)})
 
 
