@@ -21,8 +21,9 @@ def test_table(tmp_path, capsys):
         "PyG GATConv",
         "PyG GATv2Conv",
         "reading keys and values",
+        "reading, then copying them",
     }
-    assert len(rows) == 34
+    assert len(rows) == 38
     assert all(row["ratio"] == 1 for row in rows if row["peer"] == "graphattn")
 
 
