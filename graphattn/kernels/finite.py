@@ -21,7 +21,7 @@ class AreFinite:
             return
         # A finite sum proves it in one pass; one that is not may be an overflow.
         total = sum(x.detach().sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors)
-        self.total = total.to("cpu", non_blocking=True)
+        self.total = total.to("cpu", non_blocking=is_cuda)
         if is_cuda:
             self.has_come = torch.cuda.current_stream(tensors[0].device).record_event()
 
