@@ -11,7 +11,6 @@ is kept busy, as a model keeps it: of calls one after the other, in turn with th
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,11 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers
+from benchmarks.edges import gatv2, with_edge_features
+from benchmarks.graphs import random_edges
 from benchmarks.measure import Timing
 from benchmarks.report import Row
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, attend, causal, choose_kernel
 from graphattn.graphs import Graph
-from graphattn.kernels.scores import Additive
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # tests run parts of it without a GPU
 TOLERANCE = 3e-2  # bfloat16 keeps 8 bits
@@ -67,18 +67,6 @@ class Work(NamedTuple):
     of: Callable[[Graph, str | None], Call] = plain
     shapes: Callable[[Graph, int, int], list[tuple[int, ...]]] = node_shapes
     gathers: bool = False
-    trains: bool = True
-
-
-def random_edges(num_nodes: int, num_edges: int, is_skewed: bool = False) -> EdgeListGraph:
-    """Drawn with repeats; the keys of a skewed graph follow a power law, some seen by a share of all queries."""
-    generator = torch.Generator().manual_seed(0)
-    query = torch.randint(num_nodes, (num_edges,), generator=generator)
-    if is_skewed:
-        key = (torch.rand(num_edges, generator=generator) ** 4 * num_nodes).long()
-    else:
-        key = torch.randint(num_nodes, (num_edges,), generator=generator)
-    return EdgeListGraph(torch.stack([key, query]), num_nodes)
 
 
 # Peers ----------------------------------------------------------------------------------------------------------------
@@ -88,18 +76,16 @@ def nobody(graph: Graph, heads: int, dim: int) -> dict[str, Call]:
     return {}
 
 
-def pyg(layer: str, make: Callable[..., Call], *more) -> Callable[[Graph, int, int], dict[str, Call]]:
-    """One of PyG's layers after its projections, eager and compiled."""
+def pyg(
+    layer: str, make: Callable[..., Call], *more, compiled: bool = True
+) -> Callable[[Graph, int, int], dict[str, Call]]:
+    """One of PyG's layers after its projections, eager and, unless told otherwise, compiled."""
 
     def found(graph: Graph, heads: int, dim: int) -> dict[str, Call]:
         call = make(listed(graph), heads, dim, *more)
-        return {f"PyG {layer}": call, f"PyG {layer}, compiled": torch.compile(call)}
+        return {f"PyG {layer}": call} | ({f"PyG {layer}, compiled": torch.compile(call)} if compiled else {})
 
     return found
-
-
-def eager(graph: Graph, heads: int, dim: int) -> dict[str, Call]:
-    return {"PyG TransformerConv": peers.transformer_conv(graph, heads, dim)}
 
 
 def kernels(*names: str) -> Callable[[Graph, int, int], dict[str, Call]]:
@@ -125,7 +111,7 @@ def sdpa(graph: Graph, heads: int, dim: int) -> dict[str, Call]:
 
 def sdpa_of_all(graph: BandedGraph, heads: int, dim: int) -> dict[str, Call]:
     """More than the work of a window, which the operator does not know."""
-    return {"torch SDPA, all pairs": sdpa(CompleteGraph(graph.num_queries), heads, dim)["torch SDPA"]}
+    return {"torch SDPA, all pairs": peers.full_sdpa}
 
 
 def padded_sdpa(graph: CompleteGraph, heads: int, dim: int) -> dict[str, Call]:
@@ -146,28 +132,8 @@ def padded_sdpa(graph: CompleteGraph, heads: int, dim: int) -> dict[str, Call]:
 # Works ----------------------------------------------------------------------------------------------------------------
 
 
-def with_edges(graph: Graph, kernel: str | None = None) -> Call:
-    """TransformerConv with features of edges, projected by `weight` and added to keys and values."""
-
-    def call(query, key, value, features, weight):
-        projection = weight.unflatten(0, query.shape[1:])
-        edge_query = torch.einsum("nhc,hcd->nhd", query, projection)
-        out, edge_out = attend(query, key, value, graph, edge_features=features, edge_query=edge_query, kernel=kernel)
-        return out + torch.einsum("nhd,hcd->nhc", edge_out, projection)
-
-    return call
-
-
 def shapes_with_edges(graph: Graph, heads: int, dim: int) -> list[tuple[int, ...]]:
     return [*node_shapes(graph, heads, dim), (graph.num_edges, dim), (heads * dim, dim)]
-
-
-def gatv2(graph: Graph, kernel: str | None = None) -> Call:
-    def call(target, source, vector):
-        score = Additive(vector[0], activation="leaky_relu")
-        return attend(target, source, source, graph, score=score, kernel=kernel)
-
-    return call
 
 
 def gatv2_shapes(graph: Graph, heads: int, dim: int) -> list[tuple[int, ...]]:
@@ -187,7 +153,7 @@ def works(few: bool = False) -> list[Work]:
         Work("the same, 1 head of 128", edges, small, 1, 128, nobody, gathers=True),
         Work("power law, N 500k, E 10M, 8 heads of 16", skewed, small_skewed, 8, 16, conv, gathers=True),
         Work("edge features of 16, N 200k, E 4M, 8 heads of 16", fewer, small, 8, 16,
-             pyg("TransformerConv", peers.transformer_conv, 16), with_edges, shapes_with_edges),
+             pyg("TransformerConv", peers.transformer_conv, 16), with_edge_features, shapes_with_edges),
         Work("GATv2, N 200k, E 4M, 8 heads of 16", fewer, small, 8, 16, pyg("GATv2Conv", peers.gatv2_conv), gatv2, gatv2_shapes),
         Work("grid 256 x 256, reach 3, 4 heads of 32", GridGraph((256, 256), 3), GridGraph((20, 30), 3), 4, 32, conv),
         Work("window of 2048 over 32k, 1 head of 128", *window, 1, 128, sdpa_of_all),
@@ -279,11 +245,11 @@ def passes_of(work: Work, graph: Graph) -> dict[str, dict[str, Callable[[], obje
     inputs = tensors(work, graph)
     plain_inputs = [x.detach() for x in inputs]
     callers = {name_of(work, graph, plain_inputs): work.of(graph, None), **work.peers(graph, work.heads, work.dim)}
-    passes = {"forward": {name: partial(without_gradients, call, plain_inputs) for name, call in callers.items()}}
-    if work.trains:
-        cotangent = cotangent_of(work.of(graph, None)(*plain_inputs))
-        passes["training"] = {name: partial(training, call, inputs, cotangent) for name, call in callers.items()}
-    return passes
+    cotangent = cotangent_of(work.of(graph, None)(*plain_inputs))
+    return {
+        "forward": {name: partial(without_gradients, call, plain_inputs) for name, call in callers.items()},
+        "training": {name: partial(training, call, inputs, cotangent) for name, call in callers.items()},
+    }
 
 
 def name_of(work: Work, graph: Graph, inputs: list[Tensor]) -> str:
@@ -307,8 +273,8 @@ def measure(work: Work, rounds: int) -> list[Row]:
             cells = work.name, pass_, name, f"{middle:.3f}", f"{middle / first:.2f}", f"{memory:.2f}", gathered
             print("| " + " | ".join(cells) + " |", flush=True)
             timing = Timing(middle / 1e3, min(found) / 1e3, max(found) / 1e3, 0.0)
-            row = Row(work.name, pass_, name.split(" (")[0], timing, middle / first, int(memory * 2**30))
-            rows.append(replace(row, size=graph.num_edges))
+            peer, extra = name.split(" (")[0], int(memory * 2**30)
+            rows.append(Row(work.name, pass_, peer, timing, middle / first, extra, size=graph.num_edges))
     return rows
 
 
@@ -318,7 +284,7 @@ def sweep(largest: int, rounds: int, out: Path) -> None:
     while size <= largest:
         graph = random_edges(size // 20, size)
         fits = size * heads * dim * 2 * MESSAGES < torch.cuda.mem_get_info()[0]
-        found = eager if fits else nobody
+        found = pyg("TransformerConv", peers.transformer_conv, compiled=False) if fits else nobody
         rows += measure(Work(f"{size:,} edges", graph, graph, heads, dim, found, gathers=True), rounds)
         torch.cuda.empty_cache()
         size *= 10

@@ -64,17 +64,22 @@ def dot_case(num_nodes: int, num_edges: int, heads: int, dim: int, with_dense: b
     return Case(inputs, found, expected.dot(graph), num_nodes, prepare(graph))
 
 
-def edge_feature_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int, compiled: bool) -> Case:
-    """The dot product with W e added to key and value, as in TransformerConv; graphattn by algebra, never per edge and channel."""
-    graph = random_graph(num_nodes, num_edges)
+def with_edge_features(graph: Graph, kernel: str | None = None) -> Callable[..., Tensor]:
+    """TransformerConv with features of edges by algebra: W e is added to key and value, never per edge and channel."""
 
     def call(query, key, value, features, weight):
-        weight = weight.unflatten(0, (heads, dim))
+        weight = weight.unflatten(0, query.shape[1:])
         edge_query = torch.einsum("nhc,hcd->nhd", query, weight)
-        out, edge_out = attend(query, key, value, graph, edge_features=features, edge_query=edge_query)
+        out, edge_out = attend(query, key, value, graph, edge_features=features, edge_query=edge_query, kernel=kernel)
         return out + torch.einsum("nhd,hcd->nhc", edge_out, weight)
 
-    found = {"graphattn": Peer(call)} | pyg(
+    return call
+
+
+def edge_feature_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int, compiled: bool) -> Case:
+    """The dot product with W e added to key and value, as in TransformerConv."""
+    graph = random_graph(num_nodes, num_edges)
+    found = {"graphattn": Peer(with_edge_features(graph))} | pyg(
         "TransformerConv", compiled, peers.transformer_conv, graph, heads, dim, edge_dim
     )
     inputs = (*node_tensors(3, num_nodes, heads, dim), *edge_tensors(num_edges, heads, dim, edge_dim))
@@ -87,17 +92,22 @@ def edge_tensors(num_edges: int, heads: int, dim: int, edge_dim: int) -> tuple[T
     return features.detach(), (torch.randn(heads * dim, edge_dim) / math.sqrt(edge_dim)).requires_grad_()
 
 
+def gatv2(graph: Graph, kernel: str | None = None) -> Callable[..., Tensor]:
+    """The score of GATv2."""
+
+    def call(target, source, vector, features=None, weight=None):
+        weight = None if weight is None else weight.unflatten(0, target.shape[1:])
+        score = Additive(vector[0], weight, "leaky_relu")
+        result = attend(target, source, source, graph, score=score, edge_features=features, kernel=kernel)
+        return result if features is None else result[0]
+
+    return call
+
+
 def gatv2_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int | None, compiled: bool) -> Case:
     """The score of GATv2 on a random graph."""
     graph = random_graph(num_nodes, num_edges)
-
-    def call(target, source, vector, features=None, weight=None):
-        weight = None if weight is None else weight.unflatten(0, (heads, dim))
-        score = Additive(vector[0], weight, "leaky_relu")
-        result = attend(target, source, source, graph, score=score, edge_features=features)
-        return result if features is None else result[0]
-
-    found = {"graphattn": Peer(call)} | pyg("GATv2Conv", compiled, peers.gatv2_conv, graph, heads, dim, edge_dim)
+    found = {"graphattn": Peer(gatv2(graph))} | pyg("GATv2Conv", compiled, peers.gatv2_conv, graph, heads, dim, edge_dim)
     inputs = (*node_tensors(2, num_nodes, heads, dim), *node_tensors(1, 1, heads, dim))
     if edge_dim is not None:
         inputs += edge_tensors(num_edges, heads, dim, edge_dim)

@@ -30,6 +30,17 @@ def random_graph(num_nodes: int, num_edges: int) -> EdgeListGraph:
     return EdgeListGraph(edge_index, num_nodes)
 
 
+def random_edges(num_nodes: int, num_edges: int, is_skewed: bool = False) -> EdgeListGraph:
+    """Drawn with repeats; the keys of a skewed graph follow a power law, some seen by a share of all queries."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randint(num_nodes, (num_edges,), generator=generator)
+    if is_skewed:
+        key = (torch.rand(num_edges, generator=generator) ** 4 * num_nodes).long()
+    else:
+        key = torch.randint(num_nodes, (num_edges,), generator=generator)
+    return EdgeListGraph(torch.stack([key, query]), num_nodes)
+
+
 def different_numbers(limit: int, count: int, generator: torch.Generator) -> torch.Tensor:
     """`count` different integers of 0 ... limit - 1, in no order."""
     draws = round(-limit * math.log1p(-count / limit) * 1.02) + 1000  # so many leave `count` without repeats

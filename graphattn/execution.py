@@ -77,11 +77,11 @@ def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Pa
 
     Whether keys are finite, if the kernel must know, is read after it was started, so that a GPU does not stand still.
     """
-    run_by, _ = select(plan, inputs, kernel, is_finite=lambda: True)
+    run_by, _ = select(plan, inputs, kernel, is_finite=True)
     are_finite = AreFinite(inputs.key, inputs.value) if run_by.spreads_nan(plan) else None
     partial = run_by.forward(plan, inputs)
     if are_finite is not None and not are_finite.answer():
-        run_by, _ = select(plan, inputs, kernel, is_finite=lambda: False)
+        run_by, _ = select(plan, inputs, kernel, is_finite=False)
         partial = run_by.forward(plan, inputs)
     return run_by, partial
 

@@ -1,7 +1,5 @@
 """Which kernel runs: the first of KERNELS that can, and that is not known to be slower than a later one."""
 
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -18,7 +16,7 @@ from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.flash_cuda import FlashCuda
 from graphattn.kernels.flex import Flex
 from graphattn.kernels.grid import Grid
-from graphattn.kernels.kernel import Inputs, Kernel, Plan
+from graphattn.kernels.kernel import Inputs, Kernel, Plan, count_edges
 from graphattn.kernels.reference import Reference
 from graphattn.kernels.sdpa import Sdpa, is_causal
 from graphattn.kernels.tiled import Tiled
@@ -109,19 +107,19 @@ def why_many_calls(kernel: Sdpa, graph: Graph) -> str | None:
     if not (isinstance(graph, CompleteGraph) or is_causal(graph)):
         return None
     calls = graph.remember("calls of sdpa", lambda: kernel.num_calls(graph))
-    if graph.num_edges >= EDGES_OF_A_CALL * (calls - CALLS_OF_EDGES) or why_not_compiled() is not None:
+    if count_edges(graph) >= EDGES_OF_A_CALL * (calls - CALLS_OF_EDGES) or why_not_compiled() is not None:
         return None
-    return f"'sdpa' is slower than edges on small examples of many sizes (got {calls} sizes, {graph.num_edges} edges)"
+    return f"'sdpa' is slower than edges on small examples of many sizes (got {calls} sizes, {count_edges(graph)} edges)"
 
 
 def why_few_keys(kernel: FlashCuda, graph: Graph) -> str | None:
     """The sentence that says why 'flash_cuda' is slower than edges: few keys for each query."""
     is_known = isinstance(graph, CompleteGraph | BandedGraph)  # how many edges there are, without laying them out
-    if not is_known or graph.num_edges >= LEAST_KEYS * graph.num_queries or why_not_triton() is not None:
+    if not is_known or count_edges(graph) >= LEAST_KEYS * graph.num_queries or why_not_triton() is not None:
         return None
     return (
         f"'{kernel.name}' is slower than edges where a query sees less than {LEAST_KEYS} keys on average"
-        f" (got {graph.num_edges / graph.num_queries:.1f})"
+        f" (got {count_edges(graph) / graph.num_queries:.1f})"
     )
 
 
@@ -129,7 +127,7 @@ def why_empty_tiles(kernel: Tiled, plan: Plan, query: Tensor) -> str | None:
     """The sentence that says why tiles are slower than edges: too few edges in them."""
     graph, least = plan.graph, least_share(kernel, plan)
     share = graph.remember("share of tiles", lambda: share_of_tiles(kernel, graph))
-    if share >= least or graph.num_edges * query.size(1) > max(MOST_NUMBERS_OF_EDGES, query.numel()):
+    if share >= least or count_edges(graph) * query.size(1) > max(MOST_NUMBERS_OF_EDGES, query.numel()):
         return None
     return f"'{kernel.name}' is slower than edges that fill less than {least:.0%} of its tiles (got {share:.0%})"
 
@@ -144,32 +142,27 @@ def least_share(kernel: Tiled, plan: Plan) -> float:
 
 def share_of_tiles(kernel: Tiled, graph: Graph) -> float:
     """Edges as a share of the scores that the kernel computes, and of those it could compute while it prepares its calls."""
-    return graph.num_edges / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL * kernel.num_calls(graph))
-
-
-def why_not(kernel: Kernel, plan: Plan, inputs: Inputs, is_finite: Callable[[], bool]) -> str | None:
-    """The sentence that says why the kernel cannot run, None if it can."""
-    reason = kernel.why_not(plan, inputs)
-    if reason is None and kernel.spreads_nan(plan) and not is_finite():
-        return f"'{kernel.name}' would spread NaN and infinity of hidden keys over queries near them"
-    return reason
+    return count_edges(graph) / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL * kernel.num_calls(graph))
 
 
 def select(
-    plan: Plan, inputs: Inputs, name: str | None = None, is_finite: Callable[[], bool] | None = None
+    plan: Plan, inputs: Inputs, name: str | None = None, is_finite: bool | None = None
 ) -> tuple[Kernel, dict[str, str]]:
     """The kernel for one part, and why the others before it refuse.
 
-    `is_finite` answers for keys and values; they are asked themselves if it is None.
+    `is_finite` says whether keys and values are; None: they are looked at where a kernel must know.
     """
-    is_finite = is_finite or cache(lambda: AreFinite(inputs.key, inputs.value).answer())
     candidates = [kernel for kernel in KERNELS if is_called(kernel, name)]
     if not candidates:
         raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")
     refusals = {}
     for kernel in candidates:
         reason = why_slow(kernel, plan, inputs) if name != kernel.name else None
-        reason = reason or why_not(kernel, plan, inputs, is_finite)
+        reason = reason or kernel.why_not(plan, inputs)
+        if reason is None and kernel.spreads_nan(plan):
+            is_finite = AreFinite(inputs.key, inputs.value).answer() if is_finite is None else is_finite
+            if not is_finite:
+                reason = f"'{kernel.name}' would spread NaN and infinity of hidden keys over queries near them"
         if reason is None:
             return kernel, refusals
         refusals[kernel.name] = reason

@@ -4,7 +4,7 @@ import torch
 from torch.backends.cuda import SDPAParams, can_use_cudnn_attention
 
 from graphattn.kernels.flash import why_not_plain, with_adjacent_channels
-from graphattn.kernels.kernel import Inputs, Plan
+from graphattn.kernels.kernel import Inputs, Plan, count_edges
 from graphattn.kernels.sdpa import Sdpa, is_causal, to_batch
 
 DTYPES = (torch.float16, torch.bfloat16)
@@ -21,7 +21,7 @@ class CudnnCuda(Sdpa):
         query = inputs.query
         if query.device.type != "cuda" or query.dtype not in DTYPES:
             return f"'{self.name}' runs half precision on CUDA (got {query.dtype} on {query.device})"
-        if plan.graph.num_edges * query.size(1) < LEAST_SCORES:
+        if count_edges(plan.graph) * query.size(1) < LEAST_SCORES:
             return f"'{self.name}' is worth its plan from {LEAST_SCORES:,} scores on (got {plan.graph!r})"
         if len(set(plan.graph.sizes)) != 1:
             return f"'{self.name}' runs examples of one size (got {plan.graph!r})"

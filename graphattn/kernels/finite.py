@@ -13,11 +13,9 @@ class AreFinite:
     """
 
     def __init__(self, *tensors: Tensor):
-        self.tensors, self.is_known = tensors, False
-        self.total, self.has_come = None, None
+        self.tensors, self.total, self.has_come = tensors, None, None
         is_cuda = tensors[0].is_cuda
         if is_cuda and torch.cuda.is_current_stream_capturing():
-            self.is_known = True
             return
         # A finite sum proves it in one pass; one that is not may be an overflow.
         total = sum(x.detach().sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors)
@@ -26,8 +24,7 @@ class AreFinite:
             self.has_come = torch.cuda.current_stream(tensors[0].device).record_event()
 
     def answer(self) -> bool:
-        if not self.is_known:
-            if self.has_come is not None:
-                self.has_come.synchronize()
-            self.is_known = math.isfinite(self.total)
-        return self.is_known or all(bool(x.isfinite().all()) for x in self.tensors)
+        if self.has_come is not None:
+            self.has_come.synchronize()
+        is_known = self.total is None or math.isfinite(self.total)
+        return is_known or all(bool(x.isfinite().all()) for x in self.tensors)

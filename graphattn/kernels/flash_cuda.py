@@ -33,7 +33,7 @@ class Sequences(NamedTuple):
 def sequences_of(graph: CompleteGraph | BandedGraph) -> Sequences:
     """The examples, or the strips of each: under dilation d, queries of one residue modulo d and the keys that they see."""
     if isinstance(graph, CompleteGraph) or graph.dilation == 1:
-        return Sequences(list(graph.sizes), list(getattr(graph, "offsets", ())))
+        return Sequences(list(graph.sizes), [] if isinstance(graph, CompleteGraph) else list(graph.offsets))
     strips = strips_of(graph)
     return Sequences(list(zip(strips.num_queries.tolist(), strips.num_keys.tolist())), strips.offset.tolist())
 
@@ -53,6 +53,10 @@ def window_of(graph: Graph) -> Window | None:
         return Window(UNLIMITED, UNLIMITED)
     if not isinstance(graph, BandedGraph):
         return None
+    return graph.remember("flash_cuda window", lambda: window_of_band(graph))
+
+
+def window_of_band(graph: BandedGraph) -> Window | None:
     sizes, offsets = sequences_of(graph)
     moves = {offset - (keys - queries) for (queries, keys), offset in zip(sizes, offsets) if queries and keys}
     if len(moves) != 1:
