@@ -213,7 +213,8 @@ def test_a_batch_is_its_examples():
     x, y = torch.randn(5, 4), torch.randn(9, 4)
     graphs = [causal(5), BandedGraph(9, 2, 1)]
     together = layer(torch.cat([x, y]), graphs)
-    assert torch.equal(together, torch.cat([layer(x, graphs[0]), layer(y, graphs[1])]))
+    alone = torch.cat([layer(x, graphs[0]), layer(y, graphs[1])])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)  # products of other sizes round otherwise
 
 
 def test_repr():
