@@ -10,7 +10,7 @@ from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.kernels.edges_torch import add_sink, zeros_like
-from graphattn.kernels.finite import AreFinite
+from graphattn.kernels.finite import AreFinite, NotFinite
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, take, take_partial
 
@@ -59,7 +59,11 @@ def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Par
             continue
         run_by, _ = select(*whole[1:], kernel)
         for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
-            yield whole if piece is part else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
+            yield (
+                whole
+                if piece is part
+                else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
+            )
 
 
 def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:
@@ -78,12 +82,16 @@ def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Pa
     Whether keys are finite, if the kernel must know, is read after it was started, so that a GPU does not stand still.
     """
     run_by, _ = select(plan, inputs, kernel, is_finite=True)
-    are_finite = AreFinite(inputs.key, inputs.value) if run_by.spreads_nan(plan) else None
-    partial = run_by.forward(plan, inputs)
-    if are_finite is not None and not are_finite.answer():
-        run_by, _ = select(plan, inputs, kernel, is_finite=False)
+    must_ask = run_by.spreads_nan(plan) and not run_by.finds_nan
+    are_finite = AreFinite(inputs.key, inputs.value) if must_ask else None
+    try:
         partial = run_by.forward(plan, inputs)
-    return run_by, partial
+        if are_finite is None or are_finite.answer():
+            return run_by, partial
+    except NotFinite:
+        pass
+    run_by, _ = select(plan, inputs, kernel, is_finite=False)
+    return run_by, run_by.forward(plan, inputs)
 
 
 def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:

@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.banded import Banded
+from graphattn.kernels.banded_cpu import BandedCpu
+from graphattn.kernels.banded_torch import BandedTorch
 from graphattn.kernels.cudnn_cuda import CudnnCuda
 from graphattn.kernels.dense import Dense
 from graphattn.kernels.edges_cpu import EdgesCpu, why_not_compiled
@@ -23,18 +25,28 @@ from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests.
 KERNELS: tuple[Kernel, ...] = (
-    Sdpa(), Banded(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
+    Sdpa(), BandedCpu(), BandedTorch(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
     EdgesTorch(), Reference(),
 )  # fmt: skip
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and training, ms, float32, two
-# cores; times vary by 20 % from run to run. BandedGraph(8192, window, window), and with steps of 4:
-#   window                     8           16           32           64     16 by 4      64 by 4
-#   share of tiles          0.35         0.51         0.67         0.80        0.50         0.79
-#   8 heads of 64 banded  25  64       23  99      37  122      53  224
-#              edges_cpu  19  52       23  99      40  151      67  302
-#   8 heads of 16 banded  15  46       16  62                   26   77      28  79      44  132
-#              edges_cpu  13  36       16  53                   35  126      15  45      39  114
+# cores; times vary by 20 % from run to run. BandedGraph(8192, window, window), with steps of 4, and 140 examples of 20 ... 99
+# nodes, on a machine with AVX-512:
+#   window                       2         4         8        16        32    4 by 4   16 by 4  ragged 10
+#   share of tiles            0.14      0.22      0.35      0.51      0.67      0.22      0.51       0.23
+#   8 heads of 64 banded_cpu   9 43     12 47     10 49     11 47    13  64     11 51    14  54      9 45
+#               banded_torch  18 56     22 65     16 55     15 58    18  84    37 134    38 113     17 68
+#                  edges_cpu   9 30     15 39     15 56     18 73    29 143     13 43    23  77     12 50
+#   8 heads of 16 banded_cpu 2.9 12    3.2 12    3.5 15    4.6 15   5.8  20    3.3 14   4.1  17    2.9 15
+#               banded_torch 5.1 17    6.4 19    5.0 19    7.6 19   8.3  25   11.0 36  10.8  37    6.7 28
+#                  edges_cpu 3.3 10    4.7 14    5.9 19    9.5 24  15.4  41    4.6 14   8.1  26    5.1 18
+# 'banded_torch' on an AMD EPYC:
+#   window                              8        16        32        64   16 by 4   64 by 4
+#   share of tiles                   0.35      0.51      0.67      0.80      0.50      0.79
+#   8 heads of 64 banded_torch      25 64     23 99    37 122    53 224
+#                    edges_cpu      19 52     23 99    40 151    67 302
+#   8 heads of 16 banded_torch      15 46     16 62              26  77     28 79    44 132
+#                    edges_cpu      13 36     16 53              35 126     15 45    39 114
 # Grids, which must gather the keys of each tile (8 heads of 64, others 4 of 32):
 #   sides, reach    128 x 128, 3          5         7          12    64 x 64, 7 (8 of 64)   24^3, 2         3
 #   share of tiles          0.24       0.36      0.44        0.55          0.41          0.21      0.27
@@ -46,7 +58,7 @@ KERNELS: tuple[Kernel, ...] = (
 #             edges_cpu   21  65    29 128    37 150    49 172    48 217
 #   8 heads of 64 dense   96 334   112 323    99 341   110 328    95 321
 #             edges_cpu   35 123    74 238    89 323   115 379   130 420
-LEAST_SHARE_OF_TILES = {"banded": 0.5, "grid": 0.55, "dense": 0.35}
+LEAST_SHARE_OF_TILES = {"banded_cpu": 0.25, "banded_torch": 0.5, "grid": 0.55, "dense": 0.35}
 LEAST_SHARE_OF_DILATED_BANDS = 0.85
 LEAST_SHARE_WITH_BIAS = 0.25  # by offset, which 'edges_cpu' is given edge by edge
 # 'edges_cpu' keeps edges x heads numbers twice in training, tiles do not: where these are more than so many, and more than
@@ -56,13 +68,24 @@ MOST_NUMBERS_OF_EDGES = 2**25
 # against 210, the first time 1.8 ms against 0.5).
 AREA_OF_A_CALL = 2**13
 # 'sdpa' makes one call for each size of the examples, 'edges_cpu' one for all of them, which costs as much as a few of
-# those and then more for each edge. Forward and training, ms, float32, two cores, 4 heads of 16, 64 examples of 8..15
-# nodes, 10..30, 1..60, 1..100, 16 of 50..200, 4 of 100..300:
+# those and then more for each edge. Forward and training, ms, float64, two cores of an AMD EPYC, 4 heads of 16, 64 examples of
+# 8..15 nodes, 10..30, 1..60, 1..100, 16 of 50..200, 4 of 100..300:
 #   sizes            8        21         60         64         16          4
 #   edges        8,100    26,595     76,961    214,423    284,000    181,845
 #   sdpa       0.9 3.4   2.1 5.4   5.6 15.0   6.9 19.9   4.7 10.9   1.8  5.6
 #   edges_cpu  0.6 2.3   1.1 3.5   2.4  9.9   5.9 19.6   7.9 22.5   5.2 16.9
 CALLS_OF_EDGES, EDGES_OF_A_CALL = 4, 4000
+# In float32 'banded_cpu' computes examples of all sizes at once, and of causal graphs the lower half alone. Forward and
+# training, ms, two cores, 8 heads of 64, complete and causal graphs of 64 examples of 8..15 nodes, 10..30, 1..60, 5..512, 16 of
+# 50..200, 4 of 100..300, 32 of 128, one of 1000 (with AVX-512; with AVX2 the ratios are the same):
+#   sizes                      8       21       60        64       16      4       32        1
+#   complete sdpa        4.4  13  9.3  25  12   32  113  445  6.3  18  3.0  9  10.1  34  13.0  33
+#            banded_cpu  2.8  11  2.8  15   4   18   78  420  4.4  18  2.2 10   8.3  38  11.7  41
+#            edges_cpu   2.2   8  4.7  16   7   28  342 1735  12   44  7.2 28   26  110  66.8 252
+#   causal   sdpa        4.2  12  7.3  25  12   27  138  397  8.0  24  3.6 11  11.6  28   8.5  28
+#            banded_cpu  2.0   9  2.9  13   4   15   56  233  3.9  17  2.0  8   7.5  27   6.6  24
+#            edges_cpu   1.7   6  3.3  12   6   16  185 1085  7.6  31  5.0 17  16.9  54  29.9 106
+LEAST_LONG_CAUSAL = 100
 # 'flash_cuda' computes tiles of 128 x 64 or more, 'edges_cuda' the edges alone. Forward and training, ms, bfloat16, an H200,
 # BandedGraph(2**18, window, window):
 #   window                          1           4          16          64
@@ -81,35 +104,48 @@ class Choice(NamedTuple):
 
 
 def is_called(kernel: Kernel, name: str | None) -> bool:
-    """'edges' names the fastest of the family 'edges_cpu', 'edges_torch', ... that runs."""
+    """'edges' names the first of the family 'edges_cpu', 'edges_torch', ... that runs."""
     return name is None or name in (kernel.name, kernel.name.split("_")[0])
 
 
-def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
-    """The sentence that says why a later kernel is faster, None if it is not; one asked for by name runs anyway."""
+def why_not_unasked(kernel: Kernel, inputs: Inputs) -> str | None:
+    """The sentence that says why a kernel waits to be asked for by its own name, None if it does not."""
     if isinstance(kernel, EdgesCuda) and inputs.query.device.type == "cpu":
         return "'edges_cuda' runs on CUDA (got cpu); on CPU only if asked for by name, interpreted, for tests"
     if isinstance(kernel, Flex):
         # On an H200 a grid of 256 x 256 nodes, reach 3, 4 heads of 32, takes it 0.81 and 3.48 ms (edges_cuda: 0.26, 1.23), a
         # band of 2**17 nodes, 64 steps of 2 each side, 8 heads of 64, 1.08 and 6.61 (flash_cuda: 1.70, 4.22).
         return "'flex' runs only if asked for by name: others train faster, and it compiles for every graph"
+    return None
+
+
+def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
+    """The sentence that says why a later kernel is faster, None if it is not."""
     if isinstance(kernel, FlashCuda) and inputs.query.device.type == "cuda":
         return why_few_keys(kernel, plan.graph)
     if isinstance(kernel, Sdpa) and inputs.query.device.type == "cpu":
-        return why_many_calls(kernel, plan.graph)
-    if isinstance(kernel, Tiled) and isinstance(plan.graph, kernel.graph_kind):
+        return why_many_calls(kernel, plan.graph, inputs.query.dtype)
+    if isinstance(kernel, BandedCpu | Tiled) and isinstance(plan.graph, kernel.graph_kind):
         return why_empty_tiles(kernel, plan, inputs.query)
     return None
 
 
-def why_many_calls(kernel: Sdpa, graph: Graph) -> str | None:
-    """The sentence that says why 'sdpa' is slower than edges: small examples of many sizes."""
-    if not (isinstance(graph, CompleteGraph) or is_causal(graph)):
+def why_many_calls(kernel: Sdpa, graph: Graph, dtype: torch.dtype) -> str | None:
+    """The sentence that says why 'sdpa' is slower than loops: examples of many sizes, long causal ones."""
+    if not (isinstance(graph, CompleteGraph) or is_causal(graph)) or why_not_compiled() is not None:
         return None
     calls = graph.remember("calls of sdpa", lambda: kernel.num_calls(graph))
-    if count_edges(graph) >= EDGES_OF_A_CALL * (calls - CALLS_OF_EDGES) or why_not_compiled() is not None:
+    if dtype == torch.float32:
+        if calls > CALLS_OF_EDGES:
+            return f"'sdpa' is slower than loops on examples of many sizes (got {calls} sizes)"
+        longest = max((queries for queries, _ in graph.sizes), default=0)
+        if isinstance(graph, BandedGraph) and longest >= LEAST_LONG_CAUSAL:
+            return f"'sdpa' is slower than loops on causal graphs of {LEAST_LONG_CAUSAL} nodes or more (got {longest})"
         return None
-    return f"'sdpa' is slower than edges on small examples of many sizes (got {calls} sizes, {count_edges(graph)} edges)"
+    if count_edges(graph) >= EDGES_OF_A_CALL * (calls - CALLS_OF_EDGES):
+        return None
+    edges = count_edges(graph)
+    return f"'sdpa' is slower than edges on small examples of many sizes (got {calls} sizes, {edges} edges)"
 
 
 def why_few_keys(kernel: FlashCuda, graph: Graph) -> str | None:
@@ -123,26 +159,27 @@ def why_few_keys(kernel: FlashCuda, graph: Graph) -> str | None:
     )
 
 
-def why_empty_tiles(kernel: Tiled, plan: Plan, query: Tensor) -> str | None:
+def why_empty_tiles(kernel: BandedCpu | Tiled, plan: Plan, query: Tensor) -> str | None:
     """The sentence that says why tiles are slower than edges: too few edges in them."""
     graph, least = plan.graph, least_share(kernel, plan)
-    share = graph.remember("share of tiles", lambda: share_of_tiles(kernel, graph))
+    share = graph.remember(f"share of tiles of {kernel.name}", lambda: share_of_tiles(kernel, graph))
     if share >= least or count_edges(graph) * query.size(1) > max(MOST_NUMBERS_OF_EDGES, query.numel()):
         return None
     return f"'{kernel.name}' is slower than edges that fill less than {least:.0%} of its tiles (got {share:.0%})"
 
 
-def least_share(kernel: Tiled, plan: Plan) -> float:
+def least_share(kernel: BandedCpu | Tiled, plan: Plan) -> float:
     """Of the tiles that must be edges for tiles to be worth it."""
+    least = LEAST_SHARE_OF_TILES[kernel.name]
     if plan.bias_by_offset or why_not_compiled() is not None:
-        return LEAST_SHARE_WITH_BIAS
-    is_dilated = isinstance(plan.graph, BandedGraph) and plan.graph.dilation > 1
-    return LEAST_SHARE_OF_DILATED_BANDS if is_dilated else LEAST_SHARE_OF_TILES[kernel.name]
+        return min(least, LEAST_SHARE_WITH_BIAS)
+    is_dilated = isinstance(kernel, BandedTorch) and plan.graph.dilation > 1
+    return LEAST_SHARE_OF_DILATED_BANDS if is_dilated else least
 
 
-def share_of_tiles(kernel: Tiled, graph: Graph) -> float:
+def share_of_tiles(kernel: BandedCpu | Tiled, graph: Graph) -> float:
     """Edges as a share of the scores that the kernel computes, and of those it could compute while it prepares its calls."""
-    return count_edges(graph) / (kernel.area_of_tiles(graph) + AREA_OF_A_CALL * kernel.num_calls(graph))
+    return count_edges(graph) / max(1, kernel.area_of_tiles(graph) + AREA_OF_A_CALL * kernel.num_calls(graph))
 
 
 def select(
@@ -157,7 +194,9 @@ def select(
         raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")
     refusals = {}
     for kernel in candidates:
-        reason = why_slow(kernel, plan, inputs) if name != kernel.name else None
+        reason = why_not_unasked(kernel, inputs) if name != kernel.name else None
+        if name is None and reason is None:
+            reason = why_slow(kernel, plan, inputs)
         reason = reason or kernel.why_not(plan, inputs)
         if reason is None and kernel.spreads_nan(plan):
             is_finite = AreFinite(inputs.key, inputs.value).answer() if is_finite is None else is_finite

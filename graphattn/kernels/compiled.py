@@ -12,7 +12,7 @@ from graphattn.kernels.vectors import FASTMATH
 def sources() -> list[Path]:
     """Every file with code that is compiled into the loops."""
     folder = Path(__file__).parent
-    return sorted([*folder.glob("edges_cpu_*.py"), folder / "vectors.py"])
+    return sorted([*folder.glob("edges_cpu_*.py"), *folder.glob("banded_cpu_*.py"), folder / "vectors.py"])
 
 
 def digest_of_sources() -> str:

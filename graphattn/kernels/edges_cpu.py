@@ -1,7 +1,6 @@
 """Attention over any edges on CPU: compiled loops over rows of equal work, run by a pool of torch's number of threads."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,16 +10,14 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
+from graphattn.kernels.arrays import NOTHING, Sizes, at_cache_line, empty, flat, zeros
 from graphattn.kernels.edges_torch import sorted_edges
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of
 from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
-LINE = 64  # bytes of a cache line, to which torch aligns what it allocates
-LARGE_PAGES = 2**22  # bytes from which NumPy asks for large pages
 NO_SIGNS = np.empty(0, np.uint8)
-NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
 
 
 @cache
@@ -108,45 +105,6 @@ def repeats(graph: Graph) -> np.ndarray:
     if not graph.has_repeats:
         return np.empty(0, np.int64)
     return sorted_edges(graph, torch.device("cpu"), with_repeat=True).repeat.numpy()
-
-
-def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
-    """The numbers of a tensor in a row; an empty array for None."""
-    if tensor is None:
-        return NOTHING[dtype]
-    tensor = tensor.detach()
-    tensor = tensor if tensor.dtype == dtype else tensor.to(dtype)
-    return tensor.reshape(-1).numpy()
-
-
-def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Zeros that start at a cache line, so that no head of 16 numbers lies across two.
-
-    Many of them come from NumPy, which asks the system for large pages: torch's take five times as long to touch first.
-    """
-    count = math.prod(shape)
-    if count * dtype.itemsize < LARGE_PAGES:
-        return torch.zeros(shape, dtype=dtype)
-    return torch.from_numpy(at_cache_line(np.zeros, count, NOTHING[dtype].dtype)).view(*shape)
-
-
-def at_cache_line(make: Callable[[int, np.dtype], np.ndarray], count: int, dtype: np.dtype) -> np.ndarray:
-    spare = make(count + LINE // dtype.itemsize, dtype)
-    start = -spare.__array_interface__["data"][0] % LINE // dtype.itemsize
-    return spare[start : start + count]
-
-
-class Sizes(NamedTuple):
-    heads: int
-    kv_heads: int
-    dim: int
-    value_dim: int
-    edge_dim: int
-
-    @classmethod
-    def of(cls, inputs: Inputs) -> "Sizes":
-        edge_dim = 0 if inputs.edge_features is None else inputs.edge_features.size(1)
-        return cls(inputs.query.size(1), *inputs.key.shape[1:], inputs.value.size(2), edge_dim)
 
 
 def hand_over(plan: Plan, sizes: Sizes, num_edges: int, grads: Inputs) -> list[np.ndarray]:
@@ -278,18 +236,22 @@ class EdgesCpu(Kernel):
 
 
 def empty_gradients(plan, inputs: Inputs, rows: Rows, columns: Rows | None, dtype) -> Inputs:
-    """Zeros for the gradients that are asked for, None for others; one row for each piece of a heavy query or key."""
-    needed = plan.needed or Inputs(*[True] * 6, (True,) * len(inputs.parameters))
+    """Zeros for the gradients that are asked for, None for others; one row for each piece of a heavy query or key.
 
-    def new(x: Tensor | None, is_needed: bool, pieces: Rows | None = None) -> Tensor | None:
+    Without `columns` each key has a query at most, whose pass writes its gradients; where all have one, they need no zeros.
+    """
+    needed = plan.needed or Inputs(*[True] * 6, (True,) * len(inputs.parameters))
+    of_keys = empty if columns is None and rows.col.size == inputs.key.size(0) else zeros
+
+    def new(x: Tensor | None, is_needed: bool, pieces: Rows | None = None, make=zeros) -> Tensor | None:
         if x is None or not is_needed:
             return None
-        return zeros((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
+        return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
 
     return Inputs(
         new(inputs.query, True, rows),
-        new(inputs.key, needed.key, columns),
-        new(inputs.value, needed.value, columns),
+        new(inputs.key, needed.key, columns, of_keys),
+        new(inputs.value, needed.value, columns, of_keys),
         new(inputs.bias, needed.bias),
         new(inputs.edge_features, needed.edge_features),
         new(inputs.edge_query, True, rows),

@@ -10,7 +10,7 @@ from llvmlite import ir
 from graphattn.kernels.edges_cpu_additive import LEAKY_RELU, add_combination
 from graphattn.kernels.edges_cpu_builder import Builder, address_of, of_addresses
 from graphattn.kernels.edges_cpu_leaky import is_positive, leaky, times_slope
-from graphattn.kernels.vectors import INT32, INT64, LANES, inlined, inner, load, spread, store
+from graphattn.kernels.vectors import INT64, LANES, inlined, inner, load, spread, store
 
 
 @inlined
@@ -31,16 +31,6 @@ def keys_with_edges(to, table, places, first, x, x_places, edge_weight, heads, e
         )
 
 
-def transposed(builder, vectors: list[ir.Value]) -> list[ir.Value]:
-    """Vector i of the result has number i of every vector."""
-    for step in (1, 2, 4):
-        low = [j if not j & step else LANES + j - step for j in range(LANES)]
-        halves = [ir.Constant(ir.VectorType(INT32, LANES), [j + shift for j in low]) for shift in (0, step)]
-        pairs = [(vectors[i & ~step], vectors[i | step], halves[bool(i & step)]) for i in range(LANES)]
-        vectors = [builder.shuffle_vector(*pair) for pair in pairs]
-    return vectors
-
-
 def of_eight_heads(b: Builder, x, part, step) -> list[ir.Value]:
     """The addresses of the eight heads of a part, `step` numbers from each other."""
     return [b.ir.gep(x, [b.ir.mul(b.ir.add(part.index, INT64(h)), step)]) for h in range(LANES)]
@@ -54,7 +44,7 @@ def leaky_numbers(b: Builder, to, step, vector, q, table, places, heads, scale):
     def score(part):
         factor, query = b.multiply(part.load(vector), scale), part.load(q)
         by_edge = [b.multiply(factor, leaky(b, b.add(query, part.load(row)))) for row in rows]
-        for lanes, here in zip(transposed(b.ir, by_edge), of_eight_heads(b, to, part, step), strict=True):
+        for lanes, here in zip(b.transposed(by_edge), of_eight_heads(b, to, part, step), strict=True):
             store(b.ir, lanes, here)
 
     b.each_part(heads, score)
@@ -72,7 +62,7 @@ def leaky_number_gradients(b: Builder, grads, vector, q, table, places, grad_q, 
         factor, query = part.load(vector), part.load(q)
         to_query, to_vector = part.load(grad_q), part.load(grad_vector)
         places_of = of_eight_heads(b, grads, part, INT64(LANES))
-        by_edge = transposed(b.ir, [load(b.ir, here) for here in places_of])
+        by_edge = b.transposed([load(b.ir, here) for here in places_of])
         for lane, row in enumerate(rows):
             hidden = b.add(query, part.load(row))
             grad = b.ir.select(is_positive(b, hidden), by_edge[lane], times_slope(b, by_edge[lane]))
@@ -80,7 +70,7 @@ def leaky_number_gradients(b: Builder, grads, vector, q, table, places, grad_q, 
             to_query, to_vector = b.add(to_query, by_edge[lane]), b.multiply_add(grad, hidden, to_vector)
         part.store(to_query, grad_q)
         part.store(to_vector, grad_vector)
-        for lanes, here in zip(transposed(b.ir, by_edge), places_of, strict=True):
+        for lanes, here in zip(b.transposed(by_edge), places_of, strict=True):
             store(b.ir, lanes, here)
 
     b.each_part(heads, back)
@@ -92,7 +82,7 @@ def put_by_edge(b: Builder, numbers, to, places, heads):
     rows = b.rows(to, places)
 
     def put(part):
-        by_edge = transposed(b.ir, [load(b.ir, here) for here in of_eight_heads(b, numbers, part, INT64(LANES))])
+        by_edge = b.transposed([load(b.ir, here) for here in of_eight_heads(b, numbers, part, INT64(LANES))])
         for lanes, row in zip(by_edge, rows, strict=True):
             part.store(lanes, row)
 

@@ -1,4 +1,4 @@
-"""Functions whose bodies are written in LLVM's language: loops over the numbers of vectors, eight at a time.
+"""Functions whose bodies are written in LLVM's language: loops over the numbers of vectors, some lanes at a time.
 
 An array is seven numbers to a function of Numba's, and an index into it a test of its sign: for a head of 16 numbers that took
 as long as the arithmetic. Here an array is an address, and the loop over heads lies inside the function.
@@ -59,8 +59,8 @@ def addresses_of(typing, arguments):
     return types.Tuple(kinds)(arguments), generate
 
 
-def of_addresses(write: Callable) -> Callable:
-    """A function for compiled code whose body is what `write(b, *arguments)` writes with a Builder.
+def of_addresses(write: Callable, lanes: int = LANES) -> Callable:
+    """A function for compiled code whose body is what `write(b, *arguments)` writes with a Builder of so many lanes.
 
     Its arguments are numbers, booleans, addresses, arrays in the place of addresses, and None, which `write` is handed as it is.
     It is a function of its own in machine code: inside the long loops over edges LLVM kept too few numbers in registers (half
@@ -71,7 +71,7 @@ def of_addresses(write: Callable) -> Callable:
     def body(typing, arguments):
         def generate(context, builder, signature, args):
             values = zip(arguments, cgutils.unpack_tuple(builder, args[0]), strict=True)
-            write(Builder(builder), *[None if kind == types.none else x for kind, x in values])
+            write(Builder(builder, lanes), *[None if kind == types.none else x for kind, x in values])
             return context.get_dummy_value()
 
         return types.void(arguments), generate
@@ -87,9 +87,9 @@ def of_addresses(write: Callable) -> Callable:
     return with_arrays
 
 
-def zeros(x) -> ir.Constant:
+def zeros(x, lanes: int = LANES) -> ir.Constant:
     """Lanes of the kind of the numbers at an address."""
-    return ir.Constant(ir.VectorType(x.type.pointee, LANES), [0.0] * LANES)
+    return ir.Constant(ir.VectorType(x.type.pointee, lanes), [0.0] * lanes)
 
 
 class Variable:
@@ -109,18 +109,19 @@ class Variable:
 
 
 class Part(NamedTuple):
-    """Numbers index ... index + 7 of vectors of some size; those past the end are loaded as 0 and not stored."""
+    """As many numbers of vectors as there are lanes, from `index` on; those past the end are loaded as 0 and not stored."""
 
     builder: ir.IRBuilder
     index: ir.Value
-    inside: ir.Value | None  # which of the eight are, None for all
+    inside: ir.Value | None  # which of them are, None for all
+    lanes: int = LANES
 
     def load(self, x, start=ZERO) -> ir.Value:
         """Of the vector from x[start] on."""
         address = self.builder.gep(self.builder.gep(x, [start]), [self.index])
         if self.inside is None:
-            return load(self.builder, address)
-        return load_where(self.builder, self.inside, address, zeros(address))
+            return load(self.builder, address, self.lanes)
+        return load_where(self.builder, self.inside, address, zeros(address, self.lanes))
 
     def store(self, lanes, x, start=ZERO) -> None:
         address = self.builder.gep(self.builder.gep(x, [start]), [self.index])
@@ -140,8 +141,8 @@ class Head(NamedTuple):
 class Builder:
     """An IRBuilder, `ir`, and the loops and sums of vectors; x, y, table are addresses."""
 
-    def __init__(self, builder: ir.IRBuilder):
-        self.ir = builder
+    def __init__(self, builder: ir.IRBuilder, lanes: int = LANES):
+        self.ir, self.lanes = builder, lanes
 
     def number(self, x, *index) -> ir.Value:
         for step in index:
@@ -194,12 +195,12 @@ class Builder:
         builder.position_at_end(after)
 
     def each_part(self, size, body: Callable[[Part], None], start=ZERO) -> None:
-        """body(part) for all eights of a vector's numbers from a multiple of eight on, and once more for those that are left."""
-        whole = self.ir.and_(size, INT64(-LANES))
-        with self.each(start, whole, INT64(LANES)) as index:
-            body(Part(self.ir, index, None))
+        """body(part) for the numbers of a vector from a multiple of the lanes on, and once more for those that are left."""
+        whole = self.ir.and_(size, INT64(-self.lanes))
+        with self.each(start, whole, INT64(self.lanes)) as index:
+            body(Part(self.ir, index, None, self.lanes))
         with self.ir.if_then(self.ir.icmp_signed("<", whole, size)):
-            body(Part(self.ir, whole, first_of(self.ir, self.ir.sub(size, whole))))
+            body(Part(self.ir, whole, first_of(self.ir, self.ir.sub(size, whole), self.lanes), self.lanes))
 
     @contextmanager
     def each_head(self, heads, group, size) -> Iterator[Head]:
@@ -249,3 +250,14 @@ class Builder:
             vectors = [self.add(*(self.ir.shuffle_vector(x, y, half) for half in halves)) for x, y in pairs]
             step *= 2
         return vectors[0]
+
+    def transposed(self, vectors: list[ir.Value]) -> list[ir.Value]:
+        """Vector i of the result has number i of every vector; there are as many vectors as lanes."""
+        step = 1
+        while step < self.lanes:
+            low = [j if not j & step else self.lanes + j - step for j in range(self.lanes)]
+            halves = [ir.Constant(ir.VectorType(INT32, self.lanes), [j + shift for j in low]) for shift in (0, step)]
+            pairs = [(vectors[i & ~step], vectors[i | step], halves[bool(i & step)]) for i in range(self.lanes)]
+            vectors = [self.ir.shuffle_vector(*pair) for pair in pairs]
+            step *= 2
+        return vectors

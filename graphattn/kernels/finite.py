@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 
+class NotFinite(Exception):
+    """A kernel met NaN or infinity that it would spread."""
+
+
 class AreFinite:
     """The question; `answer()` is the answer. What a GPU is given in between runs while it comes back.
 

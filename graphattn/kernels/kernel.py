@@ -56,6 +56,7 @@ class Kernel(ABC):
 
     name: ClassVar[str]
     takes_bias_by_offset: ClassVar[bool] = False  # others are only given a bias for each edge
+    finds_nan: ClassVar[bool] = False  # it raises NotFinite where it would spread NaN: keys need not be looked at before
 
     @abstractmethod
     def why_not(self, plan: Plan, inputs: Inputs) -> str | None:

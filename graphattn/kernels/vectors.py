@@ -1,4 +1,4 @@
-"""Eight numbers as one value for Numba, whose own vectorizer does not find them in short loops.
+"""Eight numbers, or as many as a register has, as one value for Numba, whose own vectorizer finds none in short loops.
 
 `Lanes` add, subtract, multiply and divide as numbers do, and with numbers. Arrays are one-dimensional and contiguous; an
 index counts elements, and nothing is checked. Everything here runs in compiled code only.
@@ -8,12 +8,13 @@ import math
 import operator
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 8
+WIDE = 16 if binding.get_host_cpu_features().get("avx512f") else LANES  # float32 that are multiplied and added at once
 # No 'nnan' and 'ninf': NaN must reach whoever sees it, and -inf is how an edge is taken away.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 FLAGS = tuple(sorted(FASTMATH))
@@ -28,17 +29,17 @@ inlined = njit(**OPTIONS, forceinline=True)
 
 
 class Lanes(types.Type):
-    """The type of eight float32 or float64."""
+    """The type of some float32 or float64."""
 
-    def __init__(self, dtype: types.Float):
-        self.dtype = dtype
-        super().__init__(f"lanes({dtype})")
+    def __init__(self, dtype: types.Float, count: int = LANES):
+        self.dtype, self.count = dtype, count
+        super().__init__(f"lanes({dtype} x {count})")
 
 
 @register_model(Lanes)
 class LanesModel(models.PrimitiveModel):
     def __init__(self, manager, lanes: Lanes):
-        super().__init__(manager, lanes, ir.VectorType(element_type(lanes), LANES))
+        super().__init__(manager, lanes, ir.VectorType(element_type(lanes), lanes.count))
 
 
 def element_type(typed) -> ir.Type:
@@ -46,12 +47,12 @@ def element_type(typed) -> ir.Type:
     return ir.FloatType() if getattr(typed, "dtype", typed) == types.float32 else ir.DoubleType()
 
 
-def spread(builder, number) -> ir.Value:
+def spread(builder, number, count: int = LANES) -> ir.Value:
     """A number in every lane."""
-    vector = ir.VectorType(number.type, LANES)
+    vector = ir.VectorType(number.type, count)
     nothing = ir.Constant(vector, ir.Undefined)
     one = builder.insert_element(nothing, number, INT32(0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(INT32, count), [0] * count))
 
 
 def bytes_of(element: ir.Type) -> int:
@@ -68,13 +69,13 @@ def call_llvm(builder, name: str, result: ir.Type, *args: ir.Value, flags=()) ->
 def suffix(vector: ir.VectorType) -> str:
     """By which LLVM tells its functions for one kind of vectors from those for others."""
     letter = "i" if isinstance(vector.element, ir.IntType) else "f"
-    return f"v{LANES}{letter}{8 * bytes_of(vector.element)}"
+    return f"v{vector.count}{letter}{8 * bytes_of(vector.element)}"
 
 
-def load(builder, pointer) -> ir.Value:
-    """Eight numbers from a number's address on."""
+def load(builder, pointer, count: int = LANES) -> ir.Value:
+    """So many numbers from a number's address on."""
     element = pointer.type.pointee
-    vector = builder.load(builder.bitcast(pointer, ir.VectorType(element, LANES).as_pointer()))
+    vector = builder.load(builder.bitcast(pointer, ir.VectorType(element, count).as_pointer()))
     vector.align = bytes_of(element)  # rows start anywhere
     return vector
 
@@ -84,14 +85,14 @@ def store(builder, vector, pointer) -> None:
     builder.store(vector, place).align = bytes_of(vector.type.element)
 
 
-def numbers() -> ir.Constant:
-    """0 ... 7."""
-    return ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
+def numbers(lanes: int = LANES) -> ir.Constant:
+    """0 ... lanes - 1."""
+    return ir.Constant(ir.VectorType(INT64, lanes), list(range(lanes)))
 
 
-def first_of(builder, count) -> ir.Value:
+def first_of(builder, count, lanes: int = LANES) -> ir.Value:
     """Whether each lane is one of the first `count`."""
-    return builder.icmp_signed("<", numbers(), spread(builder, count))
+    return builder.icmp_signed("<", numbers(lanes), spread(builder, count, lanes))
 
 
 def load_where(builder, mask, pointer, otherwise) -> ir.Value:
@@ -110,19 +111,25 @@ def data_of(context, builder, array_type, array) -> ir.Value:
     return context.make_array(array_type)(context, builder, array).data
 
 
-@intrinsic
-def lanes_at(typing, array, index):
-    """array[index : index + 8]."""
+def loader(count: int):
+    @intrinsic
+    def lanes_from(typing, array, index):
+        def generate(context, builder, signature, args):
+            start = data_of(context, builder, signature.args[0], args[0])
+            return load(builder, builder.gep(start, [args[1]]), count)
 
-    def generate(context, builder, signature, args):
-        return load(builder, builder.gep(data_of(context, builder, signature.args[0], args[0]), [args[1]]))
+        return Lanes(array.dtype, count)(array, types.int64), generate
 
-    return Lanes(array.dtype)(array, types.int64), generate
+    return lanes_from
+
+
+lanes_at = loader(LANES)  # array[index : index + 8]
+wide_at = loader(WIDE)  # array[index : index + WIDE]
 
 
 @intrinsic
 def put_lanes(typing, lanes, array, index):
-    """array[index : index + 8] = lanes."""
+    """array[index : index + lanes] = lanes."""
 
     def generate(context, builder, signature, args):
         store(builder, args[0], builder.gep(data_of(context, builder, signature.args[1], args[1]), [args[2]]))
@@ -177,7 +184,7 @@ def where_at_least(typing, x, y, a, b):
 
 
 def as_lanes(context, builder, lanes: Lanes, value, typed) -> ir.Value:
-    return value if typed == lanes else spread(builder, context.cast(builder, value, typed, lanes.dtype))
+    return value if typed == lanes else spread(builder, context.cast(builder, value, typed, lanes.dtype), lanes.count)
 
 
 def let_lanes(operation, name: str) -> None:
@@ -233,10 +240,10 @@ def powers_of_two(typing, lanes):
     """2^lanes for whole float32 in -126 ... 127, by their exponent bits."""
 
     def generate(context, builder, signature, args):
-        integers = ir.VectorType(INT32, LANES)
+        integers = ir.VectorType(INT32, lanes.count)
         whole = builder.fptosi(args[0], integers)
-        shifted = builder.add(whole, ir.Constant(integers, [127] * LANES))
-        return builder.bitcast(builder.shl(shifted, ir.Constant(integers, [23] * LANES)), args[0].type)
+        shifted = builder.add(whole, ir.Constant(integers, [127] * lanes.count))
+        return builder.bitcast(builder.shl(shifted, ir.Constant(integers, [23] * lanes.count)), args[0].type)
 
     return lanes(lanes), generate
 
@@ -276,11 +283,11 @@ exp_float64, tanh_float64 = one_by_one(math.exp), one_by_one(math.tanh)
 def exp_float32(x):
     """exp with a relative error below 2e-7, as a polynomial (coefficients of Cephes' expf).
 
-    0 below x = -87 and infinity above 88, close to where float32 ends; NaN stays NaN.
+    0 below x = -87.7 and infinity above 88.4, close to where float32 ends: there the bits of the exponent say so. NaN stays NaN.
     """
-    least, most = np.float32(-87.0), np.float32(88.0)
-    inside = where_at_least(x, least, x, least)
-    inside = where_at_least(most, inside, inside, most)
+    least, most = np.float32(-88.0), np.float32(89.0)
+    inside = where_at_least(least, x, least, x)
+    inside = where_at_least(inside, most, most, inside)
     whole = floors(inside * np.float32(1.44269504) + np.float32(0.5))
     rest = inside - whole * np.float32(0.693359375) + whole * np.float32(2.12194440e-4)
     series = rest * np.float32(1.9875691500e-4) + np.float32(1.3981999507e-3)
@@ -288,10 +295,7 @@ def exp_float32(x):
     series = series * rest + np.float32(4.1665795894e-2)
     series = series * rest + np.float32(1.6666665459e-1)
     series = series * rest + np.float32(5.0000001201e-1)
-    result = (series * rest * rest + rest + np.float32(1)) * powers_of_two(whole)
-    result = where_at_least(x, least, result, np.float32(0))
-    result = where_at_least(most, x, result, np.float32(np.inf))
-    return where_at_least(x, x, result, x)
+    return (series * rest * rest + rest + np.float32(1)) * powers_of_two(whole)
 
 
 @inlined

@@ -191,7 +191,7 @@ def test_hidden_keys_that_are_not_finite_are_left_to_edges():
     for x in (key, value):
         kept, x[200] = x[200].clone(), torch.nan
         choice = choose_kernel(graph, query, key, value)
-        assert choice.kernel == "edges_cpu" and "hidden keys" in choice.refusals["banded"]
+        assert choice.kernel == "edges_cpu" and "hidden keys" in choice.refusals["banded_torch"]
         out = attend(query, key, value, graph)
         close([out[:140], out[261:]], [wanted[:140], wanted[261:]])
         assert out[140:261].isnan().any((1, 2)).all()
@@ -202,7 +202,7 @@ def test_finite_values_whose_sum_overflows_run():
     graph = BandedGraph(400, 60, 60)
     value = torch.full((400, 1, 4), 3e38)
     query = torch.zeros(400, 1, 4)
-    assert choose_kernel(graph, query, query, value).kernel == "banded"
+    assert choose_kernel(graph, query, query, value).kernel == "banded_cpu"
 
 
 def test_empty_rows_are_zero_with_zero_gradient():
@@ -216,7 +216,7 @@ def test_union_with_a_band_runs_in_parts():
     torch.manual_seed(0)
     graph = BandedGraph(300, 60, 60) | EdgeListGraph(torch.randint(0, 300, (2, 40)), 300).coalesce()
     leaves, cotangent = tensors_of(graph)
-    assert choose_kernel(graph, *leaves).kernel == "banded + edges_cpu"
+    assert choose_kernel(graph, *leaves).kernel == "banded_torch + edges_cpu"
     out = attend(*leaves, graph)
     close([out, *torch.autograd.grad(out, leaves, cotangent)], result_and_gradients(graph, "edges_torch"))
 
@@ -225,18 +225,18 @@ def test_queries_whose_only_edges_are_outside_the_band():
     band = BandedGraph(600, 100, 100, num_keys=450)  # queries from 550 on see nothing
     graph = band | EdgeListGraph(torch.tensor([[3, 7, 90], [560, 560, 599]]), 600, 450)
     leaves, cotangent = tensors_of(graph)
-    assert choose_kernel(graph, *leaves).kernel == "banded + edges_cpu"
+    assert choose_kernel(graph, *leaves).kernel == "banded_torch + edges_cpu"
     out = attend(*leaves, graph)
     close([out, *torch.autograd.grad(out, leaves, cotangent)], result_and_gradients(graph, "edges_torch"))
 
 
 def test_narrow_and_tiny_bands_and_short_examples_run_by_edges_unless_asked():
-    query = torch.randn(2000, 2, 8)
+    query = torch.randn(2000, 2, 8, dtype=torch.float64)
     for graph in (BandedGraph(2000, 1, 1), BandedGraph([4] * 500, 2, 2)):
         choice = choose_kernel(graph, query)
-        assert choice.kernel == "edges_cpu" and "slower than edges" in choice.refusals["banded"]
-        assert choose_kernel(graph, query, kernel="banded") == ("banded", {})
-    assert choose_kernel(BandedGraph(2000, 32, 32), query).kernel == "banded"
+        assert choice.kernel == "edges_cpu" and "slower than edges" in choice.refusals["banded_torch"]
+        assert choose_kernel(graph, query, kernel="banded_torch") == ("banded_torch", {})
+    assert choose_kernel(BandedGraph(2000, 32, 32), query).kernel == "banded_torch"
     assert choose_kernel(BandedGraph(50, 16, 16), query[:50]).kernel == "edges_cpu"
 
 

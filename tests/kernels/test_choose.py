@@ -24,14 +24,14 @@ def test_fused_attention_where_nothing_is_asked_per_edge():
 
 def test_parts_name_their_kernels():
     assert chosen(batch_graphs([causal(3), BandedGraph(6, 1, 1)])) == "sdpa + edges_cpu"
-    assert chosen(batch_graphs([causal(3), BandedGraph(600, 64, 64)])) == "sdpa + banded"
+    assert chosen(batch_graphs([causal(3), BandedGraph(600, 64, 64)])) == "sdpa + banded_cpu"
 
 
 def test_what_would_be_slower_waits_to_be_asked():
     narrow = BandedGraph(600, 1, 1)
     assert chosen(narrow) == "edges_cpu"
-    assert chosen(narrow, kernel="banded") == "banded"
-    assert chosen(BandedGraph(600, 64, 64)) == "banded"
+    assert chosen(narrow, kernel="banded") == "banded_cpu"
+    assert chosen(BandedGraph(600, 64, 64)) == "banded_cpu"
     assert chosen(GridGraph((30, 30), (0, 1))) == "edges_cpu"
     assert chosen(GridGraph((30, 30), 3)) == "edges_cpu"
     assert chosen(GridGraph((24, 24), 16)) == "grid"
@@ -43,10 +43,22 @@ def test_small_examples_of_many_sizes_go_in_one_call():
     assert chosen(CompleteGraph([1] * 8, sizes)) == "edges_cpu"  # what eight writing models ask for
     assert chosen(CompleteGraph(sizes), kernel="sdpa") == "sdpa"
     assert chosen(CompleteGraph([5] * 8)) == chosen(causal(sizes[:4])) == "sdpa"
-    assert chosen(CompleteGraph([10 * size for size in sizes])) == "sdpa"
-    choice = choose_kernel(CompleteGraph(sizes), torch.randn(68, 2, 4))
+    large = CompleteGraph([10 * size for size in sizes])
+    assert chosen(large) == "banded_cpu"
+    assert "on examples of many sizes (got 8 sizes)" in choose_kernel(large, torch.randn(680, 2, 4)).refusals["sdpa"]
+    assert choose_kernel(large, torch.randn(680, 2, 4).double()).kernel == "sdpa"
+    choice = choose_kernel(CompleteGraph(sizes), torch.randn(68, 2, 4).double())
     assert "small examples of many sizes (got 8 sizes, 620 edges)" in choice.refusals["sdpa"]
     assert "complete and causal" in choose_kernel(BandedGraph(sizes, 1, 1), torch.randn(68, 2, 4)).refusals["sdpa"]
+
+
+def test_long_causal_graphs_run_by_their_lower_half():
+    assert chosen(causal(99)) == "sdpa"
+    assert chosen(causal(100)) == chosen(causal([100, 3])) == "banded_cpu"
+    assert chosen(CompleteGraph(1000)) == "sdpa"
+    choice = choose_kernel(causal(100), torch.randn(100, 2, 4))
+    assert "causal graphs of 100 nodes or more (got 100)" in choice.refusals["sdpa"]
+    assert choose_kernel(causal(100), torch.randn(100, 2, 4).double()).kernel == "sdpa"
 
 
 class Distance(Score):
@@ -98,7 +110,11 @@ def test_edges_give_way_to_tiles_where_memory_would_not_do():
 
 def test_a_bias_by_offset_and_dilation_move_the_crossover():
     band, dilated = BandedGraph(600, 20, 20), BandedGraph(2000, 64, 64, dilation=4)
-    assert chosen(band) == chosen(dilated) == "edges_cpu"
-    assert chosen(band, bias=ALiBi(2)) == "banded"
-    assert "less than 50%" in choose_kernel(band, torch.randn(600, 2, 4)).refusals["banded"]
-    assert "less than 85%" in choose_kernel(dilated, torch.randn(2000, 2, 4)).refusals["banded"]
+    query = torch.randn(2000, 2, 4, dtype=torch.float64)  # tiles of torch's attention
+    choices = choose_kernel(band, query[:600]), choose_kernel(dilated, query)
+    assert [choice.kernel for choice in choices] == ["edges_cpu"] * 2
+    assert [choice.refusals["banded_torch"].split(" of its")[0] for choice in choices] == [
+        f"'banded_torch' is slower than edges that fill less than {share}%" for share in (50, 85)
+    ]
+    assert choose_kernel(band, query[:600], bias=ALiBi(2)).kernel == "banded_torch"
+    assert "less than 25%" in choose_kernel(BandedGraph(600, 1, 1), query[:600].float()).refusals["banded_cpu"]

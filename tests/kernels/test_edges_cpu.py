@@ -126,15 +126,17 @@ print(graphattn.attend(x, x, x, graph, kernel="edges_cpu").flatten().tolist())
 
 
 @pytest.mark.parametrize("score", ["dot", "additive"])
-def test_keys_of_one_query_at_most(monkeypatch, score):
+@pytest.mark.parametrize("seen", [180, 200])  # of 200 keys
+def test_keys_of_one_query_at_most(monkeypatch, seen, score):
     monkeypatch.setattr(edges_cpu, "HEAVY", 50)
+    monkeypatch.setattr(edges_cpu, "empty", lambda shape, dtype: torch.full(shape, torch.nan, dtype=dtype))
     torch.manual_seed(0)
-    query = torch.randint(0, 3, (180,)).sort().values
-    graph = EdgeListGraph(torch.stack([torch.randperm(200)[:180], query]), 3, 200)  # 20 keys that nobody sees
+    query = torch.randint(0, 3, (seen,)).sort().values
+    graph = EdgeListGraph(torch.stack([torch.randperm(200)[:seen], query]), 3, 200)
     assert edges_cpu.arrangement(graph).keys_have_one_query
     tensors = [torch.randn(n, h, 5, dtype=torch.float64).requires_grad_() for n, h in ((3, 4), (200, 2), (200, 2))]
     parameters = [torch.randn(*shape, dtype=torch.float64).requires_grad_() for shape in ((4, 5), (4, 5, 3))]
-    options = {"edge_features": torch.randn(180, 3, dtype=torch.float64).requires_grad_(), "dropout": 0.3}
+    options = {"edge_features": torch.randn(seen, 3, dtype=torch.float64).requires_grad_(), "dropout": 0.3}
     wanted = [*tensors, options["edge_features"]]
     if score == "additive":
         score, wanted = Additive(*parameters), [*wanted, *parameters]

@@ -162,8 +162,9 @@ def close(actual, wanted, dtype):
     "name, option, kernel", [case for case in product(CASES, OPTIONS, KERNEL_NAMES) if is_quick(*case)]
 )
 def test_equals_loops(name, option, kernel):
-    skip_where_refused(name, option, kernel, torch.float64)
-    check_against_loops(name, option, kernel, torch.float64)
+    dtype = torch.float32 if kernel == "banded_cpu" else torch.float64  # the widest that it has
+    skip_where_refused(name, option, kernel, dtype)
+    check_against_loops(name, option, kernel, dtype)
 
 
 IN_LOW_PRECISION = (
@@ -228,7 +229,7 @@ def test_gradcheck(name, kernel):
     assert torch.autograd.gradcheck(*function_of_leaves(name, "plain", kernel), fast_mode=True)
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "banded", "grid", "edges_cpu", "edges_torch"])
+@pytest.mark.parametrize("kernel", ["sdpa", "banded_torch", "grid", "edges_cpu", "edges_torch"])
 @pytest.mark.parametrize(
     "option", ["plain", "edges", "sigmoid", "additive", "sink", "cosine", "gaussian", "sparsemax", "entmax15", "top_k"]
 )
@@ -301,8 +302,9 @@ GRIDS = {
 }  # fmt: skip
 
 
-def refuses(kernel, name, option="plain"):
+def refuses(kernel, name, option="plain", dtype=torch.float64):
     leaves, wanted = problem(name, option)
+    leaves = {k: v.to(dtype) for k, v in leaves.items()}
     plan, inputs, _ = prepare(graph=CASES[name][0], **arguments_of(leaves, wanted))
     return next(k for k in KERNELS if k.name == kernel).why_not(plan, inputs) is not None
 
@@ -317,7 +319,10 @@ def test_who_runs_what(name):
     assert refuses("sdpa", name, "bias")
     assert refuses("sdpa", name, "cosine") == (name not in FUSED)
     assert not refuses("edges_cpu", name, "sink")
-    assert refuses("banded", name) == (name not in BANDS)
-    assert refuses("banded", name, "bias")
+    assert refuses("banded_torch", name) == (name not in BANDS)
+    assert refuses("banded_torch", name, "bias")
+    assert refuses("banded_cpu", name)
+    assert refuses("banded_cpu", name, dtype=torch.float32) == (name not in BANDS | FUSED)
+    assert refuses("banded_cpu", name, "bias", torch.float32)
     assert refuses("grid", name) == (name not in GRIDS)
     assert refuses("grid", name, "bias")

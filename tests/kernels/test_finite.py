@@ -28,7 +28,7 @@ def test_the_next_kernel_runs_where_a_key_is_not_finite():
     graph = BandedGraph(600, 64, 64)
     query, key, value = torch.randn(3, 600, 2, 4)
     query[7] = torch.nan  # reaches its own row only
-    assert choose_kernel(graph, query, key, value).kernel == "banded"
+    assert choose_kernel(graph, query, key, value).kernel == "banded_cpu"
     for broken in (key, value):
         kept, broken[40] = broken[40].clone(), torch.inf
         assert choose_kernel(graph, query, key, value).kernel == "edges_cpu"
@@ -36,7 +36,8 @@ def test_the_next_kernel_runs_where_a_key_is_not_finite():
     value[40] = torch.nan
     choice = choose_kernel(graph, query, key, value)
     assert choice.kernel == "edges_cpu"
-    assert choice.refusals["banded"] == "'banded' would spread NaN and infinity of hidden keys over queries near them"
+    for name in ("banded_cpu", "banded_torch"):
+        assert choice.refusals[name] == f"'{name}' would spread NaN and infinity of hidden keys over queries near them"
     assert torch.equal(attend(query, key, value, graph).isnan(), attend(query, key, value, graph, kernel="edges_cpu").isnan())
     with pytest.raises(ValueError, match="would spread NaN"):
         attend(query, key, value, graph, kernel="banded")

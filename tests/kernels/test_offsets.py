@@ -133,11 +133,14 @@ def test_a_rule_is_the_tensor_that_it_stands_for(rule):
 def test_which_kernel_runs_a_rule():
     query = torch.zeros(900, 4, 8)
     chosen = [
-        choose_kernel(graph, query, bias=bias).kernel
+        choose_kernel(graph, x, bias=bias).kernel
+        for x in (query, query.double())
         for graph in (BandedGraph(900, 20, 20), GridGraph((30, 30), 9), BandedGraph(900, None, 0), CompleteGraph(900))
         for bias in (ALiBi(4), ALiBi(4)(graph))
     ]
-    assert chosen == ["banded", "edges_cpu", "grid", "edges_cpu", "banded", "edges_cpu", "dense", "edges_cpu"]
+    float32 = ["banded_cpu", "edges_cpu", "grid", "edges_cpu", "banded_cpu", "edges_cpu", "banded_cpu", "edges_cpu"]
+    float64 = ["banded_torch", "edges_cpu", "grid", "edges_cpu", "banded_torch", "edges_cpu", "dense", "edges_cpu"]
+    assert chosen == float32 + float64
     assert choose_kernel(BandedGraph(900, 20, 20), query, bias=FromTheStart(4)).kernel == "edges_cpu"
 
 

@@ -1,4 +1,4 @@
-"""Bands (windows along the order of the nodes) as tiles over torch's fused attention on CPU, never a dense mask."""
+"""Bands (windows along the order of the nodes) as tiles over torch's fused attention on CPU, in every floating dtype."""
 
 from graphattn.graphs import BandedGraph
 from graphattn.kernels.kernel import Inputs, sum_to_groups
@@ -32,10 +32,10 @@ class BandCall(Call):
         self.tiles.keys.add(rows, self.run.first_key, self.run.last_key, values)
 
 
-class Banded(Tiled):
+class BandedTorch(Tiled):
     """Blocks of queries against all keys of their windows; neighbouring blocks in one call."""
 
-    name = "banded"
+    name = "banded_torch"
     graph_kind = BandedGraph
 
     def area_of_tiles(self, graph):
