@@ -1,4 +1,4 @@
-"""Attention over any edges on CPU: compiled loops over rows of equal work, run by a pool of torch's number of threads."""
+"""Attention over any edges on CPU: compiled loops over rows of equal work, in as many threads as torch has."""
 
 from collections.abc import Sequence
 from functools import cache
