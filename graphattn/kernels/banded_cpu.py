@@ -16,8 +16,8 @@ from graphattn.kernels.finite import NotFinite
 from graphattn.kernels.flash import why_not_flash
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.threads import run_in_threads
+from graphattn.kernels.tiled import wants_bias
 
-NO_TABLE = np.empty(0, np.float32)
 WIDTH = 32  # lanes of a tile where registers are widest
 
 
@@ -58,7 +58,8 @@ class BandedCpu(Kernel):
         num_queries, dtype = inputs.query.size(0), torch.float32
         out = empty((num_queries, sizes.heads, sizes.value_dim), dtype)
         lse = empty((num_queries, sizes.heads), dtype)
-        arguments = (*arguments_of(plan, inputs, sizes, runs, is_by_key=False), *as_arrays(out, lse))
+        added = table_of(inputs.bias, runs.window)
+        arguments = (*arguments_of(plan, inputs, sizes, runs, added), *as_arrays(out, lse))
         if not all(run_in_threads(lambda *part: forward_runs(*part, *arguments), runs, work_of(runs, sizes))):
             raise NotFinite
         return Partial(out, lse)
@@ -71,19 +72,21 @@ class BandedCpu(Kernel):
         given = as_arrays(lse, delta_of(merged, grad), grad.out)
         query, key, value = (empty(x.shape, torch.float32) for x in inputs[:3])
         runs = runs_of(band_of(plan.graph), sizes.heads, RUN)
-        arguments = (*arguments_of(plan, inputs, sizes, runs, is_by_key=False), *given, *as_arrays(query))
-        table = arguments[3] if inputs.bias is not None and (needed is None or needed.bias) else NO_TABLE
+        added = table_of(inputs.bias, runs.window)
+        arguments = (*arguments_of(plan, inputs, sizes, runs, added), *given, *as_arrays(query))
+        size_of_table = added.numel() if wants_bias(plan, inputs) else 0
 
         def of_queries(first: int, last: int) -> np.ndarray:
-            of_table = np.zeros_like(table)
+            of_table = np.zeros(size_of_table, np.float32)
             backward_by_query(first, last, *arguments, of_table)
             return of_table
 
         tables = run_in_threads(of_queries, runs, work_of(runs, sizes))
-        bias = steps_of(sum(tables), inputs.bias, runs.window) if table.size else None
+        bias = steps_of(sum(tables), inputs.bias, runs.window) if size_of_table else None
         if needed is None or needed.key or needed.value:
             runs = runs_of(band_of(plan.graph), sizes.kv_heads, RUN, is_by_key=True)
-            arguments = (*arguments_of(plan, inputs, sizes, runs, is_by_key=True), *given, *as_arrays(key, value))
+            added = table_of(inputs.bias, runs.window, is_by_key=True)
+            arguments = (*arguments_of(plan, inputs, sizes, runs, added), *given, *as_arrays(key, value))
             run_in_threads(lambda *part: backward_by_key(*part, *arguments), runs, work_of(runs, sizes))
         return Inputs(query, key, value, bias)
 
@@ -96,9 +99,8 @@ def band_of(graph: Graph) -> BandedGraph:
     return graph.remember("as a band", lambda: BandedGraph(num_queries, None, None, num_keys=num_keys))
 
 
-def arguments_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs, is_by_key: bool) -> tuple:
+def arguments_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs, added: Tensor) -> tuple:
     """What all loops share."""
-    added = table_of(inputs.bias, runs.window, is_by_key)
     tensors = as_arrays(added, *inputs[:3])
     heads_added = 0 if inputs.bias is None else added.size(0)
     return (*runs[:3], tensors[0], heads_added, *tensors[1:], *sizes[:4], np.float32(plan.scale))
@@ -108,7 +110,7 @@ def as_arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [flat(x, torch.float32) for x in tensors]
 
 
-def table_of(bias: Tensor | None, window: int, is_by_key: bool) -> Tensor:
+def table_of(bias: Tensor | None, window: int, is_by_key: bool = False) -> Tensor:
     """What is added to scores, [heads or 1, MARGIN + window + 1 + MARGIN], in the order in which it stands in lanes.
 
     A bias goes from the first key of a query to its last; the queries of neighbouring lanes see one key in the other order.

@@ -183,7 +183,7 @@ def backward_by_query(
     grads_out = np.empty(TILES * of_value, q.dtype)
     keys, values = np.empty((CHUNK + ROWS) * dim, q.dtype), np.empty((CHUNK + ROWS) * value_dim, q.dtype)
     scores, grads = np.empty((BLOCK + ROWS) * TILE, q.dtype), np.empty((BLOCK + ROWS) * TILE, q.dtype)
-    lse_of, delta_of, sign = np.empty(RUN, q.dtype), np.empty(RUN, q.dtype), np.zeros(WIDE, q.dtype)
+    lse_of, delta_of = np.empty(RUN, q.dtype), np.empty(RUN, q.dtype)
     factors = np.full(RUN, scale)
     for item in range(first, last):
         node, lanes, row_node, num_rows, low, h = run_of(runs, item, heads)
@@ -199,8 +199,8 @@ def backward_by_query(
         start_of_run, end_of_run = rows_of_run(low, lanes, window, num_rows)
         for chunk in range(start_of_run, end_of_run, CHUNK):
             end = min(end_of_run, chunk + CHUNK)
-            copy_chunk(keys, k, row_node + chunk * step, end - chunk, step, kv_heads, g, dim, sign)
-            copy_chunk(values, v, row_node + chunk * step, end - chunk, step, kv_heads, g, value_dim, sign)
+            copy_chunk(keys, k, row_node + chunk * step, end - chunk, step, kv_heads, g, dim, None)
+            copy_chunk(values, v, row_node + chunk * step, end - chunk, step, kv_heads, g, value_dim, None)
             for t in range(tiles_of(lanes)):
                 low_of_tile = low + t * TILE
                 end_of_tile = min(end, low_of_tile + TILE + window)
@@ -230,7 +230,7 @@ def backward_by_key(
     values, v_sums = np.empty(TILES * of_value, q.dtype), np.empty(TILES * of_value, q.dtype)
     queries, grads_out = np.empty((CHUNK + ROWS) * dim, q.dtype), np.empty((CHUNK + ROWS) * value_dim, q.dtype)
     scores, grads = np.empty((BLOCK + ROWS) * TILE, q.dtype), np.empty((BLOCK + ROWS) * TILE, q.dtype)
-    lse_of, delta_of, sign = np.empty(CHUNK, q.dtype), np.empty(CHUNK, q.dtype), np.zeros(WIDE, q.dtype)
+    lse_of, delta_of = np.empty(CHUNK, q.dtype), np.empty(CHUNK, q.dtype)
     factors, ones = np.full(RUN, scale), np.full(RUN, kind(1))
     for item in range(first, last):
         node, lanes, row_node, num_rows, low, g = run_of(runs, item, kv_heads)
@@ -243,8 +243,8 @@ def backward_by_key(
             added_of_head = h if heads_added > 1 else 0
             for chunk in range(start_of_run, end_of_run, CHUNK):
                 end, first_node = min(end_of_run, chunk + CHUNK), row_node + chunk * step
-                copy_chunk(queries, q, first_node, end - chunk, step, heads, h, dim, sign)
-                copy_chunk(grads_out, grad_out, first_node, end - chunk, step, heads, h, value_dim, sign)
+                copy_chunk(queries, q, first_node, end - chunk, step, heads, h, dim, None)
+                copy_chunk(grads_out, grad_out, first_node, end - chunk, step, heads, h, value_dim, None)
                 for r in range(end - chunk):
                     lse_of[r] = lse[(first_node + r * step) * heads + h]
                     delta_of[r] = delta[(first_node + r * step) * heads + h]

@@ -45,9 +45,6 @@ def first_and_next(b: Builder, first, step, count: int) -> list[ir.Value]:
 def sums_of_products(b: Builder, x, stop, factors, x_step) -> list[list[ir.Value]]:
     """For each of `factors`, functions of i that give a number, the sum of factor(i) * x[i * x_step] for i below stop."""
     totals = [[b.variable(zeros(x, WIDE)) for _ in range(VECTORS)] for _ in factors]
-    for row in totals:
-        for total in row:
-            total.value = zeros(x, WIDE)
     with b.each(ZERO, stop, INT64(1)) as i:
         vectors = vectors_at(b, x, b.ir.mul(i, x_step))
         for row, factor in zip(totals, factors, strict=True):
@@ -93,19 +90,23 @@ def add_rows(b: Builder, lanes, rows, size, count, weights, shrink):
 
 @wide
 def copy_rows(b: Builder, to, table, step, size, count, sign):
-    """Rows of `size` numbers, every `step` numbers in the table, side by side. `sign` becomes NaN where one is not finite."""
-    found = b.variable(load(b.ir, sign, WIDE))
-    found.value = load(b.ir, sign, WIDE)
+    """Rows of `size` numbers, every `step` numbers in the table, side by side.
+
+    `sign` [WIDE] becomes NaN where one is not finite; None: nobody asks.
+    """
+    found = None if sign is None else b.variable(load(b.ir, sign, WIDE))
     with b.each(ZERO, count, INT64(1)) as r:
         here, there = b.ir.mul(r, step), b.ir.mul(r, size)
 
         def copy(part):
             vector = part.load(table, here)
-            found.value = b.multiply_add(vector, zeros(to, WIDE), found.value)
+            if found is not None:
+                found.value = b.multiply_add(vector, zeros(to, WIDE), found.value)
             part.store(vector, to, there)
 
         b.each_part(size, copy)
-    store(b.ir, found.value, sign)
+    if found is not None:
+        store(b.ir, found.value, sign)
 
 
 def rows_of_lanes(b: Builder, table, step, first, count) -> list[ir.Value]:

@@ -68,8 +68,8 @@ MOST_NUMBERS_OF_EDGES = 2**25
 # against 210, the first time 1.8 ms against 0.5).
 AREA_OF_A_CALL = 2**13
 # 'sdpa' makes one call for each size of the examples, 'edges_cpu' one for all of them, which costs as much as a few of
-# those and then more for each edge. Forward and training, ms, float64, two cores of an AMD EPYC, 4 heads of 16, 64 examples of
-# 8..15 nodes, 10..30, 1..60, 1..100, 16 of 50..200, 4 of 100..300:
+# those and then more for each edge. Forward and training, ms, two cores of an AMD EPYC, 4 heads of 16, 64 examples of 8..15
+# nodes, 10..30, 1..60, 1..100, 16 of 50..200, 4 of 100..300 (in float32, before 'banded_cpu' took them; others go by it):
 #   sizes            8        21         60         64         16          4
 #   edges        8,100    26,595     76,961    214,423    284,000    181,845
 #   sdpa       0.9 3.4   2.1 5.4   5.6 15.0   6.9 19.9   4.7 10.9   1.8  5.6
@@ -138,7 +138,7 @@ def why_many_calls(kernel: Sdpa, graph: Graph, dtype: torch.dtype) -> str | None
     if dtype == torch.float32:
         if calls > CALLS_OF_EDGES:
             return f"'sdpa' is slower than loops on examples of many sizes (got {calls} sizes)"
-        longest = max((queries for queries, _ in graph.sizes), default=0)
+        longest = graph.remember("most queries", lambda: max((queries for queries, _ in graph.sizes), default=0))
         if isinstance(graph, BandedGraph) and longest >= LEAST_LONG_CAUSAL:
             return f"'sdpa' is slower than loops on causal graphs of {LEAST_LONG_CAUSAL} nodes or more (got {longest})"
         return None

@@ -26,7 +26,7 @@ def why_not_compiled() -> str | None:
     try:
         import graphattn.kernels.edges_cpu_rows  # noqa: F401
     except Exception as error:  # whatever Numba or LLVM say, torch operations still run
-        return f"'edges_cpu' needs Numba, which failed here: {type(error).__name__}: {error}"
+        return f"a compiled kernel needs Numba, which failed here: {type(error).__name__}: {error}"
     return None
 
 

@@ -41,11 +41,12 @@ def run_in_threads(loop: Callable[[int, int], Result], rows: Divisible, work: in
     results, errors, numbers = [None] * len(pieces), [], iter(range(len(pieces)))
 
     def work_off() -> None:
-        try:
-            for number in numbers:
+        for number in numbers:
+            try:
                 results[number] = loop(*pieces[number])
-        except BaseException as error:  # goes on in the calling thread
-            errors.append(error)
+            except BaseException as error:  # goes on in the calling thread
+                errors.append((number, error))
+                return
 
     threads = min(torch.get_num_threads(), len(pieces))
     if threads <= 1:
@@ -55,7 +56,7 @@ def run_in_threads(loop: Callable[[int, int], Result], rows: Divisible, work: in
     else:
         run_in_pool(work_off, threads)
     if errors:
-        raise errors[0]
+        raise min(errors, key=lambda found: found[0])[1]  # that of the first range, whichever thread was faster
     return results
 
 
