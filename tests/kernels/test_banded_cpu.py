@@ -11,7 +11,7 @@ from graphattn import BandedGraph, CompleteGraph, attend, causal, choose_kernel
 from graphattn.kernels.banded_cpu_tiles import TILE
 from graphattn.kernels.offsets import offsets_of
 from graphattn.nn import ALiBi, RelativeBias
-from tests.kernels.test_banded import GRAPHS as BANDS
+from tests.kernels.test_banded_torch import GRAPHS as BANDS
 
 GRAPHS = {
     **BANDS,

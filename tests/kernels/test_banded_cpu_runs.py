@@ -2,7 +2,7 @@ import pytest
 
 from graphattn import BandedGraph
 from graphattn.kernels.banded_cpu_runs import runs_of
-from tests.kernels.test_banded import GRAPHS
+from tests.kernels.test_banded_torch import GRAPHS
 
 
 def edges_of(runs):

@@ -14,7 +14,7 @@ from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.offsets import offsets_of
 from graphattn.kernels.scores import Dot
-from tests.kernels.test_banded import close, random_rule, result_and_gradients, tensors_of
+from tests.kernels.test_banded_torch import close, random_rule, result_and_gradients, tensors_of
 
 
 def random_edges(num_queries, num_keys, share=0.5):
