@@ -1,7 +1,7 @@
 """The arguments of `attend`, checked once and brought into the form that kernels take."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import as_normalizer
 from graphattn.kernels.offsets import table_of
-from graphattn.kernels.scores import as_score
+from graphattn.kernels.scores import Dot, Score, as_score
 
 
 class Problem(NamedTuple):
@@ -51,6 +51,7 @@ def prepare(
     dropout = check_dropout(dropout)
     scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
     query, key, score = score.reduce(query, key)
+    query, edge_query, scale = with_positive_scale(score, query, edge_query, scale)
     bias = bias if table is None else table
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)
     if batch is not None:
@@ -65,6 +66,16 @@ def prepare(
 def bias_of(bias, graph: Graph) -> Tensor | None:
     """The bias of the edges of `graph`: a rule such as `ALiBi` is asked for it, a tensor is it."""
     return bias(graph) if callable(bias) and not isinstance(bias, Tensor) else bias
+
+
+def with_positive_scale(
+    score: Score, query: Tensor, edge_query: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor | None, float]:
+    """The same products with a scale above 0: fused kernels hide keys by scores of -inf, and find the largest score unscaled."""
+    if scale > 0 or score.name != Dot.name:
+        return query, edge_query, scale
+    sign = -1.0 if scale < 0 else 0.0
+    return sign * query, None if edge_query is None else sign * edge_query, abs(scale) or 1.0
 
 
 def normal_form(graph: Graph) -> Graph:
@@ -172,6 +183,22 @@ def check_edge_tensors(
         if edge_query.shape != expected:
             raise ValueError(f"'edge_query' must be {list(expected)} (got {list(edge_query.shape)})")
     return bias, edge_features
+
+
+def check_places(places: Any, num_edges: int) -> Tensor:
+    """Edges by their place: integers [num_chosen], or a bool for each edge."""
+    if not isinstance(places, Tensor) or places.dim() != 1 or places.is_floating_point() or places.is_complex():
+        got = f"{places.dtype} {list(places.shape)}" if isinstance(places, Tensor) else type(places).__name__
+        raise ValueError(f"'edges' must be a tensor of integers [num_chosen], places in graph.edge_index() (got {got})")
+    if places.dtype == torch.bool:
+        if len(places) != num_edges:
+            raise ValueError(f"'edges' as bools must be [num_edges] = [{num_edges}] (got {list(places.shape)})")
+        return places
+    if places.device.type == "cpu" and len(places) and not torch.compiler.is_compiling():  # a GPU would have to be waited for
+        low, high = (int(x) for x in places.aminmax())
+        if low < -num_edges or high >= num_edges:
+            raise ValueError(f"'edges' must name places 0 ... {num_edges - 1} (got {low if low < -num_edges else high})")
+    return places.long()
 
 
 def check_dropout(dropout: float, name: str = "dropout") -> float:

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphattn.arguments import check_places
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead, groups_of_same
+from graphattn.kernels.choose import Choice
 from graphattn.kernels.normalizers import as_normalizer
 from graphattn.kernels.scores import as_score
 
@@ -27,17 +29,49 @@ def attend_by_heads(attend: Callable, query: Tensor, key: Tensor, value: Tensor,
     return joined if len(joined) > 1 else joined[0]
 
 
-def weights_by_heads(
-    attention_weights: Callable, query: Tensor, key: Tensor, graph: PerHead, **options
+def per_edge_by_heads(
+    function: Callable, query: Tensor, key: Tensor, graph: PerHead, edges: Any = None, **options
 ) -> list[Tensor]:
-    """`attention_weights` of each head: [num_edges] of its graph."""
+    """`attention_weights` or `attention_scores` of each head: [num_edges] of its graph, or those at its places `edges`."""
     found: list[Tensor] = [None] * query.size(-2)
     for some, heads, its_graph, its_options in groups(query, graph, options):
         tensors = query.index_select(-2, heads), keys_of(key, heads, query.size(-2))
-        weights = attention_weights(*tensors, its_graph, **its_options)
-        for head, its_weights in zip(some, weights.unbind(1)):
-            found[head] = its_weights
+        numbers = function(*tensors, its_graph, **its_options)
+        for head, of_head in zip(some, numbers.unbind(1)):
+            places = edges[head] if isinstance(edges, (list, tuple)) else edges
+            found[head] = of_head if places is None else of_head[check_places(places, len(of_head))]
     return found
+
+
+def choice_by_heads(choose_kernel: Callable, query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options):
+    """The kernels of all groups of heads, joined as those of parts are, and all their refusals."""
+    names, refusals = [], {}
+    for _, heads, its_graph, its_options in groups(query, graph, options):
+        tensors = (query.index_select(-2, heads), *(keys_of(x, heads, query.size(-2)) for x in (key, value)))
+        choice = choose_kernel(its_graph, *tensors, **its_options)
+        names += [name for name in choice.kernel.split(" + ") if name not in names]
+        refusals |= choice.refusals
+    return Choice(" + ".join(names), refusals)
+
+
+def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: PerHead) -> Tensor:
+    """`weighted_sum` of each head over its own graph, with weights [num_edges] of its own."""
+    if not isinstance(weights, (list, tuple)) or len(weights) != len(graph):
+        got = f"{len(weights)} entries" if isinstance(weights, (list, tuple)) else type(weights).__name__
+        raise ValueError(f"'weights' beside a PerHead is a list with one entry for each of {len(graph)} heads (got {got})")
+    if len(graph) % max(value.size(1), 1):
+        raise ValueError(f"{len(graph)} heads must be a multiple of kv_heads (got value {list(value.shape)})")
+    results, order = [], []
+    for some in groups_of_same(zip(graph.graphs)):
+        for head in some:
+            if not isinstance(weights[head], Tensor) or weights[head].dim() != 1:
+                got = list(weights[head].shape) if isinstance(weights[head], Tensor) else type(weights[head]).__name__
+                raise ValueError(f"'weights' of head {head} must be a tensor [num_edges] (got {got})")
+        heads = torch.tensor(some, device=value.device)
+        own = torch.stack([weights[head] for head in some], 1)
+        results.append(weighted_sum(own, keys_of(value, heads, len(graph)), graph.graphs[some[0]]))
+        order += some
+    return torch.cat(results, 1).index_select(1, torch.tensor(order, device=value.device).argsort())
 
 
 def groups(
@@ -65,7 +99,8 @@ def options_of(options: dict[str, Any], heads: Tensor, first: int, are_all: bool
     if own.get("edge_query") is not None:
         own["edge_query"] = own["edge_query"].index_select(-2, heads)
     own["score"] = as_score(own.get("score", "dot")).at_heads(heads)
-    own["normalizer"] = as_normalizer(own.get("normalizer", "softmax")).of_sink(lambda sink: sink[heads])
+    if "normalizer" in own:
+        own["normalizer"] = as_normalizer(own["normalizer"]).of_sink(lambda sink: sink[heads])
     return own
 
 

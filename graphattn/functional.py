@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_no_batch, prepare, unfold
-from graphattn.by_heads import attend_by_heads, weights_by_heads
+from graphattn.arguments import check_no_batch, check_places, prepare, unfold
+from graphattn.by_heads import attend_by_heads, choice_by_heads, per_edge_by_heads
 from graphattn.edge_operators import traced_weights
 from graphattn.execution import pieces, run, with_bias_for_kernel
 from graphattn.graphs import Graph
@@ -99,11 +99,12 @@ def attention_weights(
     score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
     normalizer: str | Normalizer = "softmax",
     edges: Tensor | None = None,
-) -> Tensor:
+) -> Tensor | list[Tensor]:
     """The weights that `attend` uses, computed when asked for: [num_edges, heads] in the order of `graph.edge_index()`.
 
     Arguments are those of `attend`, without a batch dimension; dropout has no part in it. `edges`, int64 [num_chosen],
-    chooses edges by their place. Differentiable. For a `PerHead` a list, [num_edges] of the graph of each head.
+    chooses edges by their place (or bool [num_edges]). Differentiable. For a `PerHead` a list, [num_edges] of the graph of
+    each head; `edges` then holds for every head, or is a list with one entry for each.
 
     Example:
         >>> import torch
@@ -115,12 +116,12 @@ def attention_weights(
     options = {"scale": scale, "score": score, "normalizer": normalizer}
     per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
     if isinstance(graph, PerHead):
-        return weights_by_heads(attention_weights, query, key, graph, **per_edge, **options)
+        return per_edge_by_heads(attention_weights, query, key, graph, edges, **per_edge, **options)
     plan, inputs, _ = prepare(query, key, key, graph, **per_edge, **options)
     traced = torch.compiler.is_compiling()
     weights = traced_weights(plan, inputs) if traced else weights_of_edges(plan, inputs)
     weights = weights.to(query.dtype)
-    return weights if edges is None else weights[edges]
+    return weights if edges is None else weights[check_places(edges, len(weights))]
 
 
 def choose_kernel(
@@ -134,8 +135,8 @@ def choose_kernel(
 ) -> Choice:
     """The kernel that `attend` would run, and why not each one before it in the order: it cannot, or it would be slower.
 
-    Arguments are those of `attend`; key and value default to the query. A graph that is run in parts names the kernels of
-    the parts joined by ' + '.
+    Arguments are those of `attend`; key and value default to the query. A graph that is run in parts, and a `PerHead`, names
+    the kernels of the parts joined by ' + '. Forward mode and torch.func always run by torch operations.
 
     Example:
         >>> import torch
@@ -148,6 +149,8 @@ def choose_kernel(
     key = query if key is None else key
     value = key if value is None else value
     per_edge = {name: options.pop(name, None) for name in ("bias", "edge_features", "edge_query")}
+    if isinstance(graph, PerHead):
+        return choice_by_heads(choose_kernel, query, key, value, graph, **per_edge, **options, kernel=kernel)
     plan, inputs, _ = prepare(query, key, value, graph, **per_edge, **options)
     names, refusals = [], {}
     for _, part_plan, part_inputs in pieces(*with_bias_for_kernel(plan, inputs, kernel), kernel):

@@ -1,14 +1,16 @@
 """The two halves of attention, for whoever wants to do something to the scores or weights in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.arguments import check_graph, check_no_batch, prepare
+from graphattn.by_heads import per_edge_by_heads, sums_by_heads
 from graphattn.edge_operators import traced_scores
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.differentiable import scores_of_edges
 from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
@@ -25,11 +27,11 @@ def attention_scores(
     edge_query: Tensor | None = None,
     scale: float | None = None,
     score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
-) -> Tensor:
+) -> Tensor | list[Tensor]:
     """The scores that `attend` gives to its normalizer: [num_edges, heads] in the order of `graph.edge_index()`.
 
-    Arguments are those of `attend`, without a batch dimension. Dot products keep num_edges * heads numbers for derivatives
-    of any order, other scores for the first.
+    Arguments are those of `attend`, without a batch dimension; for a `PerHead` a list, [num_edges] of the graph of each head.
+    Dot products keep num_edges * heads numbers for derivatives of any order, other scores for the first.
 
     Example:
         >>> import torch
@@ -38,18 +40,20 @@ def attention_scores(
         tensor([2., 2., 2.])
     """
     check_no_batch("attention_scores", query)
-    options = {"edge_features": edge_features, "edge_query": edge_query, "scale": scale, "score": score}
-    plan, inputs, _ = prepare(query, key, key, graph, bias, **options)
+    options = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query, "scale": scale, "score": score}
+    if isinstance(graph, PerHead):
+        return per_edge_by_heads(attention_scores, query, key, graph, **options)
+    plan, inputs, _ = prepare(query, key, key, graph, **options)
     traced = torch.compiler.is_compiling()
     scores = traced_scores(plan, inputs) if traced else scores_of_edges(plan, inputs)
     return scores.to(query.dtype)
 
 
-def weighted_sum(weights: Tensor, value: Tensor, graph: Any) -> Tensor:
+def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Any) -> Tensor:
     """For each query the sum of weight * value over its edges, with weights of the caller's.
 
     Args:
-        weights: [num_edges, heads], in the order of `graph.edge_index()`.
+        weights: [num_edges, heads], in the order of `graph.edge_index()`; for a `PerHead` a list, [num_edges] of each head.
         value: [num_keys, kv_heads, value_dim]; `heads` must be a multiple of `kv_heads`.
         graph: A Graph, or anything `as_graph` takes that knows its number of queries (a bare edge_index has as many queries
             as keys).
@@ -70,6 +74,8 @@ def weighted_sum(weights: Tensor, value: Tensor, graph: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.dim() != 3 or not value.is_floating_point():
         got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"'value' must be a floating tensor [num_keys, kv_heads, value_dim] (got {got})")
+    if isinstance(graph, PerHead):
+        return sums_by_heads(weighted_sum, weights, value, graph)
     graph = graph if isinstance(graph, Graph) else as_graph(graph, value.size(0))
     check_graph(graph, value, graph.num_queries, value.size(0))
     if not isinstance(weights, Tensor) or weights.dim() != 2 or weights.size(1) % max(value.size(1), 1):

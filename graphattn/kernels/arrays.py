@@ -1,4 +1,8 @@
-"""Tensors as the flat arrays that compiled loops are given, and memory for what they write."""
+"""The door between tensors and compiled loops: what becomes an address passes here, and so does memory for what loops write.
+
+Loops know where a number lies from the sizes alone. A tensor may hold its numbers in any other way: a gradient that `.sum()`
+sends back is one number with stride 0, a column of a table has gaps. So they are laid side by side here, and nowhere else.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +16,8 @@ from graphattn.kernels.kernel import Inputs
 
 LINE = 64  # bytes of a cache line, to which torch aligns what it allocates
 LARGE_PAGES = 2**22  # bytes from which NumPy asks for large pages
-NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in (torch.float32, torch.float64)}
+DTYPES = torch.float32, torch.float64, torch.int64, torch.uint8  # of what loops are given
+NOTHING = {dtype: torch.empty(0, dtype=dtype).numpy() for dtype in DTYPES}
 
 
 class Sizes(NamedTuple):
@@ -29,12 +34,36 @@ class Sizes(NamedTuple):
 
 
 def flat(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
-    """The numbers of a tensor in a row; an empty array for None."""
+    """The numbers of a tensor for loops that read them, side by side; an empty array for None.
+
+    The memory is that of the tensor where its numbers already lie so.
+    """
+    return NOTHING[dtype] if tensor is None else in_a_row(tensor.detach().to(dtype))
+
+
+def integers(tensor: Tensor) -> np.ndarray:
+    """The same for indices, in the dtype that they have."""
+    return in_a_row(tensor)
+
+
+def in_a_row(tensor: Tensor) -> np.ndarray:
+    """All numbers one after the other, each at a multiple of its size, as they are: no sign is left to be turned later."""
+    tensor = tensor.resolve_neg().contiguous()
+    tensor = tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
+    return tensor.view(-1).numpy()
+
+
+def writable(tensor: Tensor | None, dtype: torch.dtype) -> np.ndarray:
+    """The memory of a result for loops that write it, never a copy; an empty array for None.
+
+    Raises:
+        ValueError: if it is not of `zeros` or `empty`: what is written would be lost.
+    """
     if tensor is None:
         return NOTHING[dtype]
-    tensor = tensor.detach()
-    tensor = tensor if tensor.dtype == dtype else tensor.to(dtype)
-    return tensor.reshape(-1).numpy()
+    if tensor.dtype != dtype or not tensor.is_contiguous():
+        raise ValueError(f"loops write {dtype} side by side (got {tensor.dtype} with strides {tensor.stride()})")
+    return tensor.detach().view(-1).numpy()
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.arrays import Sizes, empty, flat
+from graphattn.kernels.arrays import Sizes, at_cache_line, empty, flat, writable
 from graphattn.kernels.banded_cpu_runs import Runs, runs_of
 from graphattn.kernels.edges_cpu import why_not_compiled
 from graphattn.kernels.finite import NotFinite
@@ -59,7 +59,7 @@ class BandedCpu(Kernel):
         out = empty((num_queries, sizes.heads, sizes.value_dim), dtype)
         lse = empty((num_queries, sizes.heads), dtype)
         added = table_of(inputs.bias, runs.window)
-        arguments = (*arguments_of(plan, inputs, sizes, runs, added), *as_arrays(out, lse))
+        arguments = (*arguments_of(plan, inputs, sizes, runs, added), *as_results(out, lse))
         if not all(run_in_threads(lambda *part: forward_runs(*part, *arguments), runs, work_of(runs, sizes))):
             raise NotFinite
         return Partial(out, lse)
@@ -73,11 +73,11 @@ class BandedCpu(Kernel):
         query, key, value = (empty(x.shape, torch.float32) for x in inputs[:3])
         runs = runs_of(band_of(plan.graph), sizes.heads, RUN)
         added = table_of(inputs.bias, runs.window)
-        arguments = (*arguments_of(plan, inputs, sizes, runs, added), *given, *as_arrays(query))
+        arguments = (*arguments_of(plan, inputs, sizes, runs, added), *given, *as_results(query))
         size_of_table = added.numel() if wants_bias(plan, inputs) else 0
 
         def of_queries(first: int, last: int) -> np.ndarray:
-            of_table = np.zeros(size_of_table, np.float32)
+            of_table = at_cache_line(np.zeros, size_of_table, np.dtype(np.float32))
             backward_by_query(first, last, *arguments, of_table)
             return of_table
 
@@ -86,7 +86,7 @@ class BandedCpu(Kernel):
         if needed is None or needed.key or needed.value:
             runs = runs_of(band_of(plan.graph), sizes.kv_heads, RUN, is_by_key=True)
             added = table_of(inputs.bias, runs.window, is_by_key=True)
-            arguments = (*arguments_of(plan, inputs, sizes, runs, added), *given, *as_arrays(key, value))
+            arguments = (*arguments_of(plan, inputs, sizes, runs, added), *given, *as_results(key, value))
             run_in_threads(lambda *part: backward_by_key(*part, *arguments), runs, work_of(runs, sizes))
         return Inputs(query, key, value, bias)
 
@@ -108,6 +108,10 @@ def arguments_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs, added: Te
 
 def as_arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [flat(x, torch.float32) for x in tensors]
+
+
+def as_results(*tensors: Tensor) -> list[np.ndarray]:
+    return [writable(x, torch.float32) for x in tensors]
 
 
 def table_of(bias: Tensor | None, window: int, is_by_key: bool = False) -> Tensor:

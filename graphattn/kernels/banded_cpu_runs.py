@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from graphattn.graphs import BandedGraph
+from graphattn.kernels.arrays import integers
 from graphattn.kernels.tiles import strips_of
 
 NUMBERS_OF_A_RUN = 5
@@ -44,7 +45,7 @@ def runs_of(graph: BandedGraph, heads: int, longest: int, is_by_key: bool = Fals
 
     def lay_out() -> np.ndarray:
         with torch.device("cpu"):  # whatever the default device is
-            return in_runs(graph, longest, is_by_key).flatten().numpy()
+            return integers(in_runs(graph, longest, is_by_key))
 
     numbers = graph.remember(f"runs of {longest} {'keys' if is_by_key else 'queries'}", lay_out)
     return Runs(numbers, graph.dilation, graph.before + graph.after, heads)

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
-from graphattn.kernels.arrays import NOTHING, Sizes, at_cache_line, empty, flat, zeros
+from graphattn.kernels.arrays import NOTHING, Sizes, at_cache_line, empty, flat, integers, writable, zeros
 from graphattn.kernels.edges_torch import sorted_edges
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of
 from graphattn.kernels.threads import run_in_threads
 
 ACTIVATIONS = ("tanh", "leaky_relu")  # TANH, LEAKY_RELU of edges_cpu_additive
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
-NO_SIGNS = np.empty(0, np.uint8)
 
 
 @cache
@@ -48,16 +47,17 @@ class Rows(NamedTuple):
 
 
 def rows_of(csr: CSR) -> Rows:
-    rowptr, col = csr.rowptr.long().numpy(), csr.col.numpy()
+    rowptr, col = integers(csr.rowptr.long()), integers(csr.col)
     degrees = np.diff(rowptr)
     num_rows = degrees.size
     if not num_rows or degrees.max() <= HEAVY:
-        return Rows(rowptr, np.empty(0, np.int64), col, num_rows)
+        return Rows(rowptr, NOTHING[torch.int64], col, num_rows)
     pieces = np.maximum(-(-degrees // HEAVY), 1)
     row_of = np.repeat(np.arange(num_rows), pieces)
     first_piece = np.cumsum(pieces) - pieces
     starts = rowptr[row_of] + (np.arange(row_of.size) - first_piece[row_of]) * HEAVY
-    return Rows(np.append(starts, rowptr[-1]), row_of, col, row_of.size)
+    rowptr, row_of = (integers(torch.from_numpy(x)) for x in (np.append(starts, rowptr[-1]), row_of))
+    return Rows(rowptr, row_of, col, row_of.size)
 
 
 class Arrangement(NamedTuple):
@@ -79,7 +79,7 @@ def arrangement(graph: Graph) -> Arrangement:
         csr = graph.csr(device)
         edge_id = torch.arange(csr.col.numel()) if csr.edge_id is None else csr.edge_id.long()
         one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
-        return Arrangement(rows_of(csr), edge_id.numpy(), csr.edge_id is None, one_query)
+        return Arrangement(rows_of(csr), integers(edge_id), csr.edge_id is None, one_query)
 
     return graph.remember_on("edges_cpu arrangement", "cpu", build)
 
@@ -95,7 +95,7 @@ def transposition(graph: Graph) -> Transposition:
             inverse = torch.empty_like(transposed.col)
             inverse[torch.from_numpy(arranged.edge_id)] = torch.arange(inverse.numel(), dtype=inverse.dtype)
             place = inverse[place.long()]
-        return Transposition(rows_of(transposed), place.to(transposed.col.dtype).numpy())
+        return Transposition(rows_of(transposed), integers(place.to(transposed.col.dtype)))
 
     return graph.remember_on("edges_cpu transposition", "cpu", build)
 
@@ -103,8 +103,8 @@ def transposition(graph: Graph) -> Transposition:
 def repeats(graph: Graph) -> np.ndarray:
     """Number of each entry among equal edges, empty where no edge repeats (for dropout)."""
     if not graph.has_repeats:
-        return np.empty(0, np.int64)
-    return sorted_edges(graph, torch.device("cpu"), with_repeat=True).repeat.numpy()
+        return NOTHING[torch.int64]
+    return integers(sorted_edges(graph, torch.device("cpu"), with_repeat=True).repeat)
 
 
 def hand_over(plan: Plan, sizes: Sizes, num_edges: int, grads: Inputs) -> list[np.ndarray]:
@@ -117,7 +117,8 @@ def hand_over(plan: Plan, sizes: Sizes, num_edges: int, grads: Inputs) -> list[n
     handed_on[-2 * sizes.heads :] = 0
     is_leaky = plan.score.name == "additive" and plan.score.activation == "leaky_relu"
     has_signs = is_leaky and grads.key is not None and not (sizes.dim == 1 and sizes.kv_heads == sizes.heads)
-    return [handed_on, np.empty(num_edges * sizes.heads * -(-sizes.dim // 8), np.uint8) if has_signs else NO_SIGNS]
+    num_signs = num_edges * sizes.heads * -(-sizes.dim // 8) if has_signs else 0
+    return [handed_on, at_cache_line(np.empty, num_signs, np.dtype(np.uint8))]
 
 
 class EdgesCpu(Kernel):
@@ -143,7 +144,7 @@ class EdgesCpu(Kernel):
         lse = zeros((rows.num_rows, sizes.heads), dtype)
         edge_out = zeros((rows.num_rows, sizes.heads, sizes.edge_dim), dtype)
         arguments = self.arguments(plan, inputs, sizes, dtype)
-        results = [flat(x, dtype) for x in (out, lse, edge_out)]
+        results = [writable(x, dtype) for x in (out, lse, edge_out)]
         run_in_threads(lambda first, last: forward_rows(first, last, *arguments, *results), rows, work_of(rows, sizes))
         partial = Partial(out, lse, edge_out if sizes.edge_dim else None)
         return self.join_pieces(plan, partial, rows, inputs.query.size(0)) if rows.row_of.size else partial
@@ -157,7 +158,7 @@ class EdgesCpu(Kernel):
         rows = arranged.by_query
         has_edge_data = inputs.bias is not None or inputs.edge_features is not None
         edge_id = arranged.edge_id if has_edge_data else arranged.edge_id[:0]
-        repeat = repeats(plan.graph) if plan.dropout else np.empty(0, np.int64)
+        repeat = repeats(plan.graph) if plan.dropout else NOTHING[torch.int64]
         kind = np.float64 if dtype == torch.float64 else np.float32
         tensors = [flat(x, dtype) for x in (inputs.query, inputs.key, inputs.value, inputs.bias)]
         tensors += [flat(inputs.edge_query, dtype), flat(inputs.edge_features, dtype)]
@@ -200,14 +201,14 @@ class EdgesCpu(Kernel):
         arguments = self.arguments(plan, inputs, sizes, dtype)
         grads = empty_gradients(plan, inputs, rows, columns, dtype)
         given = [flat(x, dtype) for x in (merged.lse, delta_of(merged, grad), grad.out, grad.edge_out)]
-        results = [flat(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
-        to_keys = [flat(x, dtype) for x in (grads.key, grads.value)]
+        results = [writable(x, dtype) for x in (grads.query, grads.edge_query, grads.bias, grads.edge_features)]
+        to_keys = [writable(x, dtype) for x in (grads.key, grads.value)]
         now = to_keys if in_one_pass else [NOTHING[dtype]] * 2
-        handed_on = [NOTHING[dtype], NO_SIGNS] if in_one_pass else hand_over(plan, sizes, rows.col.size, grads)
+        handed_on = [NOTHING[dtype], NOTHING[torch.uint8]] if in_one_pass else hand_over(plan, sizes, rows.col.size, grads)
 
         def rows_loop(first, last):
             parameters = [zeros(x.shape, dtype) for x in edge_dim_first(grads.parameters)]
-            flat_parameters = [flat(x, dtype) for x in (*parameters, None, None)[:2]]
+            flat_parameters = [writable(x, dtype) for x in (*parameters, None, None)[:2]]
             backward_rows(first, last, *arguments, *given, *results, *flat_parameters, *handed_on, *now)
             return parameters
 

@@ -18,7 +18,7 @@ from graphattn.graphs import (
     UnionGraph,
     batch_graphs,
 )
-from graphattn.kernels.kernel import Inputs, Partial
+from graphattn.kernels.kernel import Inputs, Partial, accumulation_dtype
 
 
 class Part(NamedTuple):
@@ -130,6 +130,8 @@ def take_partial(partial: Partial, part: Part) -> Partial:
 class Merger:
     """Adds up results of disjoint parts: for softmax, each weighted by its share of the exponentials.
 
+    Sums are kept in float32 at least, whatever dtype the parts come in.
+
     out = sum over parts of exp(lse_part - lse) * out_part, with lse = logsumexp over parts (Milakov and Gimelshein 2018).
     """
 
@@ -140,7 +142,10 @@ class Merger:
 
     def nothing(self, like: Partial) -> Partial:
         """The result over no edges at all."""
-        empty = Partial(*(None if x is None else x.new_zeros(self.num_queries, *x.shape[1:]) for x in like))
+        shapes = [None if x is None else (self.num_queries, *x.shape[1:]) for x in like]
+        pairs = zip(like, shapes, strict=True)
+        dtype = accumulation_dtype(like.out.dtype)
+        empty = Partial(*(None if x is None else x.new_zeros(shape, dtype=dtype) for x, shape in pairs))
         return empty._replace(lse=empty.lse.fill_(-torch.inf))
 
     def add(self, partial: Partial, part: Part) -> None:

@@ -12,6 +12,7 @@ from graphattn.kernels.choose import KERNELS
 from graphattn.kernels.edges_cuda import why_not_triton
 from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Softmax, TopK
 from tests.cases import GRAPHS, loop_attention
+from tests.layouts import LAYOUTS
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 # absolute and relative, for values of size 1
@@ -141,13 +142,20 @@ def run(name, option, kernel, dtype):
     return leaves, [result] if isinstance(result, torch.Tensor) else list(result)
 
 
-def skip_where_refused(name, option, kernel, dtype):
+def why_not(kernel, name, option, dtype):
     leaves, wanted = problem(name, option)
     device = device_of(kernel)
     arguments = arguments_of({k: v.to(device, dtype) for k, v in leaves.items()}, wanted)
     plan, inputs, _ = prepare(graph=CASES[name][0].to(device), **arguments)
-    (chosen,) = [k for k in KERNELS if k.name == kernel]
-    reason = chosen.why_not(plan, inputs)
+    return next(k for k in KERNELS if k.name == kernel).why_not(plan, inputs)
+
+
+def refuses(kernel, name, option="plain", dtype=torch.float64):
+    return why_not(kernel, name, option, dtype) is not None
+
+
+def skip_where_refused(name, option, kernel, dtype):
+    reason = why_not(kernel, name, option, dtype)
     if reason is not None:
         pytest.skip(reason)
 
@@ -209,6 +217,59 @@ def test_weights_equal_loops(name, option):
     leaves, wanted = problem(name, option)
     arguments = arguments_of({k: v for k, v in leaves.items() if k != "value"}, wanted)
     close(attention_weights(graph=CASES[name][0], **arguments), expected(name, option)[3], torch.float64)
+
+
+def widest_dtype(kernel):
+    return torch.float32 if kernel == "banded_cpu" else torch.float64
+
+
+def runs(name, option, kernel):
+    return not refuses(kernel, name, option, widest_dtype(kernel)) and is_quick(name, option, kernel)
+
+
+IN_ANY_LAYOUT = product(
+    ["complete_rectangular", "causal_ragged", "band_uneven", "band_ragged", "grid_2d_uneven", "edge_list_repeated",
+     "edge_list_star", "union_three"],
+    ["plain", "head_bias", "edges", "relu", "additive", "sink", "gaussian", "top_k"],
+    KERNEL_NAMES,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name, option, kernel", [case for case in IN_ANY_LAYOUT if runs(*case)])
+def test_memory_may_lie_in_any_way(name, option, kernel, layout):
+    """Arguments and incoming gradients of any strides give what the same numbers side by side give."""
+    leaves, wanted = problem(name, option)
+    device, dtype = device_of(kernel), widest_dtype(kernel)
+    laid_out = {k: LAYOUTS[layout](v.to(device, dtype)) for k, v in leaves.items()}
+    cotangents = [LAYOUTS[layout](g.to(device, dtype)) for g in expected(name, option)[1]]
+    found = []
+    for arrange in (torch.Tensor.detach, lambda x: x.clone(memory_format=torch.contiguous_format)):
+        given = {k: arrange(v).requires_grad_() for k, v in laid_out.items()}
+        out = attend(graph=CASES[name][0].to(device), kernel=kernel, **arguments_of(given, wanted))
+        outputs = [out] if isinstance(out, torch.Tensor) else list(out)
+        gradients = torch.autograd.grad(outputs, list(given.values()), [arrange(g) for g in cotangents])
+        found.append([*outputs, *gradients])
+    for actual, wanted in zip(*found, strict=True):
+        close(actual, wanted, dtype)
+
+
+@pytest.mark.parametrize("reduce", [torch.sum, torch.mean, lambda x: x.square().mean()], ids=["sum", "mean", "squares"])
+@pytest.mark.parametrize("name, option, kernel", [
+    case for case in product(CASES, ["plain", "edges", "additive"], KERNEL_NAMES) if runs(*case)
+])  # fmt: skip
+def test_losses_of_users(name, option, kernel, reduce):
+    """`.sum()` and `.mean()` send back one number for all places, without memory of its own for each."""
+    leaves, wanted = problem(name, option)
+    device, dtype = device_of(kernel), widest_dtype(kernel)
+    found = []
+    for send in (reduce, lambda x: (x * torch.autograd.grad(reduce(x), x)[0].contiguous().detach()).sum()):
+        given = {k: v.to(device, dtype, copy=True).requires_grad_() for k, v in leaves.items()}
+        out = attend(graph=CASES[name][0].to(device), kernel=kernel, **arguments_of(given, wanted))
+        loss = send(out if isinstance(out, torch.Tensor) else out[0])
+        found.append(torch.autograd.grad(loss, list(given.values()), allow_unused=True, materialize_grads=True))
+    for actual, wanted in zip(*found, strict=True):
+        close(actual, wanted, dtype)
 
 
 def function_of_leaves(name, option, kernel):
@@ -300,13 +361,6 @@ GRIDS = {
     "grid_2d", "grid_2d_uneven", "grid_3d", "grid_dilated", "grid_strided", "grid_strided_key_sides_dilated",
     "grid_shift", "grid_shift_dilated", "grid_ragged", "grid_ragged_shift",
 }  # fmt: skip
-
-
-def refuses(kernel, name, option="plain", dtype=torch.float64):
-    leaves, wanted = problem(name, option)
-    leaves = {k: v.to(dtype) for k, v in leaves.items()}
-    plan, inputs, _ = prepare(graph=CASES[name][0], **arguments_of(leaves, wanted))
-    return next(k for k in KERNELS if k.name == kernel).why_not(plan, inputs) is not None
 
 
 @pytest.mark.parametrize("name", CASES)
