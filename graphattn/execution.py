@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from graphattn.hidden import ShowHidden, run_what_is_left
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
@@ -17,10 +19,19 @@ from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts,
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
+    shows_hidden = ShowHidden(plan, inputs)
+    out, edge_out = run_with_hidden(plan, inputs, kernel)
+    if shows_hidden.answer():
+        out, edge_out = run_what_is_left(partial(run_with_hidden, kernel=kernel), plan, inputs)
+    return finish(plan, inputs, out, edge_out)
+
+
+def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
+    """The same before `finish`; edges that a bias takes away count with the weight 0."""
     sink = plan.normalizer.sink
     if have_tangents((sink, *flatten(inputs))) or torch._C._are_functorch_transforms_active():
-        partial = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
-        return finish(plan, inputs, partial.out, partial.edge_out)
+        result = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
+        return result.out, result.edge_out
     plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
     flat = flatten(inputs)
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
@@ -28,7 +39,7 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
     else:
         is_final = plan.normalizer.sink is None and not plan.normalizer.scale_by_degree
         (out, _, edge_out), _ = compute(replace(plan, is_final=is_final), inputs, kernel)
-    return finish(plan, inputs, out, edge_out)
+    return out, edge_out
 
 
 def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -66,8 +77,8 @@ def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, li
     """The merged result of all parts, and the kernel that ran each."""
     merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
     for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
-        run_by, partial = run_part(part_plan, part_inputs, kernel)
-        merger.add(partial, part)
+        run_by, result = run_part(part_plan, part_inputs, kernel)
+        merger.add(result, part)
         chosen.append(run_by)
     return with_sink(merger.total, plan.normalizer.sink), chosen
 
@@ -81,9 +92,9 @@ def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Pa
     must_ask = run_by.spreads_nan(plan) and not run_by.finds_nan
     are_finite = AreFinite(inputs.key, inputs.value) if must_ask else None
     try:
-        partial = run_by.forward(plan, inputs)
+        result = run_by.forward(plan, inputs)
         if are_finite is None or are_finite.answer():
-            return run_by, partial
+            return run_by, result
     except NotFinite:
         pass
     run_by, _ = select(plan, inputs, kernel, is_finite=False)
@@ -165,8 +176,8 @@ def differentiable_gradients(
     # Aliases, so that a gradient stops at its own input: one may be made of another (edge_query of query, or both be one tensor).
     sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in (plan.normalizer.sink, *flatten(inputs)))
     inputs, plan = unflatten(flat), replace(plan, normalizer=plan.normalizer.of_sink(lambda _: sink))
-    partial = attend_differentiably(plan, inputs)
-    pairs = [(o, g) for o, g in ((partial.out, grad.out), (partial.edge_out, grad.edge_out)) if o is not None]
+    result = attend_differentiably(plan, inputs)
+    pairs = [(o, g) for o, g in ((result.out, grad.out), (result.edge_out, grad.edge_out)) if o is not None]
     outputs, cotangents = zip(*pairs, strict=True)
     given = (sink, *flat)
     wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]

@@ -32,13 +32,15 @@ def dense_scores(plan: Plan, inputs: Inputs, places: Tensor) -> Tensor:
             return None
         return tensor.to(dtype)[at] if tensor.size(0) else tensor.new_zeros(*at.shape, *tensor.shape[1:], dtype=dtype)
 
-    edge_query = inputs.edge_query
+    edge_query, is_edge = inputs.edge_query, (places >= 0)[..., None, None]
+    # A key that a query does not see counts as 0: the derivative of its score, times NaN, would be NaN.
+    key = torch.where(is_edge, spread_to_heads(inputs.key.to(dtype), heads), 0.0)
     scores = edge_scores(
         plan_with(plan, list(inputs.parameters)),
         inputs.query.to(dtype)[:, None, None],
-        spread_to_heads(inputs.key.to(dtype), heads)[None, None],
+        key,
         of_edges(inputs.bias),
-        of_edges(inputs.edge_features),
+        None if inputs.edge_features is None else dense_features(inputs, places, dtype),
         None if edge_query is None else edge_query.to(dtype)[:, None, None],
     )
     return scores.expand(*places.shape, heads).masked_fill((places < 0)[..., None], -torch.inf)

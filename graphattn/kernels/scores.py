@@ -349,9 +349,15 @@ def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """x / |x|, and x where |x| = 0; squares are added up in float32 at least."""
-    square = x.to(torch.promote_types(x.dtype, torch.float32)).square().sum(-1, keepdim=True)
-    return (x * square.masked_fill(square == 0, 1.0).rsqrt()).to(x.dtype)
+    """x / |x|, of any length that the dtype can hold, and x where |x| = 0; squares are added up in float32 at least."""
+    if not x.size(-1):
+        return x
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    # Squares of numbers near the ends of the range would be 0 or infinite: the largest becomes 1 first.
+    longest = wide.detach().abs().amax(-1, keepdim=True)
+    wide = wide / longest.clamp(min=torch.finfo(wide.dtype).tiny)
+    square = wide.square().sum(-1, keepdim=True)
+    return (wide * square.masked_fill(square == 0, 1.0).rsqrt()).to(x.dtype)
 
 
 def of_heads(number: Tensor | float, like: Tensor) -> Tensor | float:

@@ -1,0 +1,111 @@
+"""A node that a query does not see, or that a bias of -inf hides from it, may hold anything: NaN and infinity too."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+
+from graphattn import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    GridGraph,
+    attend,
+    attention_scores,
+    attention_weights,
+    causal,
+)
+from graphattn.kernels.normalizers import NORMALIZERS
+from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Relu, Softmax, TopK
+
+NODES, HEADS, DIM, BROKEN = 9, 4, 5, 4
+SOME = torch.tensor([(a, b) for a in range(NODES) for b in range(NODES) if (7 * a + 3 * b) % 4 < 2]).t()
+GRAPHS = {
+    "edges": EdgeListGraph(SOME, NODES),
+    "band": BandedGraph(NODES, 2, 1),
+    "complete": CompleteGraph(NODES),
+    "causal": causal(NODES),
+    "grid": GridGraph((3, 3), 1),
+    "union": BandedGraph(NODES, 1, 1) | GlobalGraph(NODES, [3]),
+}
+SCORES = {
+    "dot": lambda: "dot",
+    "cosine": lambda: Cosine(torch.rand(HEADS) + 0.5),
+    "gaussian": lambda: Gaussian(torch.rand(HEADS) + 0.5),
+    "bilinear": lambda: Bilinear(torch.randn(HEADS, DIM, DIM)),
+    "gat": lambda: Gat(torch.randn(HEADS, DIM), torch.randn(HEADS, DIM)),
+    "additive": lambda: Additive(torch.randn(HEADS, DIM)),
+    "leaky": lambda: Additive(torch.randn(HEADS, DIM), activation="leaky_relu", negative_slope=0.3),
+    "function": lambda: lambda query, key: -(query - key).abs().sum(-1),
+}
+NORMALIZERS_OF_ALL_KINDS = [*NORMALIZERS, TopK(2), Softmax(sink=0.5), Relu(scale_by_degree=True)]
+
+
+def hidden_by_bias(graph, by_head, share=0.6):
+    """A bias that takes edges of the broken node away, and who still sees it: [num_queries, heads]."""
+    key, query = graph.edge_index()
+    heads = HEADS if by_head else 1
+    hidden = (key == BROKEN)[:, None] & (torch.rand(len(key), heads) < share)
+    sees = torch.zeros(NODES, heads, dtype=torch.bool)
+    for edge in ((key == BROKEN)[:, None] & ~hidden).nonzero():
+        sees[query[edge[0]], edge[1]] = True
+    return torch.randn(len(key), heads).masked_fill(hidden, -math.inf), sees.expand(-1, HEADS)
+
+
+# every score with every normalizer, and every graph with every kernel
+CASES = [*product(["edges"], SCORES, NORMALIZERS_OF_ALL_KINDS, [None])]
+CASES += product(GRAPHS, ["dot"], ["softmax", "sigmoid", "sparsemax"], [None, "edges", "edges_torch", "reference"])
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0], ids=["from_some", "from_all"])
+@pytest.mark.parametrize("name, score, normalizer, kernel", CASES, ids=str)
+def test_what_a_bias_hides_does_not_show(name, score, normalizer, kernel, share):
+    torch.manual_seed(0)
+    graph, options = GRAPHS[name], {"score": SCORES[score](), "normalizer": normalizer}
+    bias, sees = hidden_by_bias(graph, score != "function", share)
+    query, key, value = (torch.randn(NODES, HEADS, DIM) for _ in range(3))
+    others, found = torch.arange(NODES) != BROKEN, []
+    for broken in (0.0, math.nan, math.inf):
+        key[BROKEN], value[BROKEN] = broken, broken
+        leaves = [x.clone().requires_grad_() for x in (query, key, value, bias)]
+        out = attend(*leaves[:3], graph, bias=leaves[3], kernel=kernel, **options)
+        seen = out[~sees]
+        by_query, by_key, by_value, by_bias = torch.autograd.grad(seen.square().sum(), leaves)
+        weights = attention_weights(*leaves[:2], graph, bias=leaves[3], **options)
+        is_hidden = bias == -math.inf
+        assert (weights[is_hidden.expand_as(weights)] == 0).all() and (by_bias[is_hidden] == 0).all()
+        found.append([seen, by_query[~sees]])
+        if share == 1:
+            assert (by_value[BROKEN] == 0).all()
+            if score not in ("gaussian", "cosine"):  # lengths of vectors are torch's to differentiate: 0 times NaN
+                assert (by_key[BROKEN] == 0).all()
+            found[-1] += [weights, by_key[others], by_value[others], by_bias]
+    for other in found[1:]:
+        for actual, wanted in zip(other, found[0], strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_of_hidden_edges(score):
+    torch.manual_seed(0)
+    graph = GRAPHS["edges"]
+    bias, _ = hidden_by_bias(graph, by_head=score != "function")
+    query, key = (torch.randn(NODES, HEADS, DIM) for _ in range(2))
+    key[BROKEN] = math.nan
+    scores = attention_scores(query, key, graph, bias=bias, score=SCORES[score]())
+    hidden = (bias == -math.inf).expand_as(scores)
+    assert (scores[hidden] == -math.inf).all()
+    assert scores[(graph.edge_index()[0] == BROKEN)[:, None] & ~hidden].isnan().all()
+
+
+@pytest.mark.parametrize("by_head", [False, True])
+def test_features_of_hidden_edges(by_head):
+    torch.manual_seed(0)
+    graph = GRAPHS["edges"]
+    bias, _ = hidden_by_bias(graph, by_head)
+    x, features = torch.randn(NODES, HEADS, DIM), torch.randn(graph.num_edges, 2)
+    wanted = attend(x, x, x, graph, bias=bias, edge_features=features)
+    features[(bias == -math.inf).all(1)] = math.nan
+    torch.testing.assert_close(attend(x, x, x, graph, bias=bias, edge_features=features), wanted)
