@@ -9,7 +9,7 @@ from graphattn.graphs.banded import BandedGraph, _count_edges
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import is_sequence, parse_counts
+from graphattn.graphs.sizes import is_sequence, parse_counts, parse_flag
 from graphattn.graphs.transposed import TransposedGraph
 
 BORDERS = ("clip", "shift")
@@ -97,6 +97,18 @@ class GridGraph(Graph):
             ),
             border=border,
         )
+
+    def _restore(
+        self, sizes, edges_by_key, query_sides, key_sides, before, after, dilation, stride, border
+    ):  # `sizes` follow from the sides
+        query_sides, key_sides = _parse_sides("query_sides", query_sides), _parse_sides("key_sides", key_sides)
+        minima = {"before": 0, "after": 0, "dilation": 1, "stride": 1}
+        window = [
+            _parse_axes(name, tuple(values), len(query_sides[0]), minimum)
+            for values, (name, minimum) in zip((before, after, dilation, stride), minima.items())
+        ]
+        _check_axes(query_sides, key_sides, border)
+        self._set(query_sides, key_sides, *window, border, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
     def _of(cls, *args, **kwargs):
