@@ -9,6 +9,8 @@ from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import abbreviate, parse_counts, parse_flag, parse_integer, parse_pairs, parse_sizes
 
+MOST = 2**60  # of an offset: node indices, and their sums with offsets and windows, are int64
+
 
 @dataclass(frozen=True, init=False, repr=False)
 class BandedGraph(Graph):
@@ -55,6 +57,8 @@ class BandedGraph(Graph):
         if first > last:  # no edge at all: one spelling for every such graph
             first = last = 0
             offsets = tuple(max(size) for size in sizes)
+        if any(abs(offset) >= MOST for offset in offsets):
+            raise ValueError(f"'offset' must lie within 2^60 (got {max(offsets, key=abs)})")
         centre = max(first, min(last, 0))
         self._freeze(
             sizes=tuple(sizes),

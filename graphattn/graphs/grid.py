@@ -71,6 +71,7 @@ class GridGraph(Graph):
         self._set(query_sides, key_sides, before, after, dilation, stride, border)
 
     def _set(self, query_sides, key_sides, before, after, dilation, stride, border, edges_by_key=False):
+        _check_reach(query_sides, stride)
         if border == "shift" and any(before + after):
             _check_shift(query_sides, key_sides, before, after, dilation, stride)
         else:
@@ -307,6 +308,13 @@ def _check_axes(query_sides, key_sides, border) -> None:
             f"'key_sides' must have the axes and examples of 'sides' (got {len(key_sides)} x {len(key_sides[0])} "
             f"and {len(query_sides)} x {len(query_sides[0])})"
         )
+
+
+def _check_reach(query_sides, stride) -> None:
+    for sides in query_sides:
+        for axis, (side, step) in enumerate(zip(sides, stride)):
+            if side * step >= 2**62:  # coordinates of keys are int64
+                raise ValueError(f"'stride' leads beyond 2^62 keys along axis {axis} (got {step} for {side} queries)")
 
 
 def _check_shift(query_sides, key_sides, before, after, dilation, stride) -> None:

@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from graphattn import attend
-from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, batch_graphs, causal
+from graphattn.graphs import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    Graph,
+    GridGraph,
+    batch_graphs,
+    causal,
+)
 from tests.cases import GRAPHS, side_by_side
 
 every_graph = pytest.mark.parametrize("graph, edges", [case[1:] for case in GRAPHS], ids=[case[0] for case in GRAPHS])
@@ -314,3 +323,164 @@ def test_edges_that_do_not_fit_into_memory_are_refused():
     assert graph.num_edges == 10**14
     with pytest.raises(ValueError, match="the 100000000000000 edges of CompleteGraph.*do not fit into memory"):
         graph.csr()
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+FIELDS = {
+    "CompleteGraph": ["edges_by_key", "sizes"],
+    "BandedGraph": ["after", "before", "dilation", "edges_by_key", "offsets", "sizes"],
+    "GridGraph": [
+        *("after", "before", "border", "dilation", "edges_by_key", "key_sides", "query_sides", "sizes", "stride"),
+    ],
+    "GlobalGraph": ["edges_by_key", "nodes", "sizes"],
+    "EdgeListGraph": ["edges", "edges_by_key", "is_undirected", "sizes"],
+    "UnionGraph": ["edges_by_key", "graphs", "sizes"],
+    "IntersectionGraph": ["edges_by_key", "graphs", "sizes"],
+    "ComplementGraph": ["edges_by_key", "graph", "sizes"],
+    "BatchedGraph": ["edges_by_key", "graphs", "sizes"],
+    "TransposedGraph": ["edges_by_key", "graph", "sizes"],
+}
+
+
+@every_graph
+def test_what_files_hold_stays(graph, edges):
+    assert sorted(graph.__getstate__()) == FIELDS[type(graph).__name__]
+
+
+def ragged():
+    return BandedGraph([3, 4], 1, 0)
+
+
+def edge_list():
+    return EdgeListGraph(torch.tensor([[0, 2], [1, 0]]), 3)
+
+
+FORGED = [
+    (CompleteGraph(3), {"sizes": ((3, -3),)}),
+    (CompleteGraph(3), {"sizes": ()}),
+    (CompleteGraph(3), {"sizes": ((3, 3.0),)}),
+    (CompleteGraph(3), {"sizes": [[3, 3]]}),
+    (CompleteGraph(3), {"sizes": ((True, 3),)}),
+    (CompleteGraph(3), {"edges_by_key": 1}),
+    (ragged(), {"sizes": ((100, 100), (-50, -50))}),
+    (ragged(), {"before": -1}),
+    (ragged(), {"after": 0.5}),
+    (ragged(), {"dilation": 0}),
+    (ragged(), {"offsets": (0,)}),
+    (ragged(), {"offsets": (0, 2**63)}),
+    (ragged(), {"offsets": (0, None)}),
+    (GridGraph((2, 3), 1), {"query_sides": ((2, 4),)}),
+    (GridGraph((2, 3), 1), {"key_sides": ((2, -3),)}),
+    (GridGraph((2, 3), 1), {"before": (1,)}),
+    (GridGraph((2, 3), 1), {"after": (1, -1)}),
+    (GridGraph((2, 3), 1), {"dilation": (0, 1)}),
+    (GridGraph((2, 3), 1), {"stride": (2**62, 1)}),
+    (GridGraph((2, 3), 1), {"border": "wrap"}),
+    (GridGraph((2, 3), 1), {"border": "shift"}),
+    (GridGraph((2, 3), 1), {"sizes": ((6, 7),)}),
+    (GlobalGraph(3, [1]), {"nodes": (3,)}),
+    (GlobalGraph(3, [1]), {"nodes": (-1,)}),
+    (GlobalGraph(3, [1]), {"sizes": ((3, 4),)}),
+    (edge_list(), {"edges": torch.tensor([[0, 3], [1, 0]])}),
+    (edge_list(), {"edges": torch.tensor([[0, 2], [-1, 0]])}),
+    (edge_list(), {"edges": torch.zeros(3, 2, dtype=torch.int64)}),
+    (edge_list(), {"edges": torch.zeros(2, 2)}),
+    (edge_list(), {"edges": torch.zeros(2, 2, dtype=torch.int64).to_sparse()}),
+    (edge_list(), {"edges": [[0, 2], [1, 0]]}),
+    (edge_list(), {"edges_by_key": True}),
+    (edge_list(), {"is_undirected": None}),
+    (edge_list(), {"sizes": ((2, 2),)}),
+    (causal(3) | edge_list(), {"graphs": (causal(3), CompleteGraph(4))}),
+    (causal(3) | edge_list(), {"graphs": (causal(3), None)}),
+    (causal(3) | edge_list(), {"graphs": ()}),
+    (causal(3) | edge_list(), {"graphs": (causal(3), EdgeListGraph(torch.tensor([[0, 0], [1, 1]]), 3))}),
+    (causal(3) & edge_list(), {"sizes": ((3, 4),)}),
+    (~edge_list(), {"graph": CompleteGraph(4)}),
+    (~edge_list(), {"graph": 5}),
+    (batch_graphs([causal(3), edge_list()]), {"graphs": (causal(3),)}),
+    (batch_graphs([causal(3), edge_list()]), {"edges_by_key": True}),
+    (GridGraph((2,), 1, stride=2).T, {"graph": CompleteGraph(2)}),
+    (GridGraph((2,), 1, stride=2).T, {"sizes": ((2, 4),)}),
+]
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize("graph, change", FORGED)
+def test_files_that_say_what_no_constructor_makes_are_refused(graph, change, weights_only):
+    forged = graph.twin()
+    forged.__dict__.update(change if "edges" not in change else {"_edges": change["edges"]})
+    for given in (forged, [CompleteGraph(2), {"graph": forged}]):
+        file = io.BytesIO()
+        torch.save(given, file)
+        file.seek(0)
+        with pytest.raises(ValueError, match=f"what was read is no {type(graph).__name__}: "):
+            torch.load(file, weights_only=weights_only)
+    with pytest.raises(ValueError, match=f"what was read is no {type(graph).__name__}: "):
+        pickle.loads(pickle.dumps(forged))
+
+
+@pytest.mark.parametrize("inner", [{"sizes": ((3, -1),)}, {"offsets": ()}])
+def test_graphs_inside_of_graphs_are_checked(inner):
+    forged = causal(3).twin(**inner)
+    for outer in (~edge_list(), GridGraph((3,), 1, stride=1, border="shift").T):
+        with pytest.raises(ValueError, match="what was read is no BandedGraph: "):
+            pickle.loads(pickle.dumps(outer.twin(graph=forged)))
+    outer = batch_graphs([causal(3), edge_list()]).twin(graphs=(edge_list(), forged))
+    with pytest.raises(ValueError, match="what was read is no BandedGraph: "):
+        copy.deepcopy(pickle.loads(pickle.dumps(outer)))
+
+
+@every_graph
+def test_files_of_other_fields_are_refused(graph, edges):
+    state = graph.__getstate__()
+    for name in state:
+        new = object.__new__(type(graph))
+        with pytest.raises(ValueError, match=rf"its fields are .*got none of \['{name}'\], and also \[\]"):
+            new.__setstate__({field: value for field, value in state.items() if field != name})
+    with pytest.raises(ValueError, match=r"and also \['_cache', 'speed'\]"):
+        object.__new__(type(graph)).__setstate__(state | {"speed": 3, "_cache": {}})
+    with pytest.raises(ValueError, match="its state must be a dict"):
+        object.__new__(type(graph)).__setstate__(None)
+    with pytest.raises(ValueError, match="a graph never changes"):
+        graph.__setstate__(state)
+
+
+def test_a_graph_that_was_not_read_to_its_end():
+    new = object.__new__(type(~causal(3)))
+    with pytest.raises(ValueError, match="that is not finished"):
+        new.__setstate__({"sizes": ((3, 3),), "edges_by_key": False, "graph": new})
+
+
+def test_what_was_read_shares_no_memory_with_the_file():
+    edges = torch.tensor([[0, 2], [1, 0]])
+    new = object.__new__(EdgeListGraph)
+    new.__setstate__({"sizes": ((3, 3),), "edges_by_key": False, "edges": edges, "is_undirected": False})
+    edges.fill_(10**6)
+    assert new.edge_index().tolist() == [[0, 2], [1, 0]]
+
+
+def test_subclasses_keep_fields_of_their_own():
+    twin = pickle.loads(pickle.dumps(Diagonal(3)))
+    assert twin.colour == "red" and twin.edge_index().tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert copy.deepcopy(twin).colour == "red"
+
+
+class Diagonal(Graph):
+    def __init__(self, num_nodes):
+        self._freeze(sizes=((num_nodes, num_nodes),), edges_by_key=False, colour="red")
+
+    def allows(self, query, key):
+        return torch.as_tensor(query == key)
+
+    def _rows(self, device):
+        return torch.ones(self.num_queries, dtype=torch.int64), torch.arange(self.num_queries)
+
+    def _transposed(self):
+        return self
+
+    def _split(self):
+        return [self]
+
+    def _describe(self):
+        return "Diagonal"

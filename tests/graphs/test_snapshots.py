@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import types
 import weakref
 
@@ -12,6 +13,7 @@ from torch_geometric import EdgeIndex
 
 from graphattn import attend
 from graphattn.graphs import EdgeListGraph, as_graph
+from graphattn.graphs.csr import compress_edges
 from graphattn.graphs.snapshots import _READ, plain, shows, snapshot
 
 NODES = 12
@@ -277,8 +279,18 @@ def test_one_tensor_has_few_graphs():
     assert sum(graph() is not None for graph in alive) <= 4
 
 
-def test_threads_get_one_graph():
-    x, graphs = edges(num_edges=20_000), []
+def slow(function):
+    def call(*arguments):
+        time.sleep(0.05)  # so that all threads are in the middle of it
+        return function(*arguments)
+
+    return call
+
+
+def test_threads_get_one_graph(monkeypatch):
+    monkeypatch.setattr("graphattn.graphs.snapshots.snapshot", slow(snapshot))
+    monkeypatch.setattr("graphattn.graphs.edge_list.compress_edges", slow(compress_edges))
+    x, graphs = edges(), []
     barrier = threading.Barrier(4)
 
     def read():
