@@ -43,7 +43,8 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
     Every stored entry of a sparse matrix is an edge, in the order stored; values are never a bias.
 
     The graph is what `x` shows now: what is written into it later changes no graph that was made. A tensor that comes again
-    gives the same graph, sorted once for all layers, as long as its numbers are the same; they are compared each time.
+    gives the same graph, sorted once for all layers, as long as its numbers are the same. They are compared each time, for
+    which a GPU is waited for: make the Graph before, and give that to the layers, to spare it.
 
     Args:
         x: any of the above.

@@ -1,8 +1,10 @@
 """What every graph must do, against edges written by plain loops."""
 
 import copy
+import gc
 import io
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.kernels.flex import block_mask
 from tests.cases import GRAPHS, side_by_side
 
 every_graph = pytest.mark.parametrize("graph, edges", [case[1:] for case in GRAPHS], ids=[case[0] for case in GRAPHS])
@@ -303,13 +306,17 @@ def test_is_abstract_and_no_sequence():
         assert not hasattr(Graph, method)
 
 
-def test_caches_do_not_keep_graphs_alive():
-    import gc
-    import weakref
-
-    graph = EdgeListGraph(torch.tensor([[0], [1]]), 2)
-    graph.csr_transposed()
-    alive = weakref.ref(graph)
+@every_graph
+def test_caches_do_not_keep_graphs_alive(graph, edges):
+    graph = graph.twin()
+    for one in (graph, graph.T):
+        one.csr(), one.csr_transposed(), one.degrees(), one.batch(), one.normal_form()
+    query, key = (torch.randn(count, 2, 16, requires_grad=True) for count in graph.shape)
+    attend(query, key, key, graph).sum().backward()
+    attend(query, key, key, graph, dropout=0.5).sum().backward()
+    if 0 not in graph.shape:
+        block_mask(graph, "cpu")
+    alive, one = weakref.ref(graph), None
     gc.disable()
     try:
         del graph

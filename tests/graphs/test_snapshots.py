@@ -135,6 +135,7 @@ def test_the_backward_pass_is_that_of_the_graph_of_the_forward_pass(write):
 def test_a_buffer_of_another_size():
     x = edges()
     graph = as_graph(x, NODES)
+    assert as_graph(x, NODES) is graph
     x.resize_(2, 60)[...] = edges(2, 60)  # which a tensor that NumPy has seen refuses
     assert graph.num_edges == 40 and torch.equal(as_graph(x, NODES).edge_index(), edges(2, 60))
     x.resize_(2, 3)
