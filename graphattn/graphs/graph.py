@@ -4,6 +4,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from itertools import count
 
@@ -32,13 +33,19 @@ def untransformed(build: Callable):
         return build()
 
 
-def check_names(state, restore: Callable) -> None:
-    """A file has the fields that `restore` takes, no others, unless it takes any."""
+@cache
+def fields_of_file(kind: type) -> tuple[frozenset[str], bool]:
+    """The fields that `kind._restore` takes, and whether it takes any others."""
+    _, *parameters = signature(kind._restore).parameters.values()
+    names = frozenset(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
+    return names, len(names) < len(parameters)
+
+
+def check_names(state, kind: type) -> None:
+    """A file has the fields of its kind, and no others."""
     if not isinstance(state, dict):
         raise TypeError(f"its state must be a dict (got {type(state).__name__})")
-    parameters = signature(restore).parameters.values()
-    known = {each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    known, takes_any = fields_of_file(kind)
     missing, unknown = known - set(state), set() if takes_any else set(state) - known
     if missing or unknown:
         raise ValueError(f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})")
@@ -371,7 +378,7 @@ class Graph(ABC):
         if "number" in self.__dict__:
             raise ValueError(f"a graph never changes (got another state for {self!r}); make a new one")
         try:
-            check_names(state, self._restore)
+            check_names(state, type(self))
             self._restore(**state)
             for name, own in (("sizes", self.sizes), ("edges_by_key", self.edges_by_key)):
                 if own != state[name]:

@@ -13,6 +13,7 @@ from torch_geometric import EdgeIndex
 from graphattn.graphs.graph import Graph, untransformed
 
 MOST = 4  # one tensor rarely has more meanings: keep few, whatever happens
+FEW = 2**14  # numbers that are compared before NumPy is told where they are
 
 
 class Read(NamedTuple):
@@ -68,9 +69,11 @@ def snapshot(x: Tensor) -> Tensor:
 def plain(x: Tensor) -> Tensor:
     """`x` without its class, over the same memory."""
     x = unwrapped(x)
+    if type(x) is Tensor:
+        return x
     if isinstance(x, EdgeIndex):
         return x.as_tensor()
-    if type(x) is Tensor or hasattr(x, "__tensor_flatten__"):  # that has no memory itself
+    if hasattr(x, "__tensor_flatten__"):  # it has no memory itself
         return x.detach()
     with torch._C.DisableTorchFunctionSubclass():
         return x.detach().as_subclass(Tensor)
@@ -84,13 +87,12 @@ def unwrapped(x: Tensor) -> Tensor:
 
 
 def shows(x: Tensor, numbers: Tensor) -> bool:
-    """Whether `x` holds exactly these numbers, in this form and on this device."""
-    x = plain(x)
+    """Whether `x`, a plain tensor, holds exactly these numbers, in this form and on this device."""
     if (x.shape, x.dtype, x.device) != (numbers.shape, numbers.dtype, numbers.device):
         return False
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" and x.numel() > FEW:
         # Twice as fast as torch.equal on one core; by DLPack, as a tensor whose memory `numpy()` has shown cannot be resized.
-        return np.array_equal(np.from_dlpack(x), np.from_dlpack(numbers))
+        return bool((np.from_dlpack(x) == np.from_dlpack(numbers)).all())
     if x.device.type == "meta":
         return True  # no numbers at all
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
