@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from graphattn.execution import flatten
+from graphattn.graphs.traced import fake_ticket, ticket_of
 from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
 from graphattn.operators import (
@@ -36,7 +37,7 @@ def traced_weights(plan: Plan, inputs: Inputs) -> Tensor:
 def traced_numbers(kind: str, plan: Plan, inputs: Inputs) -> Tensor:
     tensors = *inputs[:2], *inputs[3:6], list(inputs.parameters)
     edges = plan.graph.edge_index(inputs.query.device)
-    return numbers_of_edges(kind, *tensors, *options_of(plan, inputs), edges)
+    return numbers_of_edges(kind, *tensors, *options_of(plan, inputs), edges)[0]
 
 
 @torch.library.custom_op("graphattn::numbers_of_edges", mutates_args=())
@@ -54,17 +55,21 @@ def numbers_of_edges(
     normalizer: str,
     scale: float,
     edges: Tensor,
-) -> Tensor:
-    """[num_edges, heads] in the accumulation dtype; `edges` is the edge_index, whose size compilers know it by."""
+) -> tuple[Tensor, Tensor]:
+    """[num_edges, heads] in the accumulation dtype; `edges` is the edge_index, whose size compilers know it by.
+
+    And a ticket of the graph for the backward pass: the tensor `graph` may show another graph by then.
+    """
     inputs = Inputs(query, key, key, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale)
     with tape_of_its_own():
-        return fresh([KINDS[kind](plan, inputs)], flatten(inputs))[0]
+        return fresh([KINDS[kind](plan, inputs)], flatten(inputs))[0], ticket_of(plan.graph)
 
 
 @numbers_of_edges.register_fake
 def _(kind, query, *arguments):
-    return query.new_empty(arguments[-1].size(1), query.size(1), dtype=accumulation_dtype(query.dtype))
+    numbers = query.new_empty(arguments[-1].size(1), query.size(1), dtype=accumulation_dtype(query.dtype))
+    return numbers, fake_ticket()
 
 
 @torch.library.custom_op("graphattn::numbers_of_edges_backward", mutates_args=())
@@ -102,12 +107,12 @@ def _(
 
 
 def keep_for_backward(ctx, inputs, output):
-    ctx.kind, *tensors, parameters, sink, graph, score, normalizer, scale, _ = inputs
+    ctx.kind, *tensors, parameters, sink, _, score, normalizer, scale, _ = inputs
     ctx.options = score, normalizer, scale
-    ctx.save_for_backward(*tensors, sink, graph, *parameters)
+    ctx.save_for_backward(*tensors, sink, output[1], *parameters)
 
 
-def differentiate(ctx, grad):
+def differentiate(ctx, grad, _):
     *tensors, sink, graph = ctx.saved_tensors[:7]
     parameters = list(ctx.saved_tensors[7:])
     needed = flat_needs(ctx.needs_input_grad[1:8])

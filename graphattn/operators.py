@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphattn.arguments import check_edge_tensors, check_graph, normal_form
 from graphattn.execution import cast_like, compute, finish, flatten, kernel_gradients, pieces, unflatten
-from graphattn.graphs.traced import opened
+from graphattn.graphs.traced import fake_ticket, opened, ticket_of
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.edges_torch import zero_if_none
@@ -31,7 +31,7 @@ def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, 
             raise ValueError(f"{REASON} (got kernel={kernel!r})")
         return finish(plan, inputs, *run_unfused(plan, inputs))
     tensors = *inputs[:-1], list(inputs.parameters)
-    out, _, edge_out = attend(*tensors, *options_of(plan, inputs), plan.dropout, plan.seed, kernel)
+    out, _, edge_out, _ = attend(*tensors, *options_of(plan, inputs), plan.dropout, plan.seed, kernel)
     return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
 
 
@@ -99,15 +99,19 @@ def attend(
     dropout: float,
     seed: Tensor | None,
     kernel: str | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """out, log-sum-exp and edge_out (empty where there are no features), in the accumulation dtype."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """out, log-sum-exp and edge_out (empty where there are no features), in the accumulation dtype, and a ticket of the graph.
+
+    The ticket goes to the backward pass: the tensor `graph` may show another graph by then.
+    """
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
     with tape_of_its_own():
         (out, lse, edge_out), _ = compute(plan, inputs, kernel)
     edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
     dtype = accumulation_dtype(query.dtype)
-    return tuple(fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs)))
+    results = fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs))
+    return *results, ticket_of(plan.graph)
 
 
 @attend.register_fake
@@ -115,7 +119,7 @@ def _(query, key, value, bias, edge_features, edge_query, parameters, sink, grap
     edge_dim = 0 if edge_features is None else edge_features.size(1)
     rows, dtype = query.shape[:2], accumulation_dtype(query.dtype)
     shapes = (*rows, value.size(2)), rows, (*rows, edge_dim)
-    return tuple(query.new_empty(shape, dtype=dtype) for shape in shapes)
+    return *(query.new_empty(shape, dtype=dtype) for shape in shapes), fake_ticket()
 
 
 @torch.library.custom_op("graphattn::attend_backward", mutates_args=())
@@ -162,12 +166,13 @@ def _(grad_out, grad_edge_out, out, lse, edge_out, *arguments):
 
 
 def keep_for_backward(ctx, inputs, output):
-    *tensors, parameters, sink, graph = inputs[:9]
+    *tensors, parameters, sink, _ = inputs[:9]
     *ctx.options, seed, ctx.kernel = inputs[9:]
-    ctx.save_for_backward(*output, *tensors, sink, graph, seed, *parameters)
+    *results, graph = output
+    ctx.save_for_backward(*results, *tensors, sink, graph, seed, *parameters)
 
 
-def differentiate(ctx, grad_out, grad_lse, grad_edge_out):
+def differentiate(ctx, grad_out, grad_lse, grad_edge_out, _):
     out, lse, edge_out, *inputs, sink, graph, seed = ctx.saved_tensors[:12]
     parameters = list(ctx.saved_tensors[12:])
     needed = flat_needs(ctx.needs_input_grad[:8])

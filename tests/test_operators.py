@@ -3,6 +3,7 @@
 import gc
 
 import networkx
+import numpy
 import pytest
 import torch
 from torch_geometric import EdgeIndex
@@ -15,6 +16,7 @@ from graphattn import (
     PerHead,
     as_graph,
     attend,
+    attention_weights,
     causal,
     memory_budget,
 )
@@ -370,3 +372,34 @@ def test_what_goes_example_by_example_breaks_the_graph():
     layer = GPSConv(8, None, 2, attn_kwargs={"add_bias_kv": True}).eval()
     arguments = torch.randn(4, 8), torch.ones(4, 4, dtype=torch.bool).tril(), torch.tensor([0, 0, 1, 1])
     check_broken(layer, "goes example by example", *arguments)
+
+
+def write_by_numpy(x, new):
+    numpy.from_dlpack(x)[...] = numpy.from_dlpack(new)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+@pytest.mark.parametrize("form", ["edge_index", "mask"])
+def test_memory_that_is_written_between_the_passes(backend, form):
+    """Torch does not know of it; the backward pass is that of the graph of the forward pass."""
+
+    def layer(x, graph):
+        out = attend(x, x, x, graph, score=Additive(x[0] + 1))
+        return out, attention_weights(x, x, as_graph(graph, x.size(0)))
+
+    def given(seed):
+        torch.manual_seed(seed)
+        index = edges(7)
+        return index if form == "edge_index" else as_graph(index, 7).mask()
+
+    compiled = torch.compile(layer, backend=backend, dynamic=True)
+    memory = given(0)
+    x = torch.randn(7, 2, 4, dtype=torch.float64, requires_grad=True)
+    for seed in (1, 2):
+        write_by_numpy(memory, given(seed))
+        expected, got = layer(x, given(seed)), compiled(x, memory)
+        for one, other in zip(got, expected):
+            torch.testing.assert_close(one, other)
+        loss = [sum(out.square().sum() for out in results) for results in (got, expected)]
+        write_by_numpy(memory, given(3) if form == "mask" else torch.full_like(memory, 10**6))
+        torch.testing.assert_close(*(torch.autograd.grad(one, x)[0] for one in loss))

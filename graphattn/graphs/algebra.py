@@ -10,8 +10,9 @@ from graphattn.graphs.banded import BandedGraph, intersect_bands, unite_bands
 from graphattn.graphs.batched import _common_device
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
-from graphattn.graphs.graph import Graph
+from graphattn.graphs.graph import Graph, whole
 from graphattn.graphs.grid import GridGraph, intersect_grids
+from graphattn.graphs.sizes import parse_flag
 
 CHUNK = 2**22  # pairs (query, key) that the complement tests at a time: some tens of MB
 
@@ -37,6 +38,11 @@ class _Combination(Graph):
         # The order of the operands' own edges says nothing about ours.
         graphs = tuple(graph if graph.has_own_order else graph._ordered(False) for graph in graphs)
         self._freeze(sizes=graphs[0].sizes, edges_by_key=edges_by_key, graphs=graphs)
+
+    def _restore(self, sizes, edges_by_key, graphs):
+        graphs = tuple(map(whole, graphs))
+        _check_operands(graphs)
+        self._set(graphs, parse_flag("edges_by_key", edges_by_key))
 
     @property
     def device(self):
@@ -144,6 +150,10 @@ class ComplementGraph(Graph):
 
     def _set(self, graph, edges_by_key=False):
         self._freeze(sizes=graph.sizes, edges_by_key=edges_by_key, graph=graph)
+
+    def _restore(self, sizes, edges_by_key, graph):
+        _check_operands((whole(graph),))
+        self._set(graph, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
     def _of(cls, *args):

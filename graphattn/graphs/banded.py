@@ -7,7 +7,9 @@ import torch
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, parse_counts, parse_integer, parse_sizes
+from graphattn.graphs.sizes import abbreviate, parse_counts, parse_flag, parse_integer, parse_pairs, parse_sizes
+
+MOST = 2**60  # of an offset: node indices, and their sums with offsets and windows, are int64
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -55,6 +57,8 @@ class BandedGraph(Graph):
         if first > last:  # no edge at all: one spelling for every such graph
             first = last = 0
             offsets = tuple(max(size) for size in sizes)
+        if any(abs(offset) >= MOST for offset in offsets):
+            raise ValueError(f"'offset' must lie within 2^60 (got {max(offsets, key=abs)})")
         centre = max(first, min(last, 0))
         self._freeze(
             sizes=tuple(sizes),
@@ -64,6 +68,14 @@ class BandedGraph(Graph):
             dilation=dilation if last > first else 1,
             offsets=tuple(offset + dilation * centre for offset in offsets),
         )
+
+    def _restore(self, sizes, edges_by_key, before, after, dilation, offsets):
+        first, last = -parse_integer("before", before), parse_integer("after", after)
+        dilation = parse_integer("dilation", dilation, minimum=1)
+        if len(offsets) != len(sizes):
+            raise ValueError(f"'offsets' must hold one int per example (got {len(offsets)} for {len(sizes)} examples)")
+        offsets = _parse_offsets(offsets, len(sizes))
+        self._set(parse_pairs(sizes), first, last, dilation, offsets, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
     def _of(cls, *args, **kwargs):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs.csr import CSR, index_dtype
-from graphattn.graphs.graph import Graph
+from graphattn.graphs.graph import Graph, whole
 from graphattn.graphs.sizes import offsets_of
 
 
@@ -27,6 +27,12 @@ class BatchedGraph(Graph):
     graphs: tuple[Graph, ...]  # each of one or more examples
 
     def __init__(self, graphs):
+        self._set(graphs)
+
+    def _restore(self, sizes, edges_by_key, graphs):
+        self._set(map(whole, graphs))
+
+    def _set(self, graphs):
         graphs = _flatten(_check_graphs(graphs))
         _common_device(graphs)
         sizes = tuple(size for graph in graphs for size in graph.sizes)
@@ -80,14 +86,14 @@ class BatchedGraph(Graph):
         )
 
     def _rows(self, device):
-        csr = self.csr(device)
+        csr = self.by_query(device)
         return csr.rowptr.diff().long(), csr.col.long()
 
     def _build_csr(self, device):
-        return _stack([(graph.csr(device), first_key) for graph, _, first_key in self._starts()], self.shape)
+        return _stack([(graph.by_query(device), first_key) for graph, _, first_key in self._starts()], self.shape)
 
     def _build_csr_transposed(self, device):
-        return _stack([(graph.csr_transposed(device), first) for graph, first, _ in self._starts()], self.shape)
+        return _stack([(graph.by_key(device), first) for graph, first, _ in self._starts()], self.shape)
 
     def _build_degrees(self, device):
         return torch.cat([graph.degrees(device) for graph in self.graphs])

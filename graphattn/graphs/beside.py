@@ -1,13 +1,13 @@
 """beside: the same queries over the keys of several graphs."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 
 import torch
 
 from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.graph import Graph
+from graphattn.graphs.together import made_together
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 
 
@@ -43,12 +43,10 @@ def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) ->
 
 @derivation
 def joined(*graphs: Graph, device: torch.device | str | None) -> EdgeListGraph:
-    return joined_once(graphs, device)
+    def build(graphs: list[Graph]) -> EdgeListGraph:
+        first_keys = accumulate((graph.num_keys for graph in graphs), initial=0)
+        edges = [graph.edge_index(device) for graph in graphs]
+        edges = [pair + pair.new_tensor([[first], [0]]) for pair, first in zip(edges, first_keys)]
+        return EdgeListGraph.owning(torch.cat(edges, 1), graphs[0].num_queries, sum(graph.num_keys for graph in graphs))
 
-
-@lru_cache(maxsize=32)  # the layers of a model get the same graphs for each type of node: join and sort them once
-def joined_once(graphs: tuple[Graph, ...], device: torch.device | str | None) -> EdgeListGraph:
-    first_keys = accumulate((graph.num_keys for graph in graphs), initial=0)
-    edges = [graph.edge_index(device) for graph in graphs]
-    edges = [pair + pair.new_tensor([[first], [0]]) for pair, first in zip(edges, first_keys)]
-    return EdgeListGraph(torch.cat(edges, 1), graphs[0].num_queries, sum(graph.num_keys for graph in graphs))
+    return made_together(graphs, ("beside", device), build)

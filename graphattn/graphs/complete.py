@@ -29,6 +29,9 @@ class CompleteGraph(Graph):
     def __init__(self, num_queries, num_keys=None):
         self._freeze(sizes=parse_sizes(num_queries, num_keys), edges_by_key=False)
 
+    def _restore(self, sizes, edges_by_key):
+        super()._restore(sizes, edges_by_key)
+
     def allows(self, query, key):
         local, _, _, same = self._locate(query, key)
         return (same & (local == local)).expand(torch.broadcast_shapes(local.shape, torch.as_tensor(key).shape))

@@ -1,30 +1,26 @@
 """as_graph: every form of a graph that users have; and back to networkx and scipy."""
 
 import sys
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Data
 
 from graphattn.graphs.batched import batch_graphs
 from graphattn.graphs.csr import rows_of
-from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph
-from graphattn.graphs.graph import Graph, untransformed
+from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
+from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
+from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
+from graphattn.graphs.together import made_together
 from graphattn.graphs.traced import TracedGraph, trace
 
 FORMS = (
     "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
     "torch_sparse, scipy), a networkx graph, a Data with 'graph' or 'edge_index', or a list of these (a batch)"
 )
-
-# edge_index, mask or sparse matrix -> {(version, device, sizes): graph}, so that the layers of a model sort once. A graph holds
-# an alias of its tensor, not the tensor, so that entries die with the tensors of the caller.
-_graphs_of_tensors: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def as_graph(x, num_queries=None, num_keys=None) -> Graph:
@@ -46,6 +42,10 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
 
     Every stored entry of a sparse matrix is an edge, in the order stored; values are never a bias.
 
+    The graph is what `x` shows now: what is written into it later changes no graph that was made. A tensor that comes again
+    gives the same graph, sorted once for all layers, as long as its numbers are the same. They are compared each time, for
+    which a GPU is waited for: make the Graph before, and give that to the layers, to spare it.
+
     Args:
         x: any of the above.
         num_queries: number of queries, or one int per example; needed for an `edge_index`, checked otherwise.
@@ -65,7 +65,7 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
     if isinstance(x, Graph):
         return _check_sizes(x.opened() if isinstance(x, TracedGraph) else x, num_queries, num_keys)
     if isinstance(x, np.ndarray):
-        x = torch.from_numpy(x)
+        x = torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
     if isinstance(x, Tensor):
         return _from_tensor(x, num_queries, num_keys)
     if isinstance(x, Data):
@@ -101,9 +101,9 @@ def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
 
 def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
     if x.layout != torch.strided:
-        return _check_sizes(_remembered(x, None, _from_torch_sparse), num_queries, num_keys)
+        return _check_sizes(_from_torch_sparse(x), num_queries, num_keys)
     if x.dtype == torch.bool:
-        return _check_sizes(_remembered(x, None, _from_mask), num_queries, num_keys)
+        return _check_sizes(_from_mask(x), num_queries, num_keys)
     if x.dtype not in INDEX_DTYPES:
         raise TypeError(
             f"a dense tensor must hold integers (edge_index) or bools (a mask) (got {x.dtype}); values are never a "
@@ -120,56 +120,63 @@ def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
             num_keys = num_queries
     if num_queries is None:
         raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
-    return _remembered(x, parse_sizes(num_queries, num_keys), _from_edge_index)
+    return _from_edge_index(x, parse_sizes(num_queries, num_keys))
 
 
-def _from_edge_index(edge_index: Tensor, sizes) -> EdgeListGraph:
-    is_undirected = isinstance(edge_index, EdgeIndex) and edge_index.is_undirected
-    if isinstance(edge_index, EdgeIndex):
-        edge_index = edge_index.as_tensor()
-    queries, keys = zip(*sizes)
-    return EdgeListGraph(edge_index, queries, keys, is_undirected)
+def _from_edge_index(x: Tensor, sizes) -> EdgeListGraph:
+    is_undirected = isinstance(x, EdgeIndex) and x.is_undirected
+
+    def build(edge_index: Tensor) -> Read:
+        return Read(EdgeListGraph.owning(edge_index.long(), *zip(*sizes), is_undirected), (edge_index,))
+
+    return graph_of_tensor(x, ("edge_index", sizes, is_undirected), lambda x: (plain(x),), build)
 
 
-def _from_mask(mask: Tensor, _) -> EdgeListGraph:
-    if mask.dim() != 2:
-        raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(mask.shape)})")
-    return EdgeListGraph(mask.nonzero().t().flip(0), *mask.shape)
+def _from_mask(x: Tensor) -> EdgeListGraph:
+    if x.dim() != 2:
+        raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(x.shape)})")
+
+    def build(mask: Tensor) -> Read:
+        return Read(EdgeListGraph.owning(mask.nonzero().t().flip(0).contiguous(), *mask.shape), (mask,))
+
+    return graph_of_tensor(x, ("mask",), lambda x: (plain(x),), build)
 
 
-def _from_torch_sparse(x: Tensor, _) -> EdgeListGraph:
+def _from_torch_sparse(x: Tensor) -> EdgeListGraph:
     if x.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
         raise TypeError(f"a sparse tensor must be COO, CSR or CSC (got {x.layout}); use x.to_sparse_coo()")
     if x.dim() - x.dense_dim() != 2:
         raise ValueError(f"a sparse tensor must have shape [num_queries, num_keys] (got {list(x.shape)})")
-    if x.layout == torch.sparse_coo:
-        query, key = x._indices()
-    elif x.layout == torch.sparse_csr:
-        query, key = rows_of(x.crow_indices()), x.col_indices()
-    else:
-        query, key = x.row_indices(), rows_of(x.ccol_indices())
-    return EdgeListGraph(torch.stack([key.long(), query.long()]), x.size(0), x.size(1))
+    return _from_coo(x) if x.layout == torch.sparse_coo else _from_compressed(x)
 
 
-def _remembered(x: Tensor, sizes, build) -> Graph:
-    if torch._C._are_functorch_transforms_active():
-        x = unwrapped(x)
-    if x.is_inference():  # has no version: a change in place would pass unnoticed
-        return untransformed(lambda: build(x, sizes))
-    graphs = _graphs_of_tensors.setdefault(x, {})
-    known = (x._version, x.device, sizes)
-    if known not in graphs:
-        if len(graphs) > 3:  # one tensor rarely has more meanings: keep few, whatever happens
-            graphs.clear()
-        graphs[known] = untransformed(lambda: build(x, sizes))
-    return graphs[known]
+# What is kept of sparse matrices for comparison is, where it can be, the memory of the graph.
 
 
-def unwrapped(x: Tensor) -> Tensor:
-    """The tensor that a function was given which torch.func differentiates."""
-    while torch._C._functorch.is_gradtrackingtensor(x):
-        x = torch._C._functorch.get_unwrapped(x)
-    return x
+def _from_coo(x: Tensor) -> EdgeListGraph:
+    sizes = x.size(0), x.size(1)
+
+    def build(query: Tensor, key: Tensor) -> Read:
+        edges = torch.stack([key, query])
+        return Read(EdgeListGraph.owning(edges, *sizes), (edges[1], edges[0]))
+
+    return graph_of_tensor(x, ("coo", sizes), lambda x: tuple(x._indices()), build)
+
+
+def _from_compressed(x: Tensor) -> EdgeListGraph:
+    sizes, is_by_row = (x.size(0), x.size(1)), x.layout == torch.sparse_csr
+
+    def numbers_of(x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x.crow_indices(), x.col_indices()) if is_by_row else (x.ccol_indices(), x.row_indices())
+
+    def build(starts: Tensor, inner: Tensor) -> Read:
+        check_rowptr(starts, inner)
+        pair = [inner.long(), rows_of(starts)]
+        edges = torch.stack(pair if is_by_row else pair[::-1])  # rows are queries
+        own = edges[0 if is_by_row else 1]
+        return Read(EdgeListGraph.owning(edges, *sizes), (starts, own if inner.dtype == own.dtype else inner))
+
+    return graph_of_tensor(x, (x.layout, sizes), numbers_of, build)
 
 
 # Data and lists -------------------------------------------------------------------------------------------------------
@@ -194,12 +201,8 @@ def _from_list(entries, num_queries, num_keys) -> Graph:
         if len(sizes) != len(entries):
             raise ValueError(f"'num_queries' must name one size per graph (got {len(sizes)} for {len(entries)} graphs)")
     graphs = tuple(as_graph(entry, *size) for entry, size in zip(entries, sizes))
-    return _check_sizes(_batch(graphs), num_queries, num_keys)
-
-
-@lru_cache(maxsize=4)  # a model has many layers, which get one list of graphs: join and sort it once
-def _batch(graphs: tuple[Graph, ...]) -> Graph:
-    return batch_graphs(graphs)
+    batch = graphs[0] if len(graphs) == 1 else made_together(graphs, "batch", batch_graphs)
+    return _check_sizes(batch, num_queries, num_keys)
 
 
 # Other libraries ------------------------------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ class CSR(NamedTuple):
         """The same arrays on `device`."""
         return CSR(*(None if array is None else array.to(device) for array in self))
 
+    def clone(self) -> "CSR":
+        """The same numbers in other memory."""
+        return CSR(*(None if array is None else array.clone() for array in self))
+
 
 def index_dtype(*sizes: int) -> torch.dtype:
     """int32 where every one of `sizes` fits, else int64."""

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from graphattn.graphs.csr import CSR, compress_edges, rows_of
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, offsets_of, parse_sizes
+from graphattn.graphs.sizes import abbreviate, offsets_of, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.snapshots import plain, snapshot
 
 INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -21,8 +22,8 @@ class EdgeListGraph(Graph):
     first needed. Two edge lists are equal only if they are the same object.
 
     Args:
-        edge_index: integers `[2, num_edges]`, row 0 = key (source), row 1 = query (target). It is not copied:
-            do not change it in place. Edges of a batch use the numbering of the nodes laid end to end.
+        edge_index: integers `[2, num_edges]`, row 0 = key (source), row 1 = query (target). It is copied: what is
+            written into it later changes no graph. Edges of a batch use the numbering of the nodes laid end to end.
         num_queries: number of queries, or one int per example of a batch.
         num_keys: number of keys, likewise; the same nodes as the queries by default.
         is_undirected: a promise that every edge is there in both directions (equally often).
@@ -35,26 +36,42 @@ class EdgeListGraph(Graph):
     ([0, 0, 2, 2, 3], [2, 5, 0], [2, 0, 1])
     """
 
-    edges: Tensor  # int64 [2, num_edges]
+    _edges: Tensor  # int64 [2, num_edges], in memory that nobody else has and nobody writes
     is_undirected: bool
 
     def __init__(self, edge_index, num_queries, num_keys=None, is_undirected=False):
         sizes = parse_sizes(num_queries, num_keys)
         _check_edge_index(edge_index)
+        self._set_checked(sizes, snapshot(edge_index).long(), is_undirected)
+
+    def _set(self, sizes, edges, is_undirected):
+        self._freeze(sizes=tuple(sizes), edges_by_key=False, _edges=edges, is_undirected=bool(is_undirected))
+
+    def _set_checked(self, sizes, edges, is_undirected):
         _check_pairs(sizes)
-        # An alias, so that a cache may hold the graph weakly by the caller's own tensor (see convert.as_graph).
-        edges = edge_index.detach().to(torch.int64)
-        self._set(sizes, edges.view(edges.shape), is_undirected)
+        self._set(sizes, edges, is_undirected)
         if edges.device.type == "cpu":  # elsewhere in csr(), once: reading a result there waits for the device
             self.remember("checked", self._check_range)
 
-    def _set(self, sizes, edges, is_undirected):
-        self._freeze(sizes=tuple(sizes), edges_by_key=False, edges=edges, is_undirected=bool(is_undirected))
+    def __getstate__(self):
+        state = self._fields()
+        return {"edges": state.pop("_edges"), **state}
+
+    def _restore(self, sizes, edges_by_key, edges, is_undirected):
+        _check_edge_index(edges)
+        self._set_checked(parse_pairs(sizes), snapshot(edges).long(), parse_flag("is_undirected", is_undirected))
 
     @classmethod
     def _of(cls, *args):
         graph = cls.__new__(cls)
         graph._set(*args)
+        return graph
+
+    @classmethod
+    def owning(cls, edges, num_queries, num_keys=None, is_undirected=False) -> "EdgeListGraph":
+        """The graph of `edges`, int64 [2, num_edges] in memory that the caller gives away: it is not copied."""
+        graph = cls.__new__(cls)
+        graph._set_checked(parse_sizes(num_queries, num_keys), edges, is_undirected)
         return graph
 
     @classmethod
@@ -65,16 +82,26 @@ class EdgeListGraph(Graph):
         tensor([[0, 4],
                 [0, 0]])
         """
-        _check_rowptr(rowptr, col)
-        return cls(torch.stack([col.long(), rows_of(rowptr)]), rowptr.numel() - 1, num_keys, is_undirected)
+        for name, x in (("rowptr", rowptr), ("col", col)):
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{name!r} must be a tensor (got {type(x).__name__})")
+        _check_rows(rowptr, col)
+        rowptr, col = (snapshot(_check_indices(name, x)).long() for name, x in (("rowptr", rowptr), ("col", col)))
+        check_rowptr(rowptr, col)
+        return cls.owning(torch.stack([col, rows_of(rowptr)]), rowptr.numel() - 1, num_keys, is_undirected)
+
+    @property
+    def edges(self) -> Tensor:
+        """`edge_index()`: int64 `[2, num_edges]`, a copy."""
+        return self.edge_index()
 
     @property
     def device(self):
-        return self.edges.device
+        return self._edges.device
 
     @property
     def num_edges(self):
-        return self.edges.size(1)
+        return self._edges.size(1)
 
     @property
     def is_symmetric(self):
@@ -93,7 +120,7 @@ class EdgeListGraph(Graph):
         """query * num_keys + key of each edge, ascending."""
 
         def build():
-            csr = self.csr()
+            csr = self.by_query()
             return rows_of(csr.rowptr) * self.num_keys + csr.col
 
         return self.remember("places", build)
@@ -113,7 +140,7 @@ class EdgeListGraph(Graph):
         return mask
 
     def edge_index(self, device=None):
-        return self.edges if device is None else self.edges.to(device)
+        return self._edges.to(self.device if device is None else device, copy=True)
 
     def coalesce(self) -> "EdgeListGraph":
         """Every edge once, by (query, key).
@@ -127,41 +154,41 @@ class EdgeListGraph(Graph):
         return self._of(self.sizes, edges, self.is_undirected)
 
     def _rows(self, device):
-        csr = self.csr(device)
+        csr = self.by_query(device)
         return csr.rowptr.diff().long(), csr.col.long()
 
     def _build_csr(self, device):
         if device != self.device:
-            return self.csr().to(device)
+            return self.by_query().to(device)
         self.remember("checked", self._check_range)
-        key, query = self.edges
+        key, query = self._edges
         csr = compress_edges(query, key, self.num_queries, self.num_keys)
         if self.num_examples > 1:
             self._check_examples(csr)
         return csr
 
     def _build_csr_transposed(self, device):
-        self.csr(device)  # checks the indices, and names them as the caller does
-        return self.T.csr(device)
+        self.by_query(device)  # checks the indices, and names them as the caller does
+        return self.T.by_query(device)
 
     def _ordered(self, edges_by_key):
-        csr = self.csr_transposed() if edges_by_key else self.csr()
+        csr = self.by_key() if edges_by_key else self.by_query()
         edges = torch.stack([csr.col.long(), rows_of(csr.rowptr)])
         return self._of(self.sizes, edges.flip(0) if edges_by_key else edges, self.is_undirected)
 
     def _transposed(self):
         sizes = [(keys, queries) for queries, keys in self.sizes]
-        return self._of(sizes, self.edges.flip(0), self.is_undirected)
+        return self._of(sizes, self._edges.flip(0), self.is_undirected)
 
     def _split(self):
         query_ptr = torch.tensor(self.query_ptr, device=self.device)
-        example = torch.bucketize(self.edges[1].contiguous(), query_ptr, right=True) - 1
+        example = torch.bucketize(self._edges[1], query_ptr, right=True) - 1
         order = torch.argsort(example, stable=True)
         counts = torch.bincount(example, minlength=self.num_examples).tolist()
         return [
             self._of([size], edges - edges.new_tensor([[first_key], [first_query]]), self.is_undirected)
             for size, edges, first_key, first_query in zip(
-                self.sizes, self.edges[:, order].split(counts, dim=1), self.key_ptr, self.query_ptr
+                self.sizes, self._edges[:, order].split(counts, dim=1), self.key_ptr, self.query_ptr
             )
         ]
 
@@ -173,14 +200,14 @@ class EdgeListGraph(Graph):
         key_ptr = offsets_of(graph.num_keys for graph in graphs)
         query_ptr = offsets_of(graph.num_queries for graph in graphs)
         edges = [
-            graph.edges + graph.edges.new_tensor([[first_key], [first_query]])
+            graph._edges + graph._edges.new_tensor([[first_key], [first_query]])
             for graph, first_key, first_query in zip(graphs, key_ptr, query_ptr)
         ]
         return cls._of(sizes, torch.cat(edges, dim=1), all(graph.is_undirected for graph in graphs))
 
     def _map_tensors(self, function):
-        moved = self._of(self.sizes, function(self.edges), self.is_undirected)
-        return self if moved.edges is self.edges else moved
+        moved = function(self._edges)
+        return self if moved is self._edges else self._of(self.sizes, moved, self.is_undirected)
 
     def _describe(self):
         queries, keys = (abbreviate([size[axis] for size in self.sizes]) for axis in (0, 1))
@@ -189,7 +216,7 @@ class EdgeListGraph(Graph):
     # Checks -----------------------------------------------------------------------------------------------------------
 
     def _check_range(self) -> bool:
-        for name, index, size in (("key", self.edges[0], self.num_keys), ("query", self.edges[1], self.num_queries)):
+        for name, index, size in (("key", self._edges[0], self.num_keys), ("query", self._edges[1], self.num_queries)):
             if index.numel() == 0:
                 continue
             low, high = (int(bound) for bound in index.aminmax())
@@ -218,10 +245,17 @@ class EdgeListGraph(Graph):
 def _check_edge_index(edge_index) -> None:
     if not isinstance(edge_index, Tensor):
         raise TypeError(f"'edge_index' must be a tensor (got {type(edge_index).__name__}); see graphattn.as_graph")
-    if edge_index.dtype not in INDEX_DTYPES:
-        raise TypeError(f"'edge_index' must hold integers (got {edge_index.dtype})")
+    _check_indices("edge_index", edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(f"'edge_index' must have shape [2, num_edges] (got {list(edge_index.shape)})")
+
+
+def _check_indices(name: str, x) -> Tensor:
+    if x.dtype not in INDEX_DTYPES:
+        raise TypeError(f"{name!r} must hold integers (got {x.dtype})")
+    if plain(x).layout != torch.strided:
+        raise TypeError(f"{name!r} must be dense (got {plain(x).layout}); see graphattn.as_graph")
+    return x
 
 
 def _check_pairs(sizes) -> None:
@@ -230,11 +264,16 @@ def _check_pairs(sizes) -> None:
         raise ValueError(f"an edge list has fewer than 2^63 pairs of nodes (got {queries} queries and {keys} keys)")
 
 
-def _check_rowptr(rowptr, col) -> None:
+def check_rowptr(rowptr: Tensor, col: Tensor) -> None:
+    """Where rows start, and one column for each entry; in memory that nobody else writes."""
+    _check_rows(rowptr, col)
+    if int(rowptr[0]) != 0 or int(rowptr[-1]) != col.numel() or bool((rowptr.diff() < 0).any()):
+        raise ValueError(f"'rowptr' must rise from 0 to num_edges = {col.numel()} (got {rowptr})")
+
+
+def _check_rows(rowptr: Tensor, col: Tensor) -> None:
     if rowptr.dim() != 1 or rowptr.numel() == 0 or col.dim() != 1:
         raise ValueError(
             f"'rowptr' must have shape [num_queries + 1] and 'col' [num_edges] "
             f"(got {list(rowptr.shape)} and {list(col.shape)})"
         )
-    if int(rowptr[0]) != 0 or int(rowptr[-1]) != col.numel() or bool((rowptr.diff() < 0).any()):
-        raise ValueError(f"'rowptr' must rise from 0 to num_edges = {col.numel()} (got {rowptr})")

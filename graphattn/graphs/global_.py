@@ -8,7 +8,15 @@ import torch
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, is_sequence, offsets_of, parse_counts, parse_integer
+from graphattn.graphs.sizes import (
+    abbreviate,
+    is_sequence,
+    offsets_of,
+    parse_counts,
+    parse_flag,
+    parse_integer,
+    parse_pairs,
+)
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -36,6 +44,13 @@ class GlobalGraph(Graph):
 
     def _set(self, sizes, nodes, edges_by_key=False):
         self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, nodes=tuple(nodes))
+
+    def _restore(self, sizes, edges_by_key, nodes):
+        sizes = parse_pairs(sizes)
+        if any(queries != keys for queries, keys in sizes):
+            raise ValueError(f"'sizes' must be those of square graphs (got {sizes})")
+        nodes = _parse_nodes(nodes, sum(count for count, _ in sizes))
+        self._set(sizes, nodes, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
     def _of(cls, *args):

@@ -4,6 +4,8 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from inspect import signature
 from itertools import count
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
-from graphattn.graphs.sizes import offsets_of
+from graphattn.graphs.sizes import offsets_of, parse_flag, parse_pairs
 
 __all__ = ["CSR", "Graph"]
 
@@ -21,11 +23,41 @@ _GRAPHS: weakref.WeakValueDictionary[int, "Graph"] = weakref.WeakValueDictionary
 
 
 def untransformed(build: Callable):
-    """`build()` outside of the transforms of torch.func, whose tensors live no longer than they do."""
+    """`build()` outside of transforms of torch.func and of inference mode, whose tensors cannot be used after them."""
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():
+            return untransformed(build)
     if not torch._C._are_functorch_transforms_active():
         return build()
     with temporarily_clear_interpreter_stack():
         return build()
+
+
+@cache
+def fields_of_file(kind: type) -> tuple[frozenset[str], bool]:
+    """The fields that `kind._restore` takes, and whether it takes any others."""
+    _, *parameters = signature(kind._restore).parameters.values()
+    names = frozenset(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
+    return names, len(names) < len(parameters)
+
+
+def check_names(state, kind: type) -> None:
+    """A file has the fields of its kind, and no others."""
+    if not isinstance(state, dict):
+        raise TypeError(f"its state must be a dict (got {type(state).__name__})")
+    known, takes_any = fields_of_file(kind)
+    missing, unknown = known - set(state), set() if takes_any else set(state) - known
+    if missing or unknown:
+        raise ValueError(f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})")
+
+
+def whole(graph) -> "Graph":
+    """A graph that was read as a part of another, if it is one, and read to its end."""
+    if not isinstance(graph, Graph):
+        raise TypeError(f"its parts must be graphs (got {type(graph).__name__})")
+    if "number" not in graph.__dict__:
+        raise ValueError(f"its parts must be graphs on their own (got a {type(graph).__name__} that is not finished)")
+    return graph
 
 
 def graph_of_number(number: int) -> "Graph":
@@ -40,9 +72,12 @@ def graph_of_number(number: int) -> "Graph":
 class Graph(ABC):
     """Which keys each query may attend to: the mask of attention.
 
-    Frozen. It knows its sizes, never a kernel. An edge runs from a key (source) to a query (target), as in
-    PyTorch Geometric: `edge_index[0]` holds keys, `edge_index[1]` queries. A batch of graphs is laid end to
-    end: node indices run over the whole batch, and edges never cross examples.
+    A value: what it answers never changes. Its edges lie in memory of its own, and what a method returns is the
+    caller's, to be written at will. It knows its sizes, never a kernel.
+
+    An edge runs from a key (source) to a query (target), as in PyTorch Geometric: `edge_index[0]` holds keys,
+    `edge_index[1]` queries. A batch of graphs is laid end to end: node indices run over the whole batch, and edges never
+    cross examples.
 
     Everything per edge (biases, features, weights) follows the order of `edge_index()`: row-major by
     (query, key), example after example, and the caller's own columns for an edge list. `.T` keeps that
@@ -99,7 +134,7 @@ class Graph(ABC):
     @property
     def num_edges(self) -> int:
         """Number of edges; a repeated edge counts each time."""
-        return self.csr().col.numel()
+        return self.by_query().col.numel()
 
     def may_have_edges(self, count: int) -> bool:
         """False where the graph has another number of edges; True where that is not known yet (see traced.py)."""
@@ -144,7 +179,7 @@ class Graph(ABC):
         """The edges `[2, num_edges]` in int64: row 0 = key (source), row 1 = query (target)."""
         if self.edges_by_key:
             return self.T.edge_index(device).flip(0)
-        csr = self.csr(device)
+        csr = self.by_query(device)
         return torch.stack([csr.col.long(), rows_of(csr.rowptr)])
 
     def mask(self, device=None) -> Tensor:
@@ -154,24 +189,32 @@ class Graph(ABC):
         return self.allows(query[:, None], key[None, :])
 
     def csr(self, device=None) -> CSR:
-        """The edges by (query, key): rows are queries, columns are keys. Cached."""
-        return self.remember_on("csr", device, self._build_csr)
+        """The edges by (query, key): rows are queries, columns are keys. Sorted once; what is returned is a copy."""
+        return self.by_query(device).clone()
 
     def csr_transposed(self, device=None) -> CSR:
-        """The edges by (key, query): rows are keys, columns are queries. Cached."""
+        """The edges by (key, query): rows are keys, columns are queries. Sorted once; what is returned is a copy."""
+        return self.by_key(device).clone()
+
+    def by_query(self, device=None) -> CSR:
+        """What `csr` copies: the graph's own arrays, for kernels, which read them and never write."""
+        return self.remember_on("csr", device, self._build_csr)
+
+    def by_key(self, device=None) -> CSR:
+        """What `csr_transposed` copies, likewise."""
         return self.remember_on("csr_transposed", device, self._build_csr_transposed)
 
     def degrees(self, device=None) -> Tensor:
-        """Number of edges of each query: `[num_queries]` int64. Cached."""
-        return self.remember_on("degrees", device, self._build_degrees)
+        """Number of edges of each query: `[num_queries]` int64. Counted once; what is returned is a copy."""
+        return self.remember_on("degrees", device, self._build_degrees).clone()
 
     def batch(self, device=None) -> Tensor:
-        """Example of each query: `[num_queries]` int64, PyG's `batch` vector. Cached."""
-        return self.remember_on("batch", device, self._build_batch)
+        """Example of each query: `[num_queries]` int64, PyG's `batch` vector. Made once; what is returned is a copy."""
+        return self.remember_on("batch", device, self._build_batch).clone()
 
     def _build_csr(self, device: torch.device) -> CSR:
         if self.edges_by_key:
-            return self.T.csr_transposed(device)
+            return self.T.by_key(device)
         try:
             return compress(*self._rows(device), num_cols=self.num_keys)
         except (RuntimeError, MemoryError) as error:  # what torch says where it cannot allocate
@@ -185,11 +228,11 @@ class Graph(ABC):
 
     def _build_csr_transposed(self, device: torch.device) -> CSR:
         if self.edges_by_key:
-            return self.T.csr(device)
-        return transpose(self.csr(device), self.num_keys)
+            return self.T.by_query(device)
+        return transpose(self.by_query(device), self.num_keys)
 
     def _build_degrees(self, device: torch.device) -> Tensor:
-        return self.csr(device).rowptr.diff().long()
+        return self.by_query(device).rowptr.diff().long()
 
     def _build_batch(self, device: torch.device) -> Tensor:
         counts = torch.tensor([size[0] for size in self.sizes], device=device)
@@ -233,10 +276,12 @@ class Graph(ABC):
 
     def _ordered(self, edges_by_key: bool) -> "Graph":
         """The same edges by (key, query) or by (query, key): other places in `edge_index()`."""
-        if edges_by_key == self.edges_by_key:
-            return self
+        return self if edges_by_key == self.edges_by_key else self.twin(edges_by_key=edges_by_key)
+
+    def twin(self, **changes) -> "Graph":
+        """A graph of the same fields but for `changes`; it shares the tensors, which nobody writes, and remembers nothing."""
         graph = object.__new__(type(self))
-        graph.__setstate__(self.__getstate__() | {"edges_by_key": edges_by_key})
+        graph._freeze(**self._fields() | changes)
         return graph
 
     def examples(self) -> list["Graph"]:
@@ -287,6 +332,8 @@ class Graph(ABC):
         device, _, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
         if device is None:
             return self
+        # Numbers on their way to the CPU could be read before they are there.
+        non_blocking = non_blocking and device.type != "cpu"
         return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def cpu(self) -> "Graph":
@@ -312,12 +359,36 @@ class Graph(ABC):
     def _describe(self) -> str:
         """One line that writes nothing out."""
 
-    def __getstate__(self) -> dict:
+    # Copies and files -------------------------------------------------------------------------------------------------
+
+    def _fields(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name not in ("_cache", "number")}
 
+    def __copy__(self) -> "Graph":
+        return self.twin()
+
+    def __deepcopy__(self, memo) -> "Graph":
+        return self.twin()
+
+    def __getstate__(self) -> dict:
+        return self._fields()
+
     def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-        self._begin()
+        """Checks what was read as constructors check their arguments: a file may say anything."""
+        if "number" in self.__dict__:
+            raise ValueError(f"a graph never changes (got another state for {self!r}); make a new one")
+        try:
+            check_names(state, type(self))
+            self._restore(**state)
+            for name, own in (("sizes", self.sizes), ("edges_by_key", self.edges_by_key)):
+                if own != state[name]:
+                    raise ValueError(f"{name!r} must be {own}, which follows from the other fields (got {state[name]})")
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+            raise ValueError(f"what was read is no {type(self).__name__}: {error}") from error
+
+    def _restore(self, sizes, edges_by_key, **own) -> None:
+        """Sets the fields that were read, once they are checked. Its parameters are the fields of the file."""
+        self._freeze(sizes=parse_pairs(sizes), edges_by_key=parse_flag("edges_by_key", edges_by_key), **own)
 
     # What subclasses share --------------------------------------------------------------------------------------------
 
@@ -329,9 +400,12 @@ class Graph(ABC):
         return torch.empty(0, device=device).device if device.type != "cpu" and device.index is None else device
 
     def remember(self, name, build: Callable):
-        """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it."""
+        """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it.
+
+        It must not hold the graph, which would then wait for the garbage collector, and whoever gets it never writes it.
+        """
         if name not in self._cache:
-            self._cache[name] = untransformed(build)
+            self._cache.setdefault(name, untransformed(build))  # of two threads, the first
         return self._cache[name]
 
     def remember_on(self, name: str, device, build: Callable):

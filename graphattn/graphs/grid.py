@@ -9,7 +9,7 @@ from graphattn.graphs.banded import BandedGraph, _count_edges
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import is_sequence, parse_counts
+from graphattn.graphs.sizes import is_sequence, parse_counts, parse_flag
 from graphattn.graphs.transposed import TransposedGraph
 
 BORDERS = ("clip", "shift")
@@ -71,6 +71,7 @@ class GridGraph(Graph):
         self._set(query_sides, key_sides, before, after, dilation, stride, border)
 
     def _set(self, query_sides, key_sides, before, after, dilation, stride, border, edges_by_key=False):
+        _check_reach(query_sides, stride)
         if border == "shift" and any(before + after):
             _check_shift(query_sides, key_sides, before, after, dilation, stride)
         else:
@@ -97,6 +98,18 @@ class GridGraph(Graph):
             ),
             border=border,
         )
+
+    def _restore(
+        self, sizes, edges_by_key, query_sides, key_sides, before, after, dilation, stride, border
+    ):  # `sizes` follow from the sides
+        query_sides, key_sides = _parse_sides("query_sides", query_sides), _parse_sides("key_sides", key_sides)
+        minima = {"before": 0, "after": 0, "dilation": 1, "stride": 1}
+        window = [
+            _parse_axes(name, tuple(values), len(query_sides[0]), minimum)
+            for values, (name, minimum) in zip((before, after, dilation, stride), minima.items())
+        ]
+        _check_axes(query_sides, key_sides, border)
+        self._set(query_sides, key_sides, *window, border, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
     def _of(cls, *args, **kwargs):
@@ -295,6 +308,13 @@ def _check_axes(query_sides, key_sides, border) -> None:
             f"'key_sides' must have the axes and examples of 'sides' (got {len(key_sides)} x {len(key_sides[0])} "
             f"and {len(query_sides)} x {len(query_sides[0])})"
         )
+
+
+def _check_reach(query_sides, stride) -> None:
+    for sides in query_sides:
+        for axis, (side, step) in enumerate(zip(sides, stride)):
+            if side * step >= 2**62:  # coordinates of keys are int64
+                raise ValueError(f"'stride' leads beyond 2^62 keys along axis {axis} (got {step} for {side} queries)")
 
 
 def _check_shift(query_sides, key_sides, before, after, dilation, stride) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from graphattn.graphs.convert import as_graph
+from graphattn.graphs.graph import Graph
 
 
 class PerHead:
@@ -38,6 +39,16 @@ class PerHead:
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError(f"the graphs of all heads join the same queries and keys (got shapes {shapes})")
         self.shape = shapes[0]
+
+    def __setstate__(self, state: dict) -> None:
+        """Checks what was read as the constructor checks its arguments: a file may say anything."""
+        if not isinstance(state, dict) or set(state) != {"graphs", "shape"}:
+            raise ValueError(f"what was read is no PerHead: its fields are 'graphs' and 'shape' (got {state!r})")
+        if not isinstance(state["graphs"], tuple) or not all(isinstance(graph, Graph) for graph in state["graphs"]):
+            raise ValueError(f"what was read is no PerHead: 'graphs' must be a tuple of graphs (got {state['graphs']!r})")
+        self.__init__(state["graphs"])
+        if self.shape != state["shape"]:
+            raise ValueError(f"what was read is no PerHead: its graphs have shape {self.shape} (got {state['shape']!r})")
 
     def __len__(self) -> int:
         return len(self.graphs)

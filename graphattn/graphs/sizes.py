@@ -63,6 +63,30 @@ def parse_sizes(num_queries, num_keys=None) -> tuple[tuple[int, int], ...]:
     return tuple(zip(queries, keys))
 
 
+def parse_pairs(sizes) -> tuple[tuple[int, int], ...]:
+    """(num_queries, num_keys) of each example, as the `sizes` of a graph that was read.
+
+    >>> parse_pairs(((3, 2), (5, -7)))
+    Traceback (most recent call last):
+    ValueError: 'sizes' must be at least 0 (got -7)
+    """
+    if not isinstance(sizes, tuple) or not sizes or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in sizes):
+        raise ValueError(f"'sizes' must be a tuple of pairs (num_queries, num_keys), one per example (got {sizes!r})")
+    return tuple(tuple(parse_integer("sizes", count) for count in pair) for pair in sizes)
+
+
+def parse_flag(name: str, value) -> bool:
+    """True or False, and nothing that only counts as one of them.
+
+    >>> parse_flag("edges_by_key", 2)
+    Traceback (most recent call last):
+    TypeError: 'edges_by_key' must be a bool (got 2)
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name!r} must be a bool (got {value!r})")
+    return value
+
+
 def offsets_of(counts) -> tuple[int, ...]:
     """Where each example starts, and the total at the end: `(0, counts[0], counts[0] + counts[1], ...)`."""
     return (0, *accumulate(counts))

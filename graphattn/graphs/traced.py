@@ -109,11 +109,11 @@ class TracedGraph(Graph):
     def allows(self, query, key):
         return self.real().allows(query, key)
 
-    def csr(self, device=None):
-        return self.real().csr(device)
+    def by_query(self, device=None):
+        return self.real().by_query(device)
 
-    def csr_transposed(self, device=None):
-        return self.real().csr_transposed(device)
+    def by_key(self, device=None):
+        return self.real().by_key(device)
 
     def _rows(self, device):
         return self.real()._rows(device)
@@ -167,6 +167,11 @@ def ticket_of(graph: Graph) -> Tensor:
     return torch.from_numpy(owner)
 
 
+def fake_ticket() -> Tensor:
+    """What compilers take for one."""
+    return torch.empty((), dtype=torch.int64, device="cpu")
+
+
 def graph_of(x, num_queries=None, num_keys=None) -> Graph:
     from graphattn.graphs.convert import as_graph
 
@@ -197,7 +202,7 @@ def ticket(number: int) -> Tensor:
 
 @ticket.register_fake
 def _(number):
-    return torch.empty((), dtype=torch.int64)
+    return fake_ticket()
 
 
 # Other graphs, made when the compiled code runs -----------------------------------------------------------------------
@@ -240,7 +245,7 @@ def derived(
 
 @derived.register_fake
 def _(function, tensors, sizes, integers, device):
-    return torch.empty((), dtype=torch.int64)
+    return fake_ticket()
 
 
 @derivation
@@ -253,7 +258,7 @@ def batch_of(*graphs: Graph) -> Graph:
 
 @torch.library.custom_op("graphattn::edge_index", mutates_args=())
 def edge_index(graph: Tensor, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    return opened(graph, num_queries, num_keys).edge_index(device).clone()
+    return opened(graph, num_queries, num_keys).edge_index(device)
 
 
 @edge_index.register_fake
@@ -272,12 +277,12 @@ def is_edge_index(graph: Tensor) -> bool:
 
 @torch.library.custom_op("graphattn::degrees", mutates_args=())
 def degrees(graph: Tensor, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    return opened(graph, num_queries, num_keys).degrees(device).clone()
+    return opened(graph, num_queries, num_keys).degrees(device)
 
 
 @torch.library.custom_op("graphattn::example_of_query", mutates_args=())
 def example_of_query(graph: Tensor, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-    return opened(graph, num_queries, num_keys).batch(device).clone()
+    return opened(graph, num_queries, num_keys).batch(device)
 
 
 @degrees.register_fake

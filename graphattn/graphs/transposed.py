@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from graphattn.graphs.graph import Graph
+from graphattn.graphs.graph import Graph, whole
+from graphattn.graphs.sizes import parse_flag
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -26,6 +27,9 @@ class TransposedGraph(Graph):
         sizes = tuple((keys, queries) for queries, keys in graph.sizes)
         self._freeze(sizes=sizes, edges_by_key=edges_by_key, graph=graph)
 
+    def _restore(self, sizes, edges_by_key, graph):
+        self._set(whole(graph)._ordered(False), parse_flag("edges_by_key", edges_by_key))
+
     def allows(self, query, key):
         return self.graph.allows(key, query)
 
@@ -38,14 +42,20 @@ class TransposedGraph(Graph):
         return self.graph.num_edges
 
     def _rows(self, device):
-        csr = self.graph.csr_transposed(device)
+        csr = self.graph.by_key(device)
         return csr.rowptr.diff().long(), csr.col.long()
 
     def _build_degrees(self, device):
-        return self.graph.csr_transposed(device).rowptr.diff().long()
+        return self.graph.by_key(device).rowptr.diff().long()
+
+    def _build_csr(self, device):
+        return self.graph.by_key(device) if self.edges_by_key else super()._build_csr(device)
+
+    def _build_csr_transposed(self, device):
+        return self.graph.by_query(device) if self.edges_by_key else super()._build_csr_transposed(device)
 
     def _transposed(self):
-        return self.graph._ordered(not self.edges_by_key)
+        return self.graph.twin(edges_by_key=not self.edges_by_key)  # the graph itself would hold this one, and be held by it
 
     def _split(self):
         return [TransposedGraph(graph)._ordered(self.edges_by_key) for graph in self.graph.examples()]

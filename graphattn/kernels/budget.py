@@ -61,7 +61,7 @@ def within_budget(part: Part, kernel: Kernel, inputs: Inputs, num_bytes: int, ke
         return [part]
     itemsize = torch.empty(0, dtype=accumulation_dtype(inputs.query.dtype)).element_size()
     most = max(num_bytes // (BYTES_OF_EDGE + NUMBERS_OF_HEAD * inputs.query.size(1) * itemsize), 1)
-    csr = part.graph.csr(inputs.query.device)
+    csr = part.graph.by_query(inputs.query.device)
     if csr.col.numel() <= most:
         return [part]
     return [range_of(part, csr, *rows, keep_queries) for rows in row_ranges(csr.rowptr, most)]

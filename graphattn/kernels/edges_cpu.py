@@ -76,7 +76,7 @@ class Transposition(NamedTuple):
 
 def arrangement(graph: Graph) -> Arrangement:
     def build(device) -> Arrangement:
-        csr = graph.csr(device)
+        csr = graph.by_query(device)
         edge_id = torch.arange(csr.col.numel()) if csr.edge_id is None else csr.edge_id.long()
         one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
         return Arrangement(rows_of(csr), integers(edge_id), csr.edge_id is None, one_query)
@@ -86,7 +86,7 @@ def arrangement(graph: Graph) -> Arrangement:
 
 def transposition(graph: Graph) -> Transposition:
     def build(device) -> Transposition:
-        transposed = graph.csr_transposed(device)
+        transposed = graph.by_key(device)
         arranged = arrangement(graph)
         place = transposed.edge_id
         if place is None:

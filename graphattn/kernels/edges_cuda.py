@@ -245,7 +245,7 @@ def by_parameter(call: Call, grad_scores: Tensor) -> tuple[Tensor, ...]:
 
     if not call.inputs.parameters:
         return ()
-    sizes, csr = call.sizes, call.plan.graph.csr(call.device)
+    sizes, csr = call.sizes, call.plan.graph.by_query(call.device)
     col, edge_id, _, query, key, _, _, _, features, vector, edge_weight = call.tensors
     named = sizes.only("HEADS", "GROUP", "DIM", "EDGE_DIM", "HEAD_BLOCK", "DIM_BLOCK")
     launch = sizes.launch(2 * ELEMENTS)  # edge after edge, whatever its row

@@ -68,7 +68,7 @@ class Transposition(NamedTuple):
 
 def arrangement(graph: Graph, device: torch.device) -> Arrangement:
     def build(device) -> Arrangement:
-        csr = graph.csr(device)
+        csr = graph.by_query(device)
         return Arrangement(cut(csr.rowptr), csr.col, csr.edge_id)
 
     return graph.remember_on("edges_cuda arrangement", device, build)
@@ -76,7 +76,7 @@ def arrangement(graph: Graph, device: torch.device) -> Arrangement:
 
 def transposition(graph: Graph, device: torch.device) -> Transposition:
     def build(device) -> Transposition:
-        transposed, edge_id = graph.csr_transposed(device), graph.csr(device).edge_id
+        transposed, edge_id = graph.by_key(device), graph.by_query(device).edge_id
         place = transposed.edge_id
         if place is None:
             place = torch.arange(transposed.col.numel(), device=device)

@@ -40,7 +40,7 @@ class Edges(NamedTuple):
 
 
 def sorted_edges(graph: Graph, device: torch.device, with_repeat: bool) -> Edges:
-    csr = graph.csr(device)
+    csr = graph.by_query(device)
     row = rows_of(csr.rowptr)
     edge_id = slice(None) if csr.edge_id is None else csr.edge_id
     return Edges(row, csr.col.long(), edge_id, repeat_numbers(row, csr.col) if with_repeat else None)
@@ -58,7 +58,7 @@ def chunks(graph: Graph, edges: Edges, inputs: Inputs) -> Iterator[tuple[slice, 
     """Cut edges where a query ends, so that a result never depends on the rows beside it; only heavy rows are split."""
     heads, dim = inputs.query.shape[1:]
     limit = max(CHUNK_ELEMENTS // max(heads * max(dim, inputs.value.size(2)), 1), 1)
-    ends = graph.csr(edges.row.device).rowptr
+    ends = graph.by_query(edges.row.device).rowptr
     start, num_edges = 0, edges.row.numel()
     while start < num_edges:
         row_end = int(ends[torch.searchsorted(ends, start + limit, right=True) - 1])

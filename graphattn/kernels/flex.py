@@ -21,7 +21,7 @@ MOST_COMPILED = 128  # a graph's sides and window are constants of the compiled 
 
 def count_blocks(graph: Graph, device, block: int = BLOCK) -> tuple[Tensor, Tensor, Tensor]:
     """(query block, key block, number of edges) of every block that has edges, by (query, key)."""
-    csr = graph.csr(device)
+    csr = graph.by_query(device)
     across = -(-graph.num_keys // block)
     places = rows_of(csr.rowptr) // block * across + csr.col.long() // block
     places, counts = torch.unique(places, return_counts=True)
@@ -53,8 +53,10 @@ def build_block_mask(graph: Graph, device, block: int) -> BlockMask:
         order = by_key[chosen[by_key]]
         q += table(key[order], query[order], columns)
 
+    formula = graph.twin()  # the graph, which remembers this, would hold itself
+
     def mask_mod(batch, head, query, key):
-        return graph.allows(query, key)
+        return formula.allows(query, key)
 
     return BlockMask(graph.shape, *kv, *q, BLOCK_SIZE=(block, block), mask_mod=mask_mod)
 

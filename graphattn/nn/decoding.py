@@ -221,7 +221,7 @@ def last_queries(graph: Graph, device=None) -> Tensor:
     nodes = torch.arange(graph.num_keys, device=device)
     if isinstance(graph, BandedGraph):
         return (nodes - graph.offsets[0] + graph.before * graph.dilation).clamp(max=graph.num_queries - 1)
-    csr = graph.csr_transposed(device)
+    csr = graph.by_key(device)
     last = torch.full_like(nodes, -1)
     is_seen = csr.rowptr.diff() > 0
     last[is_seen] = csr.col[csr.rowptr[1:][is_seen].long() - 1].long()

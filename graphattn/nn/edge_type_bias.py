@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.hops import hop_distances
 from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.together import made_together
 from graphattn.graphs.traced import TracedGraph, num_edges_of, opened
 
 
@@ -108,9 +109,7 @@ class HopBias(torch.nn.Module):
 
 def known_hops(graph: Graph, along: Graph, max_distance: int) -> Tensor:
     """`hop_distances`, found once for each pair of graphs."""
-    # A graph does not hold itself, else it would wait for the garbage collector.
-    name = ("hops", None if along is graph else along, max_distance)
-    return graph.remember(name, lambda: hop_distances(graph, along, max_distance))
+    return made_together([graph, along], ("hops", max_distance), lambda twins: hop_distances(*twins, max_distance))
 
 
 @torch.library.custom_op("graphattn::hops", mutates_args=())

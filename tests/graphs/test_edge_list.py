@@ -12,9 +12,22 @@ def random_edges(num_edges, num_queries, num_keys, seed=0):
     return torch.stack([key, query])
 
 
-def test_edge_index_is_the_callers_own():
+def test_edges_are_copied_in_and_out():
     edge_index = random_edges(9, 4, 6)
-    assert EdgeListGraph(edge_index, 4, 6).edge_index().data_ptr() == edge_index.data_ptr()
+    graph = EdgeListGraph(edge_index, 4, 6)
+    memory = {x.data_ptr() for x in (edge_index, graph.edge_index(), graph.edges, graph.edge_index("cpu"), graph._edges)}
+    assert len(memory) == 5
+    assert EdgeListGraph.owning(edge_index, 4, 6)._edges is edge_index
+
+
+def test_one_copy_of_the_edges_is_held():
+    graph = EdgeListGraph(random_edges(900, 40, 60), 40, 60)
+    kept = [x for x in (graph.edge_index(), graph.csr(), graph.T) if x is not None]
+    del kept
+    held = [graph._edges, *graph.by_query()]
+    assert sum(x.numel() * x.element_size() for x in held) == 900 * 16 + 41 * 4 + 900 * 4 * 2
+    arrays = [x for value in graph._cache.values() if isinstance(value, CSR) for x in value]
+    assert {id(x) for x in arrays} == {id(x) for x in held[1:]}
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.uint8])

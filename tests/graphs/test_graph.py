@@ -1,13 +1,26 @@
 """What every graph must do, against edges written by plain loops."""
 
 import copy
+import gc
 import io
 import pickle
+import weakref
 
 import pytest
 import torch
 
-from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, batch_graphs, causal
+from graphattn import attend
+from graphattn.graphs import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    Graph,
+    GridGraph,
+    batch_graphs,
+    causal,
+)
+from graphattn.kernels.flex import block_mask
 from tests.cases import GRAPHS, side_by_side
 
 every_graph = pytest.mark.parametrize("graph, edges", [case[1:] for case in GRAPHS], ids=[case[0] for case in GRAPHS])
@@ -62,13 +75,33 @@ def test_allows_is_the_mask(graph, edges):
 @every_graph
 def test_csr(graph, edges):
     assert_csr(graph.csr(), graph.num_queries, [(query, key) for key, query in edges])
-    assert graph.csr() is graph.csr()
+    assert graph.by_query() is graph.by_query()
 
 
 @every_graph
 def test_csr_transposed(graph, edges):
     assert_csr(graph.csr_transposed(), graph.num_keys, list(edges))
-    assert graph.csr_transposed() is graph.csr_transposed()
+    assert graph.by_key() is graph.by_key()
+
+
+@every_graph
+def test_what_methods_return_may_be_written(graph, edges):
+    graph = copy.deepcopy(graph)
+    for _ in range(2):
+        given = [graph.edge_index(), *graph.csr(), *graph.csr_transposed(), graph.degrees(), graph.batch()]
+        given += [graph.edge_index("cpu"), *graph.csr("cpu"), graph.degrees("cpu"), graph.T.edge_index(), *graph.T.csr()]
+        for x in given:
+            if x is not None:
+                x.fill_(10**6)
+        graph.mask().fill_(True)
+    test_csr(graph, edges)
+    test_csr_transposed(graph, edges)
+    test_degrees(graph, edges)
+    test_sizes(graph, edges)
+    test_edges_and_mask(graph, edges)
+    query, key, value = (torch.randn(count, 1, 4) for count in (graph.num_queries, graph.num_keys, graph.num_keys))
+    expected = attend(query, key, value, EdgeListGraph(as_tensor(edges), *zip(*graph.sizes)))
+    torch.testing.assert_close(attend(query, key, value, graph), expected)
 
 
 @every_graph
@@ -166,7 +199,7 @@ def test_pickle_and_copy_drop_caches(graph, edges):
     graph.csr()
     for twin in (pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph), copy.copy(graph)):
         assert twin._cache is not graph._cache
-        assert not twin._cache
+        assert set(twin._cache) <= {"checked", "query_ptr", "key_ptr"}
         assert_same_edges(twin, edges)
         if graph.device is None:
             assert twin == graph and hash(twin) == hash(graph)
@@ -273,13 +306,17 @@ def test_is_abstract_and_no_sequence():
         assert not hasattr(Graph, method)
 
 
-def test_caches_do_not_keep_graphs_alive():
-    import gc
-    import weakref
-
-    graph = EdgeListGraph(torch.tensor([[0], [1]]), 2)
-    graph.csr_transposed()
-    alive = weakref.ref(graph)
+@every_graph
+def test_caches_do_not_keep_graphs_alive(graph, edges):
+    graph = graph.twin()
+    for one in (graph, graph.T):
+        one.csr(), one.csr_transposed(), one.degrees(), one.batch(), one.normal_form()
+    query, key = (torch.randn(count, 2, 16, requires_grad=True) for count in graph.shape)
+    attend(query, key, key, graph).sum().backward()
+    attend(query, key, key, graph, dropout=0.5).sum().backward()
+    if 0 not in graph.shape:
+        block_mask(graph, "cpu")
+    alive, one = weakref.ref(graph), None
     gc.disable()
     try:
         del graph
@@ -293,3 +330,164 @@ def test_edges_that_do_not_fit_into_memory_are_refused():
     assert graph.num_edges == 10**14
     with pytest.raises(ValueError, match="the 100000000000000 edges of CompleteGraph.*do not fit into memory"):
         graph.csr()
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+FIELDS = {
+    "CompleteGraph": ["edges_by_key", "sizes"],
+    "BandedGraph": ["after", "before", "dilation", "edges_by_key", "offsets", "sizes"],
+    "GridGraph": [
+        *("after", "before", "border", "dilation", "edges_by_key", "key_sides", "query_sides", "sizes", "stride"),
+    ],
+    "GlobalGraph": ["edges_by_key", "nodes", "sizes"],
+    "EdgeListGraph": ["edges", "edges_by_key", "is_undirected", "sizes"],
+    "UnionGraph": ["edges_by_key", "graphs", "sizes"],
+    "IntersectionGraph": ["edges_by_key", "graphs", "sizes"],
+    "ComplementGraph": ["edges_by_key", "graph", "sizes"],
+    "BatchedGraph": ["edges_by_key", "graphs", "sizes"],
+    "TransposedGraph": ["edges_by_key", "graph", "sizes"],
+}
+
+
+@every_graph
+def test_what_files_hold_stays(graph, edges):
+    assert sorted(graph.__getstate__()) == FIELDS[type(graph).__name__]
+
+
+def ragged():
+    return BandedGraph([3, 4], 1, 0)
+
+
+def edge_list():
+    return EdgeListGraph(torch.tensor([[0, 2], [1, 0]]), 3)
+
+
+FORGED = [
+    (CompleteGraph(3), {"sizes": ((3, -3),)}),
+    (CompleteGraph(3), {"sizes": ()}),
+    (CompleteGraph(3), {"sizes": ((3, 3.0),)}),
+    (CompleteGraph(3), {"sizes": [[3, 3]]}),
+    (CompleteGraph(3), {"sizes": ((True, 3),)}),
+    (CompleteGraph(3), {"edges_by_key": 1}),
+    (ragged(), {"sizes": ((100, 100), (-50, -50))}),
+    (ragged(), {"before": -1}),
+    (ragged(), {"after": 0.5}),
+    (ragged(), {"dilation": 0}),
+    (ragged(), {"offsets": (0,)}),
+    (ragged(), {"offsets": (0, 2**63)}),
+    (ragged(), {"offsets": (0, None)}),
+    (GridGraph((2, 3), 1), {"query_sides": ((2, 4),)}),
+    (GridGraph((2, 3), 1), {"key_sides": ((2, -3),)}),
+    (GridGraph((2, 3), 1), {"before": (1,)}),
+    (GridGraph((2, 3), 1), {"after": (1, -1)}),
+    (GridGraph((2, 3), 1), {"dilation": (0, 1)}),
+    (GridGraph((2, 3), 1), {"stride": (2**62, 1)}),
+    (GridGraph((2, 3), 1), {"border": "wrap"}),
+    (GridGraph((2, 3), 1), {"border": "shift"}),
+    (GridGraph((2, 3), 1), {"sizes": ((6, 7),)}),
+    (GlobalGraph(3, [1]), {"nodes": (3,)}),
+    (GlobalGraph(3, [1]), {"nodes": (-1,)}),
+    (GlobalGraph(3, [1]), {"sizes": ((3, 4),)}),
+    (edge_list(), {"edges": torch.tensor([[0, 3], [1, 0]])}),
+    (edge_list(), {"edges": torch.tensor([[0, 2], [-1, 0]])}),
+    (edge_list(), {"edges": torch.zeros(3, 2, dtype=torch.int64)}),
+    (edge_list(), {"edges": torch.zeros(2, 2)}),
+    (edge_list(), {"edges": torch.zeros(2, 2, dtype=torch.int64).to_sparse()}),
+    (edge_list(), {"edges": [[0, 2], [1, 0]]}),
+    (edge_list(), {"edges_by_key": True}),
+    (edge_list(), {"is_undirected": None}),
+    (edge_list(), {"sizes": ((2, 2),)}),
+    (causal(3) | edge_list(), {"graphs": (causal(3), CompleteGraph(4))}),
+    (causal(3) | edge_list(), {"graphs": (causal(3), None)}),
+    (causal(3) | edge_list(), {"graphs": ()}),
+    (causal(3) | edge_list(), {"graphs": (causal(3), EdgeListGraph(torch.tensor([[0, 0], [1, 1]]), 3))}),
+    (causal(3) & edge_list(), {"sizes": ((3, 4),)}),
+    (~edge_list(), {"graph": CompleteGraph(4)}),
+    (~edge_list(), {"graph": 5}),
+    (batch_graphs([causal(3), edge_list()]), {"graphs": (causal(3),)}),
+    (batch_graphs([causal(3), edge_list()]), {"edges_by_key": True}),
+    (GridGraph((2,), 1, stride=2).T, {"graph": CompleteGraph(2)}),
+    (GridGraph((2,), 1, stride=2).T, {"sizes": ((2, 4),)}),
+]
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize("graph, change", FORGED)
+def test_files_that_say_what_no_constructor_makes_are_refused(graph, change, weights_only):
+    forged = graph.twin()
+    forged.__dict__.update(change if "edges" not in change else {"_edges": change["edges"]})
+    for given in (forged, [CompleteGraph(2), {"graph": forged}]):
+        file = io.BytesIO()
+        torch.save(given, file)
+        file.seek(0)
+        with pytest.raises(ValueError, match=f"what was read is no {type(graph).__name__}: "):
+            torch.load(file, weights_only=weights_only)
+    with pytest.raises(ValueError, match=f"what was read is no {type(graph).__name__}: "):
+        pickle.loads(pickle.dumps(forged))
+
+
+@pytest.mark.parametrize("inner", [{"sizes": ((3, -1),)}, {"offsets": ()}])
+def test_graphs_inside_of_graphs_are_checked(inner):
+    forged = causal(3).twin(**inner)
+    for outer in (~edge_list(), GridGraph((3,), 1, stride=1, border="shift").T):
+        with pytest.raises(ValueError, match="what was read is no BandedGraph: "):
+            pickle.loads(pickle.dumps(outer.twin(graph=forged)))
+    outer = batch_graphs([causal(3), edge_list()]).twin(graphs=(edge_list(), forged))
+    with pytest.raises(ValueError, match="what was read is no BandedGraph: "):
+        copy.deepcopy(pickle.loads(pickle.dumps(outer)))
+
+
+@every_graph
+def test_files_of_other_fields_are_refused(graph, edges):
+    state = graph.__getstate__()
+    for name in state:
+        new = object.__new__(type(graph))
+        with pytest.raises(ValueError, match=rf"its fields are .*got none of \['{name}'\], and also \[\]"):
+            new.__setstate__({field: value for field, value in state.items() if field != name})
+    with pytest.raises(ValueError, match=r"and also \['_cache', 'speed'\]"):
+        object.__new__(type(graph)).__setstate__(state | {"speed": 3, "_cache": {}})
+    with pytest.raises(ValueError, match="its state must be a dict"):
+        object.__new__(type(graph)).__setstate__(None)
+    with pytest.raises(ValueError, match="a graph never changes"):
+        graph.__setstate__(state)
+
+
+def test_a_graph_that_was_not_read_to_its_end():
+    new = object.__new__(type(~causal(3)))
+    with pytest.raises(ValueError, match="that is not finished"):
+        new.__setstate__({"sizes": ((3, 3),), "edges_by_key": False, "graph": new})
+
+
+def test_what_was_read_shares_no_memory_with_the_file():
+    edges = torch.tensor([[0, 2], [1, 0]])
+    new = object.__new__(EdgeListGraph)
+    new.__setstate__({"sizes": ((3, 3),), "edges_by_key": False, "edges": edges, "is_undirected": False})
+    edges.fill_(10**6)
+    assert new.edge_index().tolist() == [[0, 2], [1, 0]]
+
+
+def test_subclasses_keep_fields_of_their_own():
+    twin = pickle.loads(pickle.dumps(Diagonal(3)))
+    assert twin.colour == "red" and twin.edge_index().tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert copy.deepcopy(twin).colour == "red"
+
+
+class Diagonal(Graph):
+    def __init__(self, num_nodes):
+        self._freeze(sizes=((num_nodes, num_nodes),), edges_by_key=False, colour="red")
+
+    def allows(self, query, key):
+        return torch.as_tensor(query == key)
+
+    def _rows(self, device):
+        return torch.ones(self.num_queries, dtype=torch.int64), torch.arange(self.num_queries)
+
+    def _transposed(self):
+        return self
+
+    def _split(self):
+        return [self]
+
+    def _describe(self):
+        return "Diagonal"

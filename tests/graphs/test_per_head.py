@@ -1,7 +1,9 @@
+import pickle
+
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, PerHead
+from graphattn import BandedGraph, CompleteGraph, PerHead, causal
 
 
 def test_anything_that_is_a_graph():
@@ -28,3 +30,14 @@ def test_heads_still_share_a_graph_after_a_move():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_files_are_checked():
+    graph, near = causal(5), BandedGraph(5, 1, 1)
+    twin = pickle.loads(pickle.dumps(PerHead([near, graph, near])))
+    assert twin.graphs == (near, graph, near) and twin.graphs[0] is twin.graphs[2]
+    for change in ({"shape": (5, 6)}, {"graphs": ()}, {"graphs": (near, causal(4))}, {"graphs": (near, None)}, {"more": 1}):
+        forged = PerHead([near, graph])
+        forged.__dict__.update(change)
+        with pytest.raises(ValueError, match=r"no PerHead|one graph for each head|same queries and keys"):
+            pickle.loads(pickle.dumps(forged))

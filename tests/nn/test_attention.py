@@ -155,7 +155,7 @@ def test_repeated_calls_sort_the_edges_once():
 
     graph = as_graph(edge_index, 50)
     assert as_graph(edge_index, 50) is graph
-    assert graph.csr() is graph.csr()
+    assert graph.by_query() is graph.by_query()
 
 
 def test_shared_weights_are_one_map():

@@ -191,7 +191,7 @@ def test_layers_share_one_sorted_form():
     edge_index = random_graph(9, 9, 20)
     for _ in range(2):
         TransformerConv(6, 4)(torch.randn(9, 6), edge_index)
-    assert as_graph(edge_index, 9).csr() is as_graph(edge_index, 9).csr()
+    assert as_graph(edge_index, 9).by_query() is as_graph(edge_index, 9).by_query()
 
 
 def test_bad_input():

@@ -1,0 +1,28 @@
+"""What is made of several graphs together, remembered as long as all of them live."""
+
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+
+from graphattn.graphs.graph import Graph, untransformed
+
+# (name, numbers of the graphs) -> what was made of them, and references that take the entry away when one of them ends.
+_MADE: dict[tuple, tuple[object, list[weakref.ref]]] = {}
+
+
+def made_together(graphs: Sequence[Graph], name: Hashable, build: Callable[[list[Graph]], object]):
+    """What `build(graphs)` made the first time it was asked for under `name` and of these graphs (the same objects).
+
+    A model has many layers, which get one list of graphs: it is joined and sorted once, and forgotten with the first of
+    them that the caller lets go. `build` is given twins of them, as what it makes may hold what it is made of.
+
+    >>> from graphattn.graphs import CompleteGraph, batch_graphs, causal
+    >>> graphs = [causal(3), CompleteGraph(2)]
+    >>> made_together(graphs, "batch", batch_graphs) is made_together(graphs, "batch", batch_graphs)
+    True
+    """
+    key = (name, *(graph.number for graph in graphs))
+    known = _MADE.get(key)
+    if known is None:
+        made = untransformed(lambda: build([graph.twin() for graph in graphs]))
+        known = _MADE.setdefault(key, (made, [weakref.ref(graph, lambda _: _MADE.pop(key, None)) for graph in graphs]))
+    return known[0]
