@@ -99,7 +99,7 @@ class Checked:
     def is_as_written(self, folder: Path) -> bool:
         try:
             return json.loads((folder / RECORD).read_bytes()) == self.record_of(folder)
-        except (OSError, ValueError):  # there is none, or it is damaged itself
+        except (OSError, ValueError, RecursionError):  # there is none, or it is damaged itself
             return False
 
     def record_of(self, folder: Path) -> dict:

@@ -108,12 +108,12 @@ class Cache(FunctionCache):
         except MemoryError:
             raise
         except Exception as error:  # whatever stands in a file, the function can be compiled
+            self.remove()
             tell(
                 "damaged",
                 f"compiled code in '{self.cache_path}' cannot be read (got {type(error).__name__}: {error}); it is compiled"
                 " again, which takes some seconds, and what is damaged is replaced",
             )
-            self.remove()
             return None
 
     def save_overload(self, sig, data):

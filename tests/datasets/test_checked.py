@@ -75,6 +75,7 @@ DAMAGES = {
     "zeros": lambda content: bytes(len(content)),
     "one bit": lambda content: content[:-60] + bytes([content[-60] ^ 1]) + content[-59:],
     "a list": lambda content: b"[]",
+    "brackets": lambda content: b"[" * 100_000,
     "not utf-8": lambda content: b"\xff" + content,
     "away": None,
 }
