@@ -41,14 +41,13 @@ from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Data
-from torch_geometric.datasets import TUDataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import global_max_pool, global_mean_pool
 from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
 from graphattn import CompleteGraph, Graph, as_graph
-from graphattn.datasets.mnist import MNIST
+from graphattn.datasets import MNIST, TUDataset
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import LearnedPositions
 from graphattn.transforms import Edges

@@ -20,8 +20,8 @@ Root mean square error on the test parts, published for random splits (MoleculeN
 Found here: 0.61 ± 0.09 and 0.98 ± 0.24, in 10 and 5 CPU minutes. Our splits are not theirs, and 64 molecules of FreeSolv
 make a small test: the seeds differ widely.
 
-The data are PyG's MoleculeNet (needs RDKit), in --root/moleculenet, downloaded if absent. Atoms and bonds are read from
-its SMILES here, so a `processed` folder that another version or featuriser wrote does no harm. Finished runs are kept in
+The data are PyG's MoleculeNet (needs RDKit), in --root/moleculenet, downloaded if absent, and checked. Atoms and bonds are
+read from its SMILES here, so a `processed` folder that another featuriser wrote does no harm. Finished runs are kept in
 --results and not repeated.
 """
 
@@ -39,13 +39,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Data
-from torch_geometric.datasets import MoleculeNet
 from torch_geometric.loader import DataLoader
 from torch_geometric.nn import global_add_pool
 from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
 from graphattn import CompleteGraph, EdgeListGraph
+from graphattn.datasets import MoleculeNet
 from graphattn.inputs import from_smiles
 from graphattn.inputs.molecule import parse_smiles
 from graphattn.nn import EncoderLayer, HopBias

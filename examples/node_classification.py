@@ -34,7 +34,6 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.datasets import HeterophilousGraphDataset, Planetoid
 from torch_geometric.nn import GATv2Conv, TransformerConv
 from torch_geometric.nn.inits import glorot, zeros
 from torch_geometric.transforms import NormalizeFeatures
@@ -42,6 +41,7 @@ from torch_geometric.utils import add_self_loops, k_hop_subgraph
 from tqdm import tqdm
 
 from graphattn import EdgeListGraph
+from graphattn.datasets import HeterophilousGraphDataset, Planetoid
 from graphattn.nn import GraphAttention
 
 matplotlib.use("Agg")

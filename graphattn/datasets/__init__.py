@@ -1,9 +1,10 @@
-"""Data sets that PyG has no loader for, and small ones that need no download."""
+"""Data sets that PyG has no loader for, small ones that need no download, and some of PyG's whose files are checked."""
 
 from graphattn.datasets.cmudict import CMUDict
 from graphattn.datasets.digits import Digits
 from graphattn.datasets.mnist import MNIST
 from graphattn.datasets.molecules import ToyMolecules
+from graphattn.datasets.pyg import HeterophilousGraphDataset, MoleculeNet, Planetoid, TUDataset
 from graphattn.datasets.sentences import ToySentences
 from graphattn.datasets.sounds import ToySounds
 from graphattn.datasets.spoken_digits import SpokenDigits
@@ -15,7 +16,11 @@ __all__ = [
     "SST2",
     "CMUDict",
     "Digits",
+    "HeterophilousGraphDataset",
+    "MoleculeNet",
+    "Planetoid",
     "SpokenDigits",
+    "TUDataset",
     "ToyMolecules",
     "ToySentences",
     "ToySounds",

@@ -3,10 +3,11 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import torch
-from torch_geometric.data import Data, Dataset, download_url
+from torch_geometric.data import Data, Dataset
+
+from graphattn.datasets.checked import Checked
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz'-.")
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
@@ -65,7 +66,7 @@ def split_of(word: str) -> str:
     return "valid" if share < TEST_SHARE + VALID_SHARE else "train"
 
 
-class CMUDict(Dataset):
+class CMUDict(Checked, Dataset):
     """The CMU Pronouncing Dictionary: 126,052 English words (many of them names) and how they are spoken in America.
 
     One Data is one word:
@@ -83,14 +84,14 @@ class CMUDict(Dataset):
     literature: the training words may hold "graph" where "graphs" is a test word.
 
     Args:
-        root: Folder of `cmudict.dict`, which is downloaded where there is no copy.
+        root: Folder of `cmudict.dict`, which is downloaded where there is no copy, and checked.
         split: 'train', 'valid' or 'test'.
         stress: Whether vowels keep their stress (0 none, 1 primary, 2 secondary: 69 phonemes) or not (39, as in most of
             the literature; pronunciations that differ in nothing else are one then).
         transform: Called on each `Data` when it is read.
 
     Raises:
-        ValueError: Unknown split, or a malformed file (with its line number).
+        ValueError: Unknown split, or a file of another sha256; `read_cmudict` reads other releases.
 
     Source: https://github.com/cmusphinx/cmudict (135,166 pronunciations).
     """
@@ -113,8 +114,7 @@ class CMUDict(Dataset):
         stressed = {vowel: [vowel + level for level in "012"] for vowel in VOWELS} if stress else {}
         self.phonemes = tuple(symbol for phoneme in PHONEMES for symbol in stressed.get(phoneme, [phoneme]))
         super().__init__(root, transform)
-        with open(self.raw_paths[0], encoding="utf-8") as lines:
-            entries = read_cmudict(lines)
+        entries = read_cmudict(self.read_lines("cmudict.dict"))
         self.words = [word for word in entries if split_of(word) == split]
         self.pronunciations = [self.spoken(entries[word]) for word in self.words]
 
@@ -127,13 +127,12 @@ class CMUDict(Dataset):
     def raw_file_names(self) -> list[str]:
         return ["cmudict.dict"]
 
-    def download(self) -> None:
-        """Fetches the dictionary and checks it."""
-        path = Path(download_url(self.url, self.raw_dir))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != self.sha256:
-            path.unlink()  # the next attempt would take it for a good copy
-            raise ValueError(f"'{self.url}' should have the sha256 {self.sha256} (got {digest}); try again")
+    @property
+    def sums(self) -> dict[str, str]:
+        return {"cmudict.dict": self.sha256}
+
+    def url_of(self, name: str) -> str:
+        return self.url
 
     def spoken(self, pronunciations: list[str]) -> list[str]:
         """Different pronunciations, with the stress or without."""

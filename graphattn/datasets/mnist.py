@@ -1,7 +1,6 @@
 """MNIST: images of handwritten digits."""
 
 import gzip
-import hashlib
 import math
 import zlib
 from pathlib import Path
@@ -9,16 +8,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch_geometric.data import download_url
+
+from graphattn.datasets.download import download, read_checked
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
 
-# sha256 of the gzip files, as the address above serves them
+# sha256 of the gzip files, as the address above serves them, and of what is in them
 SHA256 = {
     "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
     "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
 
@@ -36,10 +40,10 @@ class MNIST(Dataset):
 
     Args:
         root: folder with the four idx files, gzipped or unpacked, in ``root/raw`` or ``root/MNIST/raw``
-            (torchvision's layout). Files that are in neither are downloaded to ``root/raw`` and checked.
+            (torchvision's layout). Files that are in neither are downloaded to ``root/raw``. All are checked.
         train: the training images, else the test images.
 
-    `dataset[i]` is `(image, label)`. A file that is truncated, or is no idx file of bytes, raises `ValueError`.
+    `dataset[i]` is `(image, label)`. A file of another sha256 raises `ValueError`.
     """
 
     num_classes = 10
@@ -57,11 +61,15 @@ class MNIST(Dataset):
         folders = [self.root / "raw", self.root / "MNIST" / "raw"]
         candidates = [folder / spelling for folder in folders for spelling in (name, name.removesuffix(".gz"))]
         found = next((path for path in candidates if path.is_file()), None)
-        return found if found is not None else download(name, folders[0])
+        if found is None:
+            found = folders[0] / name
+            download(f"{URL}/{name}", found, SHA256[name])
+        return found
 
     def _read(self, name: str, num_axes: int) -> Tensor:
         path = self._find(name)
-        return parse_idx(read_bytes(path), num_axes, path)
+        content = read_checked(path, SHA256[path.name], f"{URL}/{name}")
+        return parse_idx(unpacked(content, path), num_axes, path)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,17 +79,6 @@ class MNIST(Dataset):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)}, train={self.train})"
-
-
-def download(name: str, folder: Path) -> Path:
-    """Fetches one file of the data set to `folder`; a file with another checksum is removed and raises."""
-    path = Path(download_url(f"{URL}/{name}", str(folder)))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != SHA256[name]:
-        path.unlink()  # the next attempt would take it for a good copy
-        raise ValueError(f"'{URL}/{name}' should have the sha256 {SHA256[name]} (got {digest}); try again,"
-                         f" or put a good copy into '{folder}'")
-    return path
 
 
 def parse_idx(content: bytes, num_axes: int, path: str | Path) -> Tensor:
@@ -105,12 +102,12 @@ def parse_idx(content: bytes, num_axes: int, path: str | Path) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)[start:].view(sizes)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, unpacked if its name ends in ``.gz``."""
+def unpacked(content: bytes, path: Path) -> bytes:
+    """The content of a file, unpacked if the name ends in ``.gz``."""
     if path.suffix != ".gz":
-        return path.read_bytes()
+        return content
     try:
-        return gzip.decompress(path.read_bytes())
+        return gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"'{path}' does not unpack (got '{error}'); it is truncated or damaged:"
                          " delete it to download it again") from error

@@ -1,23 +1,31 @@
 """SpokenDigits: the digits zero to nine, spoken by six people."""
 
 import re
-import shutil
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import torch
-from torch_geometric.data import Data, InMemoryDataset, download_url, extract_zip
-from torch_geometric.io import fs
+from torch_geometric.data import Data, InMemoryDataset
 
+from graphattn.datasets.checked import Checked
+from graphattn.datasets.download import download_archive
 from graphattn.graphs import CompleteGraph
 from graphattn.inputs import from_wav
 
 COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
-NUM_RECORDINGS = 3000  # of that commit
 NUM_TEST = 5  # recordings 0 .. 4 of each speaker and digit
 
 
-class SpokenDigits(InMemoryDataset):
+@cache
+def sums() -> dict[str, str]:
+    """The sha256 of each recording, by its name in the data set's folder."""
+    lines = files("graphattn.datasets").joinpath("spoken_digits.sha256").read_text(encoding="utf-8").splitlines()
+    return {name: found for found, name in map(str.split, lines)}
+
+
+class SpokenDigits(Checked, InMemoryDataset):
     """Free Spoken Digit Dataset: 3,000 recordings (8 kHz, 0.14 to 2.28 s) of ten digits, 50 by each of six speakers.
 
     | attribute | meaning
@@ -35,13 +43,13 @@ class SpokenDigits(InMemoryDataset):
     | 'test'  | 300        | 0 .. 4  | as the makers of the set say
 
     Args:
-        root: Folder with `recordings/{digit}_{speaker}_{take}.wav`; they are downloaded where there is no copy. The frames
-            are kept in `root/processed`.
+        root: Folder with `recordings/{digit}_{speaker}_{take}.wav`; those that are missing are downloaded, and all are
+            checked. The frames are kept in `root/processed`.
         split: 'train' or 'test'.
         transform: Called on each `Data` when it is read.
 
     Source: Z. Jackson et al., https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0. Raises ValueError on
-    an unknown split, a file of another name, or a download that is not whole.
+    an unknown split, a recording of another name or another sha256.
     """
 
     url = f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{COMMIT}.zip"
@@ -59,29 +67,29 @@ class SpokenDigits(InMemoryDataset):
         return self.root
 
     @property
+    def sums(self) -> dict[str, str]:
+        return sums()
+
+    @property
     def raw_file_names(self) -> list[str]:
-        return ["recordings"]
+        return list(self.sums)
 
     @property
     def processed_file_names(self) -> list[str]:
         return ["train.pt", "test.pt"]
 
+    def url_of(self, name: str) -> str:
+        return self.url
+
     def download(self) -> None:
-        archive = download_url(self.url, self.root)
-        extract_zip(archive, self.root)
-        unpacked = Path(self.root, f"free-spoken-digit-dataset-{COMMIT}")
-        found = len(list((unpacked / "recordings").glob("*.wav")))
-        if found != NUM_RECORDINGS:
-            raise ValueError(f"'{self.url}' should hold {NUM_RECORDINGS} recordings (got {found}); delete '{self.root}' and try"
-                             f" again")
-        shutil.move(unpacked / "recordings", self.raw_paths[0])
-        shutil.rmtree(unpacked)
-        fs.rm(archive)
+        download_archive(self.url, self.raw_dir, self.sums)
 
     def process(self) -> None:
         parts = {"train.pt": [], "test.pt": []}
-        for path in sorted(Path(self.raw_paths[0]).glob("*.wav")):
+        for path in sorted(Path(self.raw_dir, "recordings").glob("*.wav")):
             data = to_data(path)
+            if f"recordings/{path.name}" not in self.sums:
+                raise ValueError(f"'{path}' is no recording of this release, which has {len(self.sums)}; move it elsewhere")
             parts["test.pt" if data.take < NUM_TEST else "train.pt"].append(data)
         for name, path in zip(self.processed_file_names, self.processed_paths):
             self.save(parts[name], path)

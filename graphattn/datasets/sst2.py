@@ -1,12 +1,12 @@
 """SST-2: sentences of film reviews that praise or blame."""
 
 import copy
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import torch
-from torch_geometric.data import Data, Dataset, download_url
+from torch_geometric.data import Data, Dataset
+
+from graphattn.datasets.checked import Checked
 
 COMMIT = "457ffd83de90a9d6d472d8ffc31bbffe40a8b236"
 SHA256 = {
@@ -32,7 +32,7 @@ def read_sentences(lines: Iterable[str], name: str = "TSV") -> Iterator[tuple[li
         yield tokens, int(label)
 
 
-class SST2(Dataset):
+class SST2(Checked, Dataset):
     """Stanford Sentiment Treebank, two classes: 9,613 whole sentences of film reviews, lower-cased, at most 53 words.
 
     | attribute | meaning
@@ -47,16 +47,17 @@ class SST2(Dataset):
     | 'test'  | 1,821     |
 
     Args:
-        root: Folder of `train.tsv`, `dev.tsv` and `test.tsv`; a file is downloaded, and checked, where there is no copy.
+        root: Folder of `train.tsv`, `dev.tsv` and `test.tsv`; a file is downloaded where there is no copy, and checked.
         split: 'train', 'dev' or 'test'.
         transform: Called on each `Data` when it is read; makes numbers of the words and a graph.
 
     Source: R. Socher et al., Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank, EMNLP 2013; the
     sentences without neutral ones as https://github.com/clairett/pytorch-sentiment-classification has them. Raises
-    ValueError on an unknown split, a malformed line, or a download of another checksum.
+    ValueError on an unknown split or a file of another sha256; `read_sentences` reads other files.
     """
 
     url = f"https://raw.githubusercontent.com/clairett/pytorch-sentiment-classification/{COMMIT}/data/SST2"
+    sums = SHA256
     classes = ("blame", "praise")
 
     def __init__(self, root: str, split: str = "train", transform: Callable[[Data], Data] | None = None):
@@ -64,9 +65,8 @@ class SST2(Dataset):
             raise ValueError(f"'split' needs to be 'train', 'dev' or 'test' (got {split!r})")
         self.split = split
         super().__init__(root, transform)
-        path = Path(self.raw_paths[0])
-        with open(path, encoding="utf-8") as lines:
-            self.sentences = [to_data(*pair) for pair in read_sentences(lines, path.name)]
+        (name,) = self.raw_file_names
+        self.sentences = [to_data(*pair) for pair in read_sentences(self.read_lines(name), name)]
 
     @property
     def raw_dir(self) -> str:
@@ -77,14 +77,8 @@ class SST2(Dataset):
     def raw_file_names(self) -> list[str]:
         return [f"{self.split}.tsv"]
 
-    def download(self) -> None:
-        name = self.raw_file_names[0]
-        path = Path(download_url(f"{self.url}/{name}", self.root))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != SHA256[name]:
-            path.unlink()  # the next attempt would take it for a good copy
-            raise ValueError(f"'{self.url}/{name}' should have the sha256 {SHA256[name]} (got {digest}); try again, or put a"
-                             f" good copy into '{self.root}'")
+    def url_of(self, name: str) -> str:
+        return f"{self.url}/{name}"
 
     def len(self) -> int:
         return len(self.sentences)

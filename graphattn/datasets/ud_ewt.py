@@ -1,15 +1,21 @@
 """UD English-EWT: words with their part of speech and dependency tree."""
 import copy
-import os.path as osp
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch_geometric.data import Data, Dataset, download_url
+from torch_geometric.data import Data, Dataset
+
+from graphattn.datasets.checked import Checked
 
 UPOS = ('ADJ', 'ADP', 'ADV', 'AUX', 'CCONJ', 'DET', 'INTJ', 'NOUN', 'NUM', 'PART', 'PRON', 'PROPN', 'PUNCT', 'SCONJ',
         'SYM', 'VERB', 'X')
 SPLITS = ('train', 'dev', 'test')
+SHA256 = {  # of release 2.16
+    'en_ewt-ud-train.conllu': '3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b',
+    'en_ewt-ud-dev.conllu': '531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6',
+    'en_ewt-ud-test.conllu': 'e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd',
+}
 
 
 class Sentence(NamedTuple):
@@ -75,7 +81,7 @@ def _checked(sentence: Sentence, place: str) -> Sentence:
     return sentence
 
 
-class UDEnglishEWT(Dataset):
+class UDEnglishEWT(Checked, Dataset):
     r"""Universal Dependencies, English Web Treebank (Silveira et al., 2014; https://universaldependencies.org):
     16,622 sentences of weblogs, newsgroups, e-mails, reviews and answers, with parts of speech and dependency trees.
 
@@ -93,16 +99,18 @@ class UDEnglishEWT(Dataset):
     Release 2.16 has 12,544 / 2,001 / 2,077 sentences and 204,577 / 25,147 / 25,094 words.
 
     Args:
-        root: Folder of the three files `en_ewt-ud-{train,dev,test}.conllu`; they are downloaded where there is no copy.
+        root: Folder of the three files `en_ewt-ud-{train,dev,test}.conllu`; they are downloaded where there is no copy,
+            and checked.
         split: `'train'`, `'dev'` or `'test'`.
         transform: Called on each `Data` when it is read; makes the graph of who attends to whom.
 
     Raises:
-        ValueError: Unknown split, or a malformed file (with its line number).
+        ValueError: Unknown split, or a file of another sha256; `read_conllu` reads other releases.
     """
 
     release = 'r2.16'
     url = 'https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT'
+    sums = SHA256
     tags = UPOS
 
     def __init__(self, root: str, split: str = 'train', transform: Callable[[Data], Data] | None = None) -> None:
@@ -110,8 +118,8 @@ class UDEnglishEWT(Dataset):
             raise ValueError(f"'split' is one of {SPLITS} (got {split!r})")
         self.split = split
         super().__init__(root, transform)
-        with open(self.raw_paths[0], encoding='utf-8') as lines:
-            self.sentences = [_to_data(sentence) for sentence in read_conllu(lines, osp.basename(self.raw_paths[0]))]
+        (name,) = self.raw_file_names
+        self.sentences = [_to_data(sentence) for sentence in read_conllu(self.read_lines(name), name)]
 
     @property
     def raw_dir(self) -> str:
@@ -123,9 +131,9 @@ class UDEnglishEWT(Dataset):
         """The file of this split."""
         return [f'en_ewt-ud-{self.split}.conllu']
 
-    def download(self) -> None:
-        """Fetches the file of this split of the release."""
-        download_url(f'{self.url}/{self.release}/{self.raw_file_names[0]}', self.raw_dir)
+    def url_of(self, name: str) -> str:
+        """The file of the release."""
+        return f'{self.url}/{self.release}/{name}'
 
     def len(self) -> int:
         """Number of sentences."""

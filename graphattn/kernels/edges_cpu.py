@@ -23,9 +23,15 @@ HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query ca
 def why_not_compiled() -> str | None:
     """Why the compiled loops cannot be had on this machine; imports Numba on the first call."""
     try:
+        import numba
+
         import graphattn.kernels.edges_cpu_rows  # noqa: F401
+    except MemoryError:  # there may be more the next time
+        raise
     except Exception as error:  # whatever Numba or LLVM say, torch operations still run
         return f"a compiled kernel needs Numba, which failed here: {type(error).__name__}: {error}"
+    if numba.config.DISABLE_JIT:
+        return "a compiled kernel needs Numba's compiler, which NUMBA_DISABLE_JIT turns off"
     return None
 
 

@@ -31,6 +31,8 @@ def why_not_triton() -> str | None:
     """Why Triton's programs cannot be had here; imports Triton on the first call."""
     try:
         import graphattn.kernels.edges_cuda_rows  # noqa: F401
+    except MemoryError:  # there may be more the next time
+        raise
     except Exception as error:  # whatever a half-installed Triton says, torch operations still run
         return f"'edges_cuda' needs Triton, which failed here: {type(error).__name__}: {error}"
     return None

@@ -11,9 +11,10 @@ two Python threads call it at once.
 import ctypes
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread, get_ident
 from typing import Protocol, TypeVar
 
 import torch
@@ -23,6 +24,7 @@ PIECE = 2**18  # multiplications, some 50 us: less is done before another thread
 MOST_PIECES = 64  # a few for each thread, so that none waits long for the last
 Task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 PROCESS = os.getpid()
+NOT_RUN = object()
 
 
 class Divisible(Protocol):
@@ -35,29 +37,56 @@ def run_in_threads(loop: Callable[[int, int], Result], rows: Divisible, work: in
     """loop(first, last) on ranges that cover all rows, in torch.get_num_threads() threads; the results in order.
 
     The ranges depend on the work alone, so that sums over them are the same for any number of threads. Every thread, the
-    calling one too, takes the next range when it has done one.
+    calling one too, takes the next range when it has done one. An exception of a range comes back to the caller, Ctrl-C at
+    any time too: there are no results then.
     """
     pieces = rows.pieces(min(max(work // PIECE, 1), MOST_PIECES))
-    results, errors, numbers = [None] * len(pieces), [], iter(range(len(pieces)))
+    results, errors, numbers = [NOT_RUN] * len(pieces), [], iter(range(len(pieces)))
 
     def work_off() -> None:
-        for number in numbers:
-            try:
+        number = -1
+        try:
+            for number in numbers:  # in order, so that all before a range that fails are run
                 results[number] = loop(*pieces[number])
-            except BaseException as error:  # goes on in the calling thread
-                errors.append((number, error))
-                return
+                if errors:
+                    break
+        except BaseException as error:  # goes on in the calling thread
+            errors.append((number, error))
 
     threads = min(torch.get_num_threads(), len(pieces))
     if threads <= 1:
         work_off()
     elif openmp() is not None and os.getpid() == PROCESS:
-        openmp()(Task(lambda _: work_off()), None, threads, 0)
+        run_in_openmp(openmp(), work_off, threads)
     else:
         run_in_pool(work_off, threads)
     if errors:
-        raise min(errors, key=lambda found: found[0])[1]  # that of the first range, whichever thread was faster
+        raise first_of(errors)
+    if any(result is NOT_RUN for result in results):
+        raise RuntimeError("some ranges of the rows were not run; call again")
     return results
+
+
+def first_of(errors: list[tuple[int, BaseException]]) -> BaseException:
+    """Ctrl-C and what else ends programs; else the error of the first range, whichever thread was faster."""
+    return min(errors, key=lambda found: (isinstance(found[1], Exception), found[0]))[1]
+
+
+def run_in_openmp(parallel: Callable, task: Callable[[], None], threads: int) -> None:
+    """task() in so many threads, one of them the caller's.
+
+    What a signal raises (Ctrl-C) before or after the task is printed by ctypes and lost; then the task has not come to its
+    end in the calling thread, the one that may be the main thread.
+    """
+    caller, ended = get_ident(), [False, False]
+
+    def callback(_) -> None:
+        task()
+        ended[get_ident() == caller] = True  # last: no signal is looked at between this and the return
+
+    parallel(Task(callback), None, threads, 0)
+    if not ended[True]:
+        raise KeyboardInterrupt("a signal came while threads were at work; its exception is printed above")
 
 
 @cache
@@ -68,7 +97,7 @@ def openmp() -> Callable | None:
         try:
             function = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD).GOMP_parallel
             function.argtypes, function.restype = [Task, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-            function(Task(lambda _: None), None, 1, 0)
+            run_in_openmp(function, lambda: None, 1)
         except (OSError, AttributeError, MemoryError):  # not loaded, or callbacks are not allowed here
             continue
         return function
@@ -76,16 +105,43 @@ def openmp() -> Callable | None:
 
 
 def run_in_pool(task: Callable[[], None], threads: int) -> None:
-    helpers = [pool(threads - 1).submit(task) for _ in range(threads - 1)]
-    task()
-    for helper in helpers:
-        if not helper.cancel():  # one that has not begun would find nothing left to do
-            helper.result()
+    """task() in so many threads, one of them the caller's.
+
+    Nothing waits for a helper that has not begun: it would find nothing left to do. Queues are made in C, so that Ctrl-C finds
+    none half locked (concurrent.futures may hang from then on).
+    """
+    is_open, begun, ended = [True], [], SimpleQueue()
+
+    def help_out() -> None:
+        begun.append(None)
+        try:
+            if is_open[0]:
+                task()
+        finally:
+            ended.put(None)
+
+    for _ in range(threads - 1):
+        pool(threads - 1).put(help_out)
+    try:
+        task()
+    finally:
+        is_open[0] = False
+        for _ in list(begun):
+            ended.get()
 
 
 @cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="graphattn")
+def pool(threads: int) -> SimpleQueue:
+    """Where so many threads wait for something to do."""
+    tasks = SimpleQueue()
+    for _ in range(threads):
+        Thread(target=serve, args=(tasks,), name="graphattn", daemon=True).start()
+    return tasks
+
+
+def serve(tasks: SimpleQueue) -> None:
+    while True:
+        tasks.get()()  # kept by no name: it holds the arrays of its caller
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child starts its own when it needs them

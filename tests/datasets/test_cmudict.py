@@ -1,12 +1,11 @@
-import hashlib
-
 import pytest
 import torch
 from torch_geometric.loader import DataLoader
 
-from graphattn.datasets import CMUDict, cmudict
+from graphattn.datasets import CMUDict
 from graphattn.datasets.cmudict import PHONEMES, SPLITS, read_cmudict, split_of
 
+pytestmark = pytest.mark.usefixtures("any_sum")
 LINES = """'em AH0 M
 aalto AA1 L T OW2 # name, finnish
 read R EH1 D
@@ -99,15 +98,7 @@ def test_unknown_split(root):
         CMUDict(root, "dev")
 
 
-def test_a_download_is_checked(tmp_path, monkeypatch):
-    def fetch(url, folder):
-        assert url.startswith("https://raw.githubusercontent.com/cmusphinx/cmudict/") and url.endswith("/cmudict.dict")
-        (tmp_path / "cmudict.dict").write_text(LINES, encoding="utf-8")
-        return str(tmp_path / "cmudict.dict")
-
-    monkeypatch.setattr(cmudict, "download_url", fetch)
-    with pytest.raises(ValueError, match="should have the sha256"):
-        CMUDict(tmp_path)
-    assert not (tmp_path / "cmudict.dict").exists()
-    monkeypatch.setattr(CMUDict, "sha256", hashlib.sha256(LINES.encode()).hexdigest())
-    assert sum(len(CMUDict(tmp_path, split)) for split in SPLITS) == 6
+def test_it_is_downloaded_once(tmp_path, serve):
+    asked = serve({"cmudict.dict": LINES.encode()})
+    assert sum(len(CMUDict(tmp_path / "root", split)) for split in SPLITS) == 6
+    assert asked == [CMUDict.url] and CMUDict.url.endswith(f"/{CMUDict.commit}/cmudict.dict")

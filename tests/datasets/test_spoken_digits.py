@@ -1,7 +1,7 @@
+import hashlib
 import io
 import shutil
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,16 +26,17 @@ def waveform(name):
     return (8000 * random.standard_normal(SAMPLES[name])).clip(-32768, 32767).astype(np.int16)
 
 
-def write(folder):
-    folder.mkdir(parents=True)
-    for name in SAMPLES:
-        scipy.io.wavfile.write(folder / name, 8000, waveform(name))
-
-
 @pytest.fixture
-def root(tmp_path):
-    write(tmp_path / "recordings")
-    return tmp_path
+def root(tmp_path, monkeypatch):
+    """A release of four recordings."""
+    root, sums = tmp_path / "root", {}
+    (root / "recordings").mkdir(parents=True)
+    for name in SAMPLES:
+        path = root / "recordings" / name
+        scipy.io.wavfile.write(path, 8000, waveform(name))
+        sums[f"recordings/{name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(SpokenDigits, "sums", sums)
+    return root
 
 
 def test_takes_0_to_4_are_the_test_set(root):
@@ -70,42 +71,58 @@ def test_another_name_raises(root, name):
         SpokenDigits(root)
 
 
+def test_a_recording_of_another_release_raises(root):
+    shutil.copy(root / "recordings" / "3_theo_4.wav", root / "recordings" / "3_theo_50.wav")
+    with pytest.raises(ValueError, match=r"3_theo_50\.wav' is no recording of this release, which has 4"):
+        SpokenDigits(root)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_recording_that_is_cut_short_raises(root, share):
+    path = root / "recordings" / "3_theo_5.wav"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=r"3_theo_5\.wav' should have the sha256 \w{64} \(got \w{64}.*delete it"):
+            SpokenDigits(root, split)
+    assert not list((root / "processed").iterdir()) if (root / "processed").exists() else True
+
+
+def test_every_recording_has_a_sum():
+    names = {f"recordings/{digit}_{name}_{take}.wav" for digit in range(10) for name in SpokenDigits.speakers for take in range(50)}
+    assert set(spoken_digits.sums()) == names
+    assert all(len(found) == 64 for found in spoken_digits.sums().values())
+
+
 def test_unknown_split_raises(root):
     with pytest.raises(ValueError, match=r"'split' needs to be 'train' or 'test' \(got 'dev'\)"):
         SpokenDigits(root, "dev")
 
 
-def serve(monkeypatch, source):
-    """Lets `download_url` pack the folder `source` as a zip of the commit; returns the addresses asked for."""
-    asked, top = [], f"free-spoken-digit-dataset-{spoken_digits.COMMIT}"
-
-    def download_url(url, folder):
-        asked.append(url)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            for path in source.iterdir():
-                archive.write(path, f"{top}/recordings/{path.name}")
-        path = Path(folder, "commit.zip")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(packed.getvalue())
-        return str(path)
-
-    monkeypatch.setattr(spoken_digits, "download_url", download_url)
-    return asked
+def packed(root, names=SAMPLES):
+    """A zip as GitHub makes it of a commit."""
+    content, top = io.BytesIO(), f"free-spoken-digit-dataset-{spoken_digits.COMMIT}"
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{top}/README.md", "")
+        for name in names:
+            archive.write(root / "recordings" / name, f"{top}/recordings/{name}")
+    return {f"{spoken_digits.COMMIT}.zip": content.getvalue()}
 
 
-def test_missing_recordings_are_downloaded_once(tmp_path, monkeypatch):
-    write(tmp_path / "source")
-    asked = serve(monkeypatch, tmp_path / "source")
-    monkeypatch.setattr(spoken_digits, "NUM_RECORDINGS", len(SAMPLES))
-    root = tmp_path / "root"
-    assert len(SpokenDigits(root)) == len(SpokenDigits(root, "test")) == 2
-    assert asked == [SpokenDigits.url]
-    assert sorted(path.name for path in root.iterdir()) == ["processed", "recordings"]
+def test_missing_recordings_are_downloaded_once(root, serve):
+    asked = serve(packed(root))
+    for missing in (list(SAMPLES), ["3_theo_5.wav"]):
+        for name in missing:
+            (root / "recordings" / name).unlink()
+        shutil.rmtree(root / "processed", ignore_errors=True)
+        asked.clear()
+        assert len(SpokenDigits(root)) == len(SpokenDigits(root, "test")) == 2
+        assert asked == [SpokenDigits.url]
+        assert sorted(path.name for path in root.iterdir()) == ["processed", "recordings"]
 
 
-def test_a_download_that_is_not_whole_raises(tmp_path, monkeypatch):
-    write(tmp_path / "source")
-    serve(monkeypatch, tmp_path / "source")
-    with pytest.raises(ValueError, match=r"should hold 3000 recordings \(got 4\)"):
-        SpokenDigits(tmp_path / "root")
+def test_a_download_that_is_not_whole_raises(root, serve):
+    serve(packed(root, list(SAMPLES)[:3]))
+    shutil.rmtree(root / "recordings")
+    with pytest.raises(ValueError, match=r"should hold 'recordings/9_yweweler_49\.wav' \(got 4 other files\)"):
+        SpokenDigits(root)
+    assert not list(root.iterdir())

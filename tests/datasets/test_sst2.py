@@ -1,11 +1,9 @@
-import hashlib
-from pathlib import Path
-
 import pytest
 from torch_geometric.loader import DataLoader
 
-from graphattn.datasets import SST2, sst2
+from graphattn.datasets import SST2
 
+pytestmark = pytest.mark.usefixtures("any_sum")
 LINES = {"train": "a gorgeous film\t1\nnot  a film , a list\t0\n", "dev": "so bad it is good\t1\n", "test": "no\t0\n"}
 
 
@@ -56,30 +54,8 @@ def test_unknown_split_raises(root):
         SST2(root, "valid")
 
 
-def serve(monkeypatch):
-    asked = []
-
-    def download_url(url, folder):
-        asked.append(url)
-        path = Path(folder, url.rpartition("/")[2])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(LINES[path.stem], encoding="utf-8")
-        return str(path)
-
-    monkeypatch.setattr(sst2, "download_url", download_url)
-    return asked
-
-
-def test_a_missing_file_is_downloaded_once_and_checked(tmp_path, monkeypatch):
-    asked = serve(monkeypatch)
-    monkeypatch.setitem(sst2.SHA256, "dev.tsv", hashlib.sha256(LINES["dev"].encode()).hexdigest())
+def test_a_missing_file_is_downloaded_once(tmp_path, serve):
+    asked = serve({"dev.tsv": LINES["dev"].encode()})
     for _ in range(2):
         assert SST2(tmp_path / "root", "dev")[0].tokens == ["so", "bad", "it", "is", "good"]
     assert asked == [f"{SST2.url}/dev.tsv"]
-
-
-def test_a_download_with_another_checksum_is_removed(tmp_path, monkeypatch):
-    serve(monkeypatch)
-    with pytest.raises(ValueError, match=r"test\.tsv' should have the sha256"):
-        SST2(tmp_path / "root", "test")
-    assert not list((tmp_path / "root").iterdir())

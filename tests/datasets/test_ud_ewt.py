@@ -3,8 +3,9 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-from graphattn.datasets import ud_ewt
 from graphattn.datasets.ud_ewt import UPOS, Sentence, UDEnglishEWT, read_conllu
+
+pytestmark = pytest.mark.usefixtures("any_sum")
 
 
 def line(index, word, tag='NOUN', head='0'):
@@ -87,19 +88,11 @@ def test_batches_shift_the_tree(root):
     assert batch.words == [['I', 'do', "n't", 'see'], ['Ice', 'cream']]
 
 
-def test_missing_split_is_downloaded_from_the_release(tmp_path, monkeypatch):
-    asked = []
-
-    def download(url, folder):
-        asked.append(url)
-        (tmp_path / url.rpartition('/')[2]).write_text(''.join(SECOND), encoding='utf-8')
-        assert folder == str(tmp_path)
-
-    monkeypatch.setattr(ud_ewt, 'download_url', download)
-    assert len(UDEnglishEWT(str(tmp_path), 'dev')) == 1
+def test_missing_split_is_downloaded_from_the_release(tmp_path, serve):
+    asked = serve({'en_ewt-ud-dev.conllu': ''.join(SECOND).encode()})
+    for _ in range(2):  # the second time the copy is read
+        assert len(UDEnglishEWT(str(tmp_path), 'dev')) == 1
     assert asked == ['https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16/en_ewt-ud-dev.conllu']
-    UDEnglishEWT(str(tmp_path), 'dev')
-    assert len(asked) == 1  # the copy is read
 
 
 def test_unknown_split_is_an_error(root):

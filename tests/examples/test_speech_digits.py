@@ -20,13 +20,14 @@ def glide(digit, take):
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, monkeypatch):
     folder = tmp_path / "fsdd" / "recordings"
     folder.mkdir(parents=True)
     for digit in (0, 1):
         for take in (0, 1, 5, 6, *range(10, 18)):
             speaker = SpokenDigits.speakers[take % 2]
             scipy.io.wavfile.write(folder / f"{digit}_{speaker}_{take}.wav", 8000, glide(digit, take))
+    monkeypatch.setattr(SpokenDigits, "sums", {f"recordings/{path.name}": "" for path in folder.iterdir()})
     return tmp_path
 
 

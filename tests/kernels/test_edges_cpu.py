@@ -1,3 +1,4 @@
+import builtins
 import multiprocessing
 import os
 import subprocess
@@ -110,6 +111,38 @@ print(graphattn.choose_kernel(graph, torch.ones(2, 1, 4)))
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "kernel='edges_torch'" in result.stdout
     assert "needs Numba" in result.stdout
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_is_no_reason(error, monkeypatch):
+    """It is neither swallowed nor remembered: Numba is there the next time."""
+
+    def interrupt(name, *arguments):
+        if name.startswith("graphattn.kernels.edges_cpu_"):
+            raise error
+        return import_of(name, *arguments)
+
+    import_of = builtins.__import__
+    edges_cpu.why_not_compiled.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", interrupt)
+        with pytest.raises(error):
+            edges_cpu.why_not_compiled()
+    assert edges_cpu.why_not_compiled() is None
+
+
+def test_works_where_numba_may_not_compile():
+    program = """
+import torch, graphattn
+graph = graphattn.EdgeListGraph(torch.tensor([[0], [1]]), 2)
+x = torch.ones(2, 1, 4)
+print(graphattn.choose_kernel(graph, x))
+print(graphattn.attend(x, x, x, graph).sum().item())
+"""
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert "kernel='edges_torch'" in result.stdout and "NUMBA_DISABLE_JIT" in result.stdout
+    assert result.stdout.split()[-1] == "4.0"
 
 
 def test_a_read_only_cache_is_no_error(tmp_path):

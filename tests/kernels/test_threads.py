@@ -1,6 +1,10 @@
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import SimpleNamespace
@@ -60,6 +64,120 @@ def test_errors_come_back():
 
     with pytest.raises(ArithmeticError, match="in rows 0 to"):
         run_in_threads(fail, Rows(num_rows=10), work=4 * PIECE)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError, SystemExit])
+@pytest.mark.parametrize("count", [1, 2])
+def test_errors_of_every_kind_and_of_every_thread_come_back(count, kind):
+    torch.set_num_threads(count)
+    for failing in range(8):
+
+        def fail(first, last, failing=failing):
+            if first == failing:
+                raise kind(f"in row {first}")
+
+        with pytest.raises(kind, match=f"in row {failing}"):
+            run_in_threads(fail, Rows(num_rows=8), work=8 * PIECE)
+
+
+def test_the_error_of_the_first_range_comes_back_and_ctrl_c_before_all():
+    torch.set_num_threads(2)
+    both = threading.Barrier(2, timeout=30)
+
+    def fail(first, last):
+        both.wait()
+        if first == 0:
+            time.sleep(0.05)  # the second range fails first
+        raise kinds[first]
+
+    kinds = [ValueError, KeyError]
+    with pytest.raises(ValueError):
+        run_in_threads(fail, Rows(num_rows=2), work=2 * PIECE)
+    kinds[1] = KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        run_in_threads(fail, Rows(num_rows=2), work=2 * PIECE)
+
+
+def test_what_ends_a_call_ends_all_its_threads():
+    torch.set_num_threads(2)
+    begun = []
+
+    def interrupt(first, last):
+        begun.append(first)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_threads(interrupt, Rows(num_rows=64), work=64 * PIECE)
+    assert len(begun) <= 2  # one for each thread
+
+
+def test_a_range_that_was_not_run_has_no_result(monkeypatch):
+    torch.set_num_threads(2)
+    monkeypatch.setattr(threads, "run_in_openmp", lambda *_: None)
+    monkeypatch.setattr(threads, "run_in_pool", lambda *_: None)
+    with pytest.raises(RuntimeError, match="ranges of the rows were not run"):
+        run_in_threads(lambda first, last: first, Rows(num_rows=8), work=8 * PIECE)
+    assert threads.run_in_threads(lambda first, last: None, Rows(num_rows=8), work=0) == [None]  # loops may return nothing
+
+
+def test_what_ctypes_loses_is_noticed():
+    with pytest.raises(KeyboardInterrupt, match="a signal came"):
+        threads.run_in_openmp(lambda task, *_: None, lambda: None, 2)  # ended before its first line
+    threads.run_in_openmp(lambda task, *_: task(None), lambda: None, 2)
+
+
+SIGNALS = """
+import random, signal, sys
+from tests.kernels.test_threads import Rows, threads
+from graphattn.kernels.threads import PIECE, run_in_threads
+import torch
+
+if sys.argv[1] == "a pool":
+    threads.openmp = lambda: None
+sys.unraisablehook = lambda _: None  # ctypes prints what it loses
+came = caught = wrong = 0
+
+def interrupt(*_):
+    global came
+    came += 1
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+torch.set_num_threads(2)
+random.seed(0)
+for _ in range(300):
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-3))
+            before = came
+            for _ in range(100):
+                wrong += run_in_threads(lambda first, last: first, Rows(num_rows=64), 64 * PIECE) != list(range(64))
+                if came > before:
+                    break
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        caught += 1
+print(came - caught, wrong, came > 200)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_ctrl_c_at_any_time_reaches_the_caller(request):
+    """Not even between ranges, or before the first, where no `try` is around it."""
+    way = request.node.callspec.params["same_threads_afterwards"]
+    command = [sys.executable, "-W", "ignore", "-c", SIGNALS, way]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert result.stdout.split() == ["0", "0", "True"], result.stderr
+
+
+def test_a_call_inside_a_call():
+    torch.set_num_threads(2)
+
+    def outer(first, last):
+        return first + sum(run_in_threads(lambda first, last: first, Rows(num_rows=10), work=10 * PIECE))
+
+    assert run_in_threads(outer, Rows(num_rows=20), work=20 * PIECE) == [45 + i for i in range(20)]
 
 
 def test_several_callers_at_once():
