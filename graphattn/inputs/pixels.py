@@ -1,6 +1,7 @@
 """Pictures as users have them, with their channels first."""
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,20 @@ from torch import Tensor
 
 from graphattn.inputs.arrays import to_tensor
 
-MOST_CHANNELS = 4  # of what is taken for channels unasked: grey, grey and alpha, three colours, colours and alpha
+CHANNELS = (1, 2, 3, 4)  # what is taken for channels unasked: grey, grey and alpha, three colours, colours and alpha
 PLACES = ('first', 'last')
 # The modes of Pillow whose numbers are intensities; those of 'P' are places in a palette, those of 'LAB' have a sign in some
 # versions and none in others, and 'RGBX' has a fourth that says nothing.
 PIL_MODES = ('1', 'L', 'LA', 'La', 'I', 'F', 'RGB', 'RGBA', 'RGBa', 'CMYK', 'YCbCr', 'HSV')
 
 
-def read_pixels(image: Any, axes: int = 2, channels: str | None = None) -> Tensor:
+def read_pixels(image: Any, axes: int = 2, channels: str | None = None, counts: Collection[int] = CHANNELS) -> Tensor:
     """float32 [channels, *sides] of a tensor, an array or a PIL image; finite, not empty.
 
     Args:
         image: [*sides], or with an axis of channels before or behind the sides.
         axes: how many axes are space.
-        channels: 'first' or 'last'. None: the end of the shape that is at most 4 is the axis of channels.
+        channels: 'first' or 'last'. None: the end of the shape whose size is among `counts` is the axis of channels.
 
     Raises ValueError where neither or both ends could be channels, and where pixels are missing, NaN or infinite.
 
@@ -46,7 +47,7 @@ def read_pixels(image: Any, axes: int = 2, channels: str | None = None) -> Tenso
         raise ValueError(f"'image' has no pixels (got shape {list(image.shape)})")
     if image.dim() == axes:
         image = image.unsqueeze(0)
-    elif (channels or place_of_channels(image.shape)) == 'last':
+    elif (channels or place_of_channels(image.shape, counts)) == 'last':
         image = image.movedim(-1, 0)
     image = image.float()
     if not torch.isfinite(image).all():
@@ -54,20 +55,20 @@ def read_pixels(image: Any, axes: int = 2, channels: str | None = None) -> Tenso
     return image
 
 
-def place_of_channels(shape: torch.Size) -> str:
+def place_of_channels(shape: torch.Size, counts: Collection[int] = CHANNELS) -> str:
     """'first' or 'last', as the shape of an image with channels shows it.
 
     >>> place_of_channels(torch.Size([3, 28, 28])), place_of_channels(torch.Size([28, 28, 1]))
     ('first', 'last')
     """
-    fits = [size <= MOST_CHANNELS for size in (shape[0], shape[-1])]
+    fits = [size in counts for size in (shape[0], shape[-1])]
     if fits[0] != fits[1]:
         return PLACES[fits.index(True)]
     if all(size == 1 for size in shape):
         return 'first'  # and last
     which = 'both ends' if fits[0] else 'neither end'
-    raise ValueError(f"'image' of shape {list(shape)} does not tell where its channels are ({which} could be 1 to "
-                     f"{MOST_CHANNELS} of them); pass channels='first' (torch) or channels='last' (NumPy, Pillow)")
+    raise ValueError(f"'image' does not tell where its channels are: {which} of its shape could be {list(counts)} of them "
+                     f"(got {list(shape)}); pass channels='first' (torch) or channels='last' (NumPy, Pillow)")
 
 
 def is_pil(image: Any) -> bool:

@@ -325,7 +325,7 @@ def test_keys_of_plain_names_are_as_they_were():
 
 
 def test_types_named_twice_count_once():
-    layer = with_random_biases(HeteroGraphAttention(SIZES, 3, (TYPES + TYPES, METADATA[1] + METADATA[1])))
+    layer = with_random_biases(HeteroGraphAttention(SIZES, 3, ([*TYPES, TYPES[0]], [*METADATA[1], CITES])))
     x, edge_index = features(), edges()
     wanted = by_loops(layer, x, edge_index)
     for kind, out in layer(x, edge_index).items():
