@@ -36,14 +36,11 @@ class GraphData(Data):
         graph = store.get(FOLLOWING)
         if graph is None and edges is None:
             raise AttributeError  # PyG says it
-        ptr = store.get("ptr")
-        sizes = self.num_nodes if ptr is None else ptr.diff().tolist()
-        if graph is not None and has_edges(as_graph(graph), edges, self.num_nodes):
+        # What is compiled cannot ask for the numbers of edges; their count has to do.
+        is_counted = torch.compiler.is_compiling() and graph is not None and "edge_index" in store
+        if is_counted and count_edges(graph) == edges.size(1):
             return graph
-        if edges is None:
-            raise ValueError(f"the graph of {self} is that of {as_graph(graph).num_queries} nodes, there are"
-                             f" {self.num_nodes}; set its edge_index, or its graph")  # fmt: skip
-        return as_graph(edges, sizes)
+        return graph_of_edges(self, graph, edges)
 
     @graph.setter
     def graph(self, graph: Any) -> None:
@@ -82,6 +79,22 @@ def follow_edges(data: Data, graph: Graph) -> Data:
     return data
 
 
+@torch.compiler.disable(reason="the edges of a Data have changed since its graph was made; read data.graph before")
+def graph_of_edges(data: GraphData, graph: Graph | list[Graph] | None, edges: Any) -> Graph | list[Graph]:
+    """The graph that was given if it has the edges that the Data has now, else that of the edges."""
+    if graph is not None and has_edges(as_graph(graph), edges, data.num_nodes):
+        return graph
+    if edges is None:
+        raise ValueError(f"the graph of {data} is that of {as_graph(graph).num_queries} nodes, there are {data.num_nodes}; set"
+                         " its edge_index, or its graph")  # fmt: skip
+    ptr = data.get("ptr")
+    return as_graph(edges, data.num_nodes if ptr is None else ptr.diff().tolist())
+
+
+def count_edges(graph: Graph | list[Graph]) -> int:
+    return graph.num_edges if isinstance(graph, Graph) else sum(one.num_edges for one in graph)
+
+
 def has_edges(graph: Graph, edges: Tensor | None, num_nodes: int) -> bool:
     """Whether a graph has these nodes and, in their order, these edges: edge_index, a sparse matrix, or any if None."""
     if graph.shape != (num_nodes, num_nodes):
@@ -92,7 +105,4 @@ def has_edges(graph: Graph, edges: Tensor | None, num_nodes: int) -> bool:
         edges = as_graph(edges, num_nodes).edge_index()
     if graph.num_edges != edges.size(1):
         return False
-    # What is compiled or differentiated by torch.func cannot ask for the numbers; their count has to do.
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return True
     return torch.equal(graph.edge_index(edges.device), edges.as_subclass(Tensor).long())

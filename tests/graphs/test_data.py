@@ -221,6 +221,18 @@ def test_edges_that_are_gone():
         data.graph  # noqa: B018
 
 
+def test_compiled_functions_read_it():
+    def degrees(data):
+        return as_graph(data.graph, data.x.size(0)).degrees()
+
+    for data in (following(), Batch.from_data_list([following(), following()])):
+        torch.compiler.reset()
+        found = torch.compile(degrees, backend="eager", fullgraph=True)(data)
+        assert torch.equal(found, degrees(data))
+        changed = T.AddSelfLoops()(data)
+        assert torch.equal(torch.compile(degrees, backend="eager")(changed), degrees(changed))
+
+
 def test_a_dataset_of_them(tmp_path):
     file = tmp_path / "data.pt"
     InMemoryDataset.save([following(), following(EDGES.flip(0))], file)
