@@ -15,6 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.graphs import BandedGraph
+from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.assemble import assemble
 from graphattn.inputs.wav import read_wav
 
@@ -171,7 +172,7 @@ def fft_length(length: int, sample_rate: int, num_mels: int) -> int:
 
     The second condition counts only for more filters than usual; padding with zeros interpolates the spectrum.
     """
-    if num_mels < 1:
+    if parse_integer('num_mels', num_mels, minimum=None) < 1:
         raise ValueError(f"'num_mels' needs to be 1 or more (got {num_mels})")
     num_fft = 2 ** int(np.ceil(np.log2(max(length, 2))))
     while not mel_filters(num_mels, num_fft // 2 + 1, sample_rate).any(1).all():

@@ -58,7 +58,7 @@ def from_network(network: Any, x: Tensor | np.ndarray | None = None, features: s
     """
     node_features, edge_features = names_in('node_features', node_features), names_in('edge_features', edge_features)
     if node_features is None and not isinstance(features, str):
-        node_features = tuple(features)
+        node_features = names_in('features', features)
     if x is not None and node_features:
         raise ValueError(f"'x' and attributes of nodes cannot both be the features (got {node_features}); join them before")
     graph = to_graph(network, num_nodes)
@@ -116,6 +116,8 @@ def to_graph(network: Any, num_nodes: int | None) -> Graph:
     """The square Graph of a network, of num_nodes nodes if that is given."""
     if isinstance(network, list | tuple):
         network = pairs_to_edge_index(network)
+    elif isinstance(network, np.ndarray):
+        network = to_tensor('network', network)
     is_edge_index = isinstance(network, Tensor) and network.layout == torch.strided and network.dtype != torch.bool
     if is_edge_index and num_nodes is None:
         raise ValueError("'num_nodes' is needed with a list of edges, which does not tell it")

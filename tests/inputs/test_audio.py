@@ -225,6 +225,12 @@ def test_the_rate_is_kept(rate):
     assert from_waveform(noise(400), 8000.5).sample_rate == 8000.5
 
 
+@pytest.mark.parametrize('num_mels', [4.5, '4', None, True])
+def test_numbers_of_bands_are_integers(num_mels):
+    with pytest.raises(TypeError, match="'num_mels' must be an integer"):
+        from_waveform(noise(400), 8000, num_mels=num_mels)
+
+
 @pytest.mark.parametrize('rate', ['8000', None, True, [8000]])
 def test_what_is_no_rate(rate):
     with pytest.raises(TypeError, match=r"'sample_rate' needs to be a positive number of Hz \(got"):

@@ -227,6 +227,12 @@ def test_pairs_of_other_integers(integer):
     assert from_network(list(np.array(PAIRS)), num_nodes=5).edge_index.T.tolist() == [list(pair) for pair in PAIRS]
 
 
+def test_edges_of_any_memory():
+    edges = np.array(PAIRS, dtype='>i4').T
+    for given in (edges, edges[:, ::-1], np.asfortranarray(edges.astype(np.int64))):
+        assert from_network(given, num_nodes=5).edge_index.tolist() == given.tolist()
+
+
 def test_features_of_any_memory():
     x = np.arange(10, dtype='>f4').reshape(5, 2)[::-1]
     assert from_network(PAIRS, x=x, num_nodes=5).x.tolist() == x.tolist()
@@ -270,6 +276,7 @@ def test_no_edges():
             dict(num_nodes=5, features='colour'),
             r"'features' needs to be one of \['degree', 'constant', 'identity'\]",
         ),
+        (PAIRS, dict(num_nodes=5, features=None), r"'features' needs to be one of .*got None"),
         (PAIRS, dict(num_nodes=5, features=['age']), r"got \['age'\] with a list"),
     ],
 )
