@@ -80,7 +80,7 @@ def molecules() -> Stop:
 
 def karate_club() -> Stop:
     club = networkx.karate_club_graph()
-    data = from_network(club, features='identity')
+    data = from_network(club, features='identity', node_features=(), edge_features=())
     data.y = torch.tensor([int(club.nodes[member]['club'] == 'Officer') for member in club])
     data.train_mask = torch.zeros(len(club), dtype=torch.bool)
     data.train_mask[[0, 33]] = True  # only the two leaders say where they belong

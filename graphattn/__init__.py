@@ -1,5 +1,8 @@
 """Self-attention over graphs: the edges of a graph say who attends to whom."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 from graphattn.functional import attend, attention_weights, choose_kernel
 from graphattn.graphs import (
     BandedGraph,
@@ -18,6 +21,14 @@ from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
 from graphattn.per_edge import attention_scores, weighted_sum
 from graphattn.version import __version__
+
+if TYPE_CHECKING:
+    from graphattn import datasets as datasets
+    from graphattn import explain as explain
+    from graphattn import inputs as inputs
+    from graphattn import nn as nn
+    from graphattn import transforms as transforms
+    from graphattn import viz as viz
 
 __all__ = [
     "BandedGraph",
@@ -41,3 +52,16 @@ __all__ = [
     "restore",
     "weighted_sum",
 ]
+
+# Read when they are first asked for, as attributes of this module: not all that they need is needed by everyone.
+_ON_DEMAND = ("datasets", "explain", "inputs", "nn", "transforms", "viz")
+
+
+def __getattr__(name: str):
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"graphattn.{name}")
+    raise AttributeError(f"module 'graphattn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_DEMAND})

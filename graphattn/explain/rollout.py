@@ -1,15 +1,21 @@
 """attention_rollout: how much of each input is in each output, after all layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from graphattn.graphs import Graph
+from graphattn.graphs.per_head import PerHead
+from graphattn.graphs.sizes import parse_integer
+from graphattn.inputs.arrays import to_tensor
 
 REDUCTIONS = ("mean", "max", "min")
 
 
 def attention_rollout(
-    layers: Iterable[tuple[Tensor, Tensor]],
+    layers: Iterable[tuple[Tensor | Graph, Tensor]] | Mapping[str, tuple[Tensor, Tensor]],
     num_nodes: int,
     *,
     residual: float = 0.5,
@@ -25,8 +31,9 @@ def attention_rollout(
     skip connection around a layer. Nothing is dense: a row of R has the nodes that are within L steps.
 
     Args:
-        layers: (edge_index [2, num_edges], weights [num_edges] or [num_edges, heads]) of each layer, first layer first, as
-            `return_attention_weights` gives them; or the values of `attention_of(model, ...)`. No weight may be negative.
+        layers: (edge_index [2, num_edges] or a Graph, weights [num_edges] or [num_edges, heads]) of each layer, first layer
+            first, as `return_attention_weights` gives them; or what `attention_of(model, ...)` gives. No weight may be
+            negative. Of a layer over a PerHead both are lists by head, and `reduce` must be 'mean'.
         num_nodes: Number of nodes.
         residual: r, in 0 .. 1.
         reduce: What the heads of a layer come to: 'mean', 'max' or 'min'.
@@ -51,7 +58,8 @@ def attention_rollout(
         raise ValueError(f"'residual' must be a number in 0 .. 1 (got {residual!r})")
     if reduce not in REDUCTIONS:
         raise ValueError(f"'reduce' must be one of {list(REDUCTIONS)} (got {reduce!r})")
-    layers = list(layers)
+    num_nodes = parse_integer("num_nodes", num_nodes)
+    layers = [read_layer(*pair_of(layer), reduce) for layer in (layers.values() if isinstance(layers, Mapping) else layers)]
     if not layers:
         raise ValueError("'layers' needs the attention of at least one layer (got none)")
     result = None
@@ -63,6 +71,27 @@ def attention_rollout(
         else:
             result = torch.sparse.mm(result, step).coalesce()
     return result
+
+
+def pair_of(layer: Any) -> tuple[Any, Any]:
+    if not isinstance(layer, (tuple, list)) or len(layer) != 2:
+        raise ValueError(f"a layer is a pair (edge_index, weights) (got {type(layer).__name__})")
+    return tuple(layer)
+
+
+def read_layer(edges: Any, weights: Any, reduce: str) -> tuple[Tensor, Tensor]:
+    """edge_index and weights as tensors, the lists of a PerHead end to end."""
+    if isinstance(edges, (list, PerHead)) and isinstance(weights, list):
+        parts = edges.graphs if isinstance(edges, PerHead) else edges
+        if reduce != "mean" or len(parts) != len(weights):
+            raise ValueError(f"layers whose heads have graphs of their own need reduce='mean' and weights for each of them (got"
+                             f" reduce={reduce!r}, {len(parts)} graphs and {len(weights)} weights)")  # fmt: skip
+        pairs = [read_layer(*pair, reduce) for pair in zip(parts, weights)]
+        for pair in pairs:
+            check_layer(*pair, num_nodes=None)
+        return torch.cat([pair[0] for pair in pairs], 1), torch.cat([of_all_heads(pair[1].detach(), reduce) for pair in pairs])
+    weights = to_tensor("weights", weights)
+    return edges.edge_index(weights.device) if isinstance(edges, Graph) else to_tensor("edge_index", edges), weights
 
 
 def of_all_heads(weights: Tensor, reduce: str) -> Tensor:
@@ -84,7 +113,7 @@ def mixed_with_identity(edge_index: Tensor, weights: Tensor, num_nodes: int, res
     return torch.sparse_coo_tensor(places, torch.cat([scaled, kept]), (num_nodes, num_nodes)).coalesce()
 
 
-def check_layer(edge_index: Tensor, weights: Tensor, num_nodes: int) -> None:
+def check_layer(edge_index: Tensor, weights: Tensor, num_nodes: int | None) -> None:
     if edge_index.dim() != 2 or edge_index.size(0) != 2 or weights.dim() not in (1, 2):
         raise ValueError(
             "a layer is (edge_index [2, num_edges], weights [num_edges] or [num_edges, heads])"
@@ -92,9 +121,11 @@ def check_layer(edge_index: Tensor, weights: Tensor, num_nodes: int) -> None:
         )
     if edge_index.size(1) != weights.size(0):
         raise ValueError(f"each edge needs its weights (got {edge_index.size(1)} edges and {weights.size(0)} weights)")
-    if edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < num_nodes:
+    if num_nodes is not None and edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < num_nodes:
         raise ValueError(
             f"edges must join nodes 0 .. {num_nodes - 1} (got {int(edge_index.min())} .. {int(edge_index.max())})"
         )
+    if not weights.isfinite().all():
+        raise ValueError(f"weights must be finite (got {int((~weights.isfinite()).sum())} of {weights.numel()} that are not)")
     if weights.numel() and weights.min() < 0:
         raise ValueError(f"weights must not be negative (got {weights.min().item():.3g}); a share has no sign")

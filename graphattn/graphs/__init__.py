@@ -8,6 +8,7 @@ from graphattn.graphs.batched import BatchedGraph, batch_graphs
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.convert import as_graph
 from graphattn.graphs.csr import CSR
+from graphattn.graphs.data import GraphData
 from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
@@ -24,6 +25,7 @@ __all__ = [
     "EdgeListGraph",
     "GlobalGraph",
     "Graph",
+    "GraphData",
     "GridGraph",
     "IntersectionGraph",
     "TransposedGraph",
@@ -46,6 +48,7 @@ torch.serialization.add_safe_globals(
         ComplementGraph,
         EdgeListGraph,
         GlobalGraph,
+        GraphData,
         GridGraph,
         IntersectionGraph,
         TransposedGraph,

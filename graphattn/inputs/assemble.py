@@ -7,17 +7,24 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.graphs import Graph
+from graphattn.graphs.data import follow_edges
 
 GraphChoice = Graph | Callable[[int], Graph] | None
 
 
 def assemble(x: Tensor, pos: Tensor | None, graph: Graph, edge_index: bool, **attributes: Any) -> Data:
-    """Data with x, pos (left out if None), graph, edge_index (if asked for) and the attributes given."""
-    data = Data(x=x, graph=graph)
+    """Data with x, pos (left out if None), graph, edge_index (if asked for) and the attributes given.
+
+    With edge_index, its graph follows it: transforms of PyG that change the edges change the graph as well.
+    """
+    data = Data(x=x)
     if pos is not None:
         data.pos = pos
     if edge_index:
         data.edge_index = graph.edge_index()
+        data = follow_edges(data, graph)
+    else:
+        data.graph = graph
     for name, value in attributes.items():
         data[name] = value
     return data

@@ -1,6 +1,11 @@
 """Audio: log-mel frames of a sound are the nodes; by default a frame attends to the frames near it."""
 
+import math
+import warnings
+from collections.abc import Sequence
+from numbers import Real
 from os import PathLike
+from typing import BinaryIO
 
 import numpy as np
 import scipy.fft
@@ -10,31 +15,57 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.graphs import BandedGraph
+from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.assemble import assemble
 from graphattn.inputs.wav import read_wav
 
+LOUDEST = 16  # times full scale, more than any recording: then the samples have another scale
+LONGEST = 2**22  # samples of a window; its filters take 32 bytes a sample and mel band
 MIN_ENERGY = 1e-10  # -100 dB below a sine of full scale: what digital silence becomes before the logarithm
 
 
-def from_wav(path: str | PathLike, **options) -> Data:
-    """A wav file as a graph over its log-mel frames; options as in `from_waveform`. Channels are averaged."""
-    samples, sample_rate = read_wav(path)
+def from_wav(path: str | PathLike | BinaryIO | Sequence, sample_rate: float | None = None, **options) -> Data | list[Data]:
+    """A wav file as a graph over its log-mel frames; options as in `from_waveform`. Channels are averaged.
+
+    Args:
+        path: of a file, or a file opened for reading bytes; a list of these gives a list of Data.
+        sample_rate: in Hz, what the file must have. None takes what the file says.
+
+    Raises ValueError, naming the file, where it is broken, and where rates differ from `sample_rate` or among the files:
+    frames of one number of mel bands would not mean the same. Resample such files before.
+    """
+    if not isinstance(path, list | tuple):
+        return read_sound(path, sample_rate, None, options)
+    sounds: list[Data] = []
+    for entry in path:
+        sounds.append(read_sound(entry, sample_rate, (path[0], sounds[0].sample_rate) if sounds else None, options))
+    return sounds
+
+
+def read_sound(path, sample_rate: float | None, first: tuple | None, options: dict) -> Data:
+    """The sound of a file, whose rate is as asked for, and that of the first file of the call (path, rate)."""
+    samples, found = read_wav(path)
+    for wanted, of in ((sample_rate, "'sample_rate'"), (first and first[1], first and f"'{first[0]}'")):
+        if wanted is not None and found != wanted:
+            raise ValueError(f"'{path}' has {found} samples per second, {of} {wanted}; resample it first, for example by "
+                             f"scipy.signal.resample_poly or sox")
     try:
-        return from_waveform(samples, sample_rate, **options)
+        return from_waveform(samples, found, **options)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from error
 
 
-def from_waveform(waveform: Tensor | np.ndarray, sample_rate: int, num_mels: int = 40, window: float = 0.025,
+def from_waveform(waveform: Tensor | np.ndarray, sample_rate: float, num_mels: int = 40, window: float = 0.025,
                   hop: float = 0.010, before: int | None = 20, after: int | None = 20, normalize: bool = False,
                   edge_index: bool = False) -> Data:
     """A sound as a graph over its log-mel frames.
 
-    | attribute | shape              | meaning
-    |-----------|--------------------|--------
-    | x         | [frames, num_mels] | natural logarithm of the energy in each mel band, float32
-    | pos       | [frames, 1]        | middle of the frame, in seconds
-    | graph     | frames nodes       | frame i attends frames i - before .. i + after, in frames; None: no limit
+    | attribute   | shape              | meaning
+    |-------------|--------------------|--------
+    | x           | [frames, num_mels] | natural logarithm of the energy in each mel band, float32
+    | pos         | [frames, 1]        | middle of the frame, in seconds
+    | sample_rate | number             | as given, in Hz
+    | graph       | frames nodes       | frame i attends frames i - before .. i + after, in frames; None: no limit
 
     Args:
         waveform: floating-point samples [samples] or [channels, samples] (averaged), full scale = 1.
@@ -44,31 +75,40 @@ def from_waveform(waveform: Tensor | np.ndarray, sample_rate: int, num_mels: int
         normalize: give all values of the sound together mean 0 and standard deviation 1, whatever its loudness.
         edge_index: also store graph.edge_index().
 
-    Raises ValueError on a sound that is empty or holds NaN or infinite samples.
+    Raises ValueError on a sound that is empty or holds NaN or infinite samples, TypeError on integers, whose full scale is
+    not known. Warns of samples far beyond full scale.
 
     >>> second = torch.sin(2 * torch.pi * 440 * torch.arange(8000) / 8000)
     >>> data = from_waveform(second, sample_rate=8000)
     >>> data.x.shape, data.pos[0].item()
     (torch.Size([98, 40]), 0.012500000186264515)
     """
-    samples = check_waveform(waveform)
+    samples, sample_rate = check_waveform(waveform), check_sample_rate(sample_rate)
     length, step = samples_in('window', window, sample_rate), samples_in('hop', hop, sample_rate)
     power = power_frames(samples, length, step, fft_length(length, sample_rate, num_mels))  # [frames, bins]
     energy = power @ mel_filters(num_mels, power.shape[1], sample_rate).T  # [frames, num_mels]
-    x = np.log(np.maximum(energy, MIN_ENERGY))
+    x = np.log(np.maximum(energy, MIN_ENERGY))  # finite, as the samples are below 1e154
     if normalize:
         x = (x - x.mean()) / np.maximum(x.std(), 1e-5)  # silence becomes 0
     pos = (np.arange(len(x)) * step + length / 2) / sample_rate
     graph = BandedGraph(len(x), before, after)
-    return assemble(torch.from_numpy(x).float(), torch.from_numpy(pos).float().unsqueeze(1), graph, edge_index)
+    x, pos = torch.from_numpy(x).float(), torch.from_numpy(pos).float().unsqueeze(1)
+    return assemble(x, pos, graph, edge_index, sample_rate=sample_rate)
 
 
 def check_waveform(waveform: Tensor | np.ndarray) -> np.ndarray:
     """float64 samples [samples] of one channel, finite, at least one."""
-    samples = waveform.detach().cpu().double().numpy() if is_floating_tensor(waveform) else np.asarray(waveform)
+    if isinstance(waveform, list | tuple) and any(getattr(entry, 'ndim', 0) for entry in waveform):
+        raise ValueError(f"'waveform' needs to be one sound (got a {type(waveform).__name__} of {len(waveform)}); call once "
+                         f"for each, or stack the channels of one (numpy.stack)")
+    if isinstance(waveform, Tensor):
+        waveform = waveform.detach().cpu()
+        waveform = waveform.double() if waveform.is_floating_point() else waveform
+    samples = np.asarray(waveform)
     if not np.issubdtype(samples.dtype, np.floating):
-        raise TypeError(f"'waveform' needs floating-point samples of full scale 1 (got {samples.dtype}); divide 16-bit "
-                        f"samples by 32768")
+        scales = {'int32': 'divide 32-bit samples by 2147483648', 'uint8': 'take (samples - 128) / 128'}
+        how = scales.get(samples.dtype.name, 'divide 16-bit samples by 32768')
+        raise TypeError(f"'waveform' needs floating-point samples of full scale 1 (got {samples.dtype}); {how}")
     if samples.ndim not in (1, 2):
         raise ValueError(f"'waveform' needs to be [samples] or [channels, samples] (got shape {list(samples.shape)})")
     if samples.size == 0:
@@ -79,21 +119,38 @@ def check_waveform(waveform: Tensor | np.ndarray) -> np.ndarray:
     broken = np.count_nonzero(~np.isfinite(samples))
     if broken:
         raise ValueError(f"'waveform' has {broken} samples of {samples.size} that are NaN or infinite; repair it first")
-    return np.atleast_2d(samples).astype(np.float64).mean(0)
-
-
-def is_floating_tensor(waveform: Tensor | np.ndarray) -> bool:
-    return isinstance(waveform, Tensor) and waveform.is_floating_point()
-
-
-def samples_in(name: str, seconds: float, sample_rate: int) -> int:
-    """A time in whole samples, at least one."""
-    if not sample_rate > 0:
-        raise ValueError(f"'sample_rate' needs to be a positive number of Hz (got {sample_rate})")
-    samples = round(seconds * sample_rate)
-    if samples < 1:
-        raise ValueError(f"'{name}' needs to be at least one sample long (got {seconds} s at {sample_rate} Hz)")
+    samples = np.atleast_2d(samples).astype(np.float64).mean(0)
+    check_scale(float(np.abs(samples).max()))
     return samples
+
+
+def check_scale(peak: float) -> None:
+    if peak > 1e150:  # its square is infinite
+        raise ValueError(f"'waveform' has samples up to {peak:.3g}, its full scale is 1; divide by it")
+    if peak > LOUDEST:
+        warnings.warn(f"'waveform' has samples up to {peak:.3g} where full scale is 1; divide 16-bit samples by 32768, or "
+                      f"its energies are not those of other sounds", stacklevel=4)
+
+
+def check_sample_rate(sample_rate: float) -> int | float:
+    """Hz as a number of Python, an int where it is whole."""
+    if isinstance(sample_rate, Tensor | np.ndarray) and sample_rate.ndim == 0:
+        sample_rate = sample_rate.item()
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, Real):
+        raise TypeError(f"'sample_rate' needs to be a positive number of Hz (got {sample_rate!r})")
+    if not 0 < sample_rate < math.inf:
+        raise ValueError(f"'sample_rate' needs to be a positive number of Hz (got {sample_rate})")
+    return int(sample_rate) if sample_rate == int(sample_rate) else float(sample_rate)
+
+
+def samples_in(name: str, seconds: float, sample_rate: float) -> int:
+    """A time in whole samples, at least one."""
+    if not 0 <= seconds < math.inf or round(seconds * sample_rate) < 1:
+        raise ValueError(f"'{name}' needs to be at least one sample long (got {seconds} s at {sample_rate} Hz)")
+    if seconds * sample_rate > LONGEST:
+        raise ValueError(f"'{name}' needs to be at most {LONGEST} samples long (got {seconds} s at {sample_rate} Hz); both "
+                         f"are in seconds and Hz")
+    return round(seconds * sample_rate)
 
 
 def power_frames(samples: np.ndarray, length: int, step: int, num_fft: int) -> np.ndarray:
@@ -115,7 +172,7 @@ def fft_length(length: int, sample_rate: int, num_mels: int) -> int:
 
     The second condition counts only for more filters than usual; padding with zeros interpolates the spectrum.
     """
-    if num_mels < 1:
+    if parse_integer('num_mels', num_mels, minimum=None) < 1:
         raise ValueError(f"'num_mels' needs to be 1 or more (got {num_mels})")
     num_fft = 2 ** int(np.ceil(np.log2(max(length, 2))))
     while not mel_filters(num_mels, num_fft // 2 + 1, sample_rate).any(1).all():

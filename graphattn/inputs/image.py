@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.graphs import GridGraph
+from graphattn.graphs.sizes import is_sequence, parse_integer
 from graphattn.inputs.assemble import assemble
+from graphattn.inputs.pixels import read_pixels
 
 
-def from_image(image: Tensor | np.ndarray, patch: int | Sequence[int] = 1, reach: int | Sequence[int] = 1,
-               axes: int = 2, edge_index: bool = False) -> Data:
+def from_image(image: Any, patch: int | Sequence[int] = 1, reach: int | Sequence[int] = 1, axes: int = 2,
+               edge_index: bool = False, channels: str | None = None) -> Data:
     """An image or a volume as a grid of pixels, or of patches.
 
     | attribute | shape                      | meaning
@@ -24,11 +26,14 @@ def from_image(image: Tensor | np.ndarray, patch: int | Sequence[int] = 1, reach
     | graph     | N nodes                    | GridGraph(sides, reach): up to `reach` patches away along every axis
 
     Args:
-        image: [*sides] or [channels, *sides], channels first as in torch, of any real dtype. Values are kept.
+        image: a tensor or array [*sides], [channels, *sides] or [*sides, channels] of any real dtype, or a PIL image
+            whose numbers are intensities (convert those of a palette before). Values are kept: 0 .. 255 stay so.
         patch: side of a patch in pixels, for all axes or one for each. 1 makes every pixel a node.
         reach: of the attention, in patches, for all axes or one for each.
         axes: how many trailing axes are space: 2 for an image, 3 for a volume.
         edge_index: also store graph.edge_index().
+        channels: 'first' or 'last'; needed where the shape does not tell. Where one end of it is at most 4 and the other
+            is not, that end is the channels.
 
     A linear layer on x is a convolution with stride = kernel = patch.
 
@@ -36,35 +41,24 @@ def from_image(image: Tensor | np.ndarray, patch: int | Sequence[int] = 1, reach
     >>> data.x.shape, data.sides
     (torch.Size([4, 48]), (2, 2))
     """
-    image = check_image(image, axes)  # [channels, *image sides]
+    axes = parse_integer('axes', axes, minimum=None)
+    if axes < 1:
+        raise ValueError(f"'axes' needs to be 1 or more (got {axes})")
+    image = read_pixels(image, axes, channels)  # [channels, *image sides]
     patch = per_axis('patch', patch, axes, least=1)
     reach = per_axis('reach', reach, axes, least=0)
     x, sides = cut_patches(image, patch)
     return assemble(x, grid_positions(sides), GridGraph(sides, reach), edge_index, sides=sides)
 
 
-def check_image(image: Tensor | np.ndarray, axes: int) -> Tensor:
-    """float32 [channels, *sides], finite, not empty."""
-    if axes < 1:
-        raise ValueError(f"'axes' needs to be 1 or more (got {axes})")
-    image = torch.as_tensor(image)
-    if image.is_complex():
-        raise TypeError(f"'image' needs real values (got {image.dtype}); stack real and imaginary parts as channels")
-    if image.dim() not in (axes, axes + 1):
-        raise ValueError(f"'image' needs {axes} axes of space, with or without one of channels before them "
-                         f"(got shape {list(image.shape)}); pass 'axes' for other than {axes}, and one image at a time")
-    if image.numel() == 0:
-        raise ValueError(f"'image' has no pixels (got shape {list(image.shape)})")
-    image = image.float()
-    if not torch.isfinite(image).all():
-        raise ValueError("'image' has NaN or infinite pixels; replace them, for example by torch.nan_to_num")
-    return image if image.dim() == axes + 1 else image.unsqueeze(0)
-
-
 def per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> tuple[int, ...]:
-    """One int for each axis."""
-    values = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(values) != axes or any(not isinstance(entry, int) or entry < least for entry in values):
+    """One int for each axis; integers of NumPy and torch are as good."""
+    values = tuple(value) if is_sequence(value) else (value,) * axes
+    try:
+        values = tuple(parse_integer(name, entry, least) for entry in values)
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != axes:
         raise ValueError(f"'{name}' needs to be an int of at least {least}, or one for each of {axes} axes "
                          f"(got {value!r})")
     return values

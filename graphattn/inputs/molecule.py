@@ -52,7 +52,8 @@ def from_smiles(smiles: str, features: Sequence[str] = tuple(ATOM_FEATURES), hyd
         coordinates: compute 2-D coordinates.
         edge_index: False leaves edge_index out; edge_attr is always in the order of graph.edge_index().
 
-    Raises ImportError without RDKit, ValueError with the parser's reason on a SMILES that does not parse or is empty.
+    Raises ImportError without RDKit, ValueError with the parser's reason on a SMILES that does not parse, is empty, or has
+    other text behind it.
 
     >>> data = from_smiles('CCO', features=['element'])  # ethanol
     >>> data.x.shape, data.edge_index.tolist()
@@ -78,13 +79,22 @@ def import_rdkit():
 
 
 def parse_smiles(smiles: str, hydrogens: bool = False):
-    """The rdkit.Chem.Mol of a SMILES, at least one atom."""
+    """The rdkit.Chem.Mol of a SMILES, at least one atom.
+
+    RDKit would drop what stands behind a space, such as a name; here only spaces at the ends are dropped.
+    """
     if not isinstance(smiles, str):
         raise TypeError(f"'smiles' needs to be a str (got {type(smiles).__name__})")
+    strange = [letter for letter in smiles if not (letter.isascii() and (letter.isprintable() or letter.isspace()))]
+    if strange:
+        raise ValueError(f"'smiles' {smiles!r} does not parse: {strange[0]!r} is no letter of SMILES")
+    first, *rest = smiles.split(maxsplit=1) or ['']
+    if rest:
+        raise ValueError(f"'smiles' {smiles!r} has text behind the molecule (got {rest[0].rstrip()!r}); pass {first!r} alone")
     rdkit = import_rdkit()
     capture = getattr(rdkit.rdBase, 'CaptureErrorLog', nullcontext)  # older versions only print the reason
     with capture() as log:
-        molecule = rdkit.Chem.MolFromSmiles(smiles)
+        molecule = rdkit.Chem.MolFromSmiles(first)
     if molecule is None:
         raise ValueError(f"'smiles' {smiles!r} does not parse: {parser_reason(getattr(log, 'messages', ''))}")
     if molecule.GetNumAtoms() == 0:

@@ -1,34 +1,41 @@
 """Networks: a graph from networkx, scipy or a list of edges, with features where it has none."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.sizes import parse_integer
+from graphattn.inputs.arrays import to_tensor
 from graphattn.inputs.assemble import assemble
+from graphattn.inputs.attributes import Columns, Rows, attributes_of
 
 FEATURES = ('degree', 'constant', 'identity')
 
 
-def from_network(network: Any, x: Tensor | None = None, features: str | Sequence[str] = 'degree',
-                 num_nodes: int | None = None, edge_index: bool = True) -> Data:
+def from_network(network: Any, x: Tensor | np.ndarray | None = None, features: str | Sequence[str] = 'degree',
+                 num_nodes: int | None = None, edge_index: bool = True, node_features: str | Sequence[str] | None = None,
+                 edge_features: str | Sequence[str] | None = None) -> Data:
     """A given network as it is: a node attends to the nodes that its incoming edges come from.
 
     | attribute  | shape   | meaning
     |------------|---------|--------
-    | x          | [N, F]  | as given, or made as `features` says, float32
+    | x          | [N, F]  | as given, or made as `node_features` or `features` say, float32
     | edge_index | [2, E]  | sources over targets, in the order of graph.edge_index()
-    | graph      | N nodes | the network as `graphattn.as_graph` reads it
+    | edge_attr  | [E, F]  | as `edge_features` says, in the order of edge_index, float32; else absent
+    | graph      | N nodes | the network as `graphattn.as_graph` reads it; it follows edge_index
 
     | features      | columns | meaning
     |---------------|---------|--------
     | 'degree'      | 1       | number of incoming edges
     | 'constant'    | 1       | 1
     | 'identity'    | N       | one-hot index of the node, for one network with fixed nodes
-    | list of names | sum     | these node attributes of a networkx graph, numbers or sequences of numbers
+    | list of names | sum     | these attributes of the nodes, as `node_features`
 
     Args:
         network: networkx graph (undirected: both directions; nodes in the order of its `nodes`), scipy sparse matrix
@@ -36,28 +43,83 @@ def from_network(network: Any, x: Tensor | None = None, features: str | Sequence
         x: node features [N, F]; then `features` is not used.
         num_nodes: needed where the network does not say it: edge_index and pairs, whose last nodes may have no edges.
         edge_index: False leaves edge_index out.
+        node_features: names of attributes of the nodes, numbers or sequences of numbers, side by side in x.
+        edge_features: likewise of the edges, side by side in edge_attr; 'weight' are the values of a sparse matrix.
+
+    Attributes that a network has and that are not asked for are lost, and a warning says so; pass `()` where they shall be.
 
     Edges have the directions given; for friendships listed once, follow with torch_geometric.transforms.ToUndirected
     and graphattn.transforms.Edges.
 
     >>> import networkx
-    >>> data = from_network(networkx.karate_club_graph())
-    >>> data.x.shape, data.edge_index.shape
-    (torch.Size([34, 1]), torch.Size([2, 156]))
+    >>> data = from_network(networkx.karate_club_graph(), node_features=(), edge_features='weight')
+    >>> data.x.shape, data.edge_index.shape, data.edge_attr.shape
+    (torch.Size([34, 1]), torch.Size([2, 156]), torch.Size([156, 1]))
     """
+    node_features, edge_features = names_in('node_features', node_features), names_in('edge_features', edge_features)
+    if node_features is None and not isinstance(features, str):
+        node_features = names_in('features', features)
+    if x is not None and node_features:
+        raise ValueError(f"'x' and attributes of nodes cannot both be the features (got {node_features}); join them before")
     graph = to_graph(network, num_nodes)
+    nodes, edges = attributes_of(network)
+    warn_of_lost(() if x is not None or node_features is not None else nodes.telling,
+                 () if edge_features is not None else edges.telling)
     if x is None:
-        x = make_features(features, network, graph)
-    elif len(x) != graph.num_queries:
-        raise ValueError(f"'x' has {len(x)} rows, the network has {graph.num_queries} nodes; give one row per node")
-    return assemble(torch.as_tensor(x), None, graph, edge_index)
+        x = select(nodes, node_features, graph.num_queries, network) if node_features else make_features(features, graph)
+    else:
+        x = check_rows(to_tensor('x', x), graph)
+    data = assemble(x, None, graph, edge_index)
+    if edge_features:
+        data.edge_attr = select(edges, edge_features, graph.num_edges, network)
+    return data
+
+
+def names_in(argument: str, names: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """One name or several, as a tuple."""
+    if names is None:
+        return None
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument!r} needs to be names of attributes (got {names!r})")
+    return names
+
+
+def warn_of_lost(of_nodes: Sequence[str], of_edges: Sequence[str]) -> None:
+    lost = [(f'the {of} attributes {list(names)}', f'{of}_features={list(names)}')
+            for of, names in (('node', of_nodes), ('edge', of_edges)) if names]
+    if lost:
+        what, how = (' and '.join(parts) for parts in zip(*lost))
+        warnings.warn(f"from_network leaves out {what}; pass {how} to keep them, or () if they shall be left out",
+                      stacklevel=3)
+
+
+def check_rows(x: Tensor, graph: Graph) -> Tensor:
+    if x.dim() == 0 or len(x) != graph.num_queries:
+        raise ValueError(f"'x' has {len(x) if x.dim() else 'no'} rows, the network has {graph.num_queries} nodes; give one "
+                         f"row per node")
+    return x
+
+
+def select(attributes: Rows | Columns, names: Sequence[str], count: int, network: Any) -> Tensor:
+    """[count, F] of the attributes of these names."""
+    if count and not attributes.names:
+        raise ValueError(f"'{attributes.of}_features' needs a network whose {attributes.of}s have attributes, such as one of "
+                         f"networkx (got {list(names)} with a {type(network).__name__})")
+    matrix = attributes.matrix(names) if attributes.names else torch.zeros(0, len(names))
+    if len(matrix) != count:
+        raise ValueError(f"{list(names)} need to be attributes of all {count} {attributes.of}s (got {len(matrix)})")
+    return matrix
 
 
 def to_graph(network: Any, num_nodes: int | None) -> Graph:
     """The square Graph of a network, of num_nodes nodes if that is given."""
     if isinstance(network, list | tuple):
         network = pairs_to_edge_index(network)
-    if isinstance(network, Tensor) and num_nodes is None and network.dtype != torch.bool:
+    elif isinstance(network, np.ndarray):
+        network = to_tensor('network', network)
+    is_edge_index = isinstance(network, Tensor) and network.layout == torch.strided and network.dtype != torch.bool
+    if is_edge_index and num_nodes is None:
         raise ValueError("'num_nodes' is needed with a list of edges, which does not tell it")
     graph = as_graph(network) if num_nodes is None else as_graph(network, num_nodes, num_nodes)
     if graph.num_queries != graph.num_keys:
@@ -73,14 +135,18 @@ def pairs_to_edge_index(pairs: Sequence[tuple[int, int]]) -> Tensor:
     tensor([[0, 1],
             [1, 2]])
     """
+    ends = []
     for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(node, int) for node in pair):
+        try:
+            source, target = pair
+            ends.append([parse_integer('node', node, minimum=None) for node in (source, target)])
+        except (TypeError, ValueError):
             raise ValueError(f"'network' as a list needs (source, target) pairs of ints (got {pair!r}); number the "
-                             f"nodes first")
-    return torch.tensor(pairs, dtype=torch.long).view(-1, 2).T.contiguous()
+                             f"nodes first") from None
+    return torch.tensor(ends, dtype=torch.long).view(-1, 2).T.contiguous()
 
 
-def make_features(features: str | Sequence[str], network: Any, graph: Graph) -> Tensor:
+def make_features(features: str | Sequence[str], graph: Graph) -> Tensor:
     """[num_nodes, F] float32 features of nodes that have none."""
     if features == 'degree':
         return graph.degrees().float().unsqueeze(1)
@@ -88,25 +154,5 @@ def make_features(features: str | Sequence[str], network: Any, graph: Graph) -> 
         return torch.ones(graph.num_queries, 1)
     if features == 'identity':
         return torch.eye(graph.num_queries)
-    if isinstance(features, str) or not hasattr(network, 'nodes'):
-        raise ValueError(f"'features' needs to be one of {list(FEATURES)}, or a list of node attributes of a networkx "
-                         f"graph (got {features!r} with a {type(network).__name__})")
-    return node_attributes(network, features)
-
-
-def node_attributes(network: Any, names: Sequence[str]) -> Tensor:
-    """The attributes of a networkx graph's nodes side by side, [num_nodes, F] float32, in the order of its nodes."""
-    rows = []
-    for node, attributes in network.nodes(data=True):
-        missing = [name for name in names if name not in attributes]
-        if missing:
-            raise ValueError(f"node {node!r} has no attribute {missing} (it has {list(attributes)})")
-        try:
-            rows.append(torch.cat([torch.as_tensor(attributes[name], dtype=torch.float).view(-1) for name in names]))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the attributes {list(names)} of node {node!r} need to be numbers (got {attributes!r})"
-                             ) from error
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        raise ValueError(f"the attributes {list(names)} need one length on all nodes (got lengths {sorted(lengths)})")
-    return torch.stack(rows) if rows else torch.zeros(0, len(names))
+    raise ValueError(f"'features' needs to be one of {list(FEATURES)}, or a list of node attributes of a networkx graph "
+                     f"(got {features!r})")

@@ -1,13 +1,17 @@
 """Text: the words of a sentence are the nodes; by default every word attends to every word."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch_geometric.data import Data
 
 from graphattn.graphs import CompleteGraph
+from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.assemble import GraphChoice, assemble, choose_graph
 
 UNKNOWN = '<unk>'
@@ -41,7 +45,7 @@ class Vocabulary:
         """
         if isinstance(sentences, str):
             raise TypeError("'sentences' needs to be several sentences (got one str); pass [sentence]")
-        if max_size is not None and max_size < 1:
+        if max_size is not None and parse_integer('max_size', max_size, minimum=None) < 1:
             raise ValueError(f"'max_size' counts the unknown token and needs to be 1 or more (got {max_size})")
         counts = Counter(token for sentence in sentences for token in tokenize(sentence, tokenizer))
         counts.pop(UNKNOWN, None)  # it has its place already
@@ -49,6 +53,9 @@ class Vocabulary:
         return cls(frequent if max_size is None else frequent[:max_size - 1])
 
     def index_of(self, token: str) -> int:
+        """0 for a token that is not known."""
+        if not isinstance(token, str):
+            raise TypeError(f"a token needs to be a str (got {token!r} of type {type(token).__name__})")
         return self._index.get(token, 0)
 
     def __len__(self) -> int:
@@ -74,7 +81,7 @@ def check_tokens(tokens: Iterable[str]) -> list[str]:
     """The tokens as a list, all of them str."""
     if isinstance(tokens, str):
         raise TypeError(f"'tokens' needs to be a sequence of str (got the str {tokens!r}); split it first")
-    tokens = list(tokens)
+    tokens = [str(token) if isinstance(token, np.str_) else token for token in tokens]
     for token in tokens:
         if not isinstance(token, str):
             raise TypeError(f"every token needs to be a str (got {token!r} of type {type(token).__name__})")
@@ -89,14 +96,41 @@ def tokenize(text: str | Sequence[str], tokenizer: Callable = str.split) -> list
     """
     if isinstance(text, str):
         return check_tokens(tokenizer(text))
-    if isinstance(text, Sequence) and not isinstance(text, bytes | bytearray):
+    if is_list(text):
         return check_tokens(text)
     raise TypeError(f"'text' needs to be a str or a sequence of str (got {type(text).__name__})")
 
 
-def from_text(text: str | Sequence[str], vocabulary: Vocabulary | None = None, tokenizer: Callable = str.split,
-              one_hot: bool = False, graph: GraphChoice = None, edge_index: bool = False) -> Data:
-    """A sentence as a graph over its tokens.
+def is_list(text: Any) -> bool:
+    """Whether this holds tokens or sentences in an order."""
+    return (isinstance(text, np.ndarray) and text.ndim == 1) or (
+        isinstance(text, Sequence) and not isinstance(text, str | bytes | bytearray))
+
+
+def are_sentences(text: Any, tokenizer: Callable, tokenized: bool | None) -> bool:
+    """Whether a text is several sentences: a list of lists, or of str that are said not to be tokens, or cannot all be.
+
+    >>> are_sentences(['the cat', 'a dog'], str.split, None), are_sentences(['the', 'cat'], str.split, None)
+    (True, False)
+    """
+    if not is_list(text) or len(text) == 0:
+        return False
+    if any(is_list(entry) for entry in text):
+        return True
+    if tokenized is not None or not all(isinstance(entry, str) for entry in text):
+        return tokenized is False
+    split = [entry for entry in text if tokenizer(entry) != [entry]]
+    if split and len(split) < len(text):
+        warnings.warn(f"'text' is read as the {len(text)} tokens of one sentence, though the tokenizer would split "
+                      f"{split[0]!r}; pass tokenized=False if it is several sentences, tokenized=True if it is one",
+                      stacklevel=3)
+    return len(split) == len(text)
+
+
+def from_text(text: str | Sequence[str] | Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
+              tokenizer: Callable = str.split, one_hot: bool = False, graph: GraphChoice = None, edge_index: bool = False,
+              tokenized: bool | None = None) -> Data | list[Data]:
+    """A sentence as a graph over its tokens, or several sentences as a list of such graphs.
 
     | attribute | shape                | meaning
     |-----------|----------------------|--------
@@ -107,21 +141,39 @@ def from_text(text: str | Sequence[str], vocabulary: Vocabulary | None = None, t
     | graph     | N nodes              | complete, or `graph`: a Graph or a function such as graphattn.causal
 
     Args:
-        text: a sentence, or its tokens.
-        vocabulary: shared by all sentences of a task. None numbers the tokens of this one sentence alone.
+        text: a sentence (str), the tokens of one (list of str), or a list of several, each a str or a list of tokens.
+        vocabulary: shared by all sentences of a task. None numbers the tokens of this call alone.
         tokenizer: str -> list of str; white space by default, any callable will do.
         edge_index: also store graph.edge_index(), as layers of PyG want it.
+        tokenized: whether a list of str is the tokens of one sentence (True) or several sentences (False). None: tokens,
+            unless the tokenizer would split every one of them; if it would split some, a warning says so.
 
-    Raises ValueError if the sentence has no token.
+    Raises ValueError if a sentence has no token.
 
     >>> data = from_text('the cat saw the dog')
     >>> data.x, data.graph
     (tensor([1, 2, 3, 1, 4]), CompleteGraph(5))
+    >>> [data.num_nodes for data in from_text(['the cat sat', 'a dog'])]
+    [3, 2]
     """
-    tokens = tokenize(text, tokenizer)
-    if not tokens:
-        raise ValueError(f"'text' has no tokens (got {text!r}); drop empty sentences first")
-    vocabulary = Vocabulary(tokens) if vocabulary is None else vocabulary
+    if vocabulary is not None and not isinstance(vocabulary, Vocabulary):
+        raise TypeError(f"'vocabulary' needs to be a Vocabulary (got {type(vocabulary).__name__}); make one by "
+                        f"Vocabulary(tokens)")
+    several = are_sentences(text, tokenizer, tokenized)
+    sentences = [tokenize(sentence, tokenizer) for sentence in text] if several else [tokenize(text, tokenizer)]
+    for place, tokens in enumerate(sentences):
+        if not tokens:
+            where = f' at place {place}' if several else ''
+            raise ValueError(f"'text' has no tokens{where} (got {text[place] if several else text!r}); drop empty "
+                             f"sentences first")
+    if vocabulary is None:
+        vocabulary = Vocabulary(token for tokens in sentences for token in tokens)
+    graphs = [from_tokens(tokens, vocabulary, one_hot, graph, edge_index) for tokens in sentences]
+    return graphs if several else graphs[0]
+
+
+def from_tokens(tokens: list[str], vocabulary: Vocabulary, one_hot: bool, graph: GraphChoice, edge_index: bool) -> Data:
+    """The graph of one sentence."""
     x = torch.tensor([vocabulary.index_of(token) for token in tokens])
     if one_hot:
         x = F.one_hot(x, len(vocabulary)).float()  # [num_nodes, len(vocabulary)]

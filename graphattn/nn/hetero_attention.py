@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module, ModuleDict
+from torch.nn import Module
 from torch_geometric.nn.dense import HeteroDictLinear
 from torch_geometric.typing import EdgeType, Metadata, NodeType
 
@@ -19,6 +19,7 @@ from graphattn.kernels.scores import as_score
 from graphattn.nn.attention import check_sizes
 from graphattn.nn.messages import is_watched
 from graphattn.nn.relation import Relation, mapped
+from graphattn.nn.type_names import TypedModules, module_names
 
 
 class HeteroGraphAttention(Module):
@@ -36,7 +37,7 @@ class HeteroGraphAttention(Module):
     Args:
         in_channels: Size of the node features of every type, or of each type; -1 finds it out lazily.
         out_channels: Size of each head's result.
-        metadata: Types of nodes and of edges, as `HeteroData.metadata()` gives them.
+        metadata: Types of nodes and of edges, as `HeteroData.metadata()` gives them; they may have any names.
         heads: Number of attention heads.
         concat: Join the heads to [heads * out_channels] (default), or take their mean [out_channels].
         kv_heads: Number of key and value heads, a divisor of `heads` (default: `heads`).
@@ -95,7 +96,7 @@ class HeteroGraphAttention(Module):
         kv_heads = heads if kv_heads is None else kv_heads
         for size in edge_dim.values() if isinstance(edge_dim, dict) else [edge_dim]:
             check_sizes(out_channels, heads, kv_heads, size)
-        self.node_types, self.edge_types = list(metadata[0]), [tuple(kind) for kind in metadata[1]]
+        self.node_types, self.edge_types = types_of(metadata)
         check_metadata(self.node_types, self.edge_types, in_channels, edge_dim)
         self.out_channels, self.heads, self.kv_heads, self.concat = out_channels, heads, kv_heads, concat
         self.score, self.normalizer = score, as_normalizer(normalizer)
@@ -108,22 +109,25 @@ class HeteroGraphAttention(Module):
             kind for kind in self.node_types if any(kind == target for _, _, target in self.edge_types)
         ]
 
+        self.names = module_names(self.node_types)
+
         def linear(width: int, kinds: list[NodeType]) -> HeteroDictLinear:
             sizes = in_channels if isinstance(in_channels, dict) else dict.fromkeys(kinds, in_channels)
-            return HeteroDictLinear({kind: sizes[kind] for kind in kinds}, width, bias=bias)
+            return HeteroDictLinear({self.names[kind]: sizes[kind] for kind in kinds}, width, bias=bias)
 
         self.lin_query = linear(heads * out_channels, self.target_types)
         self.lin_key = linear(kv_heads * out_channels, self.source_types)
         self.lin_value = linear(kv_heads * out_channels, self.source_types)
         sizes = edge_dim if isinstance(edge_dim, dict) else dict.fromkeys(self.edge_types, edge_dim)
-        self.relations = ModuleDict(
+        self.relations = TypedModules(
             {
-                name_of(kind): Relation(heads, kv_heads, out_channels, sizes.get(kind), relation_maps, relation_bias)
+                kind: Relation(heads, kv_heads, out_channels, sizes.get(kind), relation_maps, relation_bias)
                 for kind in self.edge_types
             }
         )
         width = heads * out_channels if concat else out_channels
-        self.lin_out = HeteroDictLinear(width, width, self.target_types, bias=bias) if project_out else None
+        names = [self.names[kind] for kind in self.target_types]
+        self.lin_out = HeteroDictLinear(width, width, names, bias=bias) if project_out else None
 
     def reset_parameters(self):
         modules = (self.lin_query, self.lin_key, self.lin_value, self.lin_out, *self.relations.values())
@@ -152,12 +156,17 @@ class HeteroGraphAttention(Module):
             result = joint.by_messages() if joint.is_watched() else joint.by_kernel()
             out[kind] = result.flatten(1) if self.concat else result.mean(1)
             weights |= joint.weights() if return_attention_weights else {}
-        out = out if self.lin_out is None else self.lin_out(out)
+        out = out if self.lin_out is None else self.linear(self.lin_out, out)
         return (out, weights) if return_attention_weights else out
 
     def project(self, linear: HeteroDictLinear, x_dict: dict[NodeType, Tensor]) -> dict[NodeType, Tensor]:
         """[num_nodes, heads or kv_heads, out_channels] of each type."""
-        return {kind: x.unflatten(-1, (-1, self.out_channels)) for kind, x in linear(x_dict).items()}
+        return {kind: x.unflatten(-1, (-1, self.out_channels)) for kind, x in self.linear(linear, x_dict).items()}
+
+    def linear(self, linear: HeteroDictLinear, x_dict: dict[NodeType, Tensor]) -> dict[NodeType, Tensor]:
+        """A linear map of each type, whose modules have names of their own."""
+        results = linear({self.names[kind]: x for kind, x in x_dict.items()})
+        return {kind: results[self.names[kind]] for kind in x_dict}
 
     def check(self, sources, targets, graph_dict, edge_attr_dict) -> dict[EdgeType, Graph]:
         """The graph of each type of edges that is there."""
@@ -171,7 +180,7 @@ class HeteroGraphAttention(Module):
             if missing:
                 raise ValueError(f"edges {kind} need nodes of type {missing[0]!r} (got 'x_dict' of {list(sources)})")
             graphs[kind] = as_graph(graph, targets[kind[-1]].size(0), sources[kind[0]].size(0))
-            check_edge_attr(kind, edge_attr_dict.get(kind), self.relations[name_of(kind)].lin_edge, graphs[kind])
+            check_edge_attr(kind, edge_attr_dict.get(kind), self.relations[kind].lin_edge, graphs[kind])
         return graphs
 
     def __repr__(self) -> str:
@@ -186,7 +195,7 @@ class Joint:
 
     def __init__(self, layer: HeteroGraphAttention, kinds: list[EdgeType], query, key, value, graphs, edge_attr_dict):
         self.layer, self.kinds = layer, kinds
-        self.relations = [layer.relations[name_of(kind)] for kind in kinds]
+        self.relations = [layer.relations[kind] for kind in kinds]
         self.graphs = [graphs[kind] for kind in kinds]
         self.edge_attr = [edge_attr_dict.get(kind) for kind in kinds]
         self.edge_attr = [None if x is None else x.to(query.dtype) for x in self.edge_attr]
@@ -280,9 +289,17 @@ class Joint:
         return sum((relation(*given, num_targets) for relation, *given in messages), self.nothing())
 
 
-def name_of(kind: EdgeType) -> str:
-    """A type of edges as the key of a ModuleDict, where explainers look for it."""
-    return "__".join(kind)
+def types_of(metadata: Metadata) -> tuple[list[NodeType], list[EdgeType]]:
+    """The types of nodes and of edges, each once."""
+    node_types, edge_types = list(dict.fromkeys(metadata[0])), list(dict.fromkeys(tuple(kind) for kind in metadata[1]))
+    for kind in node_types:
+        if not isinstance(kind, str):
+            raise TypeError(f"types of nodes must be str (got {kind!r}); HeteroData.metadata() gives them")
+    for kind in edge_types:
+        if len(kind) != 3 or not all(isinstance(part, str) for part in kind):
+            raise TypeError(f"types of edges must be (source, relation, target), three str (got {kind!r});"
+                            " HeteroData.metadata() gives them")  # fmt: skip
+    return node_types, edge_types
 
 
 def check_metadata(node_types: list, edge_types: list, in_channels, edge_dim) -> None:

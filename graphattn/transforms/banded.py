@@ -4,6 +4,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 
 from graphattn.graphs import BandedGraph, Graph
+from graphattn.graphs.sizes import parse_integer
 from graphattn.transforms.graph_transform import GraphTransform
 
 
@@ -21,8 +22,9 @@ class Banded(GraphTransform):
     """
 
     def __init__(self, before: int | None, after: int | None, dilation: int = 1):
-        BandedGraph(1, before, after, dilation)  # raises now on what would fail on every Data
-        self.before, self.after, self.dilation = before, after, dilation
+        self.before = None if before is None else parse_integer('before', before)
+        self.after = None if after is None else parse_integer('after', after)
+        self.dilation = parse_integer('dilation', dilation, minimum=1)
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         return BandedGraph(num_nodes, self.before, self.after, self.dilation)

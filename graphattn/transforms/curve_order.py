@@ -21,6 +21,8 @@ class CurveOrder(NodeOrder):
         pos = data.get('pos')
         if pos is None:
             raise ValueError(f"{data} has no 'pos'; {type(self).__name__} orders nodes by their positions")
+        if not isinstance(pos, Tensor):
+            raise TypeError(f"'pos' must be a tensor (got {type(pos).__name__}); take torch.from_numpy")
         if pos.dim() != 2 or not 1 <= pos.size(1) <= MOST_BITS or not pos.isfinite().all():
             raise ValueError(f"'pos' must be finite numbers [num_nodes, dims], dims of 1 ... {MOST_BITS} (got "
                              f"{list(pos.shape)}, {int((~pos.isfinite()).sum())} of them not finite)")

@@ -4,6 +4,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 
 from graphattn.graphs import Graph, batch_graphs, expander
+from graphattn.graphs.sizes import parse_integer
 from graphattn.transforms.graph_transform import GraphTransform, present_graph
 
 
@@ -27,9 +28,9 @@ class Expander(GraphTransform):
     """
 
     def __init__(self, degree: int = 4, seed: int = 0, add: bool = False):
-        if degree < 1:
-            raise ValueError(f"'degree' needs to be 1 or more (got {degree})")
-        self.degree, self.seed, self.add = degree, seed, add
+        self.degree, self.seed, self.add = parse_integer('degree', degree, minimum=None), parse_integer('seed', seed), add
+        if self.degree < 1:
+            raise ValueError(f"'degree' needs to be 1 or more (got {self.degree})")
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         if isinstance(num_nodes, tuple):

@@ -7,6 +7,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 
 from graphattn.graphs import GlobalGraph, Graph
+from graphattn.graphs.sizes import parse_counts
 from graphattn.transforms.graph_transform import GraphTransform, present_graph
 
 
@@ -30,9 +31,10 @@ class GlobalNodes(GraphTransform):
     """
 
     def __init__(self, nodes: Sequence[int] = (0,)):
-        self.nodes = tuple(nodes)
-        if not self.nodes or not all(isinstance(node, int) for node in self.nodes):
-            raise ValueError(f"'nodes' needs to be one or more indices (got {nodes!r})")
+        try:
+            self.nodes = parse_counts('nodes', nodes, minimum=None)
+        except (TypeError, ValueError):
+            raise ValueError(f"'nodes' needs to be one or more indices (got {nodes!r})") from None
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         counts = num_nodes if isinstance(num_nodes, tuple) else (num_nodes,)

@@ -6,6 +6,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 
 from graphattn.graphs import Graph, GridGraph
+from graphattn.graphs.sizes import is_sequence, parse_counts, parse_integer
 from graphattn.transforms.graph_transform import GraphTransform
 
 
@@ -28,9 +29,9 @@ class Grid(GraphTransform):
 
     def __init__(self, sides: Sequence[int] | None = None, before: int | Sequence[int] = 1,
                  after: int | Sequence[int] | None = None, dilation: int | Sequence[int] = 1, border: str = 'clip'):
-        self.sides = None if sides is None else tuple(sides)
-        self.before, self.after = before, after
-        self.dilation, self.border = dilation, border
+        self.sides = None if sides is None else parse_counts('sides', sides)
+        self.before, self.after = plain('before', before), None if after is None else plain('after', after)
+        self.dilation, self.border = plain('dilation', dilation), border
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         sides = self.sides_of(data, num_nodes)
@@ -53,3 +54,8 @@ class Grid(GraphTransform):
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(sides={self.sides}, before={self.before}, after={self.after}, '
                 f'dilation={self.dilation}, border={self.border!r})')
+
+
+def plain(name: str, value: int | Sequence[int]) -> int | tuple[int, ...]:
+    """An int, or a tuple of ints, of Python."""
+    return parse_counts(name, value) if is_sequence(value) else parse_integer(name, value)

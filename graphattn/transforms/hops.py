@@ -7,6 +7,7 @@ from torch_geometric.transforms import BaseTransform
 from graphattn.graphs import EdgeListGraph
 from graphattn.graphs.hops import hop_distances
 from graphattn.graphs.sizes import parse_integer
+from graphattn.transforms.encoding import warn_of_weights
 from graphattn.transforms.graph_transform import count_nodes, present_graph
 
 
@@ -15,7 +16,7 @@ class AddHops(BaseTransform):
     """For each edge of `data.graph`, the steps along `data.edge_index` from its key to its query (functional name: `hops`).
 
     One number per edge of the graph, for `HopBias` of graphattn.nn; a DataLoader joins them in the order of the graph
-    of the batch.
+    of the batch. Every step is one, whatever its weight; a warning says so where there are weights.
 
     Args:
         max_distance: Longest way that is counted; what is further has max_distance + 1.
@@ -35,6 +36,7 @@ class AddHops(BaseTransform):
         num_nodes = count_nodes(data)
         if data.edge_index is None:
             raise ValueError(f"{data} has no edge_index to count steps along")
+        warn_of_weights(data, self, 'steps along edges')
         along = EdgeListGraph(data.edge_index, num_nodes)
         data[self.attr_name] = hop_distances(present_graph(data), along, self.max_distance)
         return data

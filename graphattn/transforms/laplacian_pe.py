@@ -17,8 +17,9 @@ class AddLaplacianPE(Encoding):
     """The k eigenvectors of lowest frequency of the normalized Laplacian I - D^-1/2 A D^-1/2 (Dwivedi et al. 2020).
 
     Of each connected component: without the constant one (eigenvalue 0), each of length 1, filled up with zeros where a
-    component has no more than k nodes. Edges count in both directions and once, self loops do not. On a path of n nodes
-    they are cosines of the position, cos(pi i j / (n - 1)) times the root of the degree (functional name: `laplacian_pe`).
+    component has no more than k nodes. Edges count in both directions and once, by the largest `edge_weight` between their
+    ends where there are weights; self loops do not count. On a path of n nodes they are cosines of the position,
+    cos(pi i j / (n - 1)) times the root of the degree (functional name: `laplacian_pe`).
 
     An eigenvector's sign says nothing. Here its largest entry is positive; `sign='absolute'` takes absolute values, and
     the modules RandomSigns and SignInvariant of graphattn.nn flip it in training or make no difference of it. Where
@@ -54,11 +55,10 @@ class AddLaplacianPE(Encoding):
             raise ValueError(f"'sign' must be 'largest_positive' or 'absolute' (got {sign!r})")
         self.sign, self.eigenvalues_attr_name = sign, eigenvalues_attr_name
 
-    def encode(self, edge_index: np.ndarray, num_nodes: int) -> np.ndarray:
+    def encode(self, edge_index: np.ndarray, num_nodes: int, edge_weight: np.ndarray | None = None) -> np.ndarray:
         """[num_nodes, 2 k]: eigenvectors, then their eigenvalues."""
         vectors, values = np.zeros((2, num_nodes, self.k))
-        edge_index = edge_index[:, edge_index[0] != edge_index[1]]
-        for nodes, block in components(edge_index, num_nodes):
+        for nodes, block in components(*pairs_once(edge_index, num_nodes, edge_weight)):
             own_values, own_vectors = lowest_eigenvectors(laplacian(block), self.k)
             vectors[nodes, : len(own_values)], values[nodes, : len(own_values)] = own_vectors, own_values
         return np.concatenate([np.abs(vectors) if self.sign == 'absolute' else vectors, values], axis=1)
@@ -70,9 +70,23 @@ class AddLaplacianPE(Encoding):
             store[self.eigenvalues_attr_name] = values
 
 
+def pairs_once(
+    edge_index: np.ndarray, num_nodes: int, edge_weight: np.ndarray | None
+) -> tuple[np.ndarray, int, np.ndarray | None]:
+    """The edges [2, num_pairs] from the smaller to the larger number, each once, the nodes, and the largest weight of each."""
+    low, high = np.sort(edge_index.astype(np.int64), axis=0)
+    apart = low != high
+    pairs, place = np.unique(low[apart] * num_nodes + high[apart], return_inverse=True)
+    if edge_weight is not None:
+        weights = np.zeros(len(pairs))
+        np.maximum.at(weights, place, edge_weight[apart])
+        edge_weight = weights
+    return np.stack(np.divmod(pairs, max(num_nodes, 1))), num_nodes, edge_weight
+
+
 def laplacian(block: csr_array) -> csr_array:
-    """The normalized Laplacian of a connected component, from numbers of edges in any direction."""
-    adjacency = ((block + block.T) > 0).astype(float)
+    """The normalized Laplacian of a connected component, from the weight of each edge in one direction."""
+    adjacency = block + block.T
     scale = diags_array(adjacency.sum(axis=1) ** -0.5)
     return csr_array(eye_array(block.shape[0]) - scale @ adjacency @ scale)
 

@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphattn.graphs import EdgeListGraph, Graph, as_graph
+from graphattn.graphs.data import FOLLOWING
 from graphattn.transforms.graph_transform import count_nodes
 
 NAME = 'node_order'
@@ -50,10 +51,10 @@ def renumber(data: Data, order: Tensor) -> Data:
     """Makes node `order[i]` of a Data node i of the same Data."""
     place = order.argsort()
     names = list(data.keys())
-    of_nodes = {name for name in names if name not in ('graph', 'ptr') and data.is_node_attr(name)}
+    of_nodes = {name for name in names if name not in ('graph', FOLLOWING, 'ptr') and data.is_node_attr(name)}
     for name in names:
         value = data[name]
-        if name == 'graph' or isinstance(value, Graph):
+        if name in ('graph', FOLLOWING) or isinstance(value, Graph):
             data[name] = _renumber_graph(name, as_graph(value), place)
         elif 'adj' in name:
             raise ValueError(f"cannot renumber the nodes of {name!r}; keep edges in 'edge_index' instead")

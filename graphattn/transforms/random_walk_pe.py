@@ -1,7 +1,7 @@
 """Probabilities that a random walk is back where it began."""
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 from torch_geometric.data.datapipes import functional_transform
 
 from graphattn.transforms.encoding import Encoding, components
@@ -13,9 +13,10 @@ CHUNK = 2**22  # probabilities held at a time: 32 MB
 class AddRandomWalkPE(Encoding):
     """Of each node, the probability that a random walk from it is back after 1, 2, ..., k steps (Dwivedi et al. 2022).
 
-    The walk follows the edges from source to target, a repeated edge twice as often; a node without a way out is never
-    come back to. Without repeated edges the numbers are those of PyG's transform of this name; nodes times nodes numbers
-    are never held (functional name: `random_walk_pe`).
+    The walk follows the edges from source to target, each as often as its share of `edge_weight` among those of its source
+    says, a repeated edge twice as often; a node without a way out is never come back to. Without repeated edges and weights
+    the numbers are those of PyG's transform of this name (which, of weights, uses the sum alone, so that its rows do not sum
+    to 1); nodes times nodes numbers are never held (functional name: `random_walk_pe`).
 
     Args:
         k: Number of steps.
@@ -33,18 +34,18 @@ class AddRandomWalkPE(Encoding):
     def __init__(self, k: int, attr_name: str | None = 'random_walk_pe'):
         super().__init__(k, attr_name)
 
-    def encode(self, edge_index: np.ndarray, num_nodes: int) -> np.ndarray:
+    def encode(self, edge_index: np.ndarray, num_nodes: int, edge_weight: np.ndarray | None = None) -> np.ndarray:
         encoding = np.zeros((num_nodes, self.k))
-        for nodes, block in components(edge_index, num_nodes):
+        for nodes, block in components(edge_index, num_nodes, edge_weight):
             encoding[nodes] = return_probabilities(block, self.k)
         return encoding
 
 
 def return_probabilities(edges: csr_array, k: int) -> np.ndarray:
-    """[num_nodes, k] from the numbers of edges, rows = sources."""
+    """[num_nodes, k] from the numbers or weights of edges, rows = sources."""
     num_nodes = edges.shape[0]
-    degrees = edges.sum(axis=1)
-    steps = (diags_array(1 / np.maximum(degrees, 1)) @ edges).tocsr()
+    steps = edges.copy()
+    steps.data = edges.data / np.repeat(edges.sum(axis=1), np.diff(edges.indptr))
     result = np.zeros((num_nodes, k))
     width = max(1, CHUNK // num_nodes)
     for first in range(0, num_nodes, width):

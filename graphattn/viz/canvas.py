@@ -2,12 +2,15 @@
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph
+from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.per_head import PerHead
+from graphattn.inputs.arrays import to_tensor
 
 SEEN = "#e9e9e9"  # an edge without weight; where there is none the paper is seen
 
@@ -67,16 +70,29 @@ def add_colour_bar(ax, scale, label: str = "attention weight") -> None:
     ax.figure.colorbar(mappable, ax=ax, label=label, shrink=0.8, pad=0.02)
 
 
+def read_graph(graph: Any) -> Graph:
+    """The one graph that is drawn: a Graph, or what `as_graph` makes one of, such as a list (a batch, example by example)."""
+    if isinstance(graph, PerHead):
+        raise ValueError(f"a picture shows one graph (got {graph}); draw that of one head, graph.graphs[0]")
+    if isinstance(graph, (Tensor, np.ndarray)) and graph.ndim == 2 and len(graph) == 2 and graph.dtype not in (bool, torch.bool):
+        raise ValueError(f"'graph' is an edge_index of {graph.shape[1]} edges, which does not tell how many nodes there are;"
+                         " draw as_graph(edge_index, num_nodes)")  # fmt: skip
+    return as_graph(graph)
+
+
 def one_per_edge(weights: Tensor | None, graph: Graph) -> Tensor | None:
     """[num_edges] on the CPU: the mean over heads."""
     if weights is None:
         return None
-    weights = torch.as_tensor(weights).detach().cpu().float()
+    weights = to_tensor("weights", weights).detach().cpu().float()
     if weights.dim() not in (1, 2) or weights.size(0) != graph.num_edges:
         raise ValueError(
             f"'weights' must be [num_edges] or [num_edges, heads] with {graph.num_edges} edges in the order of"
             f" graph.edge_index() (got {list(weights.shape)})"
         )
+    if not weights.isfinite().all():
+        broken = int((~weights.isfinite()).sum())
+        raise ValueError(f"'weights' must be finite (got {broken} of {weights.numel()} that are not)")
     return weights.mean(1) if weights.dim() == 2 else weights
 
 

@@ -1,10 +1,13 @@
 """Every head of every layer, side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 
+import numpy as np
 from torch import Tensor
 
+from graphattn.explain.attention import LayerAttention
+from graphattn.inputs.arrays import to_tensor
 from graphattn.viz.canvas import import_matplotlib, save
 
 MOST_AXES = 64
@@ -21,8 +24,8 @@ def draw_heads(
     """A row for each layer, a column for each head.
 
     Args:
-        weights: [num_edges, heads], or a list with one for each layer. Of more than 64 pictures the first layers, and of
-            these the first heads, are drawn, and the title says so.
+        weights: [num_edges, heads], or a list with one for each layer, or what `attention_of` gives. Of more than 64
+            pictures the first layers, and of these the first heads, are drawn, and the title says so.
         draw: Called as `draw(weights=[num_edges], ax=ax, title="layer 1, head 2")`, such as
             `functools.partial(draw_mask, graph)` or `functools.partial(draw_words, tokens, graph)`.
         size: Side of one picture, in inches.
@@ -41,7 +44,9 @@ def draw_heads(
         >>> import matplotlib.pyplot
         >>> matplotlib.pyplot.close(figure)
     """
-    layers = [weights] if isinstance(weights, Tensor) else list(weights)
+    weights = list(weights.values()) if isinstance(weights, Mapping) else weights
+    is_one = isinstance(weights, (Tensor, np.ndarray))
+    layers = [to_tensor("weights", weights_in(layer)) for layer in ([weights] if is_one else weights)]
     if not layers or any(layer.dim() != 2 for layer in layers):
         shapes = [list(layer.shape) for layer in layers]
         raise ValueError(f"'weights' must be [num_edges, heads], or a list of such (got {shapes})")
@@ -63,3 +68,7 @@ def draw_heads(
         figure.suptitle("\n".join(lines), fontsize=12)
     save(figure, path)
     return figure
+
+
+def weights_in(layer: Tensor | LayerAttention) -> Tensor:
+    return layer.weights if isinstance(layer, LayerAttention) else layer

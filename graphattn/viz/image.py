@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, GridGraph
+from graphattn.inputs.pixels import read_pixels
 from graphattn.viz.canvas import (
     add_colour_bar,
     finish,
     import_matplotlib,
     open_axes,
+    read_graph,
     scale_of,
     weight_colours,
     weights_of_query,
@@ -21,8 +24,8 @@ PALE = 0.35  # opacity of an image under weights
 
 
 def draw_image(
-    image: Tensor,
-    graph: Graph,
+    image: Any,
+    graph: Graph | Any,
     weights: Tensor | None = None,
     *,
     node: int | None = None,
@@ -30,25 +33,28 @@ def draw_image(
     title: str | None = None,
     ax=None,
     path: str | PathLike | None = None,
+    channels: str | None = None,
 ):
     """An image and, over the patches that one patch (framed) attends to, how much it does; the others are paler
     where no weights are given. Under weights the whole image is pale, so that their colours are seen.
 
     Args:
-        image: [height, width], or [channels, height, width] with 1 or 3 channels; 3 are red, green and blue.
+        image: [height, width], or with 1 or 3 channels before or behind that; 3 are red, green and blue. Or a PIL image.
         graph: Over the patches in C order, such as `from_image(image, patch).graph`.
         weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`.
         node: The patch that looks; the middle one by default.
         sides: Patches along each axis; a GridGraph knows them.
         ax, path: Axes to draw into; file to save the figure as.
+        channels: 'first' or 'last', where the shape of the image does not tell.
 
     Returns:
         The Axes.
     """
+    graph = read_graph(graph)
     sides = sides_of(graph) if sides is None else tuple(sides)
     if len(sides) != 2 or sides[0] * sides[1] != graph.num_keys or graph.num_queries != graph.num_keys:
         raise ValueError(f"'sides' must be (rows, columns) of the patches of a square graph (got {sides} and {graph})")
-    pixels = to_pixels(image)
+    pixels = to_pixels(image, channels)
     height, width = pixels.shape[:2]
     rows, columns = sides
     node = (rows // 2) * columns + columns // 2 if node is None else node
@@ -79,14 +85,12 @@ def sides_of(graph: Graph) -> tuple[int, ...]:
     return graph.key_sides[0]
 
 
-def to_pixels(image: Tensor):
+def to_pixels(image: Any, channels: str | None = None):
     """numpy [height, width], or [height, width, 3] in 0 .. 1."""
-    image = torch.as_tensor(image).detach().cpu().float()
-    if image.dim() == 3 and image.size(0) == 1:
-        image = image[0]
-    if image.dim() == 2:
-        return image.numpy()
-    if image.dim() != 3 or image.size(0) != 3:
+    image = read_pixels(image, channels=channels, counts=(1, 3)).detach().cpu()
+    if image.size(0) == 1:
+        return image[0].numpy()
+    if image.size(0) != 3:
         raise ValueError(f"'image' must be [height, width], or 1 or 3 channels of that (got {list(image.shape)})")
     low, high = image.min(), image.max()
     return ((image - low) / (high - low).clamp(min=1e-12)).permute(1, 2, 0).numpy()

@@ -2,19 +2,30 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.viz.canvas import add_colour_bar, check_nodes, finish, one_per_edge, open_axes, scale_of, weight_colours
+from graphattn.graphs.sizes import parse_integer
+from graphattn.viz.canvas import (
+    add_colour_bar,
+    check_nodes,
+    finish,
+    one_per_edge,
+    open_axes,
+    read_graph,
+    scale_of,
+    weight_colours,
+)
 from graphattn.viz.sample import BLOCKS, describe_blocks, sample_blocks, weights_among
 
 MOST_LABELS = 40  # along one axis; of more, every second (third, ...) is written
 
 
 def draw_mask(
-    graph: Graph,
+    graph: Graph | Any,
     weights: Tensor | None = None,
     *,
     labels: Sequence[str] | None = None,
@@ -28,7 +39,8 @@ def draw_mask(
     """Who may attend to whom: rows are queries, columns are keys, grey where there is an edge, coloured by its weight.
 
     Args:
-        graph: Any graph. Of more than `max_nodes` nodes blocks are drawn, spread over all; nothing larger is made.
+        graph: Any graph, or a list of them, side by side. Of more than `max_nodes` nodes blocks are drawn, spread over all;
+            nothing larger is made.
         weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`.
         labels: Names of the keys, and of the queries unless `query_labels` are given.
         colour_bar: Whether the colours of the weights are explained.
@@ -37,6 +49,7 @@ def draw_mask(
     Returns:
         The Axes.
     """
+    graph, max_nodes = read_graph(graph), parse_integer("max_nodes", max_nodes, minimum=1)
     query_labels = labels if query_labels is None and graph.num_queries == graph.num_keys else query_labels
     check_nodes("labels", labels, graph.num_keys)
     check_nodes("query_labels", query_labels, graph.num_queries)

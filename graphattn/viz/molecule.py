@@ -14,6 +14,7 @@ from graphattn.viz.canvas import (
     import_matplotlib,
     one_per_edge,
     open_axes,
+    read_graph,
     scale_of,
     weight_colours,
 )
@@ -63,10 +64,11 @@ def draw_molecule(
     places = drawing_coordinates(molecule).tolist()
     import_rdkit().Chem.Kekulize(molecule, clearAromaticFlags=True)  # single and double bonds, as chemists draw rings
     ax = open_axes(ax, (6.0, 4.8))
-    weights = one_per_edge(weights, data.graph)
+    graph = read_graph(data.graph)
+    weights = one_per_edge(weights, graph)
     strength = {}
     if weights is not None:
-        strength = {edge: float(w) for edge, w in zip(map(tuple, data.graph.edge_index("cpu").t().tolist()), weights)}
+        strength = {edge: float(w) for edge, w in zip(map(tuple, graph.edge_index("cpu").t().tolist()), weights)}
         scale = scale_of(weights)
         add_colour_bar(ax, scale)
     halo = [import_matplotlib().patheffects.withStroke(linewidth=3, foreground="white")]  # to be seen on dark weights

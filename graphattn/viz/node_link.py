@@ -8,8 +8,10 @@ import networkx
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
-from graphattn.graphs import EdgeListGraph, Graph, GridGraph, as_graph
+from graphattn.graphs import EdgeListGraph, Graph, GridGraph
+from graphattn.graphs.sizes import parse_integer
 from graphattn.viz.canvas import (
     add_colour_bar,
     check_nodes,
@@ -17,6 +19,7 @@ from graphattn.viz.canvas import (
     import_matplotlib,
     one_per_edge,
     open_axes,
+    read_graph,
     scale_of,
     weight_colours,
 )
@@ -27,7 +30,7 @@ CLASSES = "tab10"
 
 
 def draw_graph(
-    graph: Graph,
+    graph: Graph | Any,
     weights: Tensor | None = None,
     *,
     pos: Tensor | None = None,
@@ -44,8 +47,8 @@ def draw_graph(
     keys differ in number, queries stand above keys. Links have arrows where they do not all go both ways.
 
     Args:
-        graph: Any graph. Of more than `max_nodes` nodes some are drawn: blocks of neighbours, or on given edges the
-            surroundings of the nodes of most edges.
+        graph: Any graph, or a list of them, side by side. Of more than `max_nodes` nodes some are drawn: blocks of
+            neighbours, or on given edges the surroundings of the nodes of most edges.
         weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`; both ways of a link that is
             drawn once count by the larger.
         pos: Places of the nodes, [num_nodes, 2].
@@ -56,6 +59,7 @@ def draw_graph(
     Returns:
         The Axes.
     """
+    graph, max_nodes = read_graph(graph), parse_integer("max_nodes", max_nodes, minimum=1)
     is_square = graph.num_queries == graph.num_keys
     for name, entries in (("pos", pos), ("labels", labels), ("classes", classes)):
         if entries is not None and not is_square:
@@ -85,13 +89,10 @@ def draw_graph(
 def draw_network(network: Any, weights: Tensor | None = None, **options):
     """A network with the classes of its nodes as colours: `draw_graph` of a Data (graph, y if it has one) or of anything
     `as_graph` takes; the options are those of `draw_graph`."""
-    graph = getattr(network, "graph", None)
-    if isinstance(graph, Graph):  # a Data; a networkx graph has a dict of this name
-        classes = getattr(network, "y", None)
-        if classes is not None and len(classes) == graph.num_queries:
-            options.setdefault("classes", classes)
-    else:
-        graph = network if isinstance(network, Graph) else as_graph(network)
+    graph = read_graph(network)
+    classes = getattr(network, "y", None) if isinstance(network, Data) else None
+    if isinstance(classes, Tensor) and classes.dim() == 1 and len(classes) == graph.num_queries:
+        options.setdefault("classes", classes)
     return draw_graph(graph, weights, **options)
 
 

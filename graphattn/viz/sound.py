@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphattn.viz.canvas import finish, open_axes, weights_of_query
+from graphattn.inputs.arrays import to_tensor
+from graphattn.viz.canvas import finish, open_axes, read_graph, weights_of_query
 
 
 def draw_sound(
@@ -37,13 +38,13 @@ def draw_sound(
     if (waveform is None) != (sample_rate is None):
         raise ValueError(f"'waveform' and 'sample_rate' go together (got sample_rate={sample_rate})")
     node = data.num_nodes // 2 if node is None else node
-    row = weights_of_query(data.graph, weights, node)
+    row = weights_of_query(read_graph(data.graph), weights, node)
     ax = open_axes(ax, (7.5, 3.6))
     seconds = data.pos.flatten().cpu()
     if waveform is None:
         draw_spectrogram(ax, data.x.detach().cpu(), seconds)
     else:
-        samples = torch.atleast_2d(torch.as_tensor(waveform)).float().mean(0)
+        samples = torch.atleast_2d(to_tensor("waveform", waveform)).float().mean(0)
         ax.plot(torch.arange(len(samples)) / sample_rate, samples, color="0.6", linewidth=0.5)
         ax.set_ylabel("sample")
     ax.set_xlabel("time in seconds")

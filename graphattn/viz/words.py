@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.viz.canvas import add_colour_bar, check_nodes, finish, one_per_edge, open_axes, scale_of, weight_colours
+from graphattn.viz.canvas import (
+    add_colour_bar,
+    check_nodes,
+    finish,
+    one_per_edge,
+    open_axes,
+    read_graph,
+    scale_of,
+    weight_colours,
+)
 from graphattn.viz.mask import draw_mask
 
 KINDS = ("heat", "lines")
@@ -15,7 +25,7 @@ MOST_WORDS = 60
 
 def draw_words(
     tokens: Sequence[str],
-    graph: Graph,
+    graph: Graph | Any,
     weights: Tensor | None = None,
     *,
     kind: str = "heat",
@@ -36,6 +46,7 @@ def draw_words(
     """
     if kind not in KINDS:
         raise ValueError(f"'kind' must be one of {KINDS} (got {kind!r})")
+    graph = read_graph(graph)
     query_tokens = tokens if query_tokens is None else query_tokens
     check_nodes("tokens", tokens, graph.num_keys)
     check_nodes("query_tokens", query_tokens, graph.num_queries)

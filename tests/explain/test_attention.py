@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch_geometric.nn as pyg
 
-from graphattn import accelerate, nn
+from graphattn import CompleteGraph, PerHead, accelerate, causal, nn
 from graphattn.explain import attention_of, attention_rollout
 from tests.nn.peer import random_graph
 
@@ -80,3 +80,30 @@ def test_a_layer_that_runs_twice_has_its_last_call():
     model, x, edge_index = Twice(), torch.randn(8, 6), random_graph(8, 8, 20)
     _, (_, wanted) = model.layer(model.layer(x, edge_index), edge_index, return_attention_weights=True)
     torch.testing.assert_close(attention_of(model, x, edge_index)["layer"].weights, wanted)
+
+
+def test_layers_whose_heads_have_graphs_of_their_own():
+    torch.manual_seed(0)
+    graphs, x = PerHead([causal(5), CompleteGraph(5)]), torch.randn(5, 4)
+    layer = nn.GraphAttention(4, 3, heads=2).eval()
+    found = attention_of(layer, x, graphs)[""]
+    _, (edges, weights) = layer(x, graphs, return_attention_weights=True)
+    assert [pair.shape for pair in found.edge_index] == [(2, 15), (2, 25)]
+    torch.testing.assert_close(found.edge_index, edges)
+    torch.testing.assert_close(found.weights, weights)
+
+
+def test_layers_that_are_left_out_are_said():
+    metadata = ["a"], [("a", "to", "a")]
+
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.typed = nn.GraphAttention(4, 4), nn.HeteroGraphAttention(4, 4, metadata)
+
+        def forward(self, x, graph):
+            return self.typed({"a": self.first(x, graph)}, {metadata[1][0]: graph})
+
+    with pytest.warns(UserWarning, match="attention_of leaves out 'typed' .HeteroGraphAttention., whose weights are a dict"):
+        found = attention_of(Two(), torch.randn(3, 4), causal(3))
+    assert list(found) == ["first"]

@@ -1,10 +1,11 @@
 """Attention rollout beside dense matrices multiplied by loops."""
 
+import numpy as np
 import pytest
 import torch
 
-from graphattn import EdgeListGraph
-from graphattn.explain import attention_rollout
+from graphattn import BandedGraph, EdgeListGraph, PerHead, causal
+from graphattn.explain import LayerAttention, attention_rollout
 from graphattn.nn import GraphAttention
 from tests.nn.peer import random_graph
 
@@ -63,6 +64,32 @@ def test_a_row_holds_no_node_beyond_its_steps():
     torch.testing.assert_close(rollout._values()[-3:], torch.tensor([0.25, 0.5, 0.25]))
 
 
+@pytest.mark.parametrize("integer", [int, np.int64, torch.tensor])
+def test_graphs_arrays_and_what_attention_of_gives(integer):
+    pairs = layers()
+    wanted = attention_rollout(pairs, NUM_NODES).to_dense()
+    graphs = [(EdgeListGraph(edges, NUM_NODES), weights) for edges, weights in pairs]
+    arrays = [(edges.numpy()[:, ::-1], weights.detach().numpy()[::-1]) for edges, weights in pairs]
+    named = {str(place): LayerAttention(*pair) for place, pair in enumerate(pairs)}
+    for given in (graphs, arrays, named, named.values(), [list(pair) for pair in pairs]):
+        torch.testing.assert_close(attention_rollout(given, integer(NUM_NODES)).to_dense(), wanted)
+
+
+def test_heads_with_graphs_of_their_own():
+    """The heads of a PerHead, laid end to end, are the matrices of its heads added up."""
+    torch.manual_seed(0)
+    graphs = PerHead([causal(5), BandedGraph(5, 1, 1)])
+    layer = GraphAttention(4, 3, heads=2).double()
+    edges, weights = layer(torch.randn(5, 4).double(), graphs, return_attention_weights=True)[1]
+    matrix = torch.zeros(5, 5, dtype=torch.float64)
+    for pairs, by_edge in zip(edges, weights):
+        for (source, target), weight in zip(pairs.t().tolist(), by_edge.flatten().tolist()):
+            matrix[target, source] += weight / 2
+    wanted = 0.5 * torch.eye(5) + 0.5 * matrix
+    for given in (edges, graphs):
+        torch.testing.assert_close(attention_rollout([(given, weights)], 5).to_dense(), wanted)
+
+
 EDGES = torch.tensor([[0, 1], [1, 2]])
 
 
@@ -76,6 +103,10 @@ EDGES = torch.tensor([[0, 1], [1, 2]])
         (lambda: attention_rollout([(EDGES, torch.ones(2))], 2), "0 .. 1 .got 0 .. 2"),
         (lambda: attention_rollout([(EDGES, -torch.ones(2))], 3), "must not be negative .got -1"),
         (lambda: attention_rollout([(EDGES[0], torch.ones(2))], 3), r"got \[2\] and \[2\]"),
+        (lambda: attention_rollout([(EDGES, torch.tensor([1.0, torch.nan]))], 3), "must be finite .got 1 of 2"),
+        (lambda: attention_rollout([torch.ones(2)], 3), r"a layer is a pair .*got Tensor"),
+        (lambda: attention_rollout([([EDGES], [torch.ones(2)])], 3, reduce="max"), "need reduce='mean' and weights for each"),
+        (lambda: attention_rollout([([EDGES], [])], 3), "1 graphs and 0 weights"),
     ],
 )
 def test_bad_input_is_named(call, words):

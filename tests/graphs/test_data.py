@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 import torch
-from torch_geometric.data import Batch, Data
+import torch_geometric.transforms as T
+from torch_geometric.data import Batch, Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 
 from graphattn.graphs import (
@@ -19,6 +20,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.graphs.data import GraphData, follow_edges
 from tests.cases import ASYMMETRIC, SQUARE, edge_list
 
 KINDS = {
@@ -119,3 +121,130 @@ def test_stale_graph_is_named():
     part = data.subgraph(torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match=r"graph.subgraph\(nodes\)"):
         as_graph(part.graph, part.num_nodes)
+
+
+# A graph that follows the edges ---------------------------------------------------------------------------------------
+
+EDGES = torch.tensor([[0, 1, 3, 4, 4], [1, 2, 1, 3, 0]])
+
+
+def following(edges=EDGES, num_nodes=6, is_undirected=False):
+    data = Data(x=torch.rand(num_nodes, 2), edge_index=edges, edge_attr=torch.rand(edges.size(1), 3))
+    return follow_edges(data, EdgeListGraph(edges, num_nodes, is_undirected=is_undirected))
+
+
+CHANGES = {
+    "AddSelfLoops": T.AddSelfLoops(),
+    "AddRemainingSelfLoops": T.AddRemainingSelfLoops(),
+    "ToUndirected": T.ToUndirected(),
+    "RemoveIsolatedNodes": T.RemoveIsolatedNodes(),
+    "LargestConnectedComponents": T.LargestConnectedComponents(),
+    "GCNNorm": T.GCNNorm(),
+    "TwoHop": T.TwoHop(),
+    "VirtualNode": T.VirtualNode(),
+    "LineGraph": T.LineGraph(),
+    "subgraph": lambda data: data.subgraph(torch.tensor([1, 2, 3])),
+    "edge_subgraph": lambda data: data.edge_subgraph(torch.arange(data.num_edges) % 2 == 0),
+    "sort": lambda data: data.sort(),
+    "in place": lambda data: data.update({"edge_index": data.edge_index.copy_(data.edge_index.flip(0))}),
+    "flipped": lambda data: data.update({"edge_index": data.edge_index.flip(0)}),
+}
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batch"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_graph_follows_what_pyg_makes_of_the_edges(change, batched):
+    data = Batch.from_data_list([following(), following(EDGES.flip(0))]) if batched else following(EDGES.clone())
+    data = change(data)
+    if batched and data.num_nodes != 12:
+        del data.ptr  # PyG leaves it as it was
+    graph = as_graph(data.graph)
+    assert torch.equal(graph.edge_index(), data.edge_index) and graph.shape == (data.num_nodes, data.num_nodes)
+    assert as_graph(data) is graph or torch.equal(as_graph(data).edge_index(), data.edge_index)
+
+
+def test_the_graph_follows_a_sparse_matrix():
+    data = T.ToSparseTensor(remove_edge_index=True)(following())
+    assert data.edge_index is None and sorted(map(tuple, data.graph.edge_index().t().tolist())) == sorted(
+        map(tuple, EDGES.t().tolist())
+    )
+    assert torch.equal(data.graph.edge_index()[1], data.adj_t.to_sparse_coo().coalesce().indices()[0])  # in its order
+
+
+def test_the_graph_is_kept_while_the_edges_are():
+    data = following(is_undirected=True)
+    for twin in (data, copy.copy(data), data.to("cpu"), T.NormalizeFeatures()(data)):
+        assert twin.graph is data.graph and twin.graph.is_undirected
+    for twin in (data.clone(), copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+        assert_same(twin.graph, data.graph)
+        assert twin.graph.is_undirected
+    batch = Batch.from_data_list([data, following()])
+    assert isinstance(batch.graph, list) and batch.graph[0] is data.graph
+    assert_same(as_graph(batch), batch_graphs(batch.graph))
+    assert batch.to_data_list()[1].graph is batch.graph[1]
+    assert_same(pickle.loads(pickle.dumps(batch)).graph[1], batch.graph[1])
+
+
+def test_a_graph_by_a_formula_follows_too():
+    graph = causal(4)
+    data = follow_edges(Data(x=torch.rand(4, 1), edge_index=graph.edge_index()), graph)
+    assert data.graph is graph and T.NormalizeFeatures()(data).graph is graph
+    assert T.AddSelfLoops()(data).graph.num_edges == graph.num_edges + 4
+
+
+def test_a_graph_that_is_set_stays():
+    data = following()
+    data.graph = causal(6)
+    assert T.AddSelfLoops()(data).graph == causal(6)
+    assert as_graph(Batch.from_data_list([data, data])) == causal([6, 6])
+    del data.graph
+    assert torch.equal(data.graph.edge_index(), EDGES) and "graph" not in data
+    del data.edge_index
+    assert not hasattr(data, "graph") and data.get("graph", 3) == 3
+
+
+def test_it_is_found_by_every_way_of_pyg():
+    data = following()
+    assert isinstance(data, GraphData) and isinstance(data, Data) and data.validate()
+    assert "graph" in data and data["graph"] is data.graph is data.get("graph") is getattr(data, "graph", None)
+    assert data.get("x") is data.x and data.get("y") is None and data["x"] is data.x
+    with pytest.raises(AttributeError):
+        GraphData(x=torch.rand(2, 1)).graph  # noqa: B018
+
+
+def test_edges_that_are_gone():
+    data = following()
+    del data.edge_index
+    assert data.graph.num_edges == 5  # they are in the graph alone
+    data.x = data.x[:3]
+    with pytest.raises(ValueError, match=r"is that of 6 nodes, there are 3; set its edge_index"):
+        data.graph  # noqa: B018
+
+
+def test_compiled_functions_read_it():
+    def degrees(data):
+        return as_graph(data.graph, data.x.size(0)).degrees()
+
+    for data in (following(), Batch.from_data_list([following(), following()])):
+        torch.compiler.reset()
+        found = torch.compile(degrees, backend="eager", fullgraph=True)(data)
+        assert torch.equal(found, degrees(data))
+        changed = T.AddSelfLoops()(data)
+        assert torch.equal(torch.compile(degrees, backend="eager")(changed), degrees(changed))
+
+
+def test_a_dataset_of_them(tmp_path):
+    file = tmp_path / "data.pt"
+    InMemoryDataset.save([following(), following(EDGES.flip(0))], file)
+    dataset = InMemoryDataset()
+    dataset.load(file)
+    assert isinstance(dataset[1], GraphData) and torch.equal(dataset[1].graph.edge_index(), EDGES.flip(0))
+    assert T.AddSelfLoops()(dataset[1]).graph.num_edges == 11
+
+
+def test_another_class_of_data_keeps_its_graph():
+    class Own(Data):
+        pass
+
+    data = follow_edges(Own(x=torch.rand(6, 1), edge_index=EDGES), EdgeListGraph(EDGES, 6))
+    assert type(data) is Own and torch.equal(data.graph.edge_index(), EDGES)

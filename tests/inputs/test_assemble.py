@@ -1,9 +1,13 @@
 """The last step of every input: the graph fits the nodes, edge_index comes on request."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch_geometric.transforms import AddSelfLoops
 
 from graphattn.graphs import BandedGraph, CompleteGraph, causal
+from graphattn.inputs import from_image, from_text
 from graphattn.inputs.assemble import assemble, choose_graph
 
 
@@ -36,3 +40,10 @@ def test_edge_index_and_pos_only_on_request():
         (key, query) for query in range(3) for key in range(query + 1)
     )  # a key comes no later than its query
     assert sorted(map(tuple, data.edge_index.T.tolist())) == pairs
+
+
+def test_the_graph_follows_edge_index_where_there_is_one():
+    for make in (partial(from_text, 'a b c', graph=causal), partial(from_image, torch.rand(3, 5))):
+        data = AddSelfLoops()(make(edge_index=True))
+        assert torch.equal(data.graph.edge_index(), data.edge_index)
+        assert make(edge_index=True).graph == make().graph

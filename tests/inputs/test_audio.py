@@ -2,6 +2,7 @@
 
 import cmath
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -203,6 +204,10 @@ def test_integers_and_complex_numbers_are_refused():
         (dict(sample_rate=math.nan), r"'sample_rate' .* \(got nan\)"),
         (dict(window=1e-5), r"'window' needs to be at least one sample long \(got 1e-05 s at 8000 Hz\)"),
         (dict(hop=0), r"'hop' needs to be at least one sample long"),
+        (dict(sample_rate=math.inf), r"'sample_rate' .* \(got inf\)"),
+        (dict(hop=math.nan), r"'hop' needs to be at least one sample long"),
+        (dict(window=math.inf), r"'window' needs to be at least one sample long"),
+        (dict(sample_rate=1e12), r"'window' needs to be at most 4194304 samples long \(got 0.025 s at 1000000000000 Hz\)"),
         (dict(num_mels=0), r"'num_mels' needs to be 1 or more \(got 0\)"),
         (dict(before=-1), r"'before'"),
     ],
@@ -210,6 +215,82 @@ def test_integers_and_complex_numbers_are_refused():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         from_waveform(noise(400), **{'sample_rate': 8000, **options})
+
+
+@pytest.mark.parametrize('rate', [8000, 8000.0, np.int32(8000), np.float32(8000), torch.tensor(8000), np.array(8000)], ids=repr)
+def test_the_rate_is_kept(rate):
+    data = from_waveform(noise(400), rate, num_mels=np.int64(20), before=np.int32(2), after=np.uint8(1))
+    assert type(data.sample_rate) is int and data.sample_rate == 8000 and data.graph == BandedGraph(3, 2, 1)
+    assert torch.equal(data.x, from_waveform(noise(400), 8000, num_mels=20).x)
+    assert from_waveform(noise(400), 8000.5).sample_rate == 8000.5
+
+
+@pytest.mark.parametrize('num_mels', [4.5, '4', None, True])
+def test_numbers_of_bands_are_integers(num_mels):
+    with pytest.raises(TypeError, match="'num_mels' must be an integer"):
+        from_waveform(noise(400), 8000, num_mels=num_mels)
+
+
+@pytest.mark.parametrize('rate', ['8000', None, True, [8000]])
+def test_what_is_no_rate(rate):
+    with pytest.raises(TypeError, match=r"'sample_rate' needs to be a positive number of Hz \(got"):
+        from_waveform(noise(400), rate)
+
+
+def write_wav(path, rate, samples=400):
+    scipy.io.wavfile.write(path, rate, (noise(samples) * 3000).astype(np.int16))
+    return path
+
+
+def test_several_files_of_one_rate(tmp_path):
+    paths = [write_wav(tmp_path / f'{length}.wav', 16000, length) for length in (400, 900)]
+    sounds = from_wav(paths, num_mels=20)
+    assert [data.sample_rate for data in sounds] == [16000, 16000]
+    for data, path in zip(sounds, paths):
+        assert torch.equal(data.x, from_wav(path, num_mels=20).x)
+    assert next(iter(DataLoader(sounds, batch_size=2))).sample_rate.tolist() == [16000, 16000]
+    assert from_wav([]) == []
+
+
+def test_rates_that_differ_are_refused(tmp_path):
+    fast, slow = write_wav(tmp_path / 'fast.wav', 16000), write_wav(tmp_path / 'slow.wav', 8000)
+    with pytest.raises(ValueError, match=r"slow.wav' has 8000 samples per second, '.*fast.wav' 16000; resample it first"):
+        from_wav([fast, fast, slow])
+    with pytest.raises(ValueError, match=r"slow.wav' has 8000 samples per second, 'sample_rate' 16000; resample"):
+        from_wav(slow, sample_rate=16000)
+    assert from_wav(slow, sample_rate=8000).sample_rate == 8000
+
+
+@pytest.mark.parametrize('change', [lambda x: x[::-1][::-1], lambda x: np.repeat(x, 2)[::2], lambda x: x.astype('>f8')])
+def test_samples_of_any_memory(change):
+    sound = noise(900)
+    assert torch.equal(from_waveform(change(sound), 8000).x, from_waveform(sound, 8000).x)
+    assert torch.equal(from_waveform(sound[::-1], 8000).x, from_waveform(sound[::-1].copy(), 8000).x)
+
+
+def test_several_sounds_are_no_channels():
+    """Of one length they would be averaged in silence."""
+    for sounds in ([noise(300), noise(300)], [torch.zeros(300), torch.zeros(300)], (noise(300), noise(200))):
+        with pytest.raises(ValueError, match=r"'waveform' needs to be one sound \(got a .* of 2\); call once for each"):
+            from_waveform(sounds, 8000)
+    assert torch.equal(from_waveform(noise(300).tolist(), 8000).x, from_waveform(noise(300), 8000).x)
+
+
+def test_samples_of_another_scale_are_said():
+    sound = noise(900)
+    with pytest.warns(UserWarning, match=r"samples up to .*e\+04 where full scale is 1; divide 16-bit samples by 32768"):
+        from_waveform(sound * 32768, 8000)
+    with pytest.raises(ValueError, match=r"samples up to .*e\+200"):
+        from_waveform(sound * 1e200, 8000)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        from_waveform(sound * 3, 8000)
+
+
+@pytest.mark.parametrize('dtype, how', [('int32', 'divide 32-bit samples by 2147483648'), ('uint8', 'take .samples - 128. / 128')])
+def test_other_integers_are_refused(dtype, how):
+    with pytest.raises(TypeError, match=rf'got {dtype}\); {how}'):
+        from_waveform(torch.zeros(300, dtype=getattr(torch, dtype)), 8000)
 
 
 def test_a_batch():

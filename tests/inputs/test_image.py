@@ -39,7 +39,7 @@ def loop_patches(image, patch):
 )
 def test_patches_equal_the_loop(shape, patch):
     image, axes = torch.rand(shape), len(shape) - 1
-    data = from_image(image, patch=patch, axes=axes)
+    data = from_image(image, patch=patch, axes=axes, channels='first')
     patch = (patch,) * axes if isinstance(patch, int) else patch
     rows, places = loop_patches(image, patch)
     assert data.x.tolist() == rows and data.pos.tolist() == places
@@ -109,12 +109,33 @@ def test_bad_images(image, options, message):
         from_image(image, **options)
 
 
+@pytest.mark.parametrize('number', [np.int64(2), np.uint8(2), torch.tensor(2), np.array(2)], ids=repr)
+def test_sizes_of_numpy_and_torch(number):
+    image = torch.rand(3, 8, 6)
+    found, wanted = from_image(image, patch=number, reach=number, axes=number), from_image(image, patch=2, reach=2)
+    assert torch.equal(found.x, wanted.x) and found.graph == wanted.graph and found.sides == (4, 3)
+    assert from_image(image, patch=np.array([4, 3])).sides == from_image(image, patch=torch.tensor([4, 3])).sides == (2, 2)
+    for patch in (2.0, True, '2'):
+        with pytest.raises(ValueError, match="'patch' needs to be an int of at least 1"):
+            from_image(image, patch=patch)
+
+
+def test_channels_behind_the_sides():
+    image = torch.rand(8, 12, 3)
+    for given in (image, image.numpy()):
+        data = from_image(given, patch=4)
+        assert data.sides == (2, 3) and torch.equal(data.x, from_image(image.movedim(-1, 0), patch=4).x)
+    small = from_image(torch.rand(2, 2, 3), channels='last')
+    assert small.sides == (2, 2) and small.x.shape == (4, 3)
+
+
 def test_complex_images_are_refused():
     with pytest.raises(TypeError, match=r"'image' needs real values \(got torch.complex64\)"):
         from_image(torch.rand(2, 2, dtype=torch.complex64))
 
 
 def test_a_batch():
-    batch = next(iter(DataLoader([from_image(torch.rand(1, 2, 3)), from_image(torch.rand(1, 1, 1))], batch_size=2)))
+    images = [from_image(torch.rand(1, 2, 3), channels='first'), from_image(torch.rand(1, 1, 1))]
+    batch = next(iter(DataLoader(images, batch_size=2)))
     assert batch.ptr.tolist() == [0, 6, 7] and batch.sides == [(2, 3), (1, 1)]
     assert batch.graph == [GridGraph((2, 3), 1), GridGraph((1, 1), 1)]

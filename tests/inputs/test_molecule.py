@@ -131,9 +131,35 @@ def test_smiles_that_do_not_parse(smiles, reason, capfd):
     assert capfd.readouterr().err == ''  # the reason is in the error, not printed beside it
 
 
+@pytest.mark.parametrize('text', ['ethanol', 'CCO', '|$R1$|', '0.5 1', '{}'])
+@pytest.mark.parametrize('space', [' ', '\t', '  ', '\n', '\x0b'])
+def test_text_behind_a_smiles_is_refused(text, space):
+    with pytest.raises(ValueError, match=r"has text behind the molecule \(got '.*'\); pass 'CCO' alone") as error:
+        from_smiles(f'CCO{space}{text} ')
+    assert repr(text) in str(error.value)
+
+
+def test_spaces_around_a_smiles_say_nothing():
+    for smiles in ('CCO', ' CCO', 'CCO\n', '\tCCO  '):
+        assert torch.equal(from_smiles(smiles).x, from_smiles('CCO').x) and from_smiles(smiles).smiles == smiles
+
+
+@pytest.mark.parametrize('smiles', ['[O−]', 'CÇO', 'C\u200bC', 'C\ud800', 'СС', 'C\u00a0C', 'CCO\0'])
+def test_letters_beyond_ascii_are_refused(smiles):
+    with pytest.raises(ValueError, match='does not parse: .* is no letter of SMILES'):
+        from_smiles(smiles)
+
+
+@pytest.mark.parametrize('smiles', ['.', 'C.', '.C', 'C..C', 'CCO>>CC', 'CCO,5'])
+def test_what_is_not_one_smiles_is_refused(smiles):
+    with pytest.raises(ValueError, match='does not parse: .*syntax error'):
+        from_smiles(smiles)
+
+
 def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"'smiles' '' has no atoms"):
-        from_smiles('')
+    for empty in ('', '  ', '\n'):
+        with pytest.raises(ValueError, match=r"'smiles' .* has no atoms"):
+            from_smiles(empty)
     with pytest.raises(TypeError, match=r"'smiles' needs to be a str \(got list\)"):
         from_smiles(['C'])
     for features in (['colour'], [], 'element'):

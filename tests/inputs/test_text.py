@@ -1,7 +1,9 @@
 """Sentences: indices against a dictionary made by a loop, vocabularies, bad input, batches."""
 
 import pickle
+import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.loader import DataLoader
@@ -70,7 +72,8 @@ def test_vocabulary_survives_as_a_plain_list_and_as_a_pickle():
 def test_any_tokenizer_and_ready_tokens():
     letters = from_text('cab', Vocabulary(list('abc')), tokenizer=list)
     assert letters.x.tolist() == [3, 1, 2]
-    assert from_text(['New York', 'sleeps']).tokens == ['New York', 'sleeps']
+    with pytest.warns(UserWarning, match="read as the 2 tokens of one sentence, though .* 'New York'; pass tokenized="):
+        assert from_text(['New York', 'sleeps']).tokens == ['New York', 'sleeps']
     assert from_text('sleeps').x.tolist() == [1]  # a sentence of one word
 
 
@@ -87,11 +90,57 @@ def test_an_empty_sentence_is_refused(empty):
         from_text(empty)
 
 
+def test_a_list_of_sentences_is_each_of_them():
+    vocabulary = Vocabulary.from_sentences(SENTENCES)
+    tokens = [sentence.split() for sentence in SENTENCES]
+    for given in (SENTENCES, tuple(SENTENCES), tokens, [SENTENCES[0], *tokens[1:]], np.array(SENTENCES)):
+        found = from_text(given, vocabulary, graph=causal)
+        assert [data.tokens for data in found] == tokens
+        assert [data.graph for data in found] == [causal(5), causal(3), causal(2)]
+        for data, sentence in zip(found, SENTENCES):
+            assert torch.equal(data.x, from_text(sentence, vocabulary).x)
+
+
+def test_a_list_of_sentences_shares_one_vocabulary():
+    one, other = from_text(['the cat', 'a cat'])
+    assert one.x.tolist() == [1, 2] and other.x.tolist() == [3, 2]
+
+
+def test_tokens_or_sentences():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert from_text(['the', 'cat']).tokens == from_text(np.array(['the', 'cat'])).tokens == ['the', 'cat']
+        assert from_text(['New York', 'sleeps'], tokenized=True).tokens == ['New York', 'sleeps']
+        assert from_text(['New York', 'Los Angeles'], tokenized=True).num_nodes == 2
+        assert [data.tokens for data in from_text(['a cat', 'sleeps'], tokenized=False)] == [['a', 'cat'], ['sleeps']]
+        assert [data.tokens for data in from_text(['stop', 'go'], tokenized=False)] == [['stop'], ['go']]
+        assert [data.tokens for data in from_text(['ab', 'cd'], tokenizer=list)] == [['a', 'b'], ['c', 'd']]
+        assert from_text('a cat', tokenized=False).tokens == ['a', 'cat']
+
+
+def test_an_empty_sentence_among_others_is_refused():
+    for sentences in (['a cat', ' '], [['a'], []]):
+        with pytest.raises(ValueError, match=r"'text' has no tokens at place 1 \(got .*\); drop empty sentences"):
+            from_text(sentences, tokenized=False)
+
+
+def test_other_vocabularies_are_refused():
+    for vocabulary in (['a', 'cat'], {'a': 1}):
+        with pytest.raises(TypeError, match=rf"'vocabulary' needs to be a Vocabulary \(got {type(vocabulary).__name__}\)"):
+            from_text('a cat', vocabulary)
+    for token in (3, b'cat', None, ['cat']):
+        with pytest.raises(TypeError, match='a token needs to be a str'):
+            Vocabulary(['cat']).index_of(token)
+
+
 def test_wrong_types_are_refused():
     with pytest.raises(TypeError, match=r"'text' needs to be a str or a sequence of str \(got int\)"):
         from_text(3)
     with pytest.raises(TypeError, match='got bytes'):
         from_text(b'a cat')
+    for text in ({'a', 'cat'}, iter(['a']), None, [b'a', b'cat'], [['a'], 3], [['a'], [3]], np.zeros(3)):
+        with pytest.raises(TypeError):
+            from_text(text)
     with pytest.raises(TypeError, match=r"every token needs to be a str \(got 3 of type int\)"):
         from_text(['a', 3])
     with pytest.raises(TypeError, match=r'every token needs to be a str \(got 97'):

@@ -264,6 +264,80 @@ def test_lazy_sizes():
     assert layer.lin_key.lins["venue"].weight.shape == (6, SIZES["venue"])
 
 
+STRANGE = {
+    "dots": (["film", "film.actor"], [("film", "has.actor", "film.actor"), ("film.actor", "has", "film")]),
+    "names of ModuleDict": (["type", "keys"], [("type", "to", "keys"), ("keys", "forward", "type"), ("type", "type", "type")]),
+    "brackets of ours": (["type", "<type>", "<<type>>"], [("type", "to", "<type>"), ("<type>", "to", "<<type>>")]),
+    "one key for two": (
+        ["user", "user__vip", "item"],
+        [("user", "vip__buys", "item"), ("user__vip", "buys", "item"), ("item", "of", "user")],
+    ),
+    "dots and hashes": (["a.b", "a#b", "a%2Eb"], [("a.b", "x", "a#b"), ("a#b", "x", "a.b"), ("a%2Eb", "x", "a.b")]),
+    "empty": (["", "a"], [("", "", "a"), ("a", "", ""), ("", "_", "")]),
+    "spaces and letters": (["a b", "Ä/ß\n"], [("a b", "→ to", "Ä/ß\n"), ("Ä/ß\n", " ", "a b"), ("a b", "__", "a b")]),
+    "numbers": (["0", "1"], [("0", "0", "1"), ("1", "1", "0")]),
+}
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["kernel", "messages"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_types_of_any_name(name, watched):
+    """The same numbers as with plain names, and no parameter for two types."""
+    nodes, kinds = STRANGE[name]
+    to_plain = {node: f"n{place}" for place, node in enumerate(nodes)}
+    plain_kinds = [(to_plain[source], f"e{place}", to_plain[target]) for place, (source, _, target) in enumerate(kinds)]
+    options = {"heads": 2, "project_out": True}
+    plain = with_random_biases(HeteroGraphAttention(4, 3, (list(to_plain.values()), plain_kinds), edge_dim=2, **options))
+    layer = HeteroGraphAttention(dict.fromkeys(nodes, 4), 3, (nodes, kinds), edge_dim=dict.fromkeys(kinds, 2), **options).double()
+    mine = [parameter for _, parameter in layer.named_parameters()]
+    theirs = [parameter for _, parameter in plain.named_parameters()]
+    assert [x.shape for x in mine] == [x.shape for x in theirs] and len(layer.relations) == len(kinds)
+    with torch.no_grad():
+        for one, other in zip(mine, theirs):
+            one.copy_(other)
+    if watched:
+        for relation in layer.relations.values():
+            relation.register_message_forward_hook(lambda *_: None)
+    x = {node: torch.randn(5, 4, dtype=torch.float64) for node in nodes}
+    edges = {kind: random_graph(5, 5, 9) for kind in kinds}
+    attr = {kind: torch.randn(edges[kind].size(1), 2, dtype=torch.float64) for kind in kinds}
+    out, weights = layer(x, edges, attr, return_attention_weights=True)
+    wanted = plain(*(dict(zip(names, given.values())) for names, given in
+                     ((to_plain.values(), x), (plain_kinds, edges), (plain_kinds, attr))))  # fmt: skip
+    assert {to_plain[kind] for kind in out} == set(wanted) and set(weights) == set(kinds)
+    for kind in out:
+        torch.testing.assert_close(out[kind], wanted[to_plain[kind]], rtol=1e-12, atol=1e-12)
+    again = HeteroGraphAttention(4, 3, (nodes, kinds), edge_dim=2, **options).double()
+    again.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(again(x, edges, attr), out)
+
+
+def test_keys_of_plain_names_are_as_they_were():
+    """Files of weights stay readable."""
+    layer = HeteroGraphAttention(SIZES, 3, METADATA, project_out=True)
+    found = {name.rpartition(".")[0] for name in layer.state_dict()}
+    assert found == {
+        *(f"relations.{'__'.join(kind)}" for kind in METADATA[1]),
+        *(f"lin_query.lins.{kind}" for kind in ("author", "paper")),
+        *(f"{name}.lins.{kind}" for kind in TYPES for name in ("lin_key", "lin_value")),
+        *(f"lin_out.lins.{kind}" for kind in ("author", "paper")),
+    }
+
+
+def test_types_named_twice_count_once():
+    layer = with_random_biases(HeteroGraphAttention(SIZES, 3, ([*TYPES, TYPES[0]], [*METADATA[1], CITES])))
+    x, edge_index = features(), edges()
+    wanted = by_loops(layer, x, edge_index)
+    for kind, out in layer(x, edge_index).items():
+        torch.testing.assert_close(out, wanted[kind], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("metadata", [([0, 1], [(0, "to", 1)]), (["a"], [("a", "a")]), (["a"], [("a", 1, "a")])])
+def test_types_that_are_no_names(metadata):
+    with pytest.raises(TypeError, match="types of (nodes|edges) must be .*HeteroData.metadata"):
+        HeteroGraphAttention(4, 3, metadata)
+
+
 class Two(torch.nn.Module):
     """Two layers for `to_hetero`."""
 

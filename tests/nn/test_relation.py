@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch_geometric.explain.algorithm.utils import clear_masks, set_hetero_masks
 
@@ -34,10 +35,12 @@ def test_each_head_has_its_own_map():
     assert mapped(x, None) is x
 
 
-def test_explainers_find_a_mask_for_each_relation():
+@pytest.mark.parametrize("name", ["to", "to.be", "b__to"])  # b__b__to__b is then another type as well
+def test_explainers_find_a_mask_for_each_relation(name):
     torch.manual_seed(0)
-    kinds = [("a", "to", "b"), ("b", "to", "b")]
-    layer = HeteroGraphAttention(4, 3, (["a", "b"], kinds)).double()
+    kinds = [("a", "to", "b"), ("b", name, "b")]
+    extra = [("b__b", "to", "b")]
+    layer = HeteroGraphAttention(4, 3, (["a", "b", "b__b"], kinds + extra)).double()
     x = {"a": torch.randn(5, 4).double(), "b": torch.randn(6, 4).double()}
     edges = {kind: random_graph(len(x[kind[0]]), 6, 12) for kind in kinds}
     plain = layer(x, edges)["b"]
@@ -48,7 +51,7 @@ def test_explainers_find_a_mask_for_each_relation():
     clear_masks(layer)
     _, weights = layer(x, edges, return_attention_weights=True)
     pairs, alpha = weights[kinds[1]]
-    value = mapped(layer.lin_value(x)["b"].unflatten(-1, (1, 3)), layer.relations["b__to__b"].value_map)
+    value = mapped(layer.lin_value(x)["b"].unflatten(-1, (1, 3)), layer.relations[kinds[1]].value_map)
     wanted = torch.zeros(6, 1, 3).double().index_add(0, pairs[1], alpha[..., None] * value[pairs[0]])
     torch.testing.assert_close(masked, wanted.flatten(1))
     torch.testing.assert_close(layer(x, edges)["b"], plain)

@@ -28,6 +28,11 @@ def test_examples_of_a_batch_are_ordered_alike():
     assert torch.equal(restore_nodes(batch.pos, batch), torch.cat([data.pos for data in examples]))
 
 
+def test_positions_are_tensors():
+    with pytest.raises(TypeError, match=r"'pos' must be a tensor .got ndarray.; take torch.from_numpy"):
+        HilbertOrder()(Data(pos=torch.rand(3, 2).numpy(), num_nodes=3))
+
+
 @pytest.mark.parametrize('pos, message', [
     (None, "has no 'pos'; HilbertOrder"),
     (torch.rand(3), r"\[num_nodes, dims\].*got \[3\], 0 of them"),

@@ -1,5 +1,6 @@
 """What every transform of the package does alike: a copy, batches, a one-line repr, refusals."""
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Batch, Data, HeteroData
@@ -27,6 +28,22 @@ def example(rows, columns):
     return Data(
         x=torch.rand(num_nodes, 2), sides=(rows, columns), edge_index=torch.tensor(BOTH_WAYS), graph=causal(num_nodes)
     )
+
+
+@pytest.mark.parametrize('integer', [np.int64, np.uint8, torch.tensor])
+def test_integers_of_numpy_and_torch(integer):
+    one, two, three = integer(1), integer(2), integer(3)
+    pairs = [
+        (Banded(two, one, one), Banded(2, 1, 1)),
+        (Grid([two, three], one, two, one), Grid((2, 3), 1, 2, 1)),
+        (Grid(np.array([2, 3]), torch.tensor([1, 0])), Grid((2, 3), (1, 0))),
+        (GlobalNodes([one, two]), GlobalNodes([1, 2])),
+        (GlobalNodes(torch.tensor([1, -2])), GlobalNodes([1, -2])),
+        (Expander(two, seed=three), Expander(2, seed=3)),
+    ]
+    for found, wanted in pairs:
+        data = example(2, 3)
+        assert torch.equal(found(data).graph.mask(), wanted(data).graph.mask()) and repr(found) == repr(wanted)
 
 
 @pytest.mark.parametrize('text', TRANSFORMS)

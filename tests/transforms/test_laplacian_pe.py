@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import AddLaplacianEigenvectorPE
-from torch_geometric.utils import from_networkx
+from torch_geometric.utils import from_networkx, to_undirected
 
 from graphattn.transforms import AddLaplacianPE, laplacian_pe
 
@@ -45,6 +45,27 @@ def test_equals_pyg_on_one_component(num_nodes):
     found = AddLaplacianPE(4)(data).laplacian_pe
     torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-3, atol=1e-4)
     assert (found.gather(0, found.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+@pytest.mark.parametrize("num_nodes", [40, 600])
+def test_equals_pyg_with_weights(num_nodes):
+    torch.manual_seed(0)
+    data = from_networkx(networkx.barabasi_albert_graph(num_nodes, 3, seed=0))
+    data.edge_index, data.edge_weight = to_undirected(data.edge_index, torch.rand(data.num_edges) + 0.1, reduce="max")
+    wanted = AddLaplacianEigenvectorPE(4, is_undirected=True)(data).laplacian_eigenvector_pe
+    found = AddLaplacianPE(4)(data).laplacian_pe
+    torch.testing.assert_close(found.abs(), wanted.abs(), rtol=1e-3, atol=1e-4)
+    unweighted = AddLaplacianPE(4)(Data(edge_index=data.edge_index, num_nodes=num_nodes)).laplacian_pe
+    assert not torch.allclose(found.abs(), unweighted.abs(), atol=0.01)
+
+
+def test_the_largest_weight_between_two_nodes_counts():
+    data, weights = path(5), torch.tensor([1.0, 5.0, 2.0, 3.0])
+    wanted = AddLaplacianPE(3)(Data(edge_index=data.edge_index, edge_weight=weights, num_nodes=5)).laplacian_pe
+    edges = torch.cat([data.edge_index, data.edge_index.flip(0), data.edge_index, torch.tensor([[2], [2]])], 1)
+    more = torch.cat([weights / 2, weights, weights / 3, torch.tensor([9.0])])
+    found = AddLaplacianPE(3)(Data(edge_index=edges, edge_weight=more, num_nodes=5)).laplacian_pe
+    torch.testing.assert_close(found, wanted)
 
 
 def test_components_have_their_own():

@@ -22,6 +22,23 @@ def test_equals_plain_powers(chunk, monkeypatch):
         torch.testing.assert_close(found[:, step], power.diag())
 
 
+def test_weights_are_shares():
+    """9 of 10 walks go from the first node to the second; all of those from there come back."""
+    edges, weights = torch.tensor([[0, 0, 1, 2], [1, 2, 0, 0]]), torch.tensor([9.0, 1.0, 9.0, 1.0])
+    for scale in (1, 1e-3, 1e5):
+        data = Data(edge_index=edges, edge_weight=weights * scale, num_nodes=3)
+        torch.testing.assert_close(AddRandomWalkPE(2)(data).random_walk_pe[:, 1], torch.tensor([1.0, 0.9, 0.1]))
+
+
+def test_whole_weights_are_repeated_edges():
+    torch.manual_seed(0)
+    edges, counts = torch.randint(8, (2, 15)), torch.randint(1, 4, (15,))
+    weighted = Data(edge_index=edges, edge_weight=counts, num_nodes=9)
+    repeated = Data(edge_index=edges.repeat_interleave(counts, 1), num_nodes=9)
+    wanted = AddRandomWalkPE(5)(repeated).random_walk_pe
+    torch.testing.assert_close(AddRandomWalkPE(5)(weighted).random_walk_pe, wanted)
+
+
 def test_equals_pyg_where_edges_are_not_repeated():
     torch.manual_seed(0)
     data = Data(edge_index=torch.randint(12, (2, 25)).unique(dim=1), num_nodes=14)

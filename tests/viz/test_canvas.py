@@ -1,12 +1,23 @@
 import builtins
 
 import matplotlib.pyplot
+import networkx
+import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
-from graphattn import EdgeListGraph, causal
-from graphattn.viz import draw_mask
-from graphattn.viz.canvas import SEEN, import_matplotlib, one_per_edge, scale_of, weight_colours, weights_of_query
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, PerHead, batch_graphs, causal
+from graphattn.viz import draw_graph, draw_image, draw_mask, draw_network, draw_sound, draw_words
+from graphattn.viz.canvas import (
+    SEEN,
+    import_matplotlib,
+    one_per_edge,
+    read_graph,
+    scale_of,
+    weight_colours,
+    weights_of_query,
+)
 
 
 def test_draws_into_the_given_axes_and_saves(tmp_path):
@@ -39,6 +50,60 @@ def test_weights_of_one_query():
 def test_weights_must_be_those_of_the_edges():
     with pytest.raises(ValueError, match=r"6 edges .* \(got \[5\]\)"):
         one_per_edge(torch.rand(5), causal(3))
+
+
+def test_weights_of_any_memory():
+    weights = np.arange(6, dtype=">f4")[::-1]
+    assert one_per_edge(weights, causal(3)).tolist() == [5, 4, 3, 2, 1, 0]
+    with pytest.raises(ValueError, match="'weights' must be finite .got 1 of 6"):
+        one_per_edge([0.1, 0.2, float("nan"), 0.4, 0.5, 0.6], causal(3))
+
+
+def test_what_is_drawn_is_one_graph():
+    assert read_graph([causal(2), CompleteGraph(3)]).sizes == ((2, 2), (3, 3))
+    assert read_graph(networkx.path_graph(3)).num_edges == 4 and read_graph(torch.ones(2, 2, dtype=torch.bool)).num_edges == 4
+    for edges in (torch.tensor([[0, 1], [1, 2]]), np.array([[0], [1]])):
+        with pytest.raises(ValueError, match=r"an edge_index of . edges, .* draw as_graph.edge_index, num_nodes."):
+            read_graph(edges)
+    with pytest.raises(ValueError, match=r"one graph .got PerHead.* graph.graphs.0."):
+        read_graph(PerHead([causal(3), CompleteGraph(3)]))
+    for wrong in (3, "graph", None, [3]):
+        with pytest.raises(TypeError, match="no graph can be made of"):
+            read_graph(wrong)
+
+
+LISTS = [causal(2), BandedGraph(3, 1, 0)]
+PICTURES = {
+    "mask": lambda graph: draw_mask(graph, labels=list("abcde")),
+    "graph": lambda graph: draw_graph(graph, labels=list("abcde")),
+    "network": draw_network,
+    "words": lambda graph: draw_words(list("abcde"), graph),
+    "lines": lambda graph: draw_words(list("abcde"), graph, kind="lines"),
+    "image": lambda graph: draw_image(torch.rand(4, 5), graph, sides=(1, 5)),
+    "sound": lambda graph: draw_sound(Data(x=torch.rand(5, 2), pos=torch.arange(5.0)[:, None], graph=graph)),
+}
+
+
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_every_picture_takes_a_list_and_refuses_what_is_no_graph(draw):
+    joined = batch_graphs(LISTS)
+    for graph in (LISTS, tuple(LISTS), joined, joined.mask()):
+        assert draw(graph).figure
+    for wrong in (joined.edge_index(), PerHead([joined, joined])):
+        with pytest.raises(ValueError, match="which does not tell how many nodes|a picture shows one graph"):
+            draw(wrong)
+
+
+def test_a_list_is_drawn_side_by_side():
+    drawn = draw_mask(LISTS).images[0].get_array()
+    assert (~np.ma.getmaskarray(drawn) == batch_graphs(LISTS).mask().numpy()).all()
+
+
+@pytest.mark.parametrize("draw", [draw_mask, draw_graph])
+def test_numbers_of_nodes_to_draw(draw):
+    assert draw(causal(9), max_nodes=np.int64(4)).get_title().startswith("4 of 9 nodes")
+    with pytest.raises(ValueError, match="'max_nodes' must be at least 1"):
+        draw(causal(9), max_nodes=0)
 
 
 def test_says_what_to_install(monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from graphattn import causal
+from graphattn.explain import LayerAttention
 from graphattn.viz import draw_heads, draw_mask
 
 
@@ -29,3 +30,14 @@ def test_bad_input():
         draw_heads(torch.rand(6), draw_mask)
     with pytest.raises(ValueError, match=r"got \[\]"):
         draw_heads([], draw_mask)
+
+
+def test_what_attention_of_gives_and_arrays():
+    edges = causal(3).edge_index()
+    layers = {"first": LayerAttention(edges, torch.rand(6, 2)), "second": LayerAttention(edges, torch.rand(6, 1))}
+    draw = functools.partial(draw_mask, causal(3), colour_bar=False)
+    arrays = [layer.weights.numpy() for layer in layers.values()]
+    for weights in (layers, list(layers.values()), arrays):
+        figure = draw_heads(weights, draw)
+        assert [ax.get_title() for ax in figure.axes if ax.get_title()] == ["layer 1, head 1", "layer 1, head 2", "layer 2, head 1"]
+    assert [ax.get_title() for ax in draw_heads(arrays[0], draw).axes] == ["head 1", "head 2"]

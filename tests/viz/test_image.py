@@ -43,6 +43,17 @@ def test_pixels():
         to_pixels(torch.zeros(2, 4, 5))
 
 
+def test_pixels_of_every_order():
+    image = torch.rand(3, 9, 7)
+    for given in (image.permute(1, 2, 0), image.numpy()[:, ::-1][:, ::-1], image.permute(1, 2, 0).numpy()):
+        np.testing.assert_array_equal(to_pixels(given), to_pixels(image))
+    assert to_pixels(torch.rand(3, 5, 3), "last").shape == (3, 5, 3)
+    for image, channels in ((torch.rand(3, 5, 3), None), (torch.rand(9, 7, 4), None), (torch.rand(9, 7, 4), "last")):
+        with pytest.raises(ValueError, match="'image'"):
+            to_pixels(image, channels)
+    assert draw_image(torch.rand(3, 4, 3), CompleteGraph(4), sides=(2, 2), channels="last").patches
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="only one GridGraph"):
         draw_image(torch.rand(4, 4), CompleteGraph(4))

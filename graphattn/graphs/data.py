@@ -1,0 +1,108 @@
+"""GraphData: a Data whose graph follows its edges."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from graphattn.graphs.convert import as_graph
+from graphattn.graphs.graph import Graph
+
+FOLLOWING = "graph_of_edges"  # the attribute that keeps the graph with the edges of edge_index
+
+
+class GraphData(Data):
+    """A Data whose `graph` has the edges of its `edge_index`, also after a transform of PyG has changed them.
+
+    `data.graph` is the graph that `follow_edges` was given as long as its edges are those of `edge_index` (or of `adj_t`, or
+    where there are none of these), and the edges themselves from then on. A graph that is set, `data.graph = causal(5)`, is
+    kept as it is: it is another one than the edges. A batch has a list with the graph of each example.
+
+    >>> from torch_geometric.transforms import AddSelfLoops
+    >>> edges = torch.tensor([[0, 1], [1, 2]])
+    >>> data = follow_edges(Data(edge_index=edges, num_nodes=3), as_graph(edges, 3))
+    >>> data.graph.num_edges, AddSelfLoops()(data).graph.num_edges
+    (2, 5)
+    """
+
+    @property
+    def graph(self) -> Graph | list[Graph]:
+        store = self._store
+        if "graph" in store:
+            return store["graph"]
+        edges = store.get("edge_index")
+        edges = store.get("adj_t") if edges is None else edges
+        graph = store.get(FOLLOWING)
+        if graph is None and edges is None:
+            raise AttributeError  # PyG says it
+        # What is compiled cannot ask for the numbers of edges; their count has to do.
+        is_counted = torch.compiler.is_compiling() and graph is not None and "edge_index" in store
+        if is_counted and count_edges(graph) == edges.size(1):
+            return graph
+        return graph_of_edges(self, graph, edges)
+
+    @graph.setter
+    def graph(self, graph: Any) -> None:
+        self._store["graph"] = graph
+        self._store.pop(FOLLOWING, None)
+
+    def __delattr__(self, name: str) -> None:
+        if name != "graph" or name in self._store:
+            super().__delattr__(name)
+        if name == "graph":
+            self._store.pop(FOLLOWING, None)
+
+    def __contains__(self, name: str) -> bool:
+        return super().__contains__(name) or (name == "graph" and super().__contains__(FOLLOWING))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.graph if name == "graph" else super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.graph if name == "graph" and name in self else self._store.get(name, default)
+
+
+def follow_edges(data: Data, graph: Graph) -> Data:
+    """The same Data, its `graph` being that of its edges: `graph`, which has them, until they change.
+
+    A Data of another class, which this cannot change, keeps `graph` whatever happens to its edges.
+    """
+    for plain, following in ((Data, GraphData), (type(Batch(_base_cls=Data)), type(Batch(_base_cls=GraphData)))):
+        if type(data) is plain:
+            object.__setattr__(data, "__class__", following)  # Data's own way would store it as an attribute
+    if not isinstance(data, GraphData):
+        data.graph = graph
+        return data
+    data._store.pop("graph", None)
+    data[FOLLOWING] = graph
+    return data
+
+
+@torch.compiler.disable(reason="the edges of a Data have changed since its graph was made; read data.graph before")
+def graph_of_edges(data: GraphData, graph: Graph | list[Graph] | None, edges: Any) -> Graph | list[Graph]:
+    """The graph that was given if it has the edges that the Data has now, else that of the edges."""
+    if graph is not None and has_edges(as_graph(graph), edges, data.num_nodes):
+        return graph
+    if edges is None:
+        raise ValueError(f"the graph of {data} is that of {as_graph(graph).num_queries} nodes, there are {data.num_nodes}; set"
+                         " its edge_index, or its graph")  # fmt: skip
+    ptr = data.get("ptr")
+    return as_graph(edges, data.num_nodes if ptr is None else ptr.diff().tolist())
+
+
+def count_edges(graph: Graph | list[Graph]) -> int:
+    return graph.num_edges if isinstance(graph, Graph) else sum(one.num_edges for one in graph)
+
+
+def has_edges(graph: Graph, edges: Tensor | None, num_nodes: int) -> bool:
+    """Whether a graph has these nodes and, in their order, these edges: edge_index, a sparse matrix, or any if None."""
+    if graph.shape != (num_nodes, num_nodes):
+        return False
+    if edges is None:
+        return True
+    if not (isinstance(edges, Tensor) and edges.layout == torch.strided):
+        edges = as_graph(edges, num_nodes).edge_index()
+    if graph.num_edges != edges.size(1):
+        return False
+    return torch.equal(graph.edge_index(edges.device), edges.as_subclass(Tensor).long())
