@@ -21,11 +21,11 @@ def is_watched(conv: MessagePassing) -> bool:
     return bool(conv.explain) or any(getattr(conv, hooks) for hooks in HOOKS)
 
 
-def adds_up(conv: MessagePassing) -> bool:
+def adds_up(conv: MessagePassing, node_dim: int = 0) -> bool:
     """Messages run from source to target and are summed, which is what kernels do."""
     aggregation = conv.aggr_module  # PyG reads `aggr` no more once it has made this of it
     is_sum = runs_as(aggregation, SumAggregation) and not has_hooks(aggregation)
-    return is_sum and conv.flow == "source_to_target" and conv.node_dim == 0
+    return is_sum and conv.flow == "source_to_target" and conv.node_dim == node_dim
 
 
 def is_plain(linear: Module | None) -> bool:

@@ -8,6 +8,7 @@ from torch.nn.modules import module as torch_modules
 from torch.nn.utils.parametrize import is_parametrized
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+DECORATORS = "torch.utils._contextlib"  # no_grad and the like
 # Methods that say nothing about what a module computes.
 HARMLESS = {"reset_parameters", "_reset_parameters", "extra_repr"}
 
@@ -25,8 +26,10 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
 
 
 def home(function: Any) -> str | None:
-    """Name of the module whose text the function is; functools.wraps copies `__module__`, but not this."""
-    return getattr(function, "__globals__", {}).get("__name__")
+    """Name of the module whose text the function is, inside decorators of torch; functools.wraps copies `__module__`, but
+    not this."""
+    where = getattr(function, "__globals__", {}).get("__name__")
+    return home(function.__wrapped__) if where == DECORATORS and hasattr(function, "__wrapped__") else where
 
 
 def is_home(function: Any, kind: type) -> bool:
@@ -69,10 +72,16 @@ def own_methods(module: Module, kind: type[Module]) -> list[str]:
     derived = classes[: classes.index(kind)]
     names = [name for cls in derived for name in vars(cls) if hasattr(kind, name) and not is_harmless(name)]
     names += [name for name in vars(module) if callable(getattr(kind, name, None)) and not is_harmless(name)]
-    for cls in kind.__mro__[: kind.__mro__.index(Module)]:
+    classes = kind.__mro__[: kind.__mro__.index(Module)]
+    for cls in classes:
         functions = {name: function for name, function in vars(cls).items() if isinstance(function, FunctionType)}
-        names += [name for name, function in functions.items() if not (is_harmless(name) or is_home(function, cls))]
+        names += [name for name, function in functions.items() if not (is_harmless(name) or is_of(function, classes))]
     return list(dict.fromkeys(names))
+
+
+def is_of(function: FunctionType, classes: tuple[type, ...]) -> bool:
+    """Whether it stands where one of the classes does, or where PyG writes down what it compiles for one."""
+    return any(is_home(function, cls) or home(function).startswith(f"{cls.__module__}_{cls.__name__}_") for cls in classes)
 
 
 def is_harmless(name: str) -> bool:
