@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.nn import Module
 from torch.nn.modules import module as torch_modules
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -41,12 +42,15 @@ def check_plain(name: str, module: Any, *kinds: type[Module]) -> None:
 
     Raises:
         TypeError: if the module is of no such class.
-        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks or parametrizations.
+        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks or parametrizations,
+            or no weights yet.
     """
     kind = next((kind for kind in kinds if isinstance(module, kind)), None)
     if kind is None:
         wanted = " or ".join(f"{kind.__module__.partition('.')[0]}'s {kind.__name__}" for kind in kinds)
         raise TypeError(f"{name!r} must be {wanted} (got {type(module).__name__}), the only kind that is read")
+    if any(map(is_lazy, module.parameters())):
+        raise ValueError(f"{name!r} has no weights yet (got {module}); call it once, or give it its sizes")
     if is_parametrized(module):
         raise ValueError(
             f"{name!r} has parametrizations, which would be lost (got {list(module.parametrizations)}); call"

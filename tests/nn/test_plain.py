@@ -75,5 +75,7 @@ def test_hooks_on_all_modules():
 def test_parametrizations_and_other_kinds():
     with pytest.raises(ValueError, match="'linear' has parametrizations.*weight.*remove_parametrizations"):
         check_plain("linear", weight_norm(torch.nn.Linear(3, 3)), torch.nn.Linear)
+    with pytest.raises(ValueError, match="'linear' has no weights yet"):
+        check_plain("linear", torch.nn.LazyLinear(3), torch.nn.Linear)
     with pytest.raises(TypeError, match="'linear' must be torch's Linear or torch's Identity .got Bilinear."):
         check_plain("linear", torch.nn.Bilinear(3, 3, 3), torch.nn.Linear, torch.nn.Identity)
