@@ -347,6 +347,8 @@ class GraphAttention(MessagePassing):
         edge_bias: Tensor | Callable[[Graph], Tensor] | None,
     ) -> Tensor:
         """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
+        if self.flow != "source_to_target":
+            raise ValueError(f"messages run from keys to queries (got flow={self.flow!r}); give the graph as graph.T")
         query, key, _ = self.scored(query, key, None)
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)

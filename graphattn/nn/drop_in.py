@@ -22,8 +22,8 @@ class DropIn:
     _was_accelerated = False
 
     def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
-        """What PyG compiled for the class before this fits neither explainers nor methods of this class, where PyG cannot
-        compile (a class without a file): both get what PyG runs without compiling."""
+        """PyG compiles `propagate` for each class; where it cannot (a class typed into a shell) it runs that of the class
+        before, which knows neither explainers nor other arguments of methods. Both get what PyG runs uncompiled."""
         super()._set_jittable_templates(raise_on_error)
         cls = type(self)
         for name in ("propagate", "edge_updater"):

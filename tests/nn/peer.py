@@ -52,7 +52,8 @@ LOSSES = {"random": random_loss, "sum": Tensor.sum, "mean": Tensor.mean}
 
 
 def result_and_gradients(layer, inputs: tuple, **options) -> dict[str, Tensor | None]:
-    """Output, and the gradients of every input and parameter for each loss, by name."""
+    """Output, and the gradients of every input and parameter for the random loss, by name, and for the others, by name and
+    loss."""
     inputs = require_grad(inputs)
     out = layer(*inputs, **options)
     outs = list(out.values()) if isinstance(out, dict) else [out]
@@ -61,7 +62,8 @@ def result_and_gradients(layer, inputs: tuple, **options) -> dict[str, Tensor | 
     for loss_name, loss in LOSSES.items():
         total = sum(loss(x) for x in outs)
         gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True, retain_graph=True)
-        found |= {f"{loss_name}: {name}": gradient for name, gradient in zip(named, gradients)}
+        suffix = "" if loss_name == "random" else f", {loss_name}"
+        found |= {f"{name}{suffix}": gradient for name, gradient in zip(named, gradients)}
     return found
 
 

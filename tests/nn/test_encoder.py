@@ -3,6 +3,7 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, causal
 from graphattn.nn import ALiBi, EncoderLayer, GraphAttention, RotaryPositions
+from tests.nn.peer import LOSSES
 from tests.nn.spoiled import WAYS, WEIGHT_WAYS
 
 
@@ -18,14 +19,14 @@ def randomize(module):
 
 
 def assert_same_gradients(out, own, x, wanted, peer, y):
-    """Gradients of the inputs, and those of our parameters gathered in the order of the peer's tensors."""
-    cotangent = torch.randn_like(out)
-    own_grads = torch.autograd.grad(out, [x, *own], cotangent)
-    peer_grads = torch.autograd.grad(wanted, [y, *peer], cotangent)
-    torch.testing.assert_close(own_grads[0], peer_grads[0], rtol=1e-10, atol=1e-10)
-    mine = torch.cat([grad.flatten() for grad in own_grads[1:]])
-    theirs = torch.cat([grad.flatten() for grad in peer_grads[1:]])
-    torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+    """Gradients of the inputs, and those of our parameters gathered in the order of the peer's tensors, for each loss."""
+    for loss in LOSSES.values():
+        own_grads = torch.autograd.grad(loss(out.sin()), [x, *own], retain_graph=True)
+        peer_grads = torch.autograd.grad(loss(wanted.sin()), [y, *peer], retain_graph=True)
+        torch.testing.assert_close(own_grads[0], peer_grads[0], rtol=1e-10, atol=1e-10)
+        mine = torch.cat([grad.flatten() for grad in own_grads[1:]])
+        theirs = torch.cat([grad.flatten() for grad in peer_grads[1:]])
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
 def parameters_of(layer):

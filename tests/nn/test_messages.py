@@ -281,6 +281,9 @@ def test_graph_attention_runs_its_subclass_too():
     plain = own(x, graph)
     own.aggr_module = pyg.MaxAggregation()
     assert own.wants_messages() and not torch.allclose(own(x, graph), plain)
+    own.flow = "target_to_source"
+    with pytest.raises(ValueError, match="got flow='target_to_source'"):
+        own(x, graph)
 
 
 def test_global_hooks_of_torch_see_the_maps_of_edges():

@@ -89,7 +89,7 @@ def why_no_multihead(layer: GraphAttention) -> str | None:
         "it has a sink": layer.sink is not None,
         "it has a gate": layer.lin_gate is not None,
         "it has talking heads": layer.talking_heads is not None,
-        "its queries, keys and values share their weights": len({id(getattr(layer, name)) for name in MAPS[:3]}) < 3,
+        "its queries, keys and values share their weights": share_weights(layer),
         "only some of its queries, keys and values have an offset": len({has_offset(layer, name) for name in MAPS[:3]}) > 1,
         "its messages are watched or changed by hooks, methods or an aggregation": has_own_messages(layer),
         f"its scale is {layer.scale}, not {default_scale}": layer.scale not in (None, default_scale),
@@ -105,6 +105,10 @@ def why_no_multihead(layer: GraphAttention) -> str | None:
 
 def is_plain_softmax(normalizer) -> bool:
     return type(normalizer) is Softmax and normalizer.sink is None
+
+
+def share_weights(layer: GraphAttention) -> bool:
+    return len({id(getattr(layer, name).weight) for name in MAPS[:3] if hasattr(getattr(layer, name), "weight")}) < 3
 
 
 def has_offset(layer: GraphAttention, name: str) -> bool:

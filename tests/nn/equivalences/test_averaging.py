@@ -5,6 +5,7 @@ from torch_geometric.nn import GCNConv, MaxAggregation, SimpleConv
 from graphattn import BandedGraph, EdgeListGraph
 from graphattn.nn.equivalences.averaging import AveragingAttention
 from tests.cases import REPEATED, SQUARE, banded_edges
+from tests.nn.peer import LOSSES
 from tests.nn.spoiled import WAYS
 
 
@@ -31,9 +32,10 @@ def test_equals_gcn_there_and_back(edges, is_weighted, add_self_loops):
     found, wanted = layer(x, edge_index, given), conv(x, edge_index, given)
     close(found, wanted)
     close(layer.to_gcn()(x, edge_index, given), wanted)
-    cotangent, leaves = torch.randn_like(wanted), [x, weight] if is_weighted else [x]
-    for one, other in zip(*(torch.autograd.grad(out, leaves, cotangent) for out in (found, wanted))):
-        close(one, other)
+    leaves = [x, weight] if is_weighted else [x]
+    for loss in LOSSES.values():
+        for one, other in zip(*(torch.autograd.grad(loss(out), leaves, retain_graph=True) for out in (found, wanted))):
+            close(one, other)
 
 
 def test_dtypes_frozen_weights_and_modes_are_kept_both_ways():

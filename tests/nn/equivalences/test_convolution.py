@@ -5,6 +5,7 @@ import torch
 
 from graphattn.nn.equivalences.convolution import ConvAttention
 from graphattn.nn.equivalences.images import to_images, to_nodes
+from tests.nn.peer import LOSSES
 from tests.nn.spoiled import WAYS, WEIGHT_WAYS
 
 CONVS = [  # class, sizes of the image, options
@@ -39,12 +40,13 @@ def test_equals_the_convolution_and_its_gradients(conv_class, sides, options):
     x, image_sides = to_nodes(images)
     found, wanted = layer(x, image_sides), conv(images)
     close(to_images(found, layer.output_sides(image_sides)), wanted)
-    cotangent = torch.randn_like(wanted)
-    found_images, found_weight = torch.autograd.grad(found, [images, layer.weight], to_nodes(cotangent)[0])
-    wanted_images, wanted_weight = torch.autograd.grad(wanted, [images, conv.weight], cotangent)
-    close(found_images, wanted_images)
-    heads = found_weight.flatten(1).unflatten(1, layer.weight.shape[1:]).permute(1, 3, 2, 0)
-    close(heads.flatten(0, 1).unflatten(2, layer.kernel_size), wanted_weight)
+    for loss in LOSSES.values():
+        total = loss(to_images(found, layer.output_sides(image_sides)))
+        found_images, found_weight = torch.autograd.grad(total, [images, layer.weight], retain_graph=True)
+        wanted_images, wanted_weight = torch.autograd.grad(loss(wanted), [images, conv.weight], retain_graph=True)
+        close(found_images, wanted_images)
+        heads = found_weight.flatten(1).unflatten(1, layer.weight.shape[1:]).permute(1, 3, 2, 0)
+        close(heads.flatten(0, 1).unflatten(2, layer.kernel_size), wanted_weight)
 
 
 @pytest.mark.parametrize("conv_class, sides, options", CONVS)

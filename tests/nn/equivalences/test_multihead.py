@@ -6,6 +6,7 @@ from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal
 from graphattn.nn import GraphAttention, Softmax
 from graphattn.nn.equivalences.multihead import from_attn_mask, from_multihead, to_multihead
 from tests.cases import banded_edges
+from tests.nn.peer import LOSSES
 from tests.nn.spoiled import WAYS
 
 
@@ -38,9 +39,10 @@ def test_equals_multihead_attention_there_and_back(bias, kdim):
     found = layer((memory, query), CompleteGraph(7, 9))
     wanted = mha(query[None], memory[None], memory[None])[0][0]
     close(found, wanted)
-    cotangent = torch.randn_like(found)
-    for one, other in zip(*(torch.autograd.grad(out, [query, memory], cotangent) for out in (found, wanted))):
-        close(one, other)
+    for loss in LOSSES.values():
+        grads = (torch.autograd.grad(loss(out), [query, memory], retain_graph=True) for out in (found, wanted))
+        for one, other in zip(*grads):
+            close(one, other)
     back = to_multihead(layer)
     assert back.dropout == 0.3 and not back.training
     for name, parameter in mha.state_dict().items():
@@ -85,6 +87,10 @@ def test_one_parameter_of_torch_cannot_be_frozen_in_part():
     layer = from_multihead(make())
     layer.lin_key.weight.requires_grad_(False)
     with pytest.raises(ValueError, match="weights of queries, keys and values are one parameter"):
+        to_multihead(layer)
+    layer = from_multihead(make())
+    layer.lin_key.weight = layer.lin_query.weight
+    with pytest.raises(ValueError, match="share their weights"):
         to_multihead(layer)
     layer = from_multihead(make())
     layer.lin_key.bias = None
