@@ -29,7 +29,9 @@ def test_a_class_without_a_file(kind):
     base, own_base = PAIRS[kind]
     own_base(6, 4)  # from now on PyG has compiled the class before
     own_class = type(f"Typed{own_base.__name__}", (own_base,), {"aggregate": aggregate})
-    peer, own = twins(by_subclass(base, "aggregate", aggregate), own_class, 6, 4, heads=2)
+    peer_class = by_subclass(base, "aggregate", aggregate)
+    peer_class.__name__ += "_node_by_node"
+    peer, own = twins(peer_class, own_class, 6, 4, heads=2)
     x, edge_index = torch.randn(9, 6).double(), random_graph(9, 9, 20).unique(dim=1)
     assert_same_layers(peer, own, x, edge_index)
     adjacency = to_torch_coo_tensor(edge_index, size=(9, 9))
