@@ -1,16 +1,18 @@
 """accelerate: PyG's layers in a model become graphattn's, in place; restore: the way back."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch_geometric.nn
-from torch.nn import Module
+from torch.nn import Module, MultiheadAttention
 from torch_geometric.nn.attention import PerformerAttention
 from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.nn.gat_conv import GATConv
 from graphattn.nn.gatv2_conv import GATv2Conv
 from graphattn.nn.gps_conv import GPSConv
-from graphattn.nn.messages import adds_up
+from graphattn.nn.messages import adds_up, is_compiled, own_method
+from graphattn.nn.plain import home, is_home
 from graphattn.nn.transformer_conv import TransformerConv
 
 DROP_INS: dict[type[Module], type[Module]] = {
@@ -20,8 +22,9 @@ DROP_INS: dict[type[Module], type[Module]] = {
     torch_geometric.nn.GPSConv: GPSConv,
 }
 MARK = "_was_accelerated"  # an attribute of a swapped module: it survives deepcopy and pickle, and no state_dict has it
+ATTENTION = (MultiheadAttention, PerformerAttention)
+SLOTS = ("__dict__", "__weakref__")  # which every class makes for itself
 PERFORMER = "graphs of a batch of unequal sizes get what they get alone; PyG's Performer attention lets padding in"
-METHODS = ("forward", "message", "aggregate", "update", "edge_update")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def accelerate(model: Module) -> Acceleration:
     that hold them), buffers, hooks, training mode, device and sharing between parts of the model are untouched. Outputs and
     gradients stay the same up to rounding, but for what the drop-ins do better than PyG (see their docstrings): Performer
     attention in GPSConv no longer depends on the padding of a batch, which the report says. Layers whose numbers would
-    change otherwise are left.
+    change otherwise are left: subclasses, methods or aggregations of their own, self loops between two sets of nodes. What is
+    put on or into a layer later (hooks, methods, wrapped maps) is honoured, by PyG's message passing.
 
     Example:
         >>> import torch
@@ -69,7 +73,7 @@ def accelerate(model: Module) -> Acceleration:
         raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__})")
     swapped, left, changed = {}, {}, {}
     for name, module in model.named_modules():
-        if type(module) in DROP_INS.values():
+        if isinstance(module, tuple(DROP_INS.values())):
             continue
         reason = why_not(module)
         if reason is not None:
@@ -85,7 +89,8 @@ def accelerate(model: Module) -> Acceleration:
 def restore(model: Module) -> int:
     """Undoes `accelerate`: PyG's classes again, and nothing else changed. Returns how many layers it gave back.
 
-    Layers that were made as graphattn's stay as they are.
+    Layers that were made as graphattn's stay as they are. Parametrizations and the like that were put on a layer since stay
+    on it.
 
     Example:
         >>> import torch_geometric.nn as pyg
@@ -95,12 +100,23 @@ def restore(model: Module) -> int:
         >>> restore(model), type(model) is pyg.GATConv
         (1, True)
     """
-    originals = {ours: original for original, ours in DROP_INS.items()}
     marked = [module for module in model.modules() if MARK in vars(module)]
-    for module in marked:
+    classes = [restored(type(module)) for module in marked]
+    for module, kind in zip(marked, classes):
         delattr(module, MARK)
-        module.__class__ = originals[type(module)]
+        module.__class__ = kind
     return len(marked)
+
+
+def restored(kind: type[Module]) -> type[Module]:
+    """PyG's class for a drop-in; a class that torch derived from a drop-in (parametrizations) is derived from PyG's anew."""
+    originals = {ours: original for original, ours in DROP_INS.items()}
+    if kind in originals:
+        return originals[kind]
+    bases = tuple(restored(base) for base in kind.__bases__)
+    if bases == kind.__bases__:
+        return kind
+    return type(kind.__name__, bases, {key: value for key, value in vars(kind).items() if key not in SLOTS})
 
 
 def depends_on_padding(module: Module) -> bool:
@@ -113,17 +129,39 @@ def why_not(module: Module) -> str | None:
     kind = type(module)
     if kind not in DROP_INS:
         return why_not_kind(module)
-    own = [name for name in METHODS if name in vars(module)]
+    own = own_methods(module, kind)
     if own:
-        return f"this {kind.__name__} has a {own[0]!r} of its own"
+        return f"this {kind.__name__} has {', '.join(map(repr, own))} of its own"
     if isinstance(module, MessagePassing) and not adds_up(module):
-        return f"kernels sum over the sources of a target (got aggr={module.aggr!r}, flow={module.flow!r})"
+        aggregation = type(module.aggr_module).__name__
+        return (
+            f"kernels sum over the sources of a target (got {aggregation}, aggr={module.aggr!r}, flow={module.flow!r}, "
+            f"node_dim={module.node_dim})"
+        )
+    if isinstance(module, torch_geometric.nn.GPSConv) and not isinstance(module.attn, ATTENTION):
+        return f"PyG's GPSConv goes on without attention for a {type(module.attn).__name__}, graphattn's refuses it"
     if getattr(module, "add_self_loops", False) and not isinstance(module.in_channels, int):
         return (
             f"PyG's {kind.__name__} with in_channels={module.in_channels} adds edges i -> i between two sets of nodes,"
             " graphattn's does not; set add_self_loops=False if these edges are not wanted"
         )
     return None
+
+
+def own_methods(module: Module, kind: type[Module]) -> list[str]:
+    """What PyG's class has otherwise: set on the object, or put into the class."""
+    shadowing = {name: value for name, value in vars(module).items() if callable(getattr(kind, name, None))}
+    own = [name for name, value in shadowing.items() if not is_pygs(module, name, value)]
+    if not is_home(kind.forward, kind):
+        own.append("forward")
+    if isinstance(module, MessagePassing):
+        own.append(own_method(module, kind))
+    return list(dict.fromkeys(name for name in own if name))
+
+
+def is_pygs(module: Module, name: str, value: Any) -> bool:
+    """PyG itself sets `propagate` on an object that was explained."""
+    return name == "propagate" and (home(value) == MessagePassing.__module__ or is_compiled(module, name, home(value)))
 
 
 def why_not_kind(module: Module) -> str | None:

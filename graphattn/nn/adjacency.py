@@ -1,15 +1,21 @@
 """What layers take beside nodes: attributes of the edges, values and self loops going in, attention weights coming out."""
 
+import warnings
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch_geometric import utils
-from torch_geometric.typing import SparseTensor
+from torch_geometric.typing import SparseTensor, torch_sparse
 from torch_geometric.utils import is_torch_sparse_tensor
+from torch_geometric.utils.sparse import set_sparse_value
 
 from graphattn.graphs import EdgeListGraph, Graph
 from graphattn.graphs.traced import TracedGraph, derivation, derive
+
+_warned: WeakSet[Module] = WeakSet()  # layers that have said that they cannot use their edge attributes
 
 
 def check_two_dimensional(source: Tensor, target: Tensor | None) -> None:
@@ -32,15 +38,23 @@ def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, graph: Graph
         )
 
 
+def edge_dim_of(lin_edge: Module | None) -> int | None:
+    """What a map of edge attributes takes, None without one; -1 if only its first call or a wrapper around it knows."""
+    edge_dim = None if lin_edge is None else getattr(lin_edge, "in_channels", -1)
+    return edge_dim if edge_dim is None or isinstance(edge_dim, int) else -1
+
+
 def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> Tensor | None:
-    """The given attributes as [num_edges, edge_dim]; where the layer has an `edge_dim`, also the values of a sparse matrix."""
-    if edge_attr is None and edge_dim is not None:
-        edge_attr = values_of(edges)
+    """The given attributes as [num_edges, edge_dim], or else the values of a sparse matrix."""
+    edge_attr = values_of(edges, takes_one=edge_dim is not None) if edge_attr is None else edge_attr
     if edge_attr is None:
         return None
-    edge_attr = edge_attr[:, None] if edge_attr.dim() == 1 else edge_attr
     if edge_dim is None:
-        raise ValueError(f"'edge_attr' needs 'edge_dim' (got {list(edge_attr.shape)} and edge_dim=None)")
+        raise ValueError(
+            f"'edge_attr' needs 'edge_dim' (got {list(edge_attr.shape)} and edge_dim=None); give the layer edge_dim="
+            f"{edge_attr.size(-1) if edge_attr.dim() == 2 else 1}, or no 'edge_attr'"
+        )
+    edge_attr = edge_attr[:, None] if edge_attr.dim() == 1 else edge_attr
     if not edge_attr.is_floating_point():
         raise TypeError(f"'edge_attr' must be floating (got {edge_attr.dtype}); convert with .float()")
     fits = edge_attr.dim() == 2 and (edge_dim == -1 or edge_attr.size(1) == edge_dim)
@@ -52,14 +66,35 @@ def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None
     return edge_attr
 
 
-def values_of(edges: Any) -> Tensor | None:
-    """What a sparse matrix holds for its edges; the ones of a plain torch.sparse adjacency matrix are nothing."""
+def warn_unused(layer: Module, edge_attr: Tensor) -> None:
+    """Says once for each layer that its edge attributes change nothing."""
+    if torch.compiler.is_compiling() or layer in _warned:
+        return
+    _warned.add(layer)
+    warnings.warn(
+        f"{layer} ignores 'edge_attr' {list(edge_attr.shape)}, as in PyG: it was made without 'edge_dim'; give it one, or no"
+        " 'edge_attr'",
+        stacklevel=3,
+    )
+
+
+def values_of(edges: Any, takes_one: bool = True) -> Tensor | None:
+    """What a sparse matrix holds for its edges; the ones of a plain torch.sparse adjacency matrix are nothing, and the numbers
+    of a SparseTensor are attributes if the layer takes any."""
     if isinstance(edges, SparseTensor):
-        return edges.storage.value()
-    if isinstance(edges, Tensor) and is_torch_sparse_tensor(edges):
-        values = utils.to_edge_index(edges)[1]
-        return values if values.dim() > 1 else None
-    return None
+        values = edges.storage.value()
+        return values if takes_one or (values is not None and values.dim() > 1) else None
+    if not isinstance(edges, Tensor) or edges.layout == torch.strided or edges.dense_dim() == 0:
+        return None
+    # Not by PyG's `to_edge_index`, which writes into the matrix.
+    return edges._values() if edges.layout == torch.sparse_coo else edges.values()
+
+
+def is_pygs_form(edges: Any) -> bool:
+    """Whether PyG's message passing takes these edges as they are: an edge_index or a sparse matrix."""
+    if isinstance(edges, Tensor):
+        return is_torch_sparse_tensor(edges) or not (edges.dtype == torch.bool or edges.is_floating_point())
+    return isinstance(edges, SparseTensor)
 
 
 def are_one_set(x: Tensor | tuple[Tensor, Tensor | None], in_channels: int | tuple[int, int]) -> bool:
@@ -79,6 +114,20 @@ def are_one_set(x: Tensor | tuple[Tensor, Tensor | None], in_channels: int | tup
             " torch.export trace; give the layer one size of 'in_channels', or add_self_loops=False"
         )
     return target is source or (target.data_ptr() == source.data_ptr() and target.stride() == source.stride())
+
+
+def pygs_self_loops(
+    edges: Any, edge_attr: Tensor | None, fill_value: float | Tensor | str, num_nodes: int
+) -> tuple[Any, Tensor | None]:
+    """`add_self_loops` for edges in PyG's form, which they keep."""
+    if isinstance(edges, SparseTensor):
+        return torch_sparse.set_diag(edges), None
+    if is_torch_sparse_tensor(edges):
+        edges = edges.to_sparse_csr() if edges.layout == torch.sparse_csc else edges
+        edges = edges if edge_attr is None else set_sparse_value(edges, edge_attr)
+        edge_attr = None
+    edges, edge_attr = utils.remove_self_loops(edges, edge_attr)
+    return utils.add_self_loops(edges, edge_attr, fill_value, num_nodes)
 
 
 def refuse_sparse_tensor(edges: Any, edge_attr: Tensor | None) -> None:
@@ -124,6 +173,13 @@ def has_all_loops(graph: Graph) -> bool:
         return False
     nodes = torch.arange(graph.num_queries, device=graph.device)
     return graph.remember("has all loops", lambda: bool(graph.allows(nodes, nodes).all()))
+
+
+def pygs_weighted(edges: Any, alpha: Tensor) -> Any:
+    """What PyG returns for `return_attention_weights=True`, for edges in its own form that went through its message passing."""
+    if isinstance(edges, SparseTensor):
+        return edges.set_value(alpha, layout="coo")
+    return (set_sparse_value(edges, alpha) if is_torch_sparse_tensor(edges) else edges), alpha
 
 
 def weighted(edges: Any, graph: Graph, alpha: Tensor) -> Any:

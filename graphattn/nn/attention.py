@@ -22,7 +22,7 @@ from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, bias_of_layer
-from graphattn.nn.messages import is_watched
+from graphattn.nn.messages import adds_up, is_watched, own_method
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.talking_heads import TalkingHeads
@@ -250,8 +250,10 @@ class GraphAttention(MessagePassing):
         )
 
     def wants_messages(self) -> bool:
-        """Explainers, hooks and decomposed layers look into PyG's message passing; nobody else pays for it."""
-        return is_watched(self) or self.decomposed_layers > 1
+        """Explainers, hooks, decomposed layers, methods and aggregations of another kind need PyG's message passing; nobody
+        else pays for it."""
+        is_changed = not adds_up(self) or own_method(self, GraphAttention) is not None
+        return is_watched(self) or self.decomposed_layers > 1 or is_changed
 
     def check_per_head(self) -> None:
         options = {"talking_heads": self.talking_heads is not None, "update_edges": self.lin_edge_out is not None}
@@ -345,6 +347,8 @@ class GraphAttention(MessagePassing):
         edge_bias: Tensor | Callable[[Graph], Tensor] | None,
     ) -> Tensor:
         """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
+        if self.flow != "source_to_target":
+            raise ValueError(f"messages run from keys to queries (got flow={self.flow!r}); give the graph as graph.T")
         query, key, _ = self.scored(query, key, None)
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)

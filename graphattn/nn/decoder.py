@@ -10,7 +10,14 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.nn.encoder import block_attention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
-from graphattn.nn.torch_weights import load_attention, load_feed_forward, load_norm, options_of
+from graphattn.nn.torch_weights import (
+    Copies,
+    check_layer,
+    load_feed_forward,
+    load_residual,
+    options_of,
+    read_attention,
+)
 
 
 class DecoderLayer(torch.nn.Module):
@@ -109,7 +116,7 @@ class DecoderLayer(torch.nn.Module):
 
     @classmethod
     def from_torch(cls, layer: torch.nn.TransformerDecoderLayer) -> "DecoderLayer":
-        """The same layer with the same weights; `batch_first` plays no part.
+        """The same layer with copies of the weights; kept and refused is what `EncoderLayer.from_torch` keeps and refuses.
 
         >>> from graphattn import CompleteGraph, causal
         >>> peer = torch.nn.TransformerDecoderLayer(16, 4, batch_first=True).eval()
@@ -119,14 +126,28 @@ class DecoderLayer(torch.nn.Module):
         >>> torch.allclose(out, peer(x[None], memory[None], tgt_mask=later)[0], atol=1e-5)
         True
         """
-        own = cls(**options_of(layer)).to(layer.linear1.weight)
-        load_attention(own.attention, layer.self_attn)
-        load_attention(own.memory_attention, layer.multihead_attn)
-        load_feed_forward(own.feed_forward, layer)
-        load_norm(own.attention_residual.norm, layer.norm1)
-        load_norm(own.memory_residual.norm, layer.norm2)
-        load_norm(own.feed_forward_residual.norm, layer.norm3)
-        return own.train(layer.training)
+        return cls.read(layer, Copies())
+
+    @classmethod
+    def read(cls, layer: torch.nn.TransformerDecoderLayer, copies: Copies) -> "DecoderLayer":
+        """`from_torch`, whose weights may be those of other layers too."""
+        check_layer(
+            layer, torch.nn.TransformerDecoderLayer, ["self_attn", "multihead_attn"], ["norm1", "norm2", "norm3"]
+        )
+        memory = layer.multihead_attn
+        if memory.kdim != memory.vdim or memory.embed_dim != layer.self_attn.embed_dim:
+            raise ValueError(
+                "'multihead_attn' must take keys and values of one size, and queries of the size of the layer (got kdim="
+                f"{memory.kdim}, vdim={memory.vdim}, embed_dim={memory.embed_dim} for {layer.self_attn.embed_dim} channels)"
+            )
+        own = cls(memory_channels=memory.kdim, **options_of(layer)).train(layer.training)
+        own.attention = read_attention("self_attn", layer.self_attn, copies, own.channels)
+        load_residual(own.attention_residual, layer.norm1, layer.dropout1, copies)
+        own.memory_attention = read_attention("multihead_attn", memory, copies, (memory.kdim, own.channels))
+        load_residual(own.memory_residual, layer.norm2, layer.dropout2, copies)
+        load_feed_forward(own.feed_forward, layer, copies)
+        load_residual(own.feed_forward_residual, layer.norm3, layer.dropout3, copies)
+        return own
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, heads={self.heads})"

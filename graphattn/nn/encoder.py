@@ -10,7 +10,14 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
-from graphattn.nn.torch_weights import load_attention, load_feed_forward, load_norm, options_of
+from graphattn.nn.torch_weights import (
+    Copies,
+    check_layer,
+    load_feed_forward,
+    load_residual,
+    options_of,
+    read_attention,
+)
 
 
 class EncoderLayer(torch.nn.Module):
@@ -94,7 +101,11 @@ class EncoderLayer(torch.nn.Module):
 
     @classmethod
     def from_torch(cls, layer: torch.nn.TransformerEncoderLayer) -> "EncoderLayer":
-        """The same layer with the same weights; `batch_first` plays no part.
+        """The same layer with copies of the weights; `batch_first` plays no part.
+
+        Dropouts, eps, dtypes, devices, training modes, frozen and shared parameters are kept. Raises TypeError or ValueError
+        for what would be lost: methods of a subclass or of the object, hooks, parametrizations, other norms, activations,
+        maps.
 
         >>> peer = torch.nn.TransformerEncoderLayer(16, 4, batch_first=True).eval()
         >>> x = torch.randn(5, 16)
@@ -102,12 +113,18 @@ class EncoderLayer(torch.nn.Module):
         >>> torch.allclose(out, peer(x[None])[0], atol=1e-5)
         True
         """
-        own = cls(**options_of(layer)).to(layer.linear1.weight)
-        load_attention(own.attention, layer.self_attn)
-        load_feed_forward(own.feed_forward, layer)
-        load_norm(own.attention_residual.norm, layer.norm1)
-        load_norm(own.feed_forward_residual.norm, layer.norm2)
-        return own.train(layer.training)
+        return cls.read(layer, Copies())
+
+    @classmethod
+    def read(cls, layer: torch.nn.TransformerEncoderLayer, copies: Copies) -> "EncoderLayer":
+        """`from_torch`, whose weights may be those of other layers too."""
+        check_layer(layer, torch.nn.TransformerEncoderLayer, ["self_attn"], ["norm1", "norm2"])
+        own = cls(**options_of(layer)).train(layer.training)
+        own.attention = read_attention("self_attn", layer.self_attn, copies, own.channels)
+        load_residual(own.attention_residual, layer.norm1, layer.dropout1, copies)
+        load_feed_forward(own.feed_forward, layer, copies)
+        load_residual(own.feed_forward_residual, layer.norm2, layer.dropout2, copies)
+        return own
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, heads={self.heads})"

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
-from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
@@ -15,13 +14,20 @@ from graphattn.nn.adjacency import (
     are_one_set,
     check_two_dimensional,
     checked_edge_attr,
+    edge_dim_of,
+    is_pygs_form,
+    pygs_self_loops,
+    pygs_weighted,
     refuse_sparse_tensor,
+    values_of,
+    warn_unused,
     weighted,
 )
-from graphattn.nn.messages import needs_messages
+from graphattn.nn.drop_in import DropIn
+from graphattn.nn.messages import is_plain
 
 
-class GATConv(torch_geometric.nn.GATConv):
+class GATConv(DropIn, torch_geometric.nn.GATConv):
     r"""PyG's `GATConv` (Veličković et al. 2018, https://arxiv.org/abs/1710.10903) without a message per edge and channel.
 
     Signature, parameters, state_dict and numbers are those of `torch_geometric.nn.GATConv`:
@@ -39,9 +45,12 @@ class GATConv(torch_geometric.nn.GATConv):
     - Half precision adds up in float32.
     - Weights are returned before dropout; PyG returns them after it.
     - Dropout draws from another generator: other edges are dropped, equally often.
+    - `edge_attr` given to a layer without `edge_dim` changes nothing, as in PyG, but a warning says so once.
 
-    Explainers, hooks on messages, `flow='target_to_source'`, an `aggr` other than the sum and the first call of a lazy
-    `edge_dim` go through PyG's message passing. `decomposed_layers` changes nothing: kernels keep no messages to save on.
+    Whatever looks into messages or changes them goes through PyG's message passing, with its numbers: explainers, hooks,
+    methods of a subclass or of the object (`message`, `edge_update`, `aggregate`, `update`, `message_and_aggregate`,
+    `propagate`, `edge_updater`), `flow='target_to_source'`, an aggregation other than the sum, a wrapped `lin_edge`, and the
+    first call of a lazy `edge_dim`. `decomposed_layers` changes nothing: kernels keep no messages to save on.
 
     Shapes:
         - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]] or None)
@@ -61,8 +70,7 @@ class GATConv(torch_geometric.nn.GATConv):
                 [1, 2, 0, 1, 2]])
     """
 
-    # Not what PyG compiled for its own class, which explainers cannot look into.
-    propagate = MessagePassing.propagate
+    peer = torch_geometric.nn.GATConv
 
     def forward(
         self,
@@ -75,29 +83,43 @@ class GATConv(torch_geometric.nn.GATConv):
         """Attention over the edges; with `return_attention_weights=True` also (edge_index, weights [num_edges, heads])."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         check_two_dimensional(source, target)
-        graph = as_graph(edge_index, *num_queries_and_keys(source, target, edge_index, size))
-        edge_attr = None if self.lin_edge is None else checked_edge_attr(edge_index, edge_attr, self.edge_dim, graph)
-        if self.add_self_loops and are_one_set(x, self.in_channels):
+        graph = self.graph_of(edge_index, *num_queries_and_keys(source, target, edge_index, size))
+        by_messages, edge_attr = self.ways_in(graph, edge_index, edge_attr)
+        residual = None if self.res is None or target is None else self.res(target)
+        x_src, x_dst = self.project(x)
+        loops = self.add_self_loops and are_one_set(x, self.in_channels)
+        if loops:
             refuse_sparse_tensor(edge_index, edge_attr)
-            graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value)
-        x_src, x_dst = self.project(source, target)
-        if needs_messages(self):
-            out, alpha = self.by_messages(x_src, x_dst, graph, edge_attr)
+        if by_messages:
+            out, edges, alpha = self.by_messages(x_src, x_dst, edge_index, graph, edge_attr, size, loops)
+            weights = pygs_weighted(edges, alpha) if return_attention_weights else None
         else:
+            graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value) if loops else (graph, edge_attr)
             out, alpha = self.by_kernel(x_src, x_dst, graph, edge_attr, bool(return_attention_weights))
-        out = out.flatten(1) if self.concat else out.mean(1)
-        if self.res is not None and target is not None:
-            out = out + self.res(target)
+            weights = None if alpha is None else weighted(edge_index, graph, alpha)
+        out = self.join_heads(out)
+        if residual is not None:
+            out = out + residual
         if self.bias is not None:
             out = out + self.bias
-        return (out, weighted(edge_index, graph, alpha)) if return_attention_weights else out
+        return (out, weights) if return_attention_weights else out
 
-    def project(self, source: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def check(self, graph: Graph, edges: Any, edge_attr: Tensor | None) -> Tensor | None:
+        """Attributes of the edges as [num_edges, edge_dim], or None."""
+        if self.lin_edge is not None:
+            return checked_edge_attr(edges, edge_attr, edge_dim_of(self.lin_edge), graph)
+        unused = values_of(edges, takes_one=False) if edge_attr is None else edge_attr
+        if unused is not None:
+            warn_unused(self, unused)
+        return None
+
+    def project(self, x: Tensor | tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
         """Sources and targets as [num_nodes, heads, out_channels]."""
+        source, target = (x, x) if isinstance(x, Tensor) else x
         lin_src, lin_dst = (self.lin_src, self.lin_dst) if self.lin is None else (self.lin, self.lin)
         shape = (self.heads, self.out_channels)
         x_src = lin_src(source).unflatten(-1, shape)
-        if target is source and lin_dst is lin_src:
+        if lin_dst is lin_src and (isinstance(x, Tensor) or (target is source and is_plain(lin_src))):
             return x_src, x_src
         return x_src, None if target is None else lin_dst(target).unflatten(-1, shape)
 
@@ -127,12 +149,27 @@ class GATConv(torch_geometric.nn.GATConv):
         return out, attention_weights(query, key, graph, **options) if wants_alpha else None
 
     def by_messages(
-        self, x_src: Tensor, x_dst: Tensor | None, graph: Graph, edge_attr: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The same by PyG's message passing."""
-        edge_index, size = graph.edge_index(x_src.device), (graph.num_keys, graph.num_queries)
-        alpha = self.edge_updater(edge_index, alpha=self.scores(x_src, x_dst), edge_attr=edge_attr, size=size)
-        return self.propagate(edge_index, x=(x_src, x_dst), alpha=alpha, size=size), alpha
+        self,
+        x_src: Tensor,
+        x_dst: Tensor | None,
+        edges: Any,
+        graph: Graph,
+        edge_attr: Tensor | None,
+        size: tuple[int, int] | None,
+        loops: bool,
+    ) -> tuple[Tensor, Any, Tensor]:
+        """The same by PyG's message passing, called as PyG does; also the edges with their self loops, and the weights."""
+        alpha = self.scores(x_src, x_dst)
+        if size is None and self.flow == "source_to_target" and not is_pygs_form(edges):
+            size = (graph.num_keys, graph.num_queries)
+        edges = self.edges_for_pyg(edges, graph, x_src.device)
+        if loops:
+            num_nodes = min(graph.shape) if size is None else min(size)
+            edges, edge_attr = pygs_self_loops(edges, edge_attr, self.fill_value, num_nodes)
+        # edge_updater_type: (alpha: OptPairTensor, edge_attr: OptTensor)
+        alpha = self.edge_updater(edges, alpha=alpha, edge_attr=edge_attr, size=size)
+        # propagate_type: (x: OptPairTensor, alpha: Tensor)
+        return self.propagate(edges, x=(x_src, x_dst), alpha=alpha, size=size), edges, alpha
 
 
 def num_queries_and_keys(source: Tensor, target: Tensor | None, edge_index: Any, size) -> tuple[int, int]:

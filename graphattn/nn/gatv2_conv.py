@@ -5,23 +5,26 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
-from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.functional import attend, attention_weights
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import Graph
 from graphattn.kernels.scores import Additive
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,
     check_two_dimensional,
     checked_edge_attr,
+    edge_dim_of,
+    pygs_self_loops,
+    pygs_weighted,
     refuse_sparse_tensor,
     weighted,
 )
-from graphattn.nn.messages import needs_messages
+from graphattn.nn.drop_in import DropIn
+from graphattn.nn.messages import is_plain
 
 
-class GATv2Conv(torch_geometric.nn.GATv2Conv):
+class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
     r"""PyG's `GATv2Conv` (Brody et al. 2022, https://arxiv.org/abs/2105.14491) without a message per edge and channel.
 
     Signature, parameters, state_dict and numbers are those of `torch_geometric.nn.GATv2Conv`:
@@ -32,7 +35,7 @@ class GATv2Conv(torch_geometric.nn.GATv2Conv):
 
     It differs from PyG's as `graphattn.nn.GATConv` does: more forms of `edge_index`, no self loops between two sets of
     nodes, sums in float32 in half precision, weights returned before dropout, another generator of dropout. The same calls
-    go through PyG's message passing.
+    go through PyG's message passing. `edge_attr` without `edge_dim` is an error, as in PyG.
 
     Shapes:
         - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]])
@@ -50,8 +53,7 @@ class GATv2Conv(torch_geometric.nn.GATv2Conv):
         torch.Size([100, 8])
     """
 
-    # Not what PyG compiled for its own class, which explainers cannot look into.
-    propagate = MessagePassing.propagate
+    peer = torch_geometric.nn.GATv2Conv
 
     def forward(
         self,
@@ -65,26 +67,41 @@ class GATv2Conv(torch_geometric.nn.GATv2Conv):
         if target is None:
             raise ValueError("'x' needs features of the targets (got (x_src, None)); GATConv does without")
         check_two_dimensional(source, target)
-        graph = as_graph(edge_index, target.size(0), source.size(0))
-        edge_attr = checked_edge_attr(edge_index, edge_attr, self.edge_dim, graph)
-        if self.add_self_loops and are_one_set(x, self.in_channels):
+        graph = self.graph_of(edge_index, target.size(0), source.size(0))
+        by_messages, edge_attr = self.ways_in(graph, edge_index, edge_attr)
+        residual = None if self.res is None else self.res(target)
+        x_l, x_r = self.project(x)
+        loops = self.add_self_loops and are_one_set(x, self.in_channels)
+        if loops:
             refuse_sparse_tensor(edge_index, edge_attr)
-            graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value)
-        x_l = self.per_head(self.lin_l(source))
-        x_r = x_l if self.share_weights and target is source else self.per_head(self.lin_r(target))
-        if needs_messages(self):
-            out, alpha = self.by_messages(x_l, x_r, graph, edge_attr)
+        if by_messages:
+            edges = self.edges_for_pyg(edge_index, graph, x_l.device)
+            out, edges, alpha = self.by_messages(x_l, x_r, edges, edge_attr, loops)
+            weights = pygs_weighted(edges, alpha) if return_attention_weights else None
         else:
+            graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value) if loops else (graph, edge_attr)
             out, alpha = self.by_kernel(x_l, x_r, graph, edge_attr, bool(return_attention_weights))
-        out = out.flatten(1) if self.concat else out.mean(1)
-        if self.res is not None:
-            out = out + self.res(target)
+            weights = None if alpha is None else weighted(edge_index, graph, alpha)
+        out = self.join_heads(out)
+        if residual is not None:
+            out = out + residual
         if self.bias is not None:
             out = out + self.bias
-        return (out, weighted(edge_index, graph, alpha)) if return_attention_weights else out
+        return (out, weights) if return_attention_weights else out
 
-    def per_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.out_channels))
+    def check(self, graph: Graph, edges: Any, edge_attr: Tensor | None) -> Tensor | None:
+        """Attributes of the edges as [num_edges, edge_dim], or None."""
+        return checked_edge_attr(edges, edge_attr, edge_dim_of(self.lin_edge), graph)
+
+    def project(self, x: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sources and targets as [num_nodes, heads, out_channels]."""
+        source, target = (x, x) if isinstance(x, Tensor) else x
+        shape = (self.heads, self.out_channels)
+        x_l = self.lin_l(source).unflatten(-1, shape)
+        is_one = target is source and self.lin_r is self.lin_l and is_plain(self.lin_l)
+        if is_one or (isinstance(x, Tensor) and self.share_weights):
+            return x_l, x_l
+        return x_l, self.lin_r(target).unflatten(-1, shape)
 
     def by_kernel(
         self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool
@@ -102,8 +119,14 @@ class GATv2Conv(torch_geometric.nn.GATv2Conv):
         out = out if edge_attr is None else out[0]
         return out, attention_weights(x_r, x_l, graph, **options) if wants_alpha else None
 
-    def by_messages(self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The same by PyG's message passing."""
-        edge_index, size = graph.edge_index(x_l.device), (graph.num_keys, graph.num_queries)
-        alpha = self.edge_updater(edge_index, x=(x_l, x_r), edge_attr=edge_attr, size=size)
-        return self.propagate(edge_index, x=(x_l, x_r), alpha=alpha, size=size), alpha
+    def by_messages(
+        self, x_l: Tensor, x_r: Tensor, edges: Any, edge_attr: Tensor | None, loops: bool
+    ) -> tuple[Tensor, Any, Tensor]:
+        """The same by PyG's message passing, called as PyG does; also the edges with their self loops, and the weights."""
+        if loops:
+            num_nodes = min(x_l.size(0), x_r.size(0))
+            edges, edge_attr = pygs_self_loops(edges, edge_attr, self.fill_value, num_nodes)
+        # edge_updater_type: (x: PairTensor, edge_attr: OptTensor)
+        alpha = self.edge_updater(edges, x=(x_l, x_r), edge_attr=edge_attr)
+        # propagate_type: (x: PairTensor, alpha: Tensor)
+        return self.propagate(edges, x=(x_l, x_r), alpha=alpha), edges, alpha

@@ -9,7 +9,8 @@ import torch_geometric.nn
 from torch import Tensor
 from torch.nn import Module, MultiheadAttention
 from torch_geometric.nn.attention import PerformerAttention
-from torch_geometric.nn.attention.performer import generalized_kernel
+from torch_geometric.nn.attention.performer import PerformerProjection, generalized_kernel
+from torch_geometric.utils import to_dense_batch
 
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
@@ -17,6 +18,7 @@ from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.sdpa import equal_sizes
 from graphattn.nn.linear_attention import linear_attend
+from graphattn.nn.plain import has_hooks, runs_as
 
 
 class GPSConv(torch_geometric.nn.GPSConv):
@@ -30,7 +32,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
     It differs in this:
 
-    - Nothing is padded. With `attn_type='performer'` PyG's padding enters the result, so that a graph's output changes with
+    - Nothing is padded, but for an `attn` with hooks or a forward pass of its own, which is called as PyG calls it. With
+      `attn_type='performer'` PyG's padding enters the result, so that a graph's output changes with
       its batch mates; here each graph has the output that it has alone (and in PyG, alone).
     - `graph` names another global graph than the complete one of each example, e.g. `graphattn.graphs.bigbird(...)`; with
       'performer' a causal one.
@@ -58,11 +61,15 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
     def forward(self, x: Tensor, edge_index: Any, batch: Tensor | None = None, graph: Any = None, **kwargs) -> Tensor:
         """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
-        graph = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
+        examples = complete_graph(x, batch) if graph is None else None
         results = []
         if self.conv is not None:
             results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
-        results.append(self.add(x, self.attend_globally(x, graph), self.norm2, batch))
+        if examples is not None and x.size(0) > 0 and is_called_otherwise(self.attn):
+            change = padded(self.attn, x, batch)
+        else:
+            change = self.attend_globally(x, as_graph(graph, x.size(0)) if examples is None else examples)
+        results.append(self.add(x, change, self.norm2, batch))
         out = sum(results)
         return self.normalize(out + self.mlp(out), self.norm3, batch)
 
@@ -123,25 +130,21 @@ def complete_of_sizes(sizes: tuple[int, ...]) -> CompleteGraph:
 
 def is_plain_multihead(attention: Module) -> bool:
     """Multi-head attention of one projected sequence, with nothing that looks at its call or adds learned keys to it."""
-    return (
-        runs_as(attention, MultiheadAttention)
-        and attention._qkv_same_embed_dim
-        and attention.bias_k is None
-        and not has_hooks(attention)
-    )
+    is_itself = isinstance(attention, MultiheadAttention) and not is_called_otherwise(attention)
+    return is_itself and attention._qkv_same_embed_dim and attention.bias_k is None
+
+
+def is_called_otherwise(attention: Module) -> bool:
+    """Multi-head attention of which more is known to others than its weights: hooks, or a forward pass of its own."""
+    if not isinstance(attention, MultiheadAttention):
+        return False
+    return has_hooks(attention) or not (runs_as(attention, MultiheadAttention) and attention.batch_first)
 
 
 def is_plain_performer(attention: Module) -> bool:
-    return runs_as(attention, PerformerAttention) and not (has_hooks(attention) or has_hooks(attention.fast_attn))
-
-
-def runs_as(module: Module, kind: type) -> bool:
-    """Whether it has the forward pass of this class; torch.export wraps modules in classes of its own."""
-    return isinstance(module, kind) and type(module).forward is kind.forward
-
-
-def has_hooks(module: Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    if not runs_as(attention, PerformerAttention) or has_hooks(attention):
+        return False
+    return runs_as(attention.fast_attn, PerformerProjection) and not has_hooks(attention.fast_attn)
 
 
 def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
@@ -151,7 +154,8 @@ def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
     dropout = attention.dropout if attention.training else 0.0
     normalizer = Softmax(sink=0.0) if attention.add_zero_attn else "softmax"  # a key and a value of zeros
     out = attend(query, key, value, graph, dropout=dropout, normalizer=normalizer)
-    return attention.out_proj(out.flatten(1))
+    projection = attention.out_proj  # read, never called, as in torch
+    return F.linear(out.flatten(1), projection.weight, projection.bias)
 
 
 def performer(attention: PerformerAttention, x: Tensor, graph: Graph) -> Tensor:
@@ -166,6 +170,14 @@ def performer(attention: PerformerAttention, x: Tensor, graph: Graph) -> Tensor:
     query, key, value = (linear(x).unflatten(-1, size) for linear in (attention.q, attention.k, attention.v))
     out = linear_attend(query, key, value, graph, feature_map=features, form="chunks")
     return attention.dropout(attention.attn_out(out.flatten(1)))
+
+
+@torch.compiler.disable(reason="attention with hooks or a class of its own is called as PyG calls it; compile without fullgraph")
+def padded(attention: MultiheadAttention, x: Tensor, batch: Tensor | None) -> Tensor:
+    """Attention inside each example as PyG calls it, but for examples without nodes, which would make NaN of gradients."""
+    batch = None if batch is None else batch.unique_consecutive(return_inverse=True)[1]
+    nodes, is_node = to_dense_batch(x, batch)
+    return attention(nodes, nodes, nodes, key_padding_mask=~is_node, need_weights=False)[0][is_node]
 
 
 def each_alone(attention: Module, x: Tensor, graph: Graph) -> Tensor:
@@ -194,7 +206,7 @@ def dense(attention: Module, x: Tensor) -> Tensor:
     if isinstance(attention, MultiheadAttention):
         return attention(x, x, x, need_weights=False)[0]
     if isinstance(attention, PerformerAttention):
-        return attention(x)
+        return attention(x, mask=torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
     raise TypeError(
         f"'attn' must be a MultiheadAttention or a PerformerAttention, as attn_type makes it (got {type(attention).__name__})"
     )

@@ -1,28 +1,84 @@
-"""When a layer must go through PyG's message passing instead of a kernel."""
+"""When a layer must go through PyG's message passing instead of a kernel, and what it passes there."""
+
+import threading
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch.nn import Module
+from torch_geometric.nn.aggr import SumAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
 
-HOOKS = ("propagate", "message", "aggregate", "edge_update")
+from graphattn.nn.plain import has_hooks, home, runs_as
+
+STEPS = ("propagate", "message", "aggregate", "message_and_aggregate", "edge_update")
+HOOKS = tuple(f"_{step}_forward{when}_hooks" for step in STEPS for when in ("", "_pre"))
+METHODS = ("message", "edge_update", "aggregate", "update", "message_and_aggregate", "propagate", "edge_updater")
 
 
 def is_watched(conv: MessagePassing) -> bool:
     """Explainers and hooks look into the messages; nobody else pays for them."""
-    hooks = (getattr(conv, f"_{name}_forward{kind}_hooks") for name in HOOKS for kind in ("", "_pre"))
-    return bool(conv.explain) or any(hooks)
+    return bool(conv.explain) or any(getattr(conv, hooks) for hooks in HOOKS)
 
 
-def adds_up(conv: MessagePassing) -> bool:
+def adds_up(conv: MessagePassing, node_dim: int = 0) -> bool:
     """Messages run from source to target and are summed, which is what kernels do."""
-    return conv.flow == "source_to_target" and conv.aggr in ("add", "sum")
+    aggregation = conv.aggr_module  # PyG reads `aggr` no more once it has made this of it
+    is_sum = runs_as(aggregation, SumAggregation) and not has_hooks(aggregation)
+    return is_sum and conv.flow == "source_to_target" and conv.node_dim == node_dim
 
 
 def is_plain(linear: Module | None) -> bool:
-    """Nothing but x W^T: no hooks (a lazy map has one until its first call), no wrapper, no parametrization."""
-    return linear is None or (type(linear) is Linear and not linear._forward_hooks and not linear._forward_pre_hooks)
+    """Nothing but a linear map: no hooks (a lazy one has a hook until its first call), no wrapper, no parametrization."""
+    return linear is None or (type(linear) is Linear and runs_as(linear, Linear) and not has_hooks(linear))
+
+
+def own_method(conv: MessagePassing, kind: type[MessagePassing]) -> str | None:
+    """The first method of message passing that is not the one of `kind`, which kernels compute: of a subclass, set on the
+    object, or put into the class of PyG."""
+    for name in METHODS:
+        where = home(getattr(conv, name))
+        if where not in (MessagePassing.__module__, kind.__module__) and not is_compiled(conv, name, where):
+            return name
+    return None
+
+
+def is_compiled(conv: MessagePassing, name: str, where: str | None) -> bool:
+    """Whether PyG wrote this down: it makes `propagate` and `edge_updater` anew for each class."""
+    if where is None or not where.endswith(f"_{name}"):
+        return False
+    return any(where == compiled_home(cls, name) for cls in type(conv).__mro__)
+
+
+def compiled_home(cls: type, name: str) -> str:
+    return f"{cls.__module__}_{cls.__name__}_{name}"
 
 
 def needs_messages(conv: MessagePassing) -> bool:
-    """True where a drop-in gives its kernel up; the numbers are the same."""
-    return is_watched(conv) or not adds_up(conv) or not is_plain(conv.lin_edge)
+    """True where a drop-in for `conv.peer` gives its kernel up; the numbers are those of PyG's layer."""
+    is_map = is_plain(conv.lin_edge) and (conv.lin_edge is None or conv.lin_edge.bias is None)
+    return is_watched(conv) or not adds_up(conv) or not is_map or own_method(conv, conv.peer) is not None
+
+
+class PerThread:
+    """An attribute that each thread has for itself, None until it is set.
+
+    PyG's layers hand results from one method to another by attributes, which two threads that call one layer would mix up.
+    """
+
+    def __init__(self):
+        self.thread = threading.local()
+
+    def __get__(self, layer: Module | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        values = getattr(self.thread, "values", None)
+        return None if values is None else values.get(layer)
+
+    def __set__(self, layer: Module, value: Any) -> None:
+        if not hasattr(self.thread, "values"):
+            self.thread.values = WeakKeyDictionary()
+        if value is None:
+            self.thread.values.pop(layer, None)
+        else:
+            self.thread.values[layer] = value

@@ -13,7 +13,8 @@ from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
-from graphattn.nn.torch_weights import options_of
+from graphattn.nn.plain import check_plain
+from graphattn.nn.torch_weights import Copies, options_of
 
 
 class PerLayer:
@@ -44,6 +45,7 @@ class Stack(torch.nn.Module):
     """What both stacks share: layers of growing stochastic depth, one bias for all of them, a last norm."""
 
     layer_type: type
+    torch_type: type  # which `from_torch` reads
 
     def __init__(
         self,
@@ -85,14 +87,36 @@ class Stack(torch.nn.Module):
 
     @classmethod
     def from_torch(cls, stack):
-        """The same stack with the same weights."""
-        own = cls(num_layers=len(stack.layers), **options_of(stack.layers[0]))
-        own.layers = torch.nn.ModuleList(cls.layer_type.from_torch(layer) for layer in stack.layers)
-        own.norm = deepcopy(stack.norm)
-        return own.train(stack.training)
+        """The same stack with copies of the weights. Layers and weights that are shared there are shared here; what is kept and
+        what is refused of a layer says `EncoderLayer.from_torch`. The last norm is a LayerNorm, an RMSNorm or none."""
+        check_plain("stack", stack, cls.torch_type)
+        check_plain("stack.layers", stack.layers, torch.nn.ModuleList)
+        if not len(stack.layers):
+            raise ValueError("'stack' must have a layer (got none)")
+        copies = Copies()
+        known = {id(layer): cls.layer_type.read(layer, copies) for layer in stack.layers}
+        own = cls(num_layers=len(stack.layers), **options_of(stack.layers[0])).train(stack.training)
+        own.layers = torch.nn.ModuleList(known[id(layer)] for layer in stack.layers)
+        own.norm = read_norm(stack.norm, own.channels, copies)
+        return own
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, num_layers={len(self.layers)}, heads={self.heads})"
+
+
+def read_norm(norm: torch.nn.Module | None, channels: int, copies: Copies) -> torch.nn.Module | None:
+    """The norm behind the last layer, whose numbers must not depend on how nodes are laid out."""
+    if norm is None:
+        return None
+    check_plain("norm", norm, torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.Identity)
+    if isinstance(norm, torch.nn.Identity):
+        return None
+    if tuple(norm.normalized_shape) != (channels,):
+        raise ValueError(f"'norm' must be over the {channels} channels (got normalized_shape={norm.normalized_shape})")
+    own = deepcopy(norm)
+    for name, parameter in norm.named_parameters():
+        setattr(own, name, copies(parameter))
+    return own
 
 
 class GraphTransformer(Stack):
@@ -126,6 +150,7 @@ class GraphTransformer(Stack):
     """
 
     layer_type = EncoderLayer
+    torch_type = torch.nn.TransformerEncoder
 
     def forward(
         self,
@@ -164,6 +189,7 @@ class GraphTransformerDecoder(Stack):
     """
 
     layer_type = DecoderLayer
+    torch_type = torch.nn.TransformerDecoder
 
     def forward(
         self,

@@ -5,15 +5,15 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
-from torch_geometric.nn.conv import MessagePassing
 
 from graphattn.functional import attend, attention_weights
-from graphattn.graphs import Graph, as_graph
-from graphattn.nn.adjacency import check_two_dimensional, checked_edge_attr, weighted
-from graphattn.nn.messages import needs_messages
+from graphattn.graphs import Graph
+from graphattn.nn.adjacency import check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
+from graphattn.nn.drop_in import DropIn
+from graphattn.nn.messages import PerThread
 
 
-class TransformerConv(torch_geometric.nn.TransformerConv):
+class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     r"""PyG's `TransformerConv` (Shi et al. 2021, https://arxiv.org/abs/2009.03509) without a message per edge and channel.
 
     Signature, parameters, state_dict and numbers are those of `torch_geometric.nn.TransformerConv`:
@@ -27,15 +27,19 @@ class TransformerConv(torch_geometric.nn.TransformerConv):
     - `edge_index` may be any Graph, and anything else that `as_graph` takes; `edge_attr` [num_edges] counts as one column.
     - Half precision adds up in float32 for every form of the edges. PyG's rows sum to 1.8 ... 7 instead of 1 in bfloat16
       if the edges are sorted (EdgeIndex, CSR) and a node has thousands of them.
-    - `return_attention_weights=False` returns the output alone; PyG returns a pair.
+    - `return_attention_weights=False` returns the output alone; PyG returns a pair, and so does a layer that `accelerate`
+      swapped.
     - Dropout draws from another generator: other edges are dropped, equally often.
+    - Threads may call one layer at the same time and ask it for weights.
 
-    Explainers, hooks on messages, `flow='target_to_source'`, an `aggr` other than the sum and the first call of a lazy
-    `edge_dim` go through PyG's message passing. `decomposed_layers` changes nothing: kernels keep no messages to save on.
+    Whatever looks into messages or changes them goes through PyG's message passing, with its numbers: explainers, hooks,
+    methods of a subclass or of the object (`message`, `aggregate`, `update`, `message_and_aggregate`, `propagate`),
+    `flow='target_to_source'`, an aggregation other than the sum, a wrapped `lin_edge`, and the first call of a lazy
+    `edge_dim`. `decomposed_layers` changes nothing: kernels keep no messages to save on.
 
     Shapes:
         - x: [num_nodes, in_channels], or ([num_sources, in_channels[0]], [num_targets, in_channels[1]])
-        - edge_attr: [num_edges, edge_dim]
+        - edge_attr: [num_edges, edge_dim]; [num_edges, heads, out_channels] without `edge_dim`, added to the values
         - output: [num_targets, heads * out_channels], or [num_targets, out_channels] if not `concat`
 
     Example:
@@ -48,8 +52,8 @@ class TransformerConv(torch_geometric.nn.TransformerConv):
         torch.Size([3, 8])
     """
 
-    # Not what PyG compiled for its own class, which explainers cannot look into.
-    propagate = MessagePassing.propagate
+    peer = torch_geometric.nn.TransformerConv
+    _alpha = PerThread()  # where PyG's `message` leaves the weights
 
     def forward(
         self,
@@ -61,25 +65,30 @@ class TransformerConv(torch_geometric.nn.TransformerConv):
         """Attention over the edges; with `return_attention_weights=True` also (edge_index, weights [num_edges, heads])."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         check_two_dimensional(source, target)
-        graph = as_graph(edge_index, target.size(0), source.size(0))
-        edge_attr = self.check(graph, edge_index, edge_attr)
+        graph = self.graph_of(edge_index, target.size(0), source.size(0))
+        by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
+        wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
         query, key, value = (
             linear(nodes).unflatten(-1, (self.heads, self.out_channels))
             for linear, nodes in ((self.lin_query, target), (self.lin_key, source), (self.lin_value, source))
         )
-        if needs_messages(self):
-            out, alpha = self.by_messages(query, key, value, graph, edge_attr)
+        if by_messages or (self.lin_edge is None and attributes is not None):
+            out, alpha = self.by_messages(query, key, value, self.edges_for_pyg(edge_index, graph, query.device), attributes)
         else:
-            out, alpha = self.by_kernel(query, key, value, graph, edge_attr, bool(return_attention_weights))
-        out = self.with_root(out.flatten(1) if self.concat else out.mean(1), target)
-        if not return_attention_weights:
+            out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
+        out = self.with_root(self.join_heads(out), target)
+        if not wants_alpha:
             return out
+        if alpha is None:
+            raise ValueError(f"{self} has a 'message' of its own, which leaves no weights in self._alpha to return")
         return out, (edge_index, alpha) if isinstance(edge_index, Tensor) else weighted(edge_index, graph, alpha)
 
     def check(self, graph: Graph, edges: Any, edge_attr: Tensor | None) -> Tensor | None:
-        """Attributes of the edges as [num_edges, edge_dim], or None."""
-        edge_attr = checked_edge_attr(edges, edge_attr, self.edge_dim, graph)
-        if edge_attr is None and self.edge_dim is not None:
+        """Attributes of the edges as [num_edges, edge_dim], or None; without `edge_dim` also what is added to values."""
+        if self.lin_edge is None and edge_attr is not None and edge_attr.dim() == 3:
+            return edge_attr
+        edge_attr = checked_edge_attr(edges, edge_attr, edge_dim_of(self.lin_edge), graph)
+        if edge_attr is None and self.lin_edge is not None:
             raise ValueError(f"'edge_dim' needs 'edge_attr' [num_edges, {self.edge_dim}] (got None)")
         return edge_attr
 
@@ -110,10 +119,11 @@ class TransformerConv(torch_geometric.nn.TransformerConv):
         return out, attention_weights(query, key, graph, **options) if wants_alpha else None
 
     def by_messages(
-        self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The same by PyG's message passing."""
-        edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
-        out = self.propagate(edge_index, query=query, key=key, value=value, edge_attr=edge_attr, size=size)
-        alpha, self._alpha = self._alpha, None
-        return out, alpha
+        self, query: Tensor, key: Tensor, value: Tensor, edges: Any, edge_attr: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The same by PyG's message passing, called as PyG does."""
+        # propagate_type: (query: Tensor, key: Tensor, value: Tensor, edge_attr: OptTensor)
+        try:
+            return self.propagate(edges, query=query, key=key, value=value, edge_attr=edge_attr), self._alpha
+        finally:
+            self._alpha = None

@@ -1,4 +1,4 @@
-"""PyG's layers beside the drop-ins: the same weights, inputs and random cotangents."""
+"""PyG's layers beside the drop-ins: the same weights, inputs and losses."""
 
 import torch
 from torch import Tensor
@@ -42,16 +42,29 @@ def tensors_of(x) -> list[Tensor]:
     return [tensor for entry in x for tensor in tensors_of(entry)] if isinstance(x, tuple) else []
 
 
+def random_loss(out: Tensor) -> Tensor:
+    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return (out * cotangent.to(out)).sum()
+
+
+# A gradient of its own for each number, and what users write: one number with stride 0 for all of them.
+LOSSES = {"random": random_loss, "sum": Tensor.sum, "mean": Tensor.mean}
+
+
 def result_and_gradients(layer, inputs: tuple, **options) -> dict[str, Tensor | None]:
-    """Output, and the gradients of every input and parameter for a random cotangent, by name."""
+    """Output, and the gradients of every input and parameter for the random loss, by name, and for the others, by name and
+    loss."""
     inputs = require_grad(inputs)
     out = layer(*inputs, **options)
-    generator = torch.Generator().manual_seed(5)
     outs = list(out.values()) if isinstance(out, dict) else [out]
-    cotangents = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x) for x in outs]
     named = dict(layer.named_parameters()) | {f"input {i}": x for i, x in enumerate(tensors_of(inputs))}
-    found = torch.autograd.grad(outs, list(named.values()), cotangents, allow_unused=True)
-    return {f"output {i}": x for i, x in enumerate(outs)} | dict(zip(named, found))
+    found = {f"output {i}": x for i, x in enumerate(outs)}
+    for loss_name, loss in LOSSES.items():
+        total = sum(loss(x) for x in outs)
+        gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True, retain_graph=True)
+        suffix = "" if loss_name == "random" else f", {loss_name}"
+        found |= {f"{name}{suffix}": gradient for name, gradient in zip(named, gradients)}
+    return found
 
 
 def assert_same(found: dict[str, Tensor | None], wanted: dict[str, Tensor | None], tolerance: float) -> None:

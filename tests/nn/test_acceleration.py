@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune
 import torch_geometric.nn as pyg
 from torch.nn import Module, ModuleList
 from torch_geometric.nn import to_hetero
@@ -220,6 +221,169 @@ def test_what_is_left_and_why():
     assert restore(model) == 0 and type(model[5]) is nn.GATConv
     with pytest.raises(TypeError, match="got list"):
         accelerate([model])
+
+
+def patched(layer, name, function):
+    setattr(layer, name, function)
+    return layer
+
+
+def parametrized(layer, name):
+    torch.nn.utils.parametrize.register_parametrization(layer, name, torch.nn.Tanh())
+    return layer
+
+
+LEFT = {
+    "forward": (lambda: patched(pyg.GATConv(6, 4), "forward", lambda x, edge_index: x), "'forward' of its own"),
+    "aggregate": (lambda: patched(pyg.GATv2Conv(6, 4), "aggregate", lambda x, index: x), "'aggregate' of its own"),
+    "update": (lambda: patched(pyg.TransformerConv(6, 4), "update", lambda x: x), "'update' of its own"),
+    "propagate": (lambda: patched(pyg.TransformerConv(6, 4), "propagate", lambda *_, **__: 0), "'propagate' of its own"),
+    "aggr_module": (lambda: patched(pyg.TransformerConv(6, 4), "aggr_module", pyg.MaxAggregation()), "got MaxAggregation"),
+    "list": (lambda: pyg.GATConv(6, 4, aggr=["max", "mean"]), "got MultiAggregation"),
+    "parametrized": (lambda: parametrized(pyg.GATConv(6, 4), "att_src"), "ParametrizedGATConv is a subclass of GATConv"),
+    "attention": (lambda: patched(pyg.GPSConv(6, None), "attn", torch.nn.Identity()), "without attention for a Identity"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_is_left_alone(name):
+    make, reason = LEFT[name]
+    model = ModuleList([make()])
+    kind, before = type(model[0]), dict(vars(model[0]))
+    report = accelerate(model)
+    assert report.swapped == {} and reason in report.left["0"]
+    assert type(model[0]) is kind and dict(vars(model[0])) == before and restore(model) == 0
+
+
+@pytest.mark.parametrize("name", ["forward", "message"])
+def test_methods_put_into_pygs_class_leave_its_layers_alone(name, monkeypatch):
+    layer = pyg.GATConv(6, 4)
+    monkeypatch.setattr(pyg.GATConv, name, lambda self, *_, **__: 0)
+    assert accelerate(layer).left == {"": f"this GATConv has {name!r} of its own"}
+
+
+def low_rank(linear):
+    """An adapter: the map beside a small one, with dropout."""
+
+    class Adapter(Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.small = linear, torch.nn.Linear(linear.in_channels, linear.out_channels)
+
+        def forward(self, x):
+            return self.linear(x) + self.small(F.dropout(x, 0.5, self.training))
+
+    return Adapter()
+
+
+def with_pruning(layer):
+    torch.nn.utils.prune.l1_unstructured(layer.lin_edge, "weight", 0.5)
+
+
+def with_an_adapter(layer):
+    layer.lin, layer.lin_edge = low_rank(layer.lin), low_rank(layer.lin_edge)
+
+
+def with_an_offset_for_edges(layer):
+    layer.lin_edge = pyg.Linear(3, 8)
+
+
+def that_was_explained(layer):
+    layer.explain = True
+    layer.explain = False
+
+
+CHANGES = {
+    "weight_norm": lambda layer: torch.nn.utils.parametrizations.weight_norm(layer.lin_edge),
+    "spectral_norm": lambda layer: torch.nn.utils.parametrizations.spectral_norm(layer.lin),
+    "old spectral_norm": lambda layer: torch.nn.utils.spectral_norm(layer.lin),
+    "old spectral_norm of edges": lambda layer: torch.nn.utils.spectral_norm(layer.lin_edge),
+    "pruning": with_pruning,
+    "adapter": with_an_adapter,
+    "offset": with_an_offset_for_edges,
+    "explained": that_was_explained,
+    "hook": lambda layer: layer.register_forward_hook(lambda module, inputs, out: out.tanh()),
+    "hook on messages": lambda layer: layer.register_message_forward_hook(lambda module, inputs, out: out.tanh()),
+    "compiled": lambda layer: layer.compile(backend="eager"),
+}
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["one tensor", "the same tensor twice"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_done_to_a_layer_is_kept(name, pair):
+    """In training, where dropout draws and spectral_norm moves with each call of the map."""
+    layer, edge_index = pyg.GATConv(6, 4, heads=2, edge_dim=3), random_graph(9, 9, 20)
+    CHANGES[name](layer)
+    x, edge_attr = torch.randn(9, 6), torch.randn(25, 3)
+    first, model = [buffer.clone() for buffer in layer.buffers()], ModuleList([layer])
+    inputs = ((x, x) if pair else x, edge_index, edge_attr)
+    outs = []
+    for change in (lambda: None, lambda: accelerate(model), lambda: restore(model)):
+        for buffer, start in zip(model.buffers(), first):
+            buffer.copy_(start)
+        change()
+        torch.manual_seed(1)
+        outs.append(model[0](*inputs))
+    torch.testing.assert_close(outs[1], outs[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outs[2], outs[0])
+    assert type(model[0]) is pyg.GATConv
+
+
+def test_hooks_on_gradients_of_a_map_run():
+    layer, seen = pyg.GATConv(6, 4, edge_dim=3), []
+    layer.lin_edge.register_full_backward_hook(lambda *_: seen.append(1))
+    accelerate(layer)
+    layer(torch.randn(9, 6), random_graph(9, 9, 20), torch.randn(25, 3, requires_grad=True)).sum().backward()
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_wrapped_models(wrap):
+    model, inputs = wrap(GAT().eval()), node_inputs(torch.float32)
+    wanted = model(*inputs)
+    assert len(accelerate(model).swapped) == 2
+    torch.testing.assert_close(model(*inputs), wanted, rtol=1e-4, atol=1e-5)
+    assert restore(model) == 2
+
+
+def test_lazy_layers_draw_the_same_weights():
+    outs, inputs = [], (torch.randn(9, 6), random_graph(9, 9, 20))
+    for change in (lambda model: None, accelerate):
+        torch.manual_seed(1)
+        model = ModuleList([pyg.GATConv(-1, 4, residual=True)])
+        change(model)
+        outs.append(model[0](*inputs))
+    torch.testing.assert_close(*outs)
+
+
+def test_frozen_layers_stay_frozen():
+    model = GAT().bfloat16().eval().requires_grad_(False)
+    accelerate(model)
+    assert not model.conv1.training and not any(parameter.requires_grad for parameter in model.parameters())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_weights_that_pyg_returns_for_false_too():
+    layer, (x, edge_index) = pyg.TransformerConv(6, 4), node_inputs(torch.float32)
+    wanted, (_, wanted_alpha) = layer(x, edge_index, return_attention_weights=False)
+    accelerate(layer)
+    out, (edges, alpha) = layer(x, edge_index, return_attention_weights=False)
+    torch.testing.assert_close((out, alpha), (wanted, wanted_alpha))
+    assert edges is edge_index and isinstance(layer(x, edge_index), torch.Tensor)
+
+
+def test_restores_what_was_parametrized_since():
+    layer, inputs = pyg.GATConv(6, 4), node_inputs(torch.float32)
+    plain = layer(*inputs)
+    accelerate(layer)
+    parametrized(layer, "att_src")
+    wanted = layer(*inputs)
+    assert accelerate(layer).left == {}
+    assert restore(layer) == 1 and not isinstance(layer, nn.GATConv) and isinstance(layer, pyg.GATConv)
+    torch.testing.assert_close(layer(*inputs), wanted)
+    torch.nn.utils.parametrize.remove_parametrizations(layer, "att_src", leave_parametrized=False)
+    assert type(layer) is pyg.GATConv
+    torch.testing.assert_close(layer(*inputs), plain)
 
 
 def test_the_report_says_where_numbers_change():

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from torch_geometric.utils import to_torch_csr_tensor
+from torch_geometric.nn import Linear
+from torch_geometric.utils import to_torch_coo_tensor, to_torch_csr_tensor
 
 from graphattn import BandedGraph, CompleteGraph, as_graph
-from graphattn.nn.adjacency import add_self_loops, are_one_set, checked_edge_attr, weighted
+from graphattn.nn.adjacency import add_self_loops, are_one_set, checked_edge_attr, edge_dim_of, values_of, weighted
 
 EDGES = torch.tensor([[0, 1, 1, 2, 0], [1, 1, 2, 0, 1]])
 
@@ -50,3 +51,22 @@ def test_attributes():
     assert checked_edge_attr(EDGES, torch.ones(5), 1, graph).shape == (5, 1)
     with pytest.raises(ValueError, match=r"\[5, 2\] in the order of the edges \(got \[5, 1\]\)"):
         checked_edge_attr(EDGES, torch.ones(5), 2, graph)
+    with pytest.raises(ValueError, match=r"'edge_attr' needs 'edge_dim' .*edge_dim=2, or no 'edge_attr'"):
+        checked_edge_attr(EDGES, torch.ones(5, 2), None, graph)
+
+
+def test_the_size_of_attributes_is_that_of_their_map():
+    assert [edge_dim_of(linear) for linear in (None, Linear(3, 4), Linear(-1, 4), torch.nn.Identity())] == [None, 3, -1, -1]
+
+
+@pytest.mark.parametrize("make", [to_torch_coo_tensor, to_torch_csr_tensor])
+def test_values_of_a_sparse_matrix_are_read_without_writing(make):
+    """An earlier layer may have kept its indices for the backward pass, and they may be repeated."""
+    edge_index, values = torch.tensor([[0, 0, 1], [0, 1, 0]]), torch.randn(3, 2)
+    adjacency = make(edge_index, values, size=(2, 2))
+    assert torch.equal(values_of(adjacency), values)
+    assert values_of(make(edge_index, size=(2, 2))) is None
+    if make is to_torch_coo_tensor:
+        assert adjacency._indices()._version == 0
+        repeated = torch.sparse_coo_tensor(edge_index[:, [0, 0]], values[:2], (2, 2, 2))
+        assert torch.equal(values_of(repeated), values[:2]) and not repeated.is_coalesced()

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -138,6 +139,34 @@ def test_one_column_of_attributes():
     x, edge_index = torch.randn(9, 6).double(), random_graph(9, 9, 20)
     assert_same_layers(peer, own, x, edge_index, torch.randn(25).double())
     assert_same_layers(peer, own, x, edge_index)  # as if the layer had no edge_dim
+
+
+def test_attributes_without_a_place_are_ignored_aloud_once_for_each_layer():
+    x, edge_index, edge_attr = torch.randn(9, 6).double(), random_graph(9, 9, 20), torch.randn(25, 3).double()
+    for _ in range(2):
+        peer, own = twins(pyg.GATConv, GATConv, 6, 4, heads=2)
+        with pytest.warns(UserWarning, match=r"GATConv\(6, 4, heads=2\) ignores 'edge_attr' \[25, 3\]"):
+            out = own(x, edge_index, edge_attr)
+        torch.testing.assert_close(out, peer(x, edge_index, edge_attr))
+        torch.testing.assert_close(out, own(x, edge_index))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            own(x, edge_index, edge_attr)
+
+
+def test_attributes_for_a_method_of_the_user_are_not_ignored():
+    """They come as they are, whole numbers too, with those of the self loops."""
+
+    class Weighed(GATConv):
+        def edge_update(self, alpha_j, alpha_i, edge_attr):
+            return edge_attr[:, None].float()
+
+    own, x, edge_index = Weighed(6, 4, fill_value=2), torch.randn(9, 6), random_graph(9, 9, 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, (_, alpha) = own(x, edge_index, torch.arange(25), return_attention_weights=True)
+    kept = edge_index[0] != edge_index[1]
+    assert alpha.flatten().tolist() == [*torch.arange(25)[kept].tolist(), *[2] * 9]
 
 
 def test_lazy_sizes_and_state_dict_both_ways():

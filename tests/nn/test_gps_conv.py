@@ -123,6 +123,72 @@ def test_hooks_on_the_attention_run():
     handle.remove()
 
 
+def test_hooks_see_attention_as_pyg_calls_it():
+    peer, own = gps_twins()
+    x, edge_index, edge_attr = inputs_of()
+    batch, seen = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2]), {peer: [], own: []}
+    for layer in (peer, own):
+        layer.attn.register_forward_pre_hook(
+            lambda module, inputs, given, layer=layer: seen[layer].append((*inputs, given["key_padding_mask"])),
+            with_kwargs=True,
+        )
+        layer.attn.register_forward_hook(lambda module, inputs, out: (out[0].tanh(), out[1]))
+    assert_same_layers(peer, own, x, edge_index, batch, edge_attr=edge_attr)
+    for found, wanted in zip(seen[own][0], seen[peer][0], strict=True):
+        assert torch.equal(found, wanted)
+    out = own(x, edge_index, BATCH, edge_attr=edge_attr)  # an example without nodes: NaN for PyG
+    assert all(x.isfinite().all() for x in torch.autograd.grad(out.sum(), list(own.parameters())))
+
+
+def test_hooks_on_gradients_of_the_attention_run():
+    _, own = gps_twins()
+    x, edge_index, edge_attr = inputs_of()
+    seen = []
+    own.attn.register_full_backward_hook(lambda *_: seen.append(1))
+    own(x.requires_grad_(), edge_index, BATCH, edge_attr=edge_attr).sum().backward()
+    assert seen
+
+
+class Doubled(torch.nn.MultiheadAttention):
+    def forward(self, query, key, value, key_padding_mask=None, **options):
+        out, weights = super().forward(query, key, value, key_padding_mask=key_padding_mask, **options)
+        return out * (1 + key_padding_mask.sum(1))[:, None, None], weights
+
+
+def of_a_subclass(attention):
+    attention.__class__ = Doubled
+
+
+def with_another_last_map(attention):
+    """torch reads its weights and never calls it."""
+    attention.out_proj.register_forward_hook(lambda *_: 1 / 0)
+
+
+@pytest.mark.parametrize("change", [of_a_subclass, with_another_last_map])
+def test_attention_with_a_forward_pass_of_its_own(change):
+    peer, own = gps_twins()
+    change(peer.attn), change(own.attn)
+    x, edge_index, edge_attr = inputs_of()
+    batch = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2])
+    assert_same_layers(peer, own, x, edge_index, batch, edge_attr=edge_attr)
+
+
+def test_a_forward_pass_set_on_the_attention():
+    peer, own = gps_twins()
+    x, edge_index, edge_attr = inputs_of()
+    for layer in (peer, own):
+        layer.attn.forward = lambda query, key, value, **_: (value.tanh(), None)
+    assert_same_layers(peer, own, x, edge_index, edge_attr=edge_attr)
+
+
+def test_a_projection_of_performer_with_a_forward_pass_of_its_own():
+    peer, own = gps_twins(attn_type="performer", attn_kwargs={"head_channels": 4})
+    x, edge_index, edge_attr = inputs_of()
+    for layer in (peer, own):
+        layer.attn.fast_attn.forward = lambda q, k, v: v.tanh()
+    assert_same_layers(peer, own, x, edge_index, edge_attr=edge_attr)
+
+
 def test_dropout_of_weights_repeats_by_seed():
     _, own = gps_twins(norm=None, attn_kwargs={"dropout": 0.5})
     x, edge_index, edge_attr = inputs_of()

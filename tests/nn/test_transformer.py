@@ -10,6 +10,7 @@ from graphattn.nn import (
     RotaryPositions,
     SinusoidalPositions,
 )
+from tests.nn.spoiled import WAYS
 from tests.nn.test_encoder import random, randomize
 
 
@@ -32,6 +33,75 @@ def test_equals_torch_decoder():
     later = torch.ones(6, 6, dtype=torch.bool).triu(1)
     out = model(x, memory, causal(6), CompleteGraph(6, 4))
     torch.testing.assert_close(out, peer(x[None], memory[None], tgt_mask=later)[0], rtol=1e-10, atol=1e-10)
+
+
+def stack_of(num_layers=2, norm=None, **options):
+    layer = torch.nn.TransformerEncoderLayer(12, 3, 20, 0.0, batch_first=True, **options)
+    return torch.nn.TransformerEncoder(layer, num_layers, norm, enable_nested_tensor=False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("part", ["", "layers", "layers.1", "norm"])
+def test_what_would_be_lost_is_refused(part, way):
+    peer = stack_of(norm=torch.nn.LayerNorm(12))
+    spoil, reason = WAYS[way]
+    spoil(peer.get_submodule(part))
+    name = {"": "stack", "layers": "stack.layers", "layers.1": "layer", "norm": "norm"}[part]
+    with pytest.raises(ValueError, match=f"'{name}' .*{reason}"):
+        GraphTransformer.from_torch(peer)
+
+
+def test_other_containers_and_norms_are_refused():
+    layers = [torch.nn.TransformerEncoderLayer(12, 3) for _ in range(2)]
+    for other in (torch.nn.Sequential(*layers), torch.nn.ModuleList(layers), torch.nn.Transformer(12, 3, 1, 1), layers[0]):
+        with pytest.raises(TypeError, match=f"must be torch's TransformerEncoder .got {type(other).__name__}"):
+            GraphTransformer.from_torch(other)
+    with pytest.raises(TypeError, match="must be torch's TransformerDecoder .got TransformerEncoder"):
+        GraphTransformerDecoder.from_torch(stack_of())
+    with pytest.raises(TypeError, match="'norm' must be torch's LayerNorm .* .got BatchNorm1d"):
+        GraphTransformer.from_torch(stack_of(norm=torch.nn.BatchNorm1d(12)))
+    with pytest.raises(ValueError, match=r"over the 12 channels \(got normalized_shape=\(5, 12\)\)"):
+        GraphTransformer.from_torch(stack_of(norm=torch.nn.LayerNorm((5, 12))))
+    with pytest.raises(ValueError, match="must have a layer"):
+        GraphTransformer.from_torch(torch.nn.TransformerEncoder(layers[0], 0))
+
+
+NORMS = [
+    torch.nn.LayerNorm(12, eps=0.3),
+    torch.nn.LayerNorm(12, elementwise_affine=False),
+    torch.nn.RMSNorm(12),
+    torch.nn.Identity(),
+]
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=str)
+def test_layers_that_differ_and_their_last_norm(norm):
+    torch.manual_seed(0)
+    peer = randomize(stack_of(norm=norm).double())
+    peer.layers[1] = torch.nn.TransformerEncoderLayer(12, 2, 7, 0.0, "gelu", 0.2, True, norm_first=True).double()
+    model, x = GraphTransformer.from_torch(peer), random(6, 12)
+    torch.testing.assert_close(model(x, CompleteGraph(6)), peer(x[None])[0])
+    assert [layer.attention.heads for layer in model.layers] == [3, 2]
+
+
+def test_shared_layers_and_weights_stay_shared_and_frozen_ones_frozen():
+    torch.manual_seed(0)
+    peer = stack_of(3, torch.nn.LayerNorm(12))
+    peer.layers[2] = peer.layers[0]
+    peer.layers[1].linear1.weight = peer.layers[0].linear1.weight
+    peer.layers[1].self_attn.in_proj_weight = peer.layers[0].self_attn.in_proj_weight
+    peer.norm.weight = peer.layers[0].norm1.weight
+    peer.layers[1].requires_grad_(False)
+    peer = randomize(peer.double())
+    model, x = GraphTransformer.from_torch(peer), random(6, 12)
+    first, second, third = model.layers
+    assert third is first and second.feed_forward.lin_in.weight is first.feed_forward.lin_in.weight
+    assert second.attention.lin_key.weight is first.attention.lin_key.weight
+    assert model.norm.weight is first.attention_residual.norm.weight
+    assert sum(x.numel() for x in model.parameters()) == sum(x.numel() for x in peer.parameters())
+    frozen = [sum(x.numel() for x in module.parameters() if not x.requires_grad) for module in (model, peer)]
+    assert frozen[0] == frozen[1] > 0
+    torch.testing.assert_close(model(x, CompleteGraph(6)), peer(x[None])[0])
 
 
 def test_padding_and_ragged_batches_agree():

@@ -108,6 +108,13 @@ def test_one_column_of_attributes_and_those_of_a_sparse_matrix():
     torch.testing.assert_close(own(x, adjacency), peer(x, adjacency))
 
 
+def test_attributes_without_a_map_are_added_to_the_values_as_in_pyg():
+    peer, own = twins(pyg.TransformerConv, TransformerConv, 6, 4, heads=2)
+    x, edge_index = torch.randn(9, 6).double(), random_graph(9, 9, 20)
+    for shape in [(25, 2, 4), (25, 1, 4), (25, 2, 1)]:
+        assert_same_layers(peer, own, x, edge_index, torch.randn(shape).double())
+
+
 def test_lazy_sizes_and_state_dict_both_ways():
     x, edge_index, edge_attr = torch.randn(9, 6), random_graph(9, 9, 20), torch.randn(25, 3)
     own = TransformerConv(-1, 4, heads=2, edge_dim=-1, beta=True)

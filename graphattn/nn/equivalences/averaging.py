@@ -10,6 +10,9 @@ from torch_geometric.nn.dense import Linear
 
 from graphattn.functional import attend
 from graphattn.graphs import Graph, as_graph
+from graphattn.nn.messages import adds_up, is_watched, own_method
+from graphattn.nn.plain import check_plain
+from graphattn.nn.torch_weights import Copies, load_linear
 
 NORMS = ("sym", "mean")
 
@@ -66,21 +69,36 @@ class AveragingAttention(torch.nn.Module):
 
     @classmethod
     def from_gcn(cls, conv: GCNConv) -> "AveragingAttention":
-        """The same layer as a GCNConv that normalizes."""
-        if type(conv) is not GCNConv or not conv.normalize or conv.improved:
+        """The same layer as a GCNConv that normalizes, with copies of the weights; frozen ones stay frozen.
+
+        Raises TypeError for another layer and ValueError for one whose numbers this has not: `improved`, another aggregation
+        or flow, methods, hooks or parametrizations of its own. `cached` plays no part: each graph has its own weights.
+        """
+        check_plain("conv", conv, GCNConv)
+        if not conv.normalize or conv.improved:
             raise ValueError(f"'conv' must be a GCNConv with normalize=True and improved=False (got {conv})")
+        if is_watched(conv) or not adds_up(conv, node_dim=-2) or own_method(conv, GCNConv):
+            raise ValueError(
+                "'conv' must sum over the sources of a target, with PyG's own methods and without hooks on messages (got"
+                f" aggr={conv.aggr!r}, {type(conv.aggr_module).__name__}, flow={conv.flow!r})"
+            )
+        check_plain("conv.lin", conv.lin, Linear)
         options = {"add_self_loops": conv.add_self_loops, "bias": conv.bias is not None}
-        layer = cls(conv.in_channels, conv.out_channels, **options).to(conv.lin.weight)
-        layer.load_state_dict(conv.state_dict())
+        layer, copies = cls(conv.in_channels, conv.out_channels, **options), Copies()
+        load_linear(layer.lin, conv.lin, copies)
+        layer.bias = copies(conv.bias)
         return layer.train(conv.training)
 
     def to_gcn(self) -> GCNConv:
         """The GCNConv with the same numbers, if the norm is 'sym'."""
+        check_plain("layer", self, AveragingAttention)
+        check_plain("lin", self.lin, Linear)
         if self.norm != "sym":
             raise ValueError(f"GCNConv has the norm 'sym' (got {self.norm!r})")
         options = {"add_self_loops": self.add_self_loops, "bias": self.bias is not None}
-        conv = GCNConv(self.in_channels, self.out_channels, **options).to(self.lin.weight)
-        conv.load_state_dict(self.state_dict())
+        conv, copies = GCNConv(self.in_channels, self.out_channels, **options), Copies()
+        load_linear(conv.lin, self.lin, copies)
+        conv.bias = copies(self.bias)
         return conv.train(self.training)
 
     def forward(self, x: Tensor, graph: Any, edge_weight: Tensor | None = None) -> Tensor:

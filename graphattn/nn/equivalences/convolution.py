@@ -12,6 +12,8 @@ from graphattn.functional import attend, attention_weights
 from graphattn.graphs import GridGraph
 from graphattn.graphs.sizes import is_sequence, parse_integer
 from graphattn.nn.equivalences.images import pad_nodes
+from graphattn.nn.plain import check_plain
+from graphattn.nn.torch_weights import Copies, check_floating
 
 CONVOLUTIONS = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
@@ -126,17 +128,22 @@ class ConvAttention(torch.nn.Module):
 
     @classmethod
     def from_conv(cls, conv: torch.nn.Module, *, key_channels: int = 0, sharpness: float = math.inf) -> "ConvAttention":
-        """The attention that equals `conv`, a torch.nn.Conv1d, Conv2d or Conv3d, as long as `sharpness` is infinite."""
-        if not isinstance(conv, tuple(CONVOLUTIONS.values())):
-            raise TypeError(f"'conv' must be a torch.nn.Conv1d, Conv2d or Conv3d (got {type(conv).__name__})")
+        """The attention that equals `conv`, a torch.nn.Conv1d, Conv2d or Conv3d, as long as `sharpness` is infinite.
+
+        Weights are copied; if those of a convolution are frozen, so is where the heads look. Raises TypeError for another
+        module (ConvTranspose2d, a lazy one before its first call) and ValueError for one with methods, hooks or
+        parametrizations of its own.
+        """
+        check_plain("conv", conv, *CONVOLUTIONS.values())
+        check_floating("conv", conv.weight)
         sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
         options = {"padding_mode": conv.padding_mode, "key_channels": key_channels, "sharpness": sharpness}
         layer = cls(*sizes, conv.groups, conv.bias is not None, **options).to(conv.weight)
+        layer.requires_grad_(conv.weight.requires_grad)
         with torch.no_grad():
             # [out_channels, in_channels / groups, *kernel_size] -> [places, groups, in_channels / groups, out per group]
             layer.weight.copy_(conv.weight.flatten(2).unflatten(0, (conv.groups, -1)).permute(3, 0, 2, 1))
-            if conv.bias is not None:
-                layer.bias.copy_(conv.bias)
+        layer.bias = Copies()(conv.bias)
         return layer.train(conv.training)
 
     def to_conv(self) -> torch.nn.Module:
@@ -144,6 +151,7 @@ class ConvAttention(torch.nn.Module):
 
         Raises ValueError with `key_channels`: where the content decides what is seen there is no such convolution.
         """
+        check_plain("layer", self, ConvAttention)
         if self.key_channels:
             raise ValueError(f"attention to content is no convolution (got key_channels={self.key_channels})")
         sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
@@ -152,8 +160,8 @@ class ConvAttention(torch.nn.Module):
         with torch.no_grad():
             kernel = torch.einsum("hk,hgio->goik", self.scores().softmax(1), self.weight)
             conv.weight.copy_(kernel.flatten(0, 1).unflatten(2, self.kernel_size))
-            if self.bias is not None:
-                conv.bias.copy_(self.bias)
+        conv.weight.requires_grad_(self.weight.requires_grad)
+        conv.bias = Copies()(self.bias)
         return conv.train(self.training)
 
     def forward(self, x: Tensor, sides: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:

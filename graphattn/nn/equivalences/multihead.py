@@ -2,10 +2,17 @@
 
 import torch
 from torch import Tensor
+from torch.nn import MultiheadAttention
+from torch_geometric.nn.dense import Linear
 
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, as_graph
+from graphattn.kernels.normalizers import Softmax
 from graphattn.nn.attention import GraphAttention
-from graphattn.nn.torch_weights import load_attention, load_linear
+from graphattn.nn.messages import adds_up, is_watched, own_method
+from graphattn.nn.plain import check_plain
+from graphattn.nn.torch_weights import Copies, load_linear, read_attention
+
+MAPS = ("lin_query", "lin_key", "lin_value", "lin_out")
 
 
 def from_multihead(mha: torch.nn.MultiheadAttention) -> GraphAttention:
@@ -13,9 +20,12 @@ def from_multihead(mha: torch.nn.MultiheadAttention) -> GraphAttention:
 
     Where keys and values have another size than queries, call it with the pair (keys, queries) of node features.
 
+    Weights are copied; dropout, dtypes, devices, training mode and frozen parameters are kept, `batch_first` plays no part.
+
     Raises:
         TypeError: if `mha` is something else.
-        ValueError: if keys and values differ in size, or some keys are no nodes (`add_bias_kv`, `add_zero_attn`).
+        ValueError: if keys and values differ in size, if some keys are no nodes (`add_bias_kv`, `add_zero_attn`), or if it has
+            methods, hooks or parametrizations of its own.
 
     Example:
         >>> mha = torch.nn.MultiheadAttention(16, 4, batch_first=True)
@@ -23,41 +33,50 @@ def from_multihead(mha: torch.nn.MultiheadAttention) -> GraphAttention:
         >>> torch.allclose(from_multihead(mha)(x[0], CompleteGraph(10)), mha(x, x, x)[0][0], atol=1e-6)
         True
     """
-    if not isinstance(mha, torch.nn.MultiheadAttention):
-        raise TypeError(f"'mha' must be a torch.nn.MultiheadAttention (got {type(mha).__name__})")
+    check_plain("mha", mha, MultiheadAttention)
     if mha.kdim != mha.vdim:
         raise ValueError(f"keys and values come from the same nodes (got kdim={mha.kdim} and vdim={mha.vdim})")
-    sizes = (mha.embed_dim if mha.kdim == mha.embed_dim else (mha.kdim, mha.embed_dim), mha.head_dim, mha.num_heads)
-    has_bias = mha.in_proj_bias is not None
-    layer = GraphAttention(*sizes, dropout=mha.dropout, bias=has_bias, project_out=True).to(mha.out_proj.weight)
-    load_attention(layer, mha)
-    return layer.train(mha.training)
+    return read_attention("mha", mha, Copies(), mha.embed_dim if mha.kdim == mha.embed_dim else (mha.kdim, mha.embed_dim))
 
 
-@torch.no_grad()
 def to_multihead(layer: GraphAttention) -> torch.nn.MultiheadAttention:
-    """The torch.nn.MultiheadAttention (`batch_first`) that equals `layer` over a complete graph.
+    """The torch.nn.MultiheadAttention (`batch_first`) that equals `layer` over a complete graph, with copies of the weights.
 
-    Raises ValueError if the layer has what that module lacks: another score, normalizer or scale, grouped heads, edge
-    features, positions; or lacks what it has: joined heads as wide as the queries' features, and `project_out`.
+    Raises ValueError if the layer has what that module lacks: another score, normalizer or scale, a sink, a gate, talking
+    heads, grouped heads, edge features, positions, shared maps, methods or hooks of its own, maps of different dtypes or of
+    which some are frozen; or lacks what it has: joined heads as wide as the queries' features, and `project_out`.
     """
+    check_plain("layer", layer, GraphAttention)
     reason = why_no_multihead(layer)
     if reason:
         raise ValueError(f"{layer} is no torch.nn.MultiheadAttention: {reason}")
+    for name in MAPS:
+        check_plain(name, getattr(layer, name), Linear)
     source, target = layer.lin_key.in_channels, layer.lin_query.in_channels
     has_bias = layer.lin_query.bias is not None
     sizes = {"kdim": source, "vdim": source, "bias": has_bias, "dropout": layer.dropout, "batch_first": True}
-    mha = torch.nn.MultiheadAttention(target, layer.heads, **sizes).to(layer.lin_out.weight)
-    linears = (layer.lin_query, layer.lin_key, layer.lin_value)
+    mha = torch.nn.MultiheadAttention(target, layer.heads, **sizes)
+    copies, linears = Copies(), [getattr(layer, name) for name in MAPS[:3]]
     if mha.in_proj_weight is not None:
-        mha.in_proj_weight.copy_(torch.cat([linear.weight for linear in linears]))
+        mha.in_proj_weight = joined("weights", [linear.weight for linear in linears])
     else:
-        for name, linear in zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), linears):
-            getattr(mha, name).copy_(linear.weight)
+        mha.q_proj_weight, mha.k_proj_weight, mha.v_proj_weight = (copies(linear.weight) for linear in linears)
     if has_bias:
-        mha.in_proj_bias.copy_(torch.cat([linear.bias for linear in linears]))
-    load_linear(mha.out_proj, layer.lin_out.weight, layer.lin_out.bias)
+        mha.in_proj_bias = joined("offsets", [linear.bias for linear in linears])
+    load_linear(mha.out_proj, layer.lin_out, copies)
     return mha.train(layer.training)
+
+
+def joined(name: str, parameters: list[torch.nn.Parameter]) -> torch.nn.Parameter:
+    """Three parameters as the one that torch has."""
+    kinds = {(parameter.dtype, parameter.device, parameter.requires_grad) for parameter in parameters}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{name} of queries, keys and values are one parameter in torch.nn.MultiheadAttention: they must share dtype,"
+            f" device and requires_grad (got {sorted(map(str, kinds))})"
+        )
+    together = torch.cat([parameter.detach() for parameter in parameters])
+    return torch.nn.Parameter(together, requires_grad=parameters[0].requires_grad)
 
 
 def why_no_multihead(layer: GraphAttention) -> str | None:
@@ -66,7 +85,13 @@ def why_no_multihead(layer: GraphAttention) -> str | None:
     default_scale = layer.out_channels**-0.5
     reasons = {
         f"its score is {layer.score!r}": layer.score != "dot",
-        f"its normalizer is {layer.normalizer!r}": layer.normalizer.name != "softmax",
+        f"its normalizer is {layer.normalizer!r}": not is_plain_softmax(layer.normalizer),
+        "it has a sink": layer.sink is not None,
+        "it has a gate": layer.lin_gate is not None,
+        "it has talking heads": layer.talking_heads is not None,
+        "its queries, keys and values share their weights": share_weights(layer),
+        "only some of its queries, keys and values have an offset": len({has_offset(layer, name) for name in MAPS[:3]}) > 1,
+        "its messages are watched or changed by hooks, methods or an aggregation": has_own_messages(layer),
         f"its scale is {layer.scale}, not {default_scale}": layer.scale not in (None, default_scale),
         f"it has {layer.kv_heads} key heads for {layer.heads} heads": layer.kv_heads != layer.heads,
         "it has edge features": layer.edge_dim is not None,
@@ -76,6 +101,22 @@ def why_no_multihead(layer: GraphAttention) -> str | None:
         f"its queries have {layer.lin_query.in_channels} features, not {width}": layer.lin_query.in_channels != width,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def is_plain_softmax(normalizer) -> bool:
+    return type(normalizer) is Softmax and normalizer.sink is None
+
+
+def share_weights(layer: GraphAttention) -> bool:
+    return len({id(getattr(layer, name).weight) for name in MAPS[:3] if hasattr(getattr(layer, name), "weight")}) < 3
+
+
+def has_offset(layer: GraphAttention, name: str) -> bool:
+    return getattr(getattr(layer, name), "bias", None) is not None
+
+
+def has_own_messages(layer: GraphAttention) -> bool:
+    return is_watched(layer) or not adds_up(layer) or own_method(layer, GraphAttention) is not None
 
 
 def from_attn_mask(attn_mask: Tensor) -> Graph:
@@ -92,6 +133,8 @@ def from_attn_mask(attn_mask: Tensor) -> Graph:
     """
     if attn_mask.dim() != 2:
         raise ValueError(f"'attn_mask' must be [num_queries, num_keys] (got {list(attn_mask.shape)})")
+    if attn_mask.dtype != torch.bool and not attn_mask.is_floating_point():
+        raise TypeError(f"'attn_mask' must be bool or floating, as in torch (got {attn_mask.dtype})")
     if attn_mask.dtype != torch.bool and not ((attn_mask == 0) | (attn_mask == -torch.inf)).all():
         raise ValueError("'attn_mask' must be bool, or hold 0 and -inf only; give other numbers as a bias of the edges")
     seen = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == 0

@@ -1,10 +1,12 @@
 import pytest
 import torch
-from torch_geometric.nn import GCNConv, SimpleConv
+from torch_geometric.nn import GCNConv, MaxAggregation, SimpleConv
 
 from graphattn import BandedGraph, EdgeListGraph
 from graphattn.nn.equivalences.averaging import AveragingAttention
 from tests.cases import REPEATED, SQUARE, banded_edges
+from tests.nn.peer import LOSSES
+from tests.nn.spoiled import WAYS
 
 
 def close(found, wanted):
@@ -30,9 +32,47 @@ def test_equals_gcn_there_and_back(edges, is_weighted, add_self_loops):
     found, wanted = layer(x, edge_index, given), conv(x, edge_index, given)
     close(found, wanted)
     close(layer.to_gcn()(x, edge_index, given), wanted)
-    cotangent, leaves = torch.randn_like(wanted), [x, weight] if is_weighted else [x]
-    for one, other in zip(*(torch.autograd.grad(out, leaves, cotangent) for out in (found, wanted))):
-        close(one, other)
+    leaves = [x, weight] if is_weighted else [x]
+    for loss in LOSSES.values():
+        for one, other in zip(*(torch.autograd.grad(loss(out), leaves, retain_graph=True) for out in (found, wanted))):
+            close(one, other)
+
+
+def test_dtypes_frozen_weights_and_modes_are_kept_both_ways():
+    conv = GCNConv(4, 3).bfloat16().eval()
+    conv.lin.requires_grad_(False)
+    conv.bias.data = conv.bias.data.float()
+    for layer in (AveragingAttention.from_gcn(conv), AveragingAttention.from_gcn(conv).to_gcn()):
+        assert (layer.lin.weight.dtype, layer.bias.dtype) == (torch.bfloat16, torch.float32)
+        assert not layer.lin.weight.requires_grad and layer.bias.requires_grad and not layer.training
+        assert torch.equal(layer.lin.weight, conv.lin.weight) and layer.lin.weight is not conv.lin.weight
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("part", ["", "lin"])
+def test_what_would_be_lost_is_refused(part, way):
+    conv, layer = GCNConv(4, 3), AveragingAttention(4, 3)
+    spoil, reason = WAYS[way]
+    for module, read in ((conv, AveragingAttention.from_gcn), (layer, AveragingAttention.to_gcn)):
+        spoil(module.get_submodule(part))
+        with pytest.raises(ValueError, match=reason):
+            read(module)
+
+
+def test_convolutions_of_another_kind_are_refused():
+    changes = (
+        lambda conv: setattr(conv, "aggr_module", MaxAggregation()),
+        lambda conv: setattr(conv, "message", lambda x_j, edge_weight: x_j),
+        lambda conv: conv.register_propagate_forward_hook(lambda *_: None),
+    )
+    convs = [GCNConv(4, 3) for _ in changes] + [GCNConv(4, 3, aggr="mean"), GCNConv(4, 3, flow="target_to_source")]
+    for conv, change in zip(convs, changes):
+        change(conv)
+    for conv in [*convs, GCNConv(4, 3, normalize=False), GCNConv(-1, 3)]:
+        with pytest.raises(ValueError, match="'conv.*'"):
+            AveragingAttention.from_gcn(conv)
+    with pytest.raises(TypeError, match="'conv' must be torch_geometric's GCNConv .got SimpleConv"):
+        AveragingAttention.from_gcn(SimpleConv("mean"))
 
 
 def test_mean_equals_the_mean_of_the_neighbours():

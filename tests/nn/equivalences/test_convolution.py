@@ -5,6 +5,8 @@ import torch
 
 from graphattn.nn.equivalences.convolution import ConvAttention
 from graphattn.nn.equivalences.images import to_images, to_nodes
+from tests.nn.peer import LOSSES
+from tests.nn.spoiled import WAYS, WEIGHT_WAYS
 
 CONVS = [  # class, sizes of the image, options
     (torch.nn.Conv1d, (11,), {"kernel_size": 3, "padding": 1}),
@@ -38,12 +40,13 @@ def test_equals_the_convolution_and_its_gradients(conv_class, sides, options):
     x, image_sides = to_nodes(images)
     found, wanted = layer(x, image_sides), conv(images)
     close(to_images(found, layer.output_sides(image_sides)), wanted)
-    cotangent = torch.randn_like(wanted)
-    found_images, found_weight = torch.autograd.grad(found, [images, layer.weight], to_nodes(cotangent)[0])
-    wanted_images, wanted_weight = torch.autograd.grad(wanted, [images, conv.weight], cotangent)
-    close(found_images, wanted_images)
-    heads = found_weight.flatten(1).unflatten(1, layer.weight.shape[1:]).permute(1, 3, 2, 0)
-    close(heads.flatten(0, 1).unflatten(2, layer.kernel_size), wanted_weight)
+    for loss in LOSSES.values():
+        total = loss(to_images(found, layer.output_sides(image_sides)))
+        found_images, found_weight = torch.autograd.grad(total, [images, layer.weight], retain_graph=True)
+        wanted_images, wanted_weight = torch.autograd.grad(loss(wanted), [images, conv.weight], retain_graph=True)
+        close(found_images, wanted_images)
+        heads = found_weight.flatten(1).unflatten(1, layer.weight.shape[1:]).permute(1, 3, 2, 0)
+        close(heads.flatten(0, 1).unflatten(2, layer.kernel_size), wanted_weight)
 
 
 @pytest.mark.parametrize("conv_class, sides, options", CONVS)
@@ -54,6 +57,54 @@ def test_back_to_the_same_convolution(conv_class, sides, options):
         conv.stride, conv.padding, conv.dilation, conv.groups)  # fmt: skip
     assert torch.equal(back.weight, conv.weight)
     assert torch.equal(back(images), conv(images))
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("padding", ["same", 1])
+def test_every_padding(padding, padding_mode):
+    conv, images = make(torch.nn.Conv2d, (5, 7), {"kernel_size": (3, 2), "padding": padding, "padding_mode": padding_mode})
+    layer = ConvAttention.from_conv(conv)
+    x, sides = to_nodes(images)
+    close(to_images(layer(x, sides), layer.output_sides(sides)), conv(images))
+
+
+@pytest.mark.parametrize("way", [*WAYS, *WEIGHT_WAYS])
+def test_what_would_be_lost_is_refused(way):
+    conv = torch.nn.Conv2d(4, 6, 3)
+    spoil, reason = (WAYS | WEIGHT_WAYS)[way]
+    spoil(conv)
+    with pytest.raises(ValueError, match=f"'conv' {reason}"):
+        ConvAttention.from_conv(conv)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_would_be_lost_on_the_way_back_is_refused(way):
+    layer = ConvAttention.from_conv(torch.nn.Conv2d(4, 6, 3))
+    spoil, reason = WAYS[way]
+    spoil(layer)
+    with pytest.raises(ValueError, match=f"'layer' {reason}"):
+        layer.to_conv()
+
+
+def test_other_convolutions_are_refused():
+    for other in (torch.nn.ConvTranspose2d(4, 6, 3), torch.nn.Unfold(3)):
+        with pytest.raises(TypeError, match=f"got {type(other).__name__}"):
+            ConvAttention.from_conv(other)
+    with pytest.raises(ValueError, match="has no weights yet .*call it once"):
+        ConvAttention.from_conv(torch.nn.LazyConv2d(6, 3))
+    with pytest.raises(TypeError, match="floating weights .got torch.complex64"):
+        ConvAttention.from_conv(torch.nn.Conv2d(4, 6, 3, dtype=torch.complex64))
+
+
+def test_frozen_convolutions_stay_frozen_both_ways():
+    conv = torch.nn.Conv2d(4, 6, 3).bfloat16().eval()
+    conv.weight.requires_grad_(False)
+    layer = ConvAttention.from_conv(conv, key_channels=2)
+    assert [name for name, parameter in layer.named_parameters() if parameter.requires_grad] == ["bias"]
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.bfloat16} and not layer.training
+    back = ConvAttention.from_conv(conv).to_conv()
+    assert back.bias.requires_grad and not back.weight.requires_grad and not back.training
+    assert not any(x.requires_grad for x in ConvAttention.from_conv(conv.requires_grad_(False)).parameters())
 
 
 def test_softened_heads_are_another_convolution_with_learned_places():

@@ -1,10 +1,13 @@
 import pytest
 import torch
+from torch_geometric.nn import MaxAggregation
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal
-from graphattn.nn import GraphAttention
+from graphattn.nn import GraphAttention, Softmax
 from graphattn.nn.equivalences.multihead import from_attn_mask, from_multihead, to_multihead
 from tests.cases import banded_edges
+from tests.nn.peer import LOSSES
+from tests.nn.spoiled import WAYS
 
 
 def close(found, wanted):
@@ -36,13 +39,75 @@ def test_equals_multihead_attention_there_and_back(bias, kdim):
     found = layer((memory, query), CompleteGraph(7, 9))
     wanted = mha(query[None], memory[None], memory[None])[0][0]
     close(found, wanted)
-    cotangent = torch.randn_like(found)
-    for one, other in zip(*(torch.autograd.grad(out, [query, memory], cotangent) for out in (found, wanted))):
-        close(one, other)
+    for loss in LOSSES.values():
+        grads = (torch.autograd.grad(loss(out), [query, memory], retain_graph=True) for out in (found, wanted))
+        for one, other in zip(*grads):
+            close(one, other)
     back = to_multihead(layer)
     assert back.dropout == 0.3 and not back.training
     for name, parameter in mha.state_dict().items():
         assert torch.equal(parameter, back.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("kdim", [24, 10])
+def test_dtypes_frozen_weights_and_modes_are_kept_both_ways(kdim):
+    mha = torch.nn.MultiheadAttention(24, 4, 0.25, kdim=kdim, vdim=kdim).bfloat16().requires_grad_(False)
+    mha.out_proj.float().requires_grad_(True)
+    layer = from_multihead(mha)
+    back = to_multihead(layer)
+    for name, parameter in mha.named_parameters():
+        again = back.get_parameter(name)
+        assert torch.equal(again, parameter) and again.dtype == parameter.dtype, name
+        assert again.requires_grad == parameter.requires_grad, name
+    assert layer.training and back.training and layer.dropout == back.dropout == 0.25
+    assert layer.lin_out.weight.requires_grad and not layer.lin_key.weight.requires_grad
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("part", ["", "out_proj"])
+def test_what_would_be_lost_is_refused(part, way):
+    mha = make()
+    spoil, reason = WAYS[way]
+    spoil(mha.get_submodule(part))
+    with pytest.raises(ValueError, match=f"'mha.*' {reason}"):
+        from_multihead(mha)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("part", ["", "lin_query", "lin_key", "lin_value", "lin_out"])
+def test_what_would_be_lost_on_the_way_back_is_refused(part, way):
+    layer = from_multihead(make())
+    spoil, reason = WAYS[way]
+    spoil(layer.get_submodule(part))
+    with pytest.raises(ValueError, match=f"'{part or 'layer'}' {reason}"):
+        to_multihead(layer)
+
+
+def test_one_parameter_of_torch_cannot_be_frozen_in_part():
+    layer = from_multihead(make())
+    layer.lin_key.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="weights of queries, keys and values are one parameter"):
+        to_multihead(layer)
+    layer = from_multihead(make())
+    layer.lin_key.weight = layer.lin_query.weight
+    with pytest.raises(ValueError, match="share their weights"):
+        to_multihead(layer)
+    layer = from_multihead(make())
+    layer.lin_key.bias = None
+    with pytest.raises(ValueError, match="only some of its queries, keys and values have an offset"):
+        to_multihead(layer)
+
+
+def test_messages_of_another_kind_are_no_multihead():
+    for change in (
+        lambda layer: layer.register_message_forward_hook(lambda *_: None),
+        lambda layer: setattr(layer, "aggr_module", MaxAggregation()),
+        lambda layer: setattr(layer, "flow", "target_to_source"),
+    ):
+        layer = from_multihead(make())
+        change(layer)
+        with pytest.raises(ValueError, match="messages are watched or changed"):
+            to_multihead(layer)
 
 
 @pytest.mark.parametrize("before, after", [(2, 0), (1, 3), (8, 8)])
@@ -80,6 +145,8 @@ def test_bad_input():
         from_multihead(make(vdim=8))
     with pytest.raises(ValueError, match="no nodes"):
         from_multihead(make(add_zero_attn=True))
+    with pytest.raises(TypeError, match="bool or floating.*got torch.int64"):
+        from_attn_mask(torch.zeros(2, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="0 and -inf only"):
         from_attn_mask(torch.full((2, 2), 0.5))
     with pytest.raises(ValueError, match=r"got \[2, 2, 2\]"):
@@ -98,6 +165,11 @@ def test_bad_input():
         ({"project_out": False}, "no 'project_out'"),
         ({"concat": False}, "mean of its heads"),
         ({"in_channels": 9}, "9 features, not 24"),
+        ({"sink": True}, "has a sink"),
+        ({"normalizer": Softmax(sink=0.0)}, "normalizer is Softmax"),
+        ({"gate": True}, "has a gate"),
+        ({"talking_heads": True}, "has talking heads"),
+        ({"share_weights": True}, "share their weights"),
     ],
 )
 def test_why_a_layer_is_no_multihead(options, reason):

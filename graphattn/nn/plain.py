@@ -1,0 +1,92 @@
+"""Whether a module computes what its class says: no methods, hooks or parametrizations of its own."""
+
+from types import FunctionType
+from typing import Any
+
+from torch.nn import Module
+from torch.nn.modules import module as torch_modules
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+DECORATORS = "torch.utils._contextlib"  # no_grad and the like
+# Methods that say nothing about what a module computes.
+HARMLESS = {"reset_parameters", "_reset_parameters", "extra_repr"}
+
+
+def has_hooks(module: Module) -> bool:
+    """Whether anything looks at calls of the module or at their gradients, on this module or, by torch, on all of them."""
+    own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(own) or torch_modules._has_any_global_hook()
+
+
+def runs_as(module: Module, kind: type[Module]) -> bool:
+    """Whether it has the forward pass of this class; torch.export wraps modules in classes of its own."""
+    own = type(module).forward if isinstance(module, kind) and "forward" not in vars(module) else None
+    return own is kind.forward and is_home(own, kind)
+
+
+def home(function: Any) -> str | None:
+    """Name of the module whose text the function is, inside decorators of torch; functools.wraps copies `__module__`, but
+    not this."""
+    where = getattr(function, "__globals__", {}).get("__name__")
+    return home(function.__wrapped__) if where == DECORATORS and hasattr(function, "__wrapped__") else where
+
+
+def is_home(function: Any, kind: type) -> bool:
+    return home(function) == kind.__module__
+
+
+def check_plain(name: str, module: Any, *kinds: type[Module]) -> None:
+    """A conversion reads what a class of torch keeps, so that nothing else may take part in what the module computes.
+
+    Raises:
+        TypeError: if the module is of no such class.
+        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks or parametrizations,
+            or no weights yet.
+    """
+    kind = next((kind for kind in kinds if isinstance(module, kind)), None)
+    if kind is None:
+        wanted = " or ".join(f"{kind.__module__.partition('.')[0]}'s {kind.__name__}" for kind in kinds)
+        raise TypeError(f"{name!r} must be {wanted} (got {type(module).__name__}), the only kind that is read")
+    if any(map(is_lazy, module.parameters())):
+        raise ValueError(f"{name!r} has no weights yet (got {module}); call it once, or give it its sizes")
+    if is_parametrized(module):
+        raise ValueError(
+            f"{name!r} has parametrizations, which would be lost (got {list(module.parametrizations)}); call"
+            " torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+    own = own_methods(module, kind)
+    if own:
+        raise ValueError(
+            f"{name!r} has methods of its own, which would be lost (got {type(module).__name__} with {', '.join(own)});"
+            f" give a plain {kind.__name__}, or write these methods for the layer that is made of it"
+        )
+    hooks = [attribute.strip("_") for attribute in HOOKS if getattr(module, attribute)]
+    if hooks:
+        raise ValueError(
+            f"{name!r} has hooks, which would be lost (got {', '.join(hooks)}; weight_norm, spectral_norm and pruning are"
+            " hooks too); remove them first and register them on the result"
+        )
+
+
+def own_methods(module: Module, kind: type[Module]) -> list[str]:
+    """Names of what `kind` defines and this module has otherwise."""
+    classes = type(module).__mro__
+    derived = classes[: classes.index(kind)]
+    names = [name for cls in derived for name in vars(cls) if hasattr(kind, name) and not is_harmless(name)]
+    names += [name for name in vars(module) if callable(getattr(kind, name, None)) and not is_harmless(name)]
+    classes = kind.__mro__[: kind.__mro__.index(Module)]
+    for cls in classes:
+        functions = {name: function for name, function in vars(cls).items() if isinstance(function, FunctionType)}
+        names += [name for name, function in functions.items() if not (is_harmless(name) or is_of(function, classes))]
+    return list(dict.fromkeys(names))
+
+
+def is_of(function: FunctionType, classes: tuple[type, ...]) -> bool:
+    """Whether it stands where one of the classes does, or where PyG writes down what it compiles for one."""
+    return any(is_home(function, cls) or home(function).startswith(f"{cls.__module__}_{cls.__name__}_") for cls in classes)
+
+
+def is_harmless(name: str) -> bool:
+    return name in HARMLESS or (name.startswith("__") and name not in ("__call__", "__getattr__", "__getattribute__"))

@@ -1,0 +1,108 @@
+"""What a drop-in does around its messages is in PyG's order, and as often as in PyG."""
+
+import copy
+
+import pytest
+import torch
+import torch_geometric.nn as pyg
+from torch_geometric.utils import to_torch_coo_tensor
+
+from graphattn import BandedGraph
+from graphattn.nn import GATConv, GATv2Conv
+from graphattn.nn.messages import needs_messages
+from tests.nn.own_methods import PAIRS, by_subclass
+from tests.nn.peer import assert_same_layers, random_graph, twins
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def aggregate(self, inputs, index):
+    return torch.stack([inputs[index == node].sum(0).tanh() for node in range(9)])
+
+
+@pytest.mark.parametrize("kind", ["gat", "gatv2"])
+def test_a_class_without_a_file(kind):
+    """As a shell makes it: PyG cannot compile it."""
+    base, own_base = PAIRS[kind]
+    own_base(6, 4)  # from now on PyG has compiled the class before
+    own_class = type(f"Typed{own_base.__name__}", (own_base,), {"aggregate": aggregate})
+    peer_class = by_subclass(base, "aggregate", aggregate)
+    peer_class.__name__ += "_node_by_node"
+    peer, own = twins(peer_class, own_class, 6, 4, heads=2)
+    x, edge_index = torch.randn(9, 6).double(), random_graph(9, 9, 20).unique(dim=1)
+    assert_same_layers(peer, own, x, edge_index)
+    adjacency = to_torch_coo_tensor(edge_index, size=(9, 9))
+    torch.testing.assert_close(own(x, adjacency), peer(x, adjacency))
+    own(x.requires_grad_(), adjacency).sum().backward()  # PyG writes into the matrix
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_graphs_go_by_messages_too(kind):
+    _, own = twins(*PAIRS[kind], 6, 4, heads=2, edge_dim=3)
+    graph = BandedGraph(9, 2, 1)
+    x, edge_attr = torch.randn(9, 6).double(), torch.randn(graph.num_edges, 3).double()
+    wanted = own(x, graph, edge_attr)
+    own.register_message_forward_hook(lambda *_: None)
+    torch.testing.assert_close(own(x, graph, edge_attr), wanted)
+
+
+class WithDropout(torch.nn.Module):
+    """As adapters put around maps: two calls are two different maps."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(self.linear(x), 0.5, self.training)
+
+
+MAPS = {"transformer": ["lin_query", "lin_key", "lin_skip"], "gat": ["lin", "res"], "gatv2": ["lin_l", "lin_r", "res"]}
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["one tensor", "the same tensor twice"])
+@pytest.mark.parametrize("kind", PAIRS)
+def test_wrapped_maps_are_called_in_pygs_order_and_as_often(kind, pair):
+    options = {} if kind == "transformer" else {"residual": True}
+    peer, own = twins(*PAIRS[kind], 6, 4, heads=2, **options)
+    for layer in (peer, own):
+        for name in MAPS[kind]:
+            setattr(layer, name, WithDropout(getattr(layer, name)))
+    x, edge_index, outs = torch.randn(9, 6).double(), random_graph(9, 9, 20), []
+    for layer in (peer, own):
+        torch.manual_seed(1)
+        outs.append(layer((x, x) if pair else x, edge_index))
+    torch.testing.assert_close(*outs)
+
+
+def test_shared_weights_of_which_one_was_wrapped():
+    peer, own = twins(pyg.GATv2Conv, GATv2Conv, 6, 4, share_weights=True)
+    for layer in (peer, own):
+        layer.lin_r = torch.nn.Sequential(layer.lin_r, torch.nn.Tanh())
+    x, edge_index = torch.randn(9, 6).double(), random_graph(9, 9, 20)
+    assert_same_layers(peer, own, x, edge_index)
+    torch.testing.assert_close(own((x, x), edge_index), peer((x, x), edge_index))
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_lazy_layers_draw_the_weights_that_pyg_draws(kind):
+    options = {} if kind == "transformer" else {"residual": True}
+    x, edge_index, edge_attr, outs = torch.randn(9, 6), random_graph(9, 9, 20), torch.randn(25, 3), []
+    for layer in PAIRS[kind]:
+        torch.manual_seed(1)
+        outs.append(layer((-1, -1), 4, edge_dim=-1, add_self_loops=False, **options)((x, x), edge_index, edge_attr)
+                    if options else layer(-1, 4, edge_dim=-1)(x, edge_index, edge_attr))  # fmt: skip
+    torch.testing.assert_close(*outs)
+
+
+def test_parametrized_drop_ins_stay_on_kernels():
+    peer, own = twins(pyg.GATConv, GATConv, 6, 4)
+    for layer in (peer, own):
+        torch.nn.utils.parametrize.register_parametrization(layer, "att_src", torch.nn.Tanh())
+    assert not needs_messages(own)
+    inputs = torch.randn(9, 6).double(), random_graph(9, 9, 20)
+    assert_same_layers(peer, own, *inputs)
+    assert_same_layers(peer, copy.deepcopy(own), *inputs)
