@@ -11,10 +11,10 @@ from graphattn.hidden import ShowHidden, run_what_is_left
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
-from graphattn.kernels.edges_torch import add_sink, zeros_like
+from graphattn.kernels.edges_torch import add_sink
 from graphattn.kernels.finite import AreFinite, NotFinite
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
-from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, take, take_partial
+from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, first_gradients, take, take_partial
 
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
@@ -154,10 +154,9 @@ def kernel_gradients(
     total = None
     for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, kernel), chosen, strict=True):
         gradients = run_by.backward(part_plan, part_inputs, take_partial(merged, part), take_partial(grad, part))
-        if part.is_whole and total is None:
-            total = gradients
+        if total is None:
+            total = first_gradients(inputs, gradients, part)
         else:
-            total = zeros_like(inputs) if total is None else total
             add_gradients(total, gradients, part)
     return total, sink_gradient(plan.normalizer.sink, merged, grad)
 

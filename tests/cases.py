@@ -316,7 +316,7 @@ def loop_attention(
         scale: factor of the scores; `dim ** -0.5` for dot products and 1 for other scores by default.
         normalizer: 'softmax', ('softmax', sink [heads]), ('top_k', k) or one of ROW_WEIGHTS.
         score: 'dot', or a function (query [dim], key [dim], *parameters of one head) -> number together with its parameters,
-            `(function, *parameters)`, each [heads, ...] or [kv_heads, ...].
+            `(function, *parameters)`, each [heads, ...] or [kv_heads, ...]; one of SCORES_OF_EDGES gets the edge's features too.
         kv_heads: checked against `key` if given.
 
     Returns:
@@ -349,7 +349,9 @@ def loop_attention(
                     product = (query[i, h] * key[j, h // shared]).sum()
                 else:
                     function, *parameters = score
-                    product = function(query[i, h], key[j, h // shared], *(x[h * len(x) // heads].double() for x in parameters))
+                    own = [x[h * len(x) // heads].double() for x in parameters]
+                    own += [edge_features[number].double()] if function in SCORES_OF_EDGES else []
+                    product = function(query[i, h], key[j, h // shared], *own)
                 if edge_query is not None:
                     product = product + (edge_query[i, h].double() * edge_features[number].double()).sum()
                 product = product * scale
@@ -382,6 +384,15 @@ def loop_attention(
         _stack(weights, (len(edges), heads), query),
         _stack(lse, (num_queries, heads), query) if normalizer == "softmax" else None,
     )
+
+
+SCORES_OF_EDGES = set()
+
+
+def sees_features(function):
+    """Marks a score (query, key, *parameters, features [edge_dim]) -> number."""
+    SCORES_OF_EDGES.add(function)
+    return function
 
 
 def softmax_of_row(scores, sink=None):

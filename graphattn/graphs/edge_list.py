@@ -75,6 +75,15 @@ class EdgeListGraph(Graph):
         return graph
 
     @classmethod
+    def of_rows(cls, csr: CSR, num_keys: int) -> "EdgeListGraph":
+        """The graph of sorted rows that another graph has checked; they are kept as they are, not sorted again."""
+        num_queries = csr.rowptr.numel() - 1
+        graph = cls._of([(num_queries, num_keys)], torch.stack([csr.col.long(), rows_of(csr.rowptr)]), False)
+        graph.remember("checked", lambda: True)
+        graph.remember_on("csr", csr.col.device, lambda _: csr)
+        return graph
+
+    @classmethod
     def from_csr(cls, rowptr, col, num_keys=None, is_undirected=False) -> "EdgeListGraph":
         """The graph with key `col[j]` for j in `rowptr[i] .. rowptr[i + 1] - 1` at query i.
 

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CSR, EdgeListGraph
-from graphattn.graphs.csr import rows_of
-from graphattn.kernels.kernel import Inputs, Kernel, accumulation_dtype
+from graphattn.kernels.kernel import Inputs, Kernel, accumulation_dtype, count_edges
 from graphattn.kernels.parts import Part
 
 _BUDGET: ContextVar[int | None] = ContextVar("memory_budget", default=None)
-# For each edge of a range: its two nodes, the range's CSR and CSR transposed; and for each head what kernels keep.
-BYTES_OF_EDGE, NUMBERS_OF_HEAD = 64, 4
+BYTES_OF_EDGE = 100  # of a range: its two nodes, the range's CSR and CSR transposed, and what sorting takes
 
 
 @contextmanager
@@ -52,19 +50,22 @@ def current_budget() -> int | None:
     return _BUDGET.get()
 
 
-def within_budget(part: Part, kernel: Kernel, inputs: Inputs, num_bytes: int, keep_queries: bool) -> list[Part]:
+def within_budget(
+    part: Part, kernel: Kernel, inputs: Inputs, num_bytes: int, keep_queries: bool
+) -> Iterator[Part]:
     """`part` of a graph cut into ranges of its queries, small enough for `kernel` to stay below `num_bytes`.
 
-    `keep_queries` leaves all queries in every range, for dropout, which is drawn by their number.
+    A range is made when it is asked for, and gone when nobody has it any more. `keep_queries` leaves all queries in every
+    range, for dropout, which is drawn by their number.
     """
-    if not kernel.name.startswith("edges"):  # tiles keep nothing per edge
-        return [part]
-    itemsize = torch.empty(0, dtype=accumulation_dtype(inputs.query.dtype)).element_size()
-    most = max(num_bytes // (BYTES_OF_EDGE + NUMBERS_OF_HEAD * inputs.query.size(1) * itemsize), 1)
+    of_heads = kernel.numbers_kept * inputs.query.size(1) * accumulation_dtype(inputs.query.dtype).itemsize
+    if count_edges(part.graph) * of_heads <= num_bytes:
+        yield part
+        return
     csr = part.graph.by_query(inputs.query.device)
-    if csr.col.numel() <= most:
-        return [part]
-    return [range_of(part, csr, *rows, keep_queries) for rows in row_ranges(csr.rowptr, most)]
+    most = max(num_bytes // (BYTES_OF_EDGE + of_heads), 1)
+    for first, last in row_ranges(csr.rowptr, most):
+        yield range_of(part, csr, first, last, keep_queries)
 
 
 def row_ranges(rowptr: Tensor, most: int) -> Iterator[tuple[int, int]]:
@@ -84,9 +85,8 @@ def row_ranges(rowptr: Tensor, most: int) -> Iterator[tuple[int, int]]:
 def range_of(part: Part, csr: CSR, first: int, last: int, keep_queries: bool) -> Part:
     """The edges of the queries first .. last - 1 of a part."""
     start, end = int(csr.rowptr[first]), int(csr.rowptr[last])
-    rows = rows_of(csr.rowptr[first : last + 1] - csr.rowptr[first])
-    rows, num_queries = (rows + first, part.graph.num_queries) if keep_queries else (rows, last - first)
-    graph = EdgeListGraph(torch.stack([csr.col[start:end].long(), rows]), num_queries, part.graph.num_keys)
+    rowptr = csr.rowptr.clamp(start, end) if keep_queries else csr.rowptr[first : last + 1]
+    graph = EdgeListGraph.of_rows(CSR(rowptr - start, csr.col[start:end], None), part.graph.num_keys)
     places = slice(start, end) if csr.edge_id is None else csr.edge_id[start:end].long()
     if keep_queries:
         return Part(graph, part.query_rows, part.key_rows, places)

@@ -131,6 +131,7 @@ class EdgesCpu(Kernel):
     """Fused loops: each edge reads its key and value once; O(num_nodes * heads * dim + num_edges * heads) memory."""
 
     name = "edges_cpu"
+    numbers_kept = 2  # weight and gradient of the score
 
     def why_not(self, plan, inputs):
         if inputs.query.device.type != "cpu":

@@ -101,6 +101,7 @@ class EdgesCuda(Kernel):
     """
 
     name = "edges_cuda"
+    numbers_kept = 2  # weight and gradient of the score
 
     def why_not(self, plan, inputs):
         device = inputs.query.device

@@ -167,6 +167,7 @@ class EdgesTorch(Kernel):
     """The fallback that runs everywhere: every graph, score, normalizer and option."""
 
     name = "edges_torch"
+    numbers_kept = 4  # scores, weights, and gradients of both
 
     def why_not(self, plan, inputs):
         return None

@@ -172,11 +172,36 @@ class Merger:
         return Partial(mix(first.out, second.out), lse, mix(first.edge_out, second.edge_out))
 
 
+def first_gradients(inputs: Inputs, gradients: Inputs, part: Part) -> Inputs:
+    """Those of the first part, for those of others to be added to; where a part has all rows they are not copied."""
+    if part.is_whole:
+        return gradients
+    total, dtype = [], accumulation_dtype(inputs.query.dtype)
+    for name, x in zip(Inputs._fields[:-1], inputs[:-1], strict=True):
+        gradient = getattr(gradients, name)
+        has_all_rows = rows_of_part(part, name) is None and gradient is not None
+        if x is None or (has_all_rows and gradient.dtype == dtype and gradient.is_contiguous()):
+            total.append(gradient)
+            gradients = gradients._replace(**{name: None})
+        else:
+            total.append(torch.zeros_like(x, dtype=dtype, memory_format=torch.contiguous_format))
+    parameters = tuple(torch.zeros_like(x, dtype=dtype) for x in inputs.parameters)
+    total = Inputs(*total, parameters)
+    add_gradients(total, gradients, part)
+    return total
+
+
+def rows_of_part(part: Part, name: str) -> Tensor | slice | None:
+    """Where the rows of a tensor of `Inputs` lie in that of the whole graph."""
+    if name in ("bias", "edge_features"):
+        return part.edges
+    return part.query_rows if name in ("query", "edge_query") else part.key_rows
+
+
 def add_gradients(total: Inputs, part_gradients: Inputs, part: Part) -> None:
     """Adds the gradients of a part in place, at its rows."""
-    places = {"query": part.query_rows, "key": part.key_rows, "value": part.key_rows, "edge_query": part.query_rows}
-    for name, rows in (places | {"bias": part.edges, "edge_features": part.edges}).items():
-        sum_, gradient = getattr(total, name), getattr(part_gradients, name)
+    for name in Inputs._fields[:-1]:
+        sum_, gradient, rows = getattr(total, name), getattr(part_gradients, name), rows_of_part(part, name)
         if sum_ is None or gradient is None:
             continue
         if isinstance(rows, Tensor):

@@ -13,10 +13,9 @@ from graphattn.kernels.edges_cuda import why_not_triton
 from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Softmax, TopK
 from tests.cases import GRAPHS, loop_attention
 from tests.layouts import LAYOUTS
+from tests.tolerance import TOLERANCE
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
-# absolute and relative, for values of size 1
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 8e-3, torch.bfloat16: 6e-2}
 # what to give beside query, key, value; tensors by name
 OPTIONS = {
     "plain": {},
