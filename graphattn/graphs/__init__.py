@@ -13,6 +13,7 @@ from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph
 from graphattn.graphs.patterns import bigbird, expander, longformer, strided
+from graphattn.graphs.prefix import PrefixGraph
 from graphattn.graphs.transposed import TransposedGraph
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Graph",
     "GridGraph",
     "IntersectionGraph",
+    "PrefixGraph",
     "TransposedGraph",
     "UnionGraph",
     "as_graph",
@@ -48,6 +50,7 @@ torch.serialization.add_safe_globals(
         GlobalGraph,
         GridGraph,
         IntersectionGraph,
+        PrefixGraph,
         TransposedGraph,
         UnionGraph,
     ]
