@@ -12,6 +12,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.sizes import offsets_of
+from graphattn.graphs.starts import AT_ZERO, Starts
 
 __all__ = ["CSR", "Graph"]
 
@@ -126,6 +127,14 @@ class Graph(ABC):
     def has_own_order(self) -> bool:
         """True if the edges are in an order of the caller's, not by (query, key) or (key, query)."""
         return False
+
+    @property
+    def starts(self) -> Starts:
+        """Positions of the first query and of the first key of each example; None where joined bands differ about them.
+
+        0 for both, so that the position of a node is its index, but for a band with `num_keys` and an `offset`.
+        """
+        return (AT_ZERO,) * self.num_examples
 
     @abstractmethod
     def allows(self, query, key) -> Tensor:
