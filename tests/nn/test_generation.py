@@ -153,7 +153,7 @@ def test_other_graphs_are_refused():
 @every_search
 @pytest.mark.parametrize(
     "ends",
-    [(2, 3), [3, 2], range(2, 4), {2, 3}, np.array([2, 3]), torch.tensor([2, 3]), [np.int64(2), np.int32(3)]],
+    [(2, 4), [4, 2], range(2, 5, 2), {2, 4}, np.array([2, 4]), torch.tensor([2, 4]), [np.int64(2), np.int32(4)]],
     ids=str,
 )
 def test_texts_end_with_any_of_several_tokens(search, ends):
@@ -161,9 +161,8 @@ def test_texts_end_with_any_of_several_tokens(search, ends):
     texts = search(model, PROMPTS, 40, end=ends)
     for prompt, text in zip(PROMPTS, texts):
         new = text[len(prompt) :].tolist()
-        assert not {2, 3} & set(new[:-1]) and (new[-1] in (2, 3) or len(text) == 40)
-    assert {text[-1].item() for text in texts} & {2, 3}
-    assert equal(texts, search(model, PROMPTS, 40, end=[2, 3]))
+        assert not {2, 4} & set(new[:-1]) and new[-1] in (2, 4) and len(text) < 40
+    assert equal(texts, search(model, PROMPTS, 40, end=[2, 4]))
 
 
 @every_search
