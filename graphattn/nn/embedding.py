@@ -8,7 +8,6 @@ from torch import Tensor
 
 from graphattn.arguments import check_dropout
 from graphattn.nn.positions import SinusoidalPositions
-from graphattn.nn.positions.coordinates import as_positions
 
 TOKEN_DTYPES = (torch.int64, torch.int32)  # what torch.nn.Embedding reads
 
@@ -29,7 +28,7 @@ class TokenEmbedding(torch.nn.Module):
         - output: [num_nodes, channels]
 
     Raises:
-        TypeError, ValueError: if tokens are no integers [num_nodes] or `pos` does not name as many positions.
+        TypeError, ValueError: if tokens or `pos` are no tensors, or `pos` does not name as many positions.
 
     Example:
         >>> TokenEmbedding(100, 16)(torch.tensor([5, 99, 7]), torch.arange(3)).shape
@@ -57,8 +56,9 @@ class TokenEmbedding(torch.nn.Module):
             self.encoding.reset_parameters()
 
     def forward(self, tokens: Tensor, pos: Tensor) -> Tensor:
-        check_tokens(tokens)
-        if as_positions(pos).size(0) != tokens.size(0):
+        if not isinstance(tokens, Tensor):
+            raise TypeError(f"'tokens' must be a tensor of integers [num_nodes] (got {type(tokens).__name__})")
+        if isinstance(pos, Tensor) and tokens.dim() == 1 and pos.size(0) != tokens.size(0):  # one would be that of all
             raise ValueError(f"'pos' must name a position for each of {tokens.size(0)} tokens (got {list(pos.shape)})")
         x = self.table(tokens) * math.sqrt(self.table.embedding_dim)
         x = x if self.encoding is None else x + self.encoding(pos).to(x.dtype)
@@ -69,6 +69,7 @@ class TokenEmbedding(torch.nn.Module):
 
 
 def check_tokens(tokens: Tensor) -> None:
+    """Tokens of examples laid end to end."""
     if not isinstance(tokens, Tensor):
         raise TypeError(f"'tokens' must be a tensor of integers [num_nodes] (got {type(tokens).__name__})")
     if tokens.dtype not in TOKEN_DTYPES or tokens.dim() != 1:

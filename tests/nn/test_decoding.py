@@ -160,6 +160,12 @@ def test_nothing_is_kept_that_is_not_seen_again(graph, kept):
     assert all(cache.key.size(0) == cache.value.size(0) == sum(kept) for cache in decoding.caches)
 
 
+def test_a_prefix_in_a_band_is_forgotten():
+    decoding = LanguageModel(9, 8, 1, 2).start(2, PrefixGraph([9, 9], [3, 2]) & BandedGraph([9, 9], 3, 2))
+    decoding.advance(torch.randint(9, (9,)), [5, 4])
+    assert decoding.windows[0].pos.tolist() == [2, 3, 4, 1, 2, 3]
+
+
 def test_each_layer_has_its_graph_and_keeps_what_it_sees_again():
     torch.manual_seed(0)
     model = randomize(LanguageModel(9, 8, 3, 2, edge_bias=ALiBi(2)).double())
