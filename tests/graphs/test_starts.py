@@ -27,6 +27,7 @@ RAGGED = BandedGraph([2, 1], 3, 0, num_keys=[7, 4], offset=[5, 3])
         (CACHE & BandedGraph(2, 1, 0, num_keys=7, offset=5), [(5, 0)]),
         (CACHE | BandedGraph(2, 3, 0, num_keys=7, offset=5), [(5, 0)]),
         (BandedGraph(1, None, 0, num_keys=7, offset=6) | CompleteGraph(1, 7), [(6, 0)]),
+        (CompleteGraph(1, 7) | BandedGraph(1, 2, 0, num_keys=7, offset=6), [(6, 0)]),
         (CompleteGraph(2, 7) & CACHE, [(5, 0)]),
         (CompleteGraph(2, 7) & BandedGraph(2, None, None, num_keys=7, offset=5), [(5, 0)]),
         (CACHE & BandedGraph(2, 1, 0, num_keys=7, offset=4), [None]),

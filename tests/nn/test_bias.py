@@ -184,10 +184,15 @@ def test_heads_with_graphs_of_their_own_start_at_one_offset(make):
 
 
 @every_bias
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16])
-def test_coordinates_of_few_bits(make, dtype):
+def test_coordinates_of_few_bits(make):
     bias, graph, pos = make(), CompleteGraph(9), torch.tensor([0, 3, 5, 17, 100, 101, 128, 200, 254])
-    pos = pos if dtype is torch.uint8 else 4 * pos.to(dtype).long()
+    torch.testing.assert_close(bias(graph, pos.to(torch.uint8)), bias(graph, pos), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bias", [ALiBi(4), RelativeBias(4, 9000), T5Bias(4, 512, 9000)], ids=repr)
+def test_differences_of_coordinates_are_not_rounded(bias, dtype):
+    graph, pos = CompleteGraph(6), torch.tensor([0, 3, 7, 100, 1016, 8192])  # all of them numbers of half precision
     torch.testing.assert_close(bias(graph, pos.to(dtype)), bias(graph, pos), rtol=0, atol=0)
 
 
