@@ -43,6 +43,7 @@ class LanguageModel(NextTokenModel):
         ValueError: if a graph shows a token what comes after it, outside of a prefix.
 
     Example:
+        >>> import torch
         >>> from graphattn import causal
         >>> model = LanguageModel(100, 16, num_layers=2, heads=4)
         >>> model(torch.randint(100, (9,)), causal([4, 5])).shape

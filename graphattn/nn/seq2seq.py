@@ -42,6 +42,7 @@ class Seq2Seq(NextTokenModel):
         ValueError: if a target graph shows a token what comes after it, outside of a prefix.
 
     Example:
+        >>> import torch
         >>> from graphattn import CompleteGraph, causal
         >>> model = Seq2Seq(30, 40, channels=16, num_layers=2, heads=4)
         >>> source, target = torch.randint(30, (12,)), torch.randint(40, (9,))
