@@ -15,6 +15,7 @@ from graphattn.graphs import (
     EdgeListGraph,
     GlobalGraph,
     GridGraph,
+    PrefixGraph,
     batch_graphs,
     causal,
 )
@@ -69,6 +70,15 @@ def shifted_grid_edges(sides, before, after, dilation):
 
 def global_edges(num_nodes, nodes):
     return [(key, query) for query in range(num_nodes) for key in range(num_nodes) if key in nodes or query in nodes]
+
+
+def prefix_edges(num_nodes, prefix):
+    edges = []
+    for query in range(num_nodes):
+        for key in range(num_nodes):
+            if key <= query or (key < prefix and query < prefix):
+                edges.append((key, query))
+    return edges
 
 
 def side_by_side(*examples):
@@ -220,6 +230,15 @@ GRAPHS = [
         GlobalGraph([4, 2, 5], [0, 2, 8]),
         side_by_side((4, 4, global_edges(4, [0, 2])), (2, 2, []), (5, 5, global_edges(5, [2]))),
     ),
+    ("prefix", PrefixGraph(6, 4), prefix_edges(6, 4)),
+    (
+        "prefix_ragged",
+        PrefixGraph([5, 0, 3, 2, 1], [3, 2, 0, 7, 1]),
+        side_by_side(
+            *((count, count, prefix_edges(count, prefix)) for count, prefix in zip((5, 0, 3, 2, 1), (3, 2, 0, 7, 1)))
+        ),
+    ),
+    ("transposed_prefix", PrefixGraph(5, 3).T, [(query, key) for key, query in prefix_edges(5, 3)]),
     ("edge_list", edge_list(ASYMMETRIC, 6, 8), ASYMMETRIC),
     ("edge_list_sorted", edge_list(in_order(ASYMMETRIC), 6, 8), in_order(ASYMMETRIC)),
     ("edge_list_repeated", edge_list(REPEATED, 5), REPEATED),

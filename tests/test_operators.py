@@ -161,6 +161,10 @@ LAYERS = {
         lambda: GraphAttention(8, 4, 2, positions=RotaryPositions()),
         lambda n: (features(3 * n), GridGraph((n, 3), 1)),
     ),
+    "rotary and bias beside a cache": (
+        lambda: GraphAttention((8, 3), 4, 2, positions=RotaryPositions(), edge_bias=ALiBi(2)),
+        lambda n: ((features(n + 4), features(n, 3)), BandedGraph(n, 3, 0, num_keys=n + 4, offset=4)),
+    ),
     "hops": (WithHops, lambda n: (features(n), CompleteGraph(n), as_graph(edges(n), n))),
     "TransformerConv": (lambda: TransformerConv(8, 4, 2, edge_dim=3, beta=True), with_features),
     "GATConv": (lambda: GATConv(8, 4, 2), on_edges),
@@ -202,6 +206,13 @@ LAYERS = {
         lambda n: (of_types(n), {WRITES: CompleteGraph(n + 4, n + 1), CITES: causal(n + 4)}),
     ),
     "PerHead": (lambda: GraphAttention(8, 4, 3, edge_bias=ALiBi(3), sink=True), per_head),
+    "PerHead beside a cache": (
+        lambda: GraphAttention((8, 3), 4, 2, positions=RotaryPositions(), edge_bias=ALiBi(2)),
+        lambda n: (
+            (features(n + 4), features(n, 3)),
+            PerHead([CompleteGraph(n, n + 4), BandedGraph(n, 3, 0, num_keys=n + 4, offset=4)]),
+        ),
+    ),
     "PerHead with features": (lambda: GraphAttention(8, 4, 3, edge_dim=2, kv_heads=1), per_head_with_features),
     "PerHead, dropout": (lambda: GraphAttention(8, 4, 3, dropout=0.5), per_head),
     "RelativeBias": (

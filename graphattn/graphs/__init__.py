@@ -14,6 +14,7 @@ from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph
 from graphattn.graphs.patterns import bigbird, expander, longformer, strided
+from graphattn.graphs.prefix import PrefixGraph
 from graphattn.graphs.transposed import TransposedGraph
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "GraphData",
     "GridGraph",
     "IntersectionGraph",
+    "PrefixGraph",
     "TransposedGraph",
     "UnionGraph",
     "as_graph",
@@ -51,6 +53,7 @@ torch.serialization.add_safe_globals(
         GraphData,
         GridGraph,
         IntersectionGraph,
+        PrefixGraph,
         TransposedGraph,
         UnionGraph,
     ]

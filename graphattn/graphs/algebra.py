@@ -13,6 +13,7 @@ from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph, whole
 from graphattn.graphs.grid import GridGraph, intersect_grids
 from graphattn.graphs.sizes import parse_flag
+from graphattn.graphs.starts import common_starts
 
 CHUNK = 2**22  # pairs (query, key) that the complement tests at a time: some tens of MB
 
@@ -51,6 +52,10 @@ class _Combination(Graph):
     @property
     def is_symmetric(self):
         return all(graph.is_symmetric for graph in self.graphs)
+
+    @property
+    def starts(self):
+        return common_starts([graph.starts for graph in self.graphs])
 
     def _transposed(self):
         return self._of([graph.T for graph in self.graphs], not self.edges_by_key)
@@ -173,6 +178,10 @@ class ComplementGraph(Graph):
     def is_symmetric(self):
         return self.graph.is_symmetric and all(queries == keys for queries, keys in self.sizes)
 
+    @property
+    def starts(self):
+        return self.graph.starts
+
     def allows(self, query, key):
         return CompleteGraph._of(self.sizes, False).allows(query, key) & ~self.graph.allows(query, key)
 
@@ -238,18 +247,20 @@ def complement(graph: Graph) -> Graph:
 
 
 def _unite(one: Graph, other: Graph) -> Graph | None:
-    if one == other or _is_complete(one):
+    starts = common_starts((one.starts, other.starts))  # the result must not start elsewhere
+    if one == other or (_is_complete(one) and one.starts == starts):
         return one
-    if _is_complete(other):
+    if _is_complete(other) and other.starts == starts:
         return other
     both_bands = isinstance(one, BandedGraph) and isinstance(other, BandedGraph)
     return unite_bands(one, other) if both_bands else None
 
 
 def _intersect(one: Graph, other: Graph) -> Graph | None:
-    if one == other or _is_complete(other):
+    starts = common_starts((one.starts, other.starts))  # the result must not start elsewhere
+    if one == other or (_is_complete(other) and one.starts == starts):
         return one
-    if _is_complete(one):
+    if _is_complete(one) and other.starts == starts:
         return other
     if isinstance(one, BandedGraph) and isinstance(other, BandedGraph):
         return intersect_bands(one, other)

@@ -8,8 +8,7 @@ from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import abbreviate, parse_counts, parse_flag, parse_integer, parse_pairs, parse_sizes
-
-MOST = 2**60  # of an offset: node indices, and their sums with offsets and windows, are int64
+from graphattn.graphs.starts import AT_ZERO, MOST, Starts, common_starts, parse_starts
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -18,12 +17,16 @@ class BandedGraph(Graph):
 
     Windows are clipped to the steps that reach a key, so that equal graphs are equal objects.
 
+    Given `num_keys`, the keys are nodes of their own and the queries stand beside them from `offset` on: that is where
+    the positions of the queries start, for biases and for layers with positions. Without it each node is query and key
+    in one, with its index as its one position, and the offset moves the window alone.
+
     Args:
         num_queries: number of queries, or one int per example of a batch.
         before: steps towards smaller indices, None for all.
         after: steps towards larger indices, None for all.
         dilation: distance in nodes between neighbouring keys of a window, at least 1.
-        num_keys: number of keys, or one int per example; as many as queries by default.
+        num_keys: number of keys, or one int per example; by default the same nodes as the queries.
         offset: key on which query 0 is centred, an int or one per example. `num_keys - num_queries` with
             `before=None, after=0` is causal attention aligned to the last key, as with a cache of keys.
 
@@ -41,15 +44,18 @@ class BandedGraph(Graph):
     after: int
     dilation: int
     offsets: tuple[int, ...]  # one per example
+    first_positions: Starts
 
     def __init__(self, num_queries, before, after, dilation=1, num_keys=None, offset=0):
         sizes = parse_sizes(num_queries, num_keys)
         first = None if before is None else -parse_integer("before", before)
         last = None if after is None else parse_integer("after", after)
         dilation = parse_integer("dilation", dilation, minimum=1)
-        self._set(sizes, first, last, dilation, _parse_offsets(offset, len(sizes)))
+        offsets = _parse_offsets(offset, len(sizes))
+        starts = None if num_keys is None else tuple((offset, 0) for offset in offsets)
+        self._set(sizes, first, last, dilation, offsets, starts=starts)
 
-    def _set(self, sizes, first, last, dilation, offsets, edges_by_key=False):
+    def _set(self, sizes, first, last, dilation, offsets, edges_by_key=False, starts=None):
         """The window is the steps t = first .. last, which need not hold 0; None is no limit."""
         lowest, highest = _useful_steps(sizes, dilation, offsets)
         first = lowest if first is None else max(first, lowest)
@@ -57,8 +63,9 @@ class BandedGraph(Graph):
         if first > last:  # no edge at all: one spelling for every such graph
             first = last = 0
             offsets = tuple(max(size) for size in sizes)
-        if any(abs(offset) >= MOST for offset in offsets):
-            raise ValueError(f"'offset' must lie within 2^60 (got {max(offsets, key=abs)})")
+        numbers = [*offsets, *(number for start in starts or () if start is not None for number in start)]
+        if any(abs(number) >= MOST for number in numbers):
+            raise ValueError(f"'offset' must lie within 2^60 (got {max(numbers, key=abs)})")
         centre = max(first, min(last, 0))
         self._freeze(
             sizes=tuple(sizes),
@@ -67,15 +74,17 @@ class BandedGraph(Graph):
             after=last - centre,
             dilation=dilation if last > first else 1,
             offsets=tuple(offset + dilation * centre for offset in offsets),
+            first_positions=(AT_ZERO,) * len(sizes) if starts is None else starts,
         )
 
-    def _restore(self, sizes, edges_by_key, before, after, dilation, offsets):
+    def _restore(self, sizes, edges_by_key, before, after, dilation, offsets, first_positions=None):
         first, last = -parse_integer("before", before), parse_integer("after", after)
         dilation = parse_integer("dilation", dilation, minimum=1)
         if len(offsets) != len(sizes):
             raise ValueError(f"'offsets' must hold one int per example (got {len(offsets)} for {len(sizes)} examples)")
-        offsets = _parse_offsets(offsets, len(sizes))
-        self._set(parse_pairs(sizes), first, last, dilation, offsets, parse_flag("edges_by_key", edges_by_key))
+        offsets, sizes = _parse_offsets(offsets, len(sizes)), parse_pairs(sizes)
+        starts = None if first_positions is None else parse_starts(first_positions, len(sizes))
+        self._set(sizes, first, last, dilation, offsets, parse_flag("edges_by_key", edges_by_key), starts)
 
     @classmethod
     def _of(cls, *args, **kwargs):
@@ -93,6 +102,10 @@ class BandedGraph(Graph):
     def num_edges(self):
         steps = range(-self.before, self.after + 1)
         return sum(_count_edges(size, offset, self.dilation, steps) for size, offset in zip(self.sizes, self.offsets))
+
+    @property
+    def starts(self):
+        return self.first_positions
 
     @property
     def is_symmetric(self):
@@ -125,20 +138,21 @@ class BandedGraph(Graph):
         centre = max(-self.before, min(-(self.offsets[0] // self.dilation), self.after))
         return self._moved(centre, -self.before, self.after)
 
-    def _moved(self, centre: int, first: int, last: int) -> "BandedGraph":
-        """The window first .. last in steps of this graph, centred on step `centre`."""
+    def _moved(self, centre: int, first: int, last: int, starts: Starts | None = None) -> "BandedGraph":
+        """The window first .. last in steps of this graph, centred on step `centre`; positions start at 0 or at `starts`."""
         offsets = tuple(offset + self.dilation * centre for offset in self.offsets)
-        return self._of(self.sizes, first - centre, last - centre, self.dilation, offsets, self.edges_by_key)
+        return self._of(self.sizes, first - centre, last - centre, self.dilation, offsets, self.edges_by_key, starts)
 
     def _transposed(self):
         sizes = [(keys, queries) for queries, keys in self.sizes]
         offsets = tuple(-offset for offset in self.offsets)
-        return self._of(sizes, -self.after, self.before, self.dilation, offsets, not self.edges_by_key)
+        starts = tuple(start and start[::-1] for start in self.starts)
+        return self._of(sizes, -self.after, self.before, self.dilation, offsets, not self.edges_by_key, starts)
 
     def _split(self):
         return [
-            self._of([size], -self.before, self.after, self.dilation, (offset,), self.edges_by_key)
-            for size, offset in zip(self.sizes, self.offsets)
+            self._of([size], -self.before, self.after, self.dilation, (offset,), self.edges_by_key, (start,))
+            for size, offset, start in zip(self.sizes, self.offsets, self.starts)
         ]
 
     @classmethod
@@ -147,21 +161,25 @@ class BandedGraph(Graph):
         widest = max(graphs, key=lambda graph: graph.before + graph.after)
         before, after = max(graph.before for graph in graphs), max(graph.after for graph in graphs)
         window = (-before, after, widest.dilation)
-        if any(cls._of(graph.sizes, *window, graph.offsets, widest.edges_by_key) != graph for graph in graphs):
+        own = (cls._of(graph.sizes, *window, graph.offsets, widest.edges_by_key, graph.starts) for graph in graphs)
+        if any(one != graph for one, graph in zip(own, graphs)):
             return None
         sizes = [size for graph in graphs for size in graph.sizes]
         offsets = tuple(offset for graph in graphs for offset in graph.offsets)
-        return cls._of(sizes, *window, offsets, widest.edges_by_key)
+        starts = tuple(start for graph in graphs for start in graph.starts)
+        return cls._of(sizes, *window, offsets, widest.edges_by_key, starts)
 
     def _describe(self):
         queries, keys = ([size[axis] for size in self.sizes] for axis in (0, 1))
         words = [abbreviate(queries), f"before={self.before}", f"after={self.after}"]
         if self.dilation != 1:
             words.append(f"dilation={self.dilation}")
-        if keys != queries:
+        if keys != queries or any(start != AT_ZERO for start in self.starts):
             words.append(f"num_keys={abbreviate(keys)}")
         if any(self.offsets):
             words.append(f"offset={abbreviate(self.offsets)}")
+        if self.starts not in ((AT_ZERO,) * len(keys), tuple((offset, 0) for offset in self.offsets)):
+            words.append(f"first_positions={self.starts[0] if len(keys) == 1 else abbreviate(self.starts)}")
         return f"BandedGraph({', '.join(words)})"
 
 
@@ -181,8 +199,9 @@ def intersect_bands(one: BandedGraph, other: BandedGraph) -> BandedGraph | None:
     aligned = _align(one, other)
     if aligned is None:
         return None
+    starts = common_starts((one.starts, other.starts))
     one, first, last = aligned
-    return one._moved(0, max(-one.before, first), min(one.after, last))
+    return one._moved(0, max(-one.before, first), min(one.after, last), starts)
 
 
 def unite_bands(one: BandedGraph, other: BandedGraph) -> BandedGraph | None:
@@ -190,10 +209,11 @@ def unite_bands(one: BandedGraph, other: BandedGraph) -> BandedGraph | None:
     aligned = _align(one, other)
     if aligned is None:
         return None
+    starts = common_starts((one.starts, other.starts))
     one, first, last = aligned
     if first > one.after + 1 or last < -one.before - 1:  # a gap between them
         return None
-    return one._moved(0, min(-one.before, first), max(one.after, last))
+    return one._moved(0, min(-one.before, first), max(one.after, last), starts)
 
 
 def _align(one: BandedGraph, other: BandedGraph) -> tuple[BandedGraph, int, int] | None:

@@ -58,6 +58,10 @@ class BatchedGraph(Graph):
     def has_repeats(self):
         return any(graph.has_repeats for graph in self.graphs)
 
+    @property
+    def starts(self):
+        return tuple(start for graph in self.graphs for start in graph.starts)
+
     def _starts(self) -> list[tuple[Graph, int, int]]:
         """Every graph with its first query and its first key in the batch."""
         queries = offsets_of(graph.num_queries for graph in self.graphs)

@@ -14,6 +14,7 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.sizes import offsets_of, parse_flag, parse_pairs
+from graphattn.graphs.starts import AT_ZERO, Starts
 
 __all__ = ["CSR", "Graph"]
 
@@ -34,19 +35,23 @@ def untransformed(build: Callable):
 
 
 @cache
-def fields_of_file(kind: type) -> tuple[frozenset[str], bool]:
-    """The fields that `kind._restore` takes, and whether it takes any others."""
+def fields_of_file(kind: type) -> tuple[frozenset[str], frozenset[str], bool]:
+    """The fields that `kind._restore` takes, those that no file lacks, and whether it takes any others.
+
+    A field with a default came later: older files do not have it.
+    """
     _, *parameters = signature(kind._restore).parameters.values()
-    names = frozenset(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD)
-    return names, len(names) < len(parameters)
+    named = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    needed = frozenset(each.name for each in named if each.default is each.empty)
+    return frozenset(each.name for each in named), needed, len(named) < len(parameters)
 
 
 def check_names(state, kind: type) -> None:
     """A file has the fields of its kind, and no others."""
     if not isinstance(state, dict):
         raise TypeError(f"its state must be a dict (got {type(state).__name__})")
-    known, takes_any = fields_of_file(kind)
-    missing, unknown = known - set(state), set() if takes_any else set(state) - known
+    known, needed, takes_any = fields_of_file(kind)
+    missing, unknown = needed - set(state), set() if takes_any else set(state) - known
     if missing or unknown:
         raise ValueError(f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})")
 
@@ -161,6 +166,14 @@ class Graph(ABC):
     def has_own_order(self) -> bool:
         """True if the edges are in an order of the caller's, not by (query, key) or (key, query)."""
         return False
+
+    @property
+    def starts(self) -> Starts:
+        """Positions of the first query and of the first key of each example; None where joined bands differ about them.
+
+        0 for both, so that the position of a node is its index, but for a band with `num_keys` and an `offset`.
+        """
+        return (AT_ZERO,) * self.num_examples
 
     @abstractmethod
     def allows(self, query, key) -> Tensor:

@@ -41,6 +41,10 @@ class TransposedGraph(Graph):
     def num_edges(self):
         return self.graph.num_edges
 
+    @property
+    def starts(self):
+        return tuple(start and start[::-1] for start in self.graph.starts)
+
     def _rows(self, device):
         csr = self.graph.by_key(device)
         return csr.rowptr.diff().long(), csr.col.long()

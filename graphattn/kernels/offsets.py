@@ -10,14 +10,18 @@ from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
 
 
 class OffsetRule(ABC):
-    """A rule graph -> bias [num_edges, heads], which may come as a table of offsets where the graph has few."""
+    """A rule graph -> bias [num_edges, heads], which may come as a table of offsets where the graph has few.
+
+    Both count in positions: the indices inside the example, where `graph.starts` is 0 (see `positions_of`).
+    """
 
     @abstractmethod
     def __call__(self, graph: Graph) -> Tensor: ...
 
     @abstractmethod
     def by_offset(self, offsets: Tensor) -> Tensor | None:
-        """The bias for each of `offsets` [num_offsets, axes], [num_offsets, heads]; None if it is no rule of offsets alone."""
+        """The bias for each of `offsets` [num_offsets, axes], position of the key - that of the query: [num_offsets, heads];
+        None if it is no rule of offsets alone."""
 
 
 def table_of(bias, graph: Graph, given: Graph, heads: int, device: torch.device) -> Tensor | None:
@@ -25,9 +29,16 @@ def table_of(bias, graph: Graph, given: Graph, heads: int, device: torch.device)
     if not isinstance(bias, OffsetRule) or num_axes(graph) != num_axes(given):
         return None
     offsets = offsets_of(graph, device)
-    table = None if offsets is None else bias.by_offset(offsets)
+    move = None if offsets is None else move_of(given)
+    table = None if move is None else bias.by_offset(offsets + move if move else offsets)
     fits = table is not None and table.shape == (len(offsets), heads) and table.device == device
     return table if fits else None
+
+
+def move_of(graph: Graph) -> int | None:
+    """What positions add to key - query, both counted inside the example; None if examples differ in it."""
+    moves = {start and start[1] - start[0] for start, size in zip(graph.starts, graph.sizes) if all(size)}
+    return None if len(moves) > 1 else moves.pop() if moves else 0
 
 
 def num_axes(graph: Graph) -> int:
@@ -36,7 +47,7 @@ def num_axes(graph: Graph) -> int:
 
 
 def offsets_of(graph: Graph, device: torch.device | None = None) -> Tensor | None:
-    """All that key - query comes to at edges, in nodes along each axis: [num_offsets, axes] in C order; None if it may be any.
+    """All that key - query comes to at edges, in indices along each axis: [num_offsets, axes] in C order; None if it may be any.
 
     >>> offsets_of(BandedGraph(9, 1, 2, dilation=3)).flatten()
     tensor([-3,  0,  3,  6])

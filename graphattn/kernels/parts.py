@@ -15,10 +15,13 @@ from graphattn.graphs import (
     GlobalGraph,
     Graph,
     GridGraph,
+    PrefixGraph,
     UnionGraph,
     batch_graphs,
 )
 from graphattn.kernels.kernel import Inputs, Partial, accumulation_dtype
+
+STRUCTURED = (CompleteGraph, BandedGraph, GridGraph, GlobalGraph, PrefixGraph)
 
 
 class Part(NamedTuple):
@@ -40,14 +43,15 @@ def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
     A union keeps its most structured operand whole; whatever else it has becomes one edge list. Examples of a mixed batch
     are gathered by kind. Anything else is its own only part.
     """
-    for kind, split in ((UnionGraph, union_parts), (BatchedGraph, batch_parts), (GlobalGraph, global_parts)):
+    splits = {UnionGraph: union_parts, BatchedGraph: batch_parts, GlobalGraph: global_parts, PrefixGraph: prefix_parts}
+    for kind, split in splits.items():
         if isinstance(graph, kind):
             return graph.remember_on("disjoint parts", device, partial(split, graph))
     return [Part(graph)]
 
 
 def union_parts(graph: UnionGraph, device: torch.device) -> list[Part]:
-    structured = [g for g in graph.graphs if isinstance(g, (CompleteGraph, BandedGraph, GridGraph, GlobalGraph))]
+    structured = [g for g in graph.graphs if isinstance(g, STRUCTURED)]
     if not structured:
         return [Part(EdgeListGraph(graph.edge_index(device), *sizes_of(graph)))]
     base = max(structured, key=lambda g: g.num_edges)
@@ -104,6 +108,20 @@ def global_parts(graph: GlobalGraph, device: torch.device) -> list[Part]:
     return [
         Part(CompleteGraph(globals_of, counts), query_rows=nodes),
         Part(CompleteGraph(others_of, globals_of), query_rows=(~is_global).nonzero().flatten(), key_rows=nodes),
+    ]
+
+
+def prefix_parts(graph: PrefixGraph, device: torch.device) -> list[Part]:
+    """The prefix sees itself, every later node all up to itself: a (ragged) complete graph and a causal one."""
+    counts = [count for count, _ in graph.sizes]
+    lengths = torch.tensor(graph.prefix, device=device)[graph.batch(device)]
+    first_nodes = torch.tensor(graph.query_ptr[:-1], device=device)[graph.batch(device)]
+    is_prefix = torch.arange(graph.num_queries, device=device) - first_nodes < lengths
+    prefix, later = is_prefix.nonzero().flatten(), (~is_prefix).nonzero().flatten()
+    num_later = [count - length for count, length in zip(counts, graph.prefix, strict=True)]
+    return [
+        Part(CompleteGraph(graph.prefix), query_rows=prefix, key_rows=prefix),
+        Part(BandedGraph(num_later, None, 0, num_keys=counts, offset=graph.prefix), query_rows=later),
     ]
 
 

@@ -14,6 +14,7 @@ from graphattn.kernels.normalizers import (
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Score
 from graphattn.nn.acceleration import Acceleration, accelerate, restore
 from graphattn.nn.attention import GraphAttention
+from graphattn.nn.beam import Hypothesis
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.decoding import Decoding
@@ -23,7 +24,7 @@ from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.gat_conv import GATConv
 from graphattn.nn.gatv2_conv import GATv2Conv
-from graphattn.nn.generation import Hypothesis, beam_search, greedy_search, sample
+from graphattn.nn.generation import beam_search, greedy_search, sample
 from graphattn.nn.gps_conv import GPSConv
 from graphattn.nn.hetero_attention import HeteroGraphAttention
 from graphattn.nn.language_model import LanguageModel

@@ -190,14 +190,15 @@ class GraphAttention(MessagePassing):
             self.check_per_head()
             graph = graph.traced(target.size(0), source.size(0))
             edge_attr = features_of(edge_attr, self.edge_dim, graph, query.dtype)
-            bias, layout = biases_of(self.edge_bias, edge_bias, graph, pos), graph.graphs[0]
+            bias, layouts = biases_of(self.edge_bias, edge_bias, graph, pos), graph.graphs
         else:
-            graph = layout = as_graph(graph, target.size(0), source.size(0))
+            graph = as_graph(graph, target.size(0), source.size(0))
+            layouts = (graph,)
             check_edge_attr(edge_attr, self.edge_dim, graph)
             edge_attr = None if edge_attr is None else edge_attr.to(query.dtype)
             bias = bias_of_layer(self.edge_bias, edge_bias, graph, pos)
         if self.positions is not None:
-            key_pos, query_pos = positions_of(layout, pos, query.device)
+            key_pos, query_pos = positions_of(layouts[0], pos, query.device, beside=layouts)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
         mixes, updates = self.talking_heads is not None and not self.wants_messages(), self.lin_edge_out is not None
         scores = self.edge_scores(query, key, graph, edge_attr, bias) if mixes or updates else None

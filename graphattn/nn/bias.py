@@ -14,7 +14,7 @@ from graphattn.arguments import bias_of
 from graphattn.graphs import Graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.offsets import OffsetRule, offsets_of
-from graphattn.nn.positions.coordinates import positions_of
+from graphattn.nn.positions.coordinates import difference, positions_of
 
 
 class Bias(torch.nn.Module, OffsetRule):
@@ -100,16 +100,26 @@ class ALiBi(Bias):
 
     def __init__(self, heads: int):
         super().__init__(heads)
-        self.register_buffer("slopes", torch.tensor(alibi_slopes(heads)), persistent=False)
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        self.register_buffer("slopes", torch.tensor(alibi_slopes(heads), dtype=dtype), persistent=False)
+
+    def _apply(self, fn, recurse=True):
+        """Half precision, which cannot tell distance 300 from 301, stops before the slopes."""
+        before = self.slopes.dtype
+        super()._apply(fn, recurse)
+        if self.slopes.dtype != before:
+            dtype = torch.promote_types(self.slopes.dtype, torch.float32)
+            self.slopes = torch.tensor(alibi_slopes(self.heads), dtype=dtype, device=self.slopes.device)
+        return self
 
     @property
     def device(self):
         return self.slopes.device
 
     def rule(self, query, key):
-        # Half precision cannot tell distance 300 from 301.
-        difference = (query - key).to(torch.promote_types(self.slopes.dtype, torch.float32))
-        return -torch.linalg.vector_norm(difference, dim=-1, keepdim=True) * self.slopes
+        apart = difference(key, query)
+        apart = apart if apart.is_floating_point() else apart.to(self.slopes.dtype)
+        return -torch.linalg.vector_norm(apart, dim=-1, keepdim=True).to(self.slopes.dtype) * self.slopes
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -164,7 +174,7 @@ class RelativeBias(Bias):
             raise ValueError(f"positions must have {len(self.max_distance)} axes (got {query.size(-1)})")
         place = 0
         for axis, furthest in enumerate(self.max_distance):
-            offset = (key[..., axis] - query[..., axis]).round().long().clamp(-furthest, furthest)
+            offset = difference(key[..., axis], query[..., axis]).round().long().clamp(-furthest, furthest)
             place = place * (2 * furthest + 1) + offset + furthest
         return torch.nn.functional.embedding(place, self.table)
 
@@ -227,7 +237,7 @@ class T5Bias(Bias):
     def rule(self, query, key):
         if query.size(-1) != 1:
             raise ValueError(f"positions must have 1 axis (got {query.size(-1)})")
-        return torch.nn.functional.embedding(self.bucket((key - query)[..., 0]), self.table)
+        return torch.nn.functional.embedding(self.bucket(difference(key, query)[..., 0]), self.table)
 
     def __repr__(self) -> str:
         return (

@@ -9,6 +9,8 @@ from torch import Tensor
 from graphattn.arguments import check_dropout
 from graphattn.nn.positions import SinusoidalPositions
 
+TOKEN_DTYPES = (torch.int64, torch.int32)  # what torch.nn.Embedding reads
+
 
 class TokenEmbedding(torch.nn.Module):
     """sqrt(channels) * table[token] + encoding(position) (Vaswani et al. 2017, sections 3.4 and 3.5).
@@ -24,6 +26,9 @@ class TokenEmbedding(torch.nn.Module):
         - tokens: [num_nodes], in 0 .. num_tokens - 1
         - pos: [num_nodes], or [num_nodes, axes]
         - output: [num_nodes, channels]
+
+    Raises:
+        TypeError, ValueError: if tokens or `pos` are no tensors, or `pos` does not name as many positions.
 
     Example:
         >>> TokenEmbedding(100, 16)(torch.tensor([5, 99, 7]), torch.arange(3)).shape
@@ -51,9 +56,24 @@ class TokenEmbedding(torch.nn.Module):
             self.encoding.reset_parameters()
 
     def forward(self, tokens: Tensor, pos: Tensor) -> Tensor:
+        if not isinstance(tokens, Tensor):
+            raise TypeError(f"'tokens' must be a tensor of integers [num_nodes] (got {type(tokens).__name__})")
+        if isinstance(pos, Tensor) and tokens.dim() == 1 and pos.size(0) != tokens.size(0):  # one would be that of all
+            raise ValueError(f"'pos' must name a position for each of {tokens.size(0)} tokens (got {list(pos.shape)})")
         x = self.table(tokens) * math.sqrt(self.table.embedding_dim)
         x = x if self.encoding is None else x + self.encoding(pos).to(x.dtype)
         return torch.nn.functional.dropout(x, self.dropout, self.training)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.table.num_embeddings}, {self.table.embedding_dim})"
+
+
+def check_tokens(tokens: Tensor) -> None:
+    """Tokens of examples laid end to end."""
+    if not isinstance(tokens, Tensor):
+        raise TypeError(f"'tokens' must be a tensor of integers [num_nodes] (got {type(tokens).__name__})")
+    if tokens.dtype not in TOKEN_DTYPES or tokens.dim() != 1:
+        raise ValueError(
+            f"'tokens' must be integers [num_nodes], int64 or int32 (got {tokens.dtype} {list(tokens.shape)}); lay examples"
+            " end to end, and their graph says where each starts"
+        )

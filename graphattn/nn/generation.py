@@ -1,33 +1,35 @@
 """Writing with a model: the likeliest next token, a sampled one, or the likeliest text (beam search)."""
 
-import heapq
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, causal
-from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.sizes import is_sequence, parse_integer
+from graphattn.nn.beam import Beam, Hypothesis
 from graphattn.nn.decoding import Decoding
+from graphattn.nn.embedding import check_tokens
+from graphattn.nn.next_token import NextTokenModel
 from graphattn.nn.transformer import PerLayer
 
+# What a search writes over: for texts of `max_length` nodes, or the graph of so many.
+WrittenGraph = Graph | PerLayer | Callable[[int], Graph | PerLayer]
 
-class Hypothesis(NamedTuple):
-    """A text and how likely it is."""
-
-    tokens: Tensor  # [num_tokens], the prompt first, the end token last if it was written
-    score: float  # sum of the log probabilities after the prompt, divided by the length penalty
-
+# Below it scores of float32 differ by more than their probabilities can show: the likeliest token alone is left.
+LEAST_TEMPERATURE = 1e-5
 
 def greedy_search(
     model: torch.nn.Module,
     prompts: Sequence[Tensor],
     max_length: int,
     *,
-    end: int | None = None,
-    graph: Graph | PerLayer | None = None,
+    end: int | Sequence[int] | None = None,
+    graph: WrittenGraph | None = None,
     **source,
 ) -> list[Tensor]:
     """The likeliest next token, again and again.
@@ -36,12 +38,18 @@ def greedy_search(
         model: A LanguageModel, Seq2Seq, or anything whose `start` gives a Decoding.
         prompts: Tokens [num_tokens] of each example, at least one; their lengths may differ.
         max_length: Most tokens of a text, prompt included.
-        end: The token after which a text ends.
-        graph: A causal graph over `max_length` nodes, or `PerLayer` of them; `causal(max_length)` by default.
+        end: The token after which a text ends, or several of them.
+        graph: A causal graph or a `PrefixGraph` over `max_length` nodes, `PerLayer` of them, or a function max_length -> one,
+            such as `causal`. By default that on which the model was last trained (see LanguageModel), `causal` if it was not;
+            where the prefix was another one in each text, the whole prompt is the prefix.
         **source: `source` and `source_graph` of a Seq2Seq.
 
     Returns:
         The text of each example, prompt and end token included.
+
+    Raises:
+        TypeError, ValueError: on prompts without a token or with one that the model does not know, an `end` that is none,
+            a graph that shows tokens what comes after them.
 
     Example:
         >>> from graphattn import CompleteGraph
@@ -64,16 +72,16 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
-    end: int | None = None,
-    graph: Graph | PerLayer | None = None,
+    end: int | Sequence[int] | None = None,
+    graph: WrittenGraph | None = None,
     **source,
 ) -> list[Tensor]:
     """A next token drawn by its probability, again and again.
 
     Args:
-        temperature: Scores are divided by it: below 1 the likely becomes likelier.
-        top_k: Only the k likeliest tokens (Fan et al. 2018).
-        top_p: Only the fewest likeliest tokens whose probabilities reach this sum (Holtzman et al. 2020).
+        temperature: Scores are divided by it: below 1 the likely becomes likelier; below 1e-5 the likeliest is taken.
+        top_k: Only the k likeliest tokens (Fan et al. 2018); 1 is greedy.
+        top_p: Only the fewest likeliest tokens whose probabilities reach this sum (Holtzman et al. 2020); 1 drops none.
         generator: Where the chance comes from; torch's own by default.
         model, prompts, max_length, end, graph, source: as in `greedy_search`, whose result this has too.
 
@@ -82,6 +90,8 @@ def sample(
         >>> model = LanguageModel(9, 8, num_layers=1, heads=2)
         >>> texts = sample(model, [torch.tensor([1])] * 3, max_length=6, temperature=0.7, top_p=0.9)
     """
+
+    check_sampling(temperature, top_k, top_p)
 
     def draw(scores: Tensor) -> Tensor:
         probabilities = likely(scores, temperature, top_k, top_p).softmax(-1)
@@ -97,8 +107,8 @@ def beam_search(
     *,
     beams: int = 4,
     length_penalty: float = 0.0,
-    end: int | None = None,
-    graph: Graph | PerLayer | None = None,
+    end: int | Sequence[int] | None = None,
+    graph: WrittenGraph | None = None,
     **source,
 ) -> list[list[Hypothesis]]:
     """The likeliest texts among those that grow from the `beams` likeliest beginnings.
@@ -118,9 +128,10 @@ def beam_search(
         >>> len(best), len(best[0])
         (2, 3)
     """
-    beams = parse_integer("beams", beams, minimum=1)
+    beams, length_penalty = parse_integer("beams", beams, minimum=1), parse_number("length_penalty", length_penalty)
+    ends, prompts = parse_ends(end, model), parse_prompts(prompts, max_length, model)
     with writing(model, prompts, max_length, graph, source) as (decoding, scores):
-        searches = [Beam(prompt, beams, max_length, length_penalty, end) for prompt in prompts]
+        searches = [Beam(prompt, beams, max_length, length_penalty, ends) for prompt in prompts]
         rows = [[number] for number in range(len(searches))]  # of `scores`, for each search
         while any(search.alive for search in searches):
             log_probabilities = scores.log_softmax(-1)
@@ -131,55 +142,8 @@ def beam_search(
             tokens = torch.tensor([token for step in steps for _, token in step], device=scores.device)
             if parents:
                 decoding.select(torch.tensor(parents, device=scores.device))
-                scores = decoding.advance(tokens)
+                scores = precise(decoding.advance(tokens))
     return [search.best() for search in searches]
-
-
-class Beam:
-    """The search for the text of one example."""
-
-    def __init__(self, prompt: Tensor, beams: int, max_length: int, length_penalty: float, end: int | None):
-        self.beams, self.max_length, self.end = beams, max_length, end
-        self.length_penalty, self.prompt_length = length_penalty, len(prompt)
-        self.alive = [(0.0, prompt)]  # sum of log probabilities, tokens
-        self.finished = []
-
-    def step(self, log_probabilities: Tensor) -> list[tuple[int, int]]:
-        """(beginning, next token) of each beginning that goes on, from [beginnings, num_tokens]."""
-        if not self.alive:
-            return []
-        totals = torch.tensor([total for total, _ in self.alive]).to(log_probabilities)[:, None] + log_probabilities
-        values, places = totals.flatten().topk(min(2 * self.beams, totals.numel()))  # as many may end as go on
-        alive, going_on = [], []
-        for total, place in zip(values.tolist(), places.tolist(), strict=True):
-            parent, token = divmod(place, totals.size(1))
-            tokens = torch.cat([self.alive[parent][1], self.alive[parent][1].new_tensor([token])])
-            if token == self.end or len(tokens) == self.max_length:
-                self.finished.append(Hypothesis(tokens, self.normalized(total, len(tokens))))
-            else:
-                alive.append((total, tokens))
-                going_on.append((parent, token))
-            if len(alive) == self.beams:
-                break
-        self.finished = heapq.nlargest(self.beams, self.finished, key=lambda text: text.score)
-        self.alive = alive
-        if self.is_decided():
-            self.alive, going_on = [], []
-        return going_on
-
-    def is_decided(self) -> bool:
-        """Whether no living beginning can enter the best: totals only fall, and the penalty is at most that of the end."""
-        if len(self.finished) < self.beams or not self.alive:
-            return not self.alive
-        best = self.alive[0][0]
-        lengths = (len(self.alive[0][1]) + 1, self.max_length)
-        return max(self.normalized(best, length) for length in lengths) <= self.finished[-1].score
-
-    def normalized(self, total: float, length: int) -> float:
-        return total / ((5 + length - self.prompt_length) / 6) ** self.length_penalty
-
-    def best(self) -> list[Hypothesis]:
-        return sorted(self.finished, key=lambda text: -text.score)
 
 
 def likely(
@@ -187,17 +151,22 @@ def likely(
 ) -> Tensor:
     """Scores [..., num_tokens] divided by the temperature, -inf for what `top_k` and `top_p` leave out (see `sample`).
 
+    In float32 at least. Of equal scores the first ones stay, as argmax takes them.
+
     >>> likely(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.6).exp()
     tensor([0.5000, 0.3000, 0.0000])
     """
-    if not temperature > 0:
-        raise ValueError(f"'temperature' must be positive (got {temperature}); greedy_search is its limit 0")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"'top_p' must be in 0 (excluded) .. 1 (got {top_p})")
-    scores = scores / temperature
+    temperature, top_k, top_p = check_sampling(temperature, top_k, top_p)
+    scores = precise(scores)
+    if temperature < LEAST_TEMPERATURE:
+        top_k = 1
+    else:
+        scores = scores / temperature
+    if top_k is None and top_p is None:
+        return scores
     values, order = scores.sort(dim=-1, descending=True, stable=True)
     if top_k is not None:
-        values[..., parse_integer("top_k", top_k, minimum=1) :] = -torch.inf
+        values[..., top_k:] = -torch.inf
     if top_p is not None:
         probabilities = values.softmax(-1)
         reached = probabilities.cumsum(-1) - probabilities >= top_p  # by the likelier ones alone
@@ -205,16 +174,77 @@ def likely(
     return torch.empty_like(scores).scatter(-1, order, values)
 
 
+def precise(scores: Tensor) -> Tensor:
+    """In float32 at least: sums of many logarithms and of many probabilities do not fit into half precision."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def check_sampling(temperature, top_k, top_p) -> tuple[float, int | None, float | None]:
+    """The options as numbers; a `top_p` that drops nothing as None."""
+    temperature = parse_number("temperature", temperature)
+    if not temperature > 0:
+        raise ValueError(f"'temperature' must be positive (got {temperature}); greedy_search is its limit 0")
+    top_k = None if top_k is None else parse_integer("top_k", top_k, minimum=1)
+    top_p = None if top_p is None else parse_number("top_p", top_p)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"'top_p' must be in 0 (excluded) .. 1 (got {top_p})")
+    return temperature, top_k, None if top_p == 1 else top_p
+
+
+def parse_number(name: str, value: Any) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name!r} must be a number (got {value!r})")
+    if math.isnan(value):
+        raise ValueError(f"{name!r} must be a number (got {value})")
+    return float(value)
+
+
+def parse_ends(end: Any, model: torch.nn.Module) -> frozenset[int]:
+    """The tokens after which a text ends."""
+    if end is None:
+        return frozenset()
+    num_tokens = model.lin_out.weight.size(0)
+    entries = end.tolist() if isinstance(end, (Tensor, np.ndarray)) and end.ndim == 1 else end
+    entries = entries if is_sequence(entries) or isinstance(entries, (set, frozenset)) else [entries]
+    ends = frozenset(parse_integer("end", token, minimum=None) for token in entries)
+    if not ends:
+        raise ValueError(f"'end' must be a token or several (got {end!r}); None is none")
+    unknown = [token for token in ends if not 0 <= token < num_tokens]
+    if unknown:
+        raise ValueError(f"'end' must be one of the tokens 0 .. {num_tokens - 1} (got {end!r})")
+    return ends
+
+
+def parse_prompts(prompts: Any, max_length: int, model: torch.nn.Module) -> list[Tensor]:
+    """Checked prompts, in int64 as what is written behind them."""
+    max_length = parse_integer("max_length", max_length, minimum=1)
+    prompts = list(prompts)
+    for prompt in prompts:
+        if not isinstance(prompt, Tensor):
+            raise TypeError(f"'prompts' must be a list of tensors of tokens [num_tokens] (got one of {type(prompt).__name__})")
+        check_tokens(prompt)
+    lengths = [len(prompt) for prompt in prompts]
+    if any(not 1 <= length < max_length for length in lengths):
+        raise ValueError(f"prompts must have 1 .. max_length - 1 = {max_length - 1} tokens (got {lengths})")
+    num_tokens = model.lin_out.weight.size(0)
+    if prompts:
+        least, most = (int(bound) for bound in torch.cat(prompts).aminmax())
+        if least < 0 or most >= num_tokens:
+            raise ValueError(f"prompts must hold tokens 0 .. {num_tokens - 1} (got {least if least < 0 else most})")
+    return [prompt.long() for prompt in prompts]
+
+
 def write(
     model: torch.nn.Module,
     prompts: Sequence[Tensor],
     max_length: int,
-    end: int | None,
-    graph: Graph | PerLayer | None,
+    end: Any,
+    graph: WrittenGraph | None,
     source: dict,
     choose: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
     """Texts whose next tokens `choose` takes from the scores [num_examples, num_tokens]."""
+    ends, prompts = parse_ends(end, model), parse_prompts(prompts, max_length, model)
     texts = [[prompt] for prompt in prompts]
     alive = list(range(len(prompts)))  # the example of each row of scores
     with writing(model, prompts, max_length, graph, source) as (decoding, scores):
@@ -226,25 +256,21 @@ def write(
             rows = [
                 row
                 for row, (length, token) in enumerate(zip(lengths, tokens.tolist(), strict=True))
-                if length < max_length and token != end
+                if length < max_length and token not in ends
             ]
             if rows and len(rows) < len(alive):
                 decoding.select(torch.tensor(rows, device=scores.device))
             alive = [alive[row] for row in rows]
-            scores = decoding.advance(tokens[rows]) if rows else scores
+            scores = precise(decoding.advance(tokens[rows])) if rows else scores
     return [torch.cat(text) for text in texts]
 
 
 @contextmanager
 def writing(
-    model: torch.nn.Module, prompts: Sequence[Tensor], max_length: int, graph: Graph | PerLayer | None, source: dict
+    model: torch.nn.Module, prompts: list[Tensor], max_length: int, graph: WrittenGraph | None, source: dict
 ) -> Iterator[tuple[Decoding | None, Tensor | None]]:
-    """The prompts read: (state, scores of the next tokens), or nothing if there is no prompt; no dropout, no gradients."""
-    max_length = parse_integer("max_length", max_length, minimum=1)
+    """The prompts read: (state, scores of the next tokens), or no scores if there is no prompt; no dropout, no gradients."""
     lengths = [len(prompt) for prompt in prompts]
-    if any(not 1 <= length < max_length for length in lengths):
-        raise ValueError(f"prompts must have 1 .. max_length - 1 = {max_length - 1} tokens (got {lengths})")
-    graph = causal(max_length) if graph is None else graph
     was_training = model.training
     model.eval()
     try:
@@ -252,8 +278,17 @@ def writing(
             if not lengths:
                 yield None, None
                 return
-            decoding = model.start(len(prompts), graph, **source)
-            tokens = torch.cat(list(prompts)).to(model.lin_out.weight.device)
-            yield decoding, decoding.advance(tokens, lengths)
+            decoding = model.start(len(prompts), graph_to_write(graph, model, max_length, lengths), **source)
+            tokens = torch.cat(prompts).to(model.lin_out.weight.device)
+            yield decoding, precise(decoding.advance(tokens, lengths))
     finally:
         model.train(was_training)
+
+
+def graph_to_write(
+    graph: WrittenGraph | None, model: torch.nn.Module, max_length: int, lengths: list[int]
+) -> Graph | PerLayer:
+    """The given graph, or that on which the model was trained, over longer texts; causal if it knows none."""
+    if graph is None:
+        return model.trained_on.grow(max_length, lengths) if isinstance(model, NextTokenModel) else causal(max_length)
+    return graph(max_length) if callable(graph) else graph

@@ -1,23 +1,28 @@
-"""LanguageModel: the next token, from those that a causal graph lets it see."""
+"""LanguageModel: the next token, from those that a graph lets it see."""
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import Graph
 from graphattn.nn.decoding import Decoding
-from graphattn.nn.embedding import TokenEmbedding
+from graphattn.nn.embedding import TokenEmbedding, check_tokens
+from graphattn.nn.next_token import NextTokenModel
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.transformer import GraphTransformer, PerLayer
 
 
-class LanguageModel(torch.nn.Module):
+class LanguageModel(NextTokenModel):
     """Tokens -> scores of the next token: embedding, GraphTransformer, linear map (Radford et al. 2018).
 
-    Which earlier tokens each token sees is the graph's affair: `causal`, a band, any edges. It writes by
-    `greedy_search`, `sample` and `beam_search`.
+    Which earlier tokens each token sees is the graph's affair: `causal`, a band, any edges from earlier nodes to later ones.
+    It writes by `greedy_search`, `sample` and `beam_search`, over the graph that it was last trained on unless told otherwise:
+    the graph of the last call in training mode, as a rule for texts of any length (a window that reaches the first node is
+    taken for one without an end). Pickles and `state_dict` files keep the rule; a model that knows none writes over `causal`.
+
+    A text that is given as a whole may be read as a whole (Raffel et al. 2020, section 3.2.1): `PrefixGraph(num_nodes,
+    prefix)` says how long it is. Its tokens but the last see the next one, so leave them out of the loss.
 
     Args:
         num_tokens: Number of different tokens.
@@ -31,14 +36,23 @@ class LanguageModel(torch.nn.Module):
 
     Shapes:
         - tokens: [num_nodes], the examples end to end
-        - graph: a causal graph over them, or `PerLayer`
+        - graph: a causal graph or a `PrefixGraph` over them, or `PerLayer`
         - output: [num_nodes, num_tokens], scores before the softmax
 
+    Raises:
+        ValueError: if a graph shows a token what comes after it, outside of a prefix.
+
     Example:
+        >>> import torch
         >>> from graphattn import causal
         >>> model = LanguageModel(100, 16, num_layers=2, heads=4)
         >>> model(torch.randint(100, (9,)), causal([4, 5])).shape
         torch.Size([9, 100])
+        >>> from graphattn import PrefixGraph
+        >>> tokens, graph = torch.randint(100, (9,)), PrefixGraph([4, 5], prefix=[2, 3])
+        >>> is_last = torch.tensor([0, 0, 0, 1, 0, 0, 0, 0, 1]).bool()  # of an example: nothing is known to come
+        >>> counts = ~graph.sees_next() & ~is_last
+        >>> loss = torch.nn.functional.cross_entropy(model(tokens, graph)[counts], tokens.roll(-1)[counts])
     """
 
     def __init__(
@@ -61,10 +75,11 @@ class LanguageModel(torch.nn.Module):
             self.lin_out.weight = self.embedding.table.weight
 
     def forward(self, tokens: Tensor, graph: Any) -> Tensor:
-        first = graph.graphs[0] if isinstance(graph, PerLayer) else graph
-        pos = positions_of(as_graph(first, tokens.size(0)), device=tokens.device)[1]
+        check_tokens(tokens)
+        tokens, graph, first = self.check_graph(tokens, graph)
+        pos = positions_of(first, device=tokens.device)[1]
         return self.lin_out(self.decoder(self.embedding(tokens, pos), graph))
 
     def start(self, num_examples: int, graph: Graph | PerLayer) -> Decoding:
-        """Nothing written yet, for so many examples; `graph` is a causal graph over the longest of them, or `PerLayer`."""
+        """Nothing written yet, for so many examples; `graph` is one over the longest of them or over each, see Decoding."""
         return Decoding(self, graph, num_examples)

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead, once_for_each
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, total_bias
+from graphattn.nn.positions.coordinates import positions_of
 
 
 def biases_of(own: Bias | None, given: Any, graph: PerHead, pos=None) -> list[Tensor] | None:
@@ -19,7 +21,13 @@ def biases_of(own: Bias | None, given: Any, graph: PerHead, pos=None) -> list[Te
         raise ValueError("'edge_bias' beside a PerHead is a rule or a list with one entry for each head (got a tensor)")
     entries = given if isinstance(given, (list, tuple)) else [given] * len(graph)
     check_length("edge_bias", entries, graph)
-    return once_for_each(lambda its_graph, bias: total_bias(own, bias, its_graph, pos), graph.graphs, entries)
+    device = next((bias.device for bias in (own, *entries) if isinstance(bias, Bias)), None)
+
+    def its_bias(its_graph: Graph, bias: Any) -> Tensor | None:
+        its_pos = pos if device is None else positions_of(its_graph, pos, device, beside=graph.graphs)
+        return total_bias(own, bias.at(its_pos) if isinstance(bias, Bias) else bias, its_graph, its_pos)
+
+    return once_for_each(its_bias, graph.graphs, entries)
 
 
 def features_of(edge_attr: Sequence[Tensor] | None, edge_dim: int | None, graph: PerHead, dtype: torch.dtype):

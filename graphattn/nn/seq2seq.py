@@ -2,21 +2,23 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.decoding import Decoding
-from graphattn.nn.embedding import TokenEmbedding
+from graphattn.nn.embedding import TokenEmbedding, check_tokens
+from graphattn.nn.next_token import NextTokenModel
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.readout import counts_of
 from graphattn.nn.transformer import GraphTransformer, GraphTransformerDecoder, PerLayer
 
 
-class Seq2Seq(torch.nn.Module):
+class Seq2Seq(NextTokenModel):
     """The Transformer of Vaswani et al. (2017): an encoder over the graph of the source, a decoder that writes the target.
+
+    It writes over the target graph that it was last trained on unless told otherwise, as a LanguageModel does.
 
     Args:
         num_source_tokens: Number of different tokens of the source; None if it has features [num_nodes, channels].
@@ -32,10 +34,15 @@ class Seq2Seq(torch.nn.Module):
     Shapes:
         - source: [num_source_nodes] tokens, or features [num_source_nodes, channels]
         - target: [num_target_nodes] tokens
-        - source_graph: who attends to whom in the source; target_graph: a causal graph over the target
+        - source_graph: who attends to whom in the source
+        - target_graph: a causal graph or a `PrefixGraph` over the target, or `PerLayer`
         - output: [num_target_nodes, num_target_tokens], scores of the next token before the softmax
 
+    Raises:
+        ValueError: if a target graph shows a token what comes after it, outside of a prefix.
+
     Example:
+        >>> import torch
         >>> from graphattn import CompleteGraph, causal
         >>> model = Seq2Seq(30, 40, channels=16, num_layers=2, heads=4)
         >>> source, target = torch.randint(30, (12,)), torch.randint(40, (9,))
@@ -70,9 +77,10 @@ class Seq2Seq(torch.nn.Module):
 
     def forward(self, source: Tensor, target: Tensor, source_graph: Any, target_graph: Any) -> Tensor:
         source_graph = as_graph(source_graph, source.size(0))
-        target_graph = as_graph(target_graph, target.size(0))
-        memory_graph = whole_examples(target_graph, source_graph)
-        pos = positions_of(target_graph, device=target.device)[1]
+        check_tokens(target)
+        target, target_graph, first = self.check_graph(target, target_graph)
+        memory_graph = whole_examples(first, source_graph)
+        pos = positions_of(first, device=target.device)[1]
         memory = self.encode(source, source_graph)
         return self.lin_out(self.decoder(self.embedding(target, pos), memory, target_graph, memory_graph))
 
@@ -84,7 +92,7 @@ class Seq2Seq(torch.nn.Module):
         return self.encoder(source, source_graph)
 
     def start(self, num_examples: int, graph: Graph | PerLayer, source: Tensor, source_graph: Any) -> Decoding:
-        """Nothing written yet, the source read; `graph` is a causal graph over the longest target, or `PerLayer`."""
+        """Nothing written yet, the source read; `graph` is one over the longest target or over each, see Decoding."""
         source_graph = as_graph(source_graph, source.size(0))
         if source_graph.num_examples != num_examples:
             raise ValueError(

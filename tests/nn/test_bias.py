@@ -3,9 +3,20 @@ import math
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, attend, attention_weights, causal
-from graphattn.nn import ALiBi, GraphAttention, GraphTransformer, RelativeBias, T5Bias
-from graphattn.nn.bias import bias_of_layer
+from graphattn import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GridGraph,
+    PerHead,
+    attend,
+    attention_weights,
+    batch_graphs,
+    causal,
+)
+from graphattn.nn import ALiBi, GraphAttention, GraphTransformer, RelativeBias, RotaryPositions, T5Bias
+from graphattn.nn.bias import alibi_slopes, bias_of_layer
+from graphattn.nn.positions.coordinates import positions_of
 from tests.cases import loop_attention
 
 BIASES = {"alibi": lambda: ALiBi(4), "relative": lambda: RelativeBias(4, 2), "t5": lambda: T5Bias(4, 8, 6)}
@@ -131,6 +142,72 @@ def test_tiles_take_the_rule(make, graph, kernel):
     with torch.no_grad():
         wanted, _, _, _ = loop_attention(query, key, value, edges, bias=bias(graph))
         torch.testing.assert_close(attend(query, key, value, graph, bias=bias, kernel=kernel), wanted)
+
+
+@every_bias
+@pytest.mark.parametrize("seen", ["all", "window", "no query"])
+def test_queries_beside_a_cache_start_at_the_offset(make, seen):
+    """The last nodes of two examples, whose other keys lie in a cache, as in one pass over everything."""
+    torch.manual_seed(0)
+    bias, counts, new = make().double(), [12, 9], [3, 1]
+    old = [count - last for count, last in zip(counts, new)]
+    full = [BandedGraph(count, 4 if seen == "window" else None, 0) for count in counts]
+    query, key, value = (random(21, 4, 3) for _ in range(3))
+    is_new = torch.cat([torch.arange(count) >= first for count, first in zip(counts, old)])
+    if seen == "no query":  # the cache alone, so that the window is cut off in front of the query
+        edges = [graph.edge_index()[:, graph.edge_index()[0] < first] for graph, first in zip(full, old)]
+        full = [EdgeListGraph(pair, count) for pair, count in zip(edges, counts)]
+        graph, is_key = BandedGraph(new, None, 0, num_keys=old, offset=old), ~is_new
+    else:
+        graph, is_key = BandedGraph(new, 4 if seen == "window" else None, 0, num_keys=counts, offset=old), is_new | True
+    wanted = attend(query, key, value, batch_graphs(full), bias=bias)[is_new]
+    for kernel in (None, "edges_cpu", "reference"):
+        out = attend(query[is_new], key[is_key], value[is_key], graph, bias=bias, kernel=kernel)
+        torch.testing.assert_close(out, wanted)
+    one = attend(query[9:12], key[:12][is_key[:12]], value[:12][is_key[:12]], graph.examples()[0], bias=bias)  # as a table
+    torch.testing.assert_close(one, wanted[:3])
+    union = graph.examples()[0] | EdgeListGraph(torch.tensor([[0], [0]]), *graph.examples()[0].shape)
+    assert torch.equal(bias(union)[:1], bias.rule(torch.tensor([[old[0]]]), torch.tensor([[0]])))
+    (keys, queries), (key_pos, query_pos) = graph.edge_index(), positions_of(graph)
+    assert torch.equal(bias(graph.T), bias.rule(key_pos[keys], query_pos[queries]))
+
+
+@every_bias
+def test_heads_with_graphs_of_their_own_start_at_one_offset(make):
+    torch.manual_seed(0)
+    x, last = random(9, 8), BandedGraph(1, None, 0, num_keys=9, offset=8)
+    layer = GraphAttention((8, 8), 5, heads=4, edge_bias=make(), positions=RotaryPositions()).double()
+    wanted = layer((x, x), causal(9))[-1:]
+    torch.testing.assert_close(layer((x, x[-1:]), last), wanted)
+    for graphs in ([last] * 4, [CompleteGraph(1, 9), last, last, last]):
+        torch.testing.assert_close(layer((x, x[-1:]), PerHead(graphs)), wanted)
+
+
+@every_bias
+def test_coordinates_of_few_bits(make):
+    bias, graph, pos = make(), CompleteGraph(9), torch.tensor([0, 3, 5, 17, 100, 101, 128, 200, 254])
+    torch.testing.assert_close(bias(graph, pos.to(torch.uint8)), bias(graph, pos), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bias", [ALiBi(4), RelativeBias(4, 9000), T5Bias(4, 512, 9000)], ids=repr)
+def test_differences_of_coordinates_are_not_rounded(bias, dtype):
+    graph, pos = CompleteGraph(6), torch.tensor([0, 3, 7, 100, 1016, 8192])  # all of them numbers of half precision
+    torch.testing.assert_close(bias(graph, pos.to(dtype)), bias(graph, pos), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_slopes_are_never_rounded(dtype):
+    wanted = alibi_slopes(12)
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        made = ALiBi(12)
+    finally:
+        torch.set_default_dtype(default)
+    for bias in (made, ALiBi(12).to(dtype), ALiBi(12).to(dtype).float()):
+        assert torch.equal(bias.slopes, torch.tensor(wanted, dtype=torch.float32))
+    assert ALiBi(12).double().slopes.tolist() == wanted
 
 
 def test_a_grid_that_all_see_keeps_its_coordinates():

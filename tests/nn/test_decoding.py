@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, causal
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, PrefixGraph, batch_graphs, causal
 from graphattn.nn import ALiBi, LanguageModel, PerLayer, RelativeBias, RotaryPositions, Seq2Seq, T5Bias
 from tests.nn.test_encoder import randomize
 
@@ -86,6 +86,57 @@ def test_a_memory_is_read_as_in_one_pass(name):
         check_steps(model, GRAPHS[name], texts, [1, 3], sources, **options)
 
 
+PREFIXES = {
+    "prefix of all": (PrefixGraph(LENGTH, 4), [6, 4, 5]),
+    "prefix of each": (PrefixGraph([LENGTH] * 3, [6, 0, 3]), [6, 1, 5]),
+    "ragged": (PrefixGraph([LENGTH, 5, 11], [6, 2, 9]), [7, 2, 9]),
+    "all prompt": (PrefixGraph([LENGTH, 5, 11], [6, 5, 9]), [7, 5, 9]),
+    "prefix in a band": (PrefixGraph([LENGTH] * 3, [6, 0, 3]) & BandedGraph([LENGTH] * 3, 4, 3), [6, 1, 5]),
+    "batch": (batch_graphs([causal(LENGTH), PrefixGraph(LENGTH, 3), BandedGraph(LENGTH, 2, 0)]), [3, 3, 1]),
+}
+
+
+@pytest.mark.parametrize(("graph", "prompts"), PREFIXES.values(), ids=PREFIXES)
+@pytest.mark.parametrize("options", POSITIONS.values(), ids=POSITIONS)
+def test_a_prefix_is_read_as_a_whole(graph, prompts, options):
+    torch.manual_seed(0)
+    model = randomize(LanguageModel(9, 8, 2, 2, **options).double())
+    texts = [torch.randint(9, (count,)) for count in (14, 5, 10)]
+    examples = graph.examples() if graph.num_examples > 1 else [graph] * 3
+    with torch.no_grad():
+        decoding, read = model.start(3, graph), list(prompts)
+        # By the mask alone: the edges of each text, whose kind is no longer known.
+        full = [masked_pass(model, text, example) for text, example in zip(texts, examples)]
+        scores = decoding.advance(torch.cat([text[:count] for text, count in zip(texts, read)]), read)
+        alive = [0, 1, 2]
+        while alive:
+            wanted = torch.stack([full[number][read[number] - 1] for number in alive])
+            torch.testing.assert_close(scores, wanted, rtol=1e-10, atol=1e-10)
+            rows = [row for row, number in reversed(list(enumerate(alive))) if read[number] < len(texts[number])]
+            alive = [alive[row] for row in rows]
+            if alive:
+                decoding.select(torch.tensor(rows))  # in another order every time
+                scores = decoding.advance(torch.stack([texts[number][read[number]] for number in alive]))
+            for number in alive:
+                read[number] += 1
+
+
+def masked_pass(model, text, graph):
+    stack, edges = model.decoder, prefix(graph, len(text))
+    return model.lin_out(stack(model.embedding(text, torch.arange(len(text))), edges))
+
+
+def test_a_memory_and_a_prefix():
+    torch.manual_seed(0)
+    model = randomize(Seq2Seq(7, 9, 8, 2, 2).double())
+    source, text, graph = torch.randint(7, (4,)), torch.randint(9, (8,)), PrefixGraph(8, 3)
+    with torch.no_grad():
+        wanted = model(source, text, CompleteGraph(4), graph)
+        decoding = model.start(1, graph, source, CompleteGraph(4))
+        scores = [decoding.advance(text[:3], [3])] + [decoding.advance(token[None]) for token in text[3:]]
+    torch.testing.assert_close(torch.cat(scores), wanted[2:], rtol=1e-10, atol=1e-10)
+
+
 def test_several_tokens_at_a_time():
     torch.manual_seed(0)
     model = randomize(LanguageModel(9, 8, 2, 2).double())
@@ -107,6 +158,12 @@ def test_nothing_is_kept_that_is_not_seen_again(graph, kept):
     assert decoding.windows[0].counts.tolist() == kept
     assert decoding.num_kept == [sum(kept)] * 2
     assert all(cache.key.size(0) == cache.value.size(0) == sum(kept) for cache in decoding.caches)
+
+
+def test_a_prefix_in_a_band_is_forgotten():
+    decoding = LanguageModel(9, 8, 1, 2).start(2, PrefixGraph([9, 9], [3, 2]) & BandedGraph([9, 9], 3, 2))
+    decoding.advance(torch.randint(9, (9,)), [5, 4])
+    assert decoding.windows[0].pos.tolist() == [2, 3, 4, 1, 2, 3]
 
 
 def test_each_layer_has_its_graph_and_keeps_what_it_sees_again():
@@ -149,6 +206,12 @@ def test_bad_input_is_named():
         model.start(1, BandedGraph(5, 1, 1))
     with pytest.raises(ValueError, match="must be one Graph"):
         model.start(2, causal([5, 5]))
+    with pytest.raises(ValueError, match="one example for each of 3 .got PrefixGraph"):
+        model.start(3, PrefixGraph([5, 5], 2))
+    with pytest.raises(ValueError, match="make the band without 'num_keys'"):
+        model.start(1, BandedGraph(5, 2, 0, num_keys=5, offset=-1))
+    with pytest.raises(ValueError, match=r"the first 3 tokens of the example at once .got 2"):
+        model.start(2, PrefixGraph([5, 5], [2, 3])).advance(torch.zeros(4, dtype=torch.long), [2, 2])
     with pytest.raises(ValueError, match="the graph has 3 nodes .got an example of 4"):
         model.start(1, causal(3)).advance(torch.zeros(4, dtype=torch.long), [4])
     with pytest.raises(ValueError, match=r"number of tokens, 3 .got \[1, 1\]"):

@@ -1,10 +1,11 @@
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, causal
-from graphattn.nn import LanguageModel, RotaryPositions, Seq2Seq, beam_search, greedy_search, sample
+from graphattn import BandedGraph, CompleteGraph, PrefixGraph, causal
+from graphattn.nn import LanguageModel, PerLayer, RotaryPositions, Seq2Seq, beam_search, greedy_search, sample
 from graphattn.nn.generation import likely
 from tests.nn.test_encoder import randomize
 
@@ -56,7 +57,7 @@ def test_a_beam_as_wide_as_all_texts_finds_the_best():
         assert [text.score for text in found[:5]] == pytest.approx([texts[text] for text in wanted[:5]])
 
 
-def plain_beam_search(model, prompt, max_length, beams, end):
+def plain_beam_search(model, prompt, max_length, beams, ends):
     """Beams by full passes over everything, without a cache."""
     alive, finished = [(0.0, prompt.tolist())], []
     while alive:
@@ -66,8 +67,8 @@ def plain_beam_search(model, prompt, max_length, beams, end):
             grown += [(total + score, [*text, token]) for token, score in enumerate(scores)]
         grown.sort(key=lambda pair: -pair[0])
         alive = []
-        for total, text in grown[: 2 * beams]:
-            (finished if text[-1] == end or len(text) == max_length else alive).append((total, text))
+        for total, text in grown[: (1 + len(ends)) * beams]:
+            (finished if text[-1] in ends or len(text) == max_length else alive).append((total, text))
             if len(alive) == beams:
                 break
     return sorted(finished, key=lambda pair: -pair[0])[:beams]
@@ -80,9 +81,200 @@ def test_beams_of_a_ragged_batch(end, beams):
     model = language_model()
     found = beam_search(model, PROMPTS, 7, beams=beams, end=end)
     for prompt, texts in zip(PROMPTS, found, strict=True):
-        wanted = plain_beam_search(model, prompt, 7, beams, end)
+        wanted = plain_beam_search(model, prompt, 7, beams, [end])
         assert [text.tokens.tolist() for text in texts] == [text for _, text in wanted]
         assert [text.score for text in texts] == pytest.approx([total for total, _ in wanted])
+
+
+# What it writes over --------------------------------------------------------------------------------------------------
+
+SEARCHES = {
+    "greedy": greedy_search,
+    "sample": lambda *args, **named: sample(*args, top_k=1, **named),
+    "beam": lambda *args, **named: [texts[0].tokens for texts in beam_search(*args, beams=2, **named)],
+}
+every_search = pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
+
+
+def equal(texts, others):
+    return len(texts) == len(others) and all(map(torch.equal, texts, others))
+
+
+@every_search
+@pytest.mark.parametrize(
+    "make",
+    [causal, lambda n: BandedGraph(n, 1, 0), lambda n: PerLayer([BandedGraph(n, 1, 0), causal(n)]), lambda n: PrefixGraph(n, 2)],
+    ids=["causal", "band", "layers", "prefix"],
+)
+def test_the_graph_of_the_training_is_that_of_the_writing(search, make):
+    model, prompts = language_model(), [PROMPTS[0], PROMPTS[2]]
+    model(torch.randint(5, (6,)), make(6)).sum().backward()
+    wanted = search(model, prompts, 12, graph=make(12))
+    assert equal(search(model.eval(), prompts, 12), wanted)
+    assert equal(search(model, prompts, 12, graph=make), wanted)  # a function of the number of nodes
+    assert not equal(search(model, prompts, 12, graph=BandedGraph(12, 3, 0)), wanted)  # unless told otherwise
+
+
+@every_search
+def test_a_prompt_is_the_prefix_where_prefixes_differ(search):
+    model = language_model()
+    model(torch.randint(5, (11,)), PrefixGraph([6, 5], [2, 4])).sum().backward()
+    found = search(model, PROMPTS, 12)
+    assert equal(found, search(model, PROMPTS, 12, graph=PrefixGraph([12] * 3, [3, 1, 2])))
+    for prompt, text in zip(PROMPTS, found):
+        assert torch.equal(text, search(model, [prompt], 12)[0])
+    if search is greedy_search:
+        text = PROMPTS[0]
+        while len(text) < 12:
+            text = torch.cat([text, model(text, PrefixGraph(len(text), 3))[-1:].argmax(-1)])
+        assert torch.equal(found[0], text)
+
+
+@every_search
+def test_pairs_write_over_the_graph_of_their_training(search):
+    torch.manual_seed(4)
+    model = randomize(Seq2Seq(7, 5, 8, 2, 2).double())
+    source = {"source": torch.randint(7, (4,)), "source_graph": CompleteGraph(4)}
+    model(source["source"], torch.randint(5, (9,)), CompleteGraph(4), BandedGraph(9, 1, 0))
+    found = search(model, PROMPTS[:1], 12, **source)
+    assert equal(found, search(model, PROMPTS[:1], 12, graph=BandedGraph(12, 1, 0), **source))
+
+
+def test_other_graphs_are_refused():
+    with pytest.raises(ValueError, match="must be causal"):
+        greedy_search(language_model(), PROMPTS, 9, graph=CompleteGraph(9))
+    with pytest.raises(ValueError, match="must be one Graph"):
+        greedy_search(language_model(), PROMPTS, 9, graph=torch.tensor([[0], [1]]))
+
+
+# Where it ends --------------------------------------------------------------------------------------------------------
+
+
+@every_search
+@pytest.mark.parametrize(
+    "ends",
+    [(2, 4), [4, 2], range(2, 5, 2), {2, 4}, np.array([2, 4]), torch.tensor([2, 4]), [np.int64(2), np.int32(4)]],
+    ids=str,
+)
+def test_texts_end_with_any_of_several_tokens(search, ends):
+    model = language_model()
+    texts = search(model, PROMPTS, 40, end=ends)
+    for prompt, text in zip(PROMPTS, texts):
+        new = text[len(prompt) :].tolist()
+        assert not {2, 4} & set(new[:-1]) and new[-1] in (2, 4) and len(text) < 40
+    assert equal(texts, search(model, PROMPTS, 40, end=[2, 4]))
+
+
+@every_search
+@pytest.mark.parametrize("one", [3, [3], np.int64(3), torch.tensor(3)], ids=str)
+def test_one_end(search, one):
+    assert equal(search(language_model(), PROMPTS, 40, end=one), search(language_model(), PROMPTS, 40, end=3))
+
+
+@every_search
+@pytest.mark.parametrize("prompts", [PROMPTS, []], ids=["prompts", "none"])
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [(-1, ValueError), (5, ValueError), ([0, 99], ValueError), ([], ValueError), ("2", TypeError), (True, TypeError),
+     (2.0, TypeError), ([1, None], TypeError), (np.array([True]), TypeError), ([[1]], TypeError)],
+    ids=str,
+)  # fmt: skip
+def test_an_end_is_a_token(search, prompts, end, error):
+    with pytest.raises(error, match="'end' must be"):
+        search(language_model(), prompts, 9, end=end)
+
+
+@torch.no_grad()
+def test_beams_go_on_beside_several_ends():
+    """However many likely ends there are, as many beginnings as beams go on."""
+    model = language_model(12)
+    found = beam_search(model, PROMPTS[:1], 8, beams=3, end=range(9))[0]
+    wanted = plain_beam_search(model, PROMPTS[0], 8, 3, range(9))
+    assert [text.tokens.tolist() for text in found] == [text for _, text in wanted]
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+HALVES = [torch.float16, torch.bfloat16]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
+@pytest.mark.parametrize("default", [torch.float32, torch.bfloat16])
+def test_totals_of_beams_are_sums_of_float32(dtype, default):
+    """A long text, whose total is far beyond what half precision can count in."""
+    torch.manual_seed(0)
+    model = LanguageModel(1000, 16, 1, 2, encoding=None).to(dtype)
+    decoding = model.eval().start(1, causal(101))
+    torch.set_default_dtype(default)
+    try:
+        best = beam_search(model, [torch.tensor([1])], 101, beams=3, graph=causal(101))[0][0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    total = 0.0
+    for token, following in zip(best.tokens, best.tokens[1:]):
+        total += decoding.advance(token[None]).double().log_softmax(-1)[0, following].item()
+    assert best.score == pytest.approx(total, rel=1e-5) and total < -400
+
+
+def test_totals_of_float64_stay_in_it():
+    model = language_model()
+    best = beam_search(model, PROMPTS[:1], 20, beams=2)[0][0]
+    with torch.no_grad():
+        assert best.score == pytest.approx(log_probability(model, best.tokens, 3), rel=1e-13)
+
+
+def tied(dtype, num_tokens=3000):
+    """A model in whose scores many tokens share the first place, as far as half precision can tell."""
+    torch.manual_seed(0)
+    model = LanguageModel(num_tokens, 8, 1, 2, encoding=None).to(dtype).eval()
+    with torch.no_grad():
+        model.lin_out.weight.mul_(1e-3)
+        model.lin_out.bias.fill_(1.0)
+        model.lin_out.bias[::7] = 2.0
+    return model
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options",
+    [{"top_k": 1}, {"temperature": 1e-6}, {"temperature": 1e-40}, {"temperature": 5e-324}, {"top_p": 1e-9}, {"top_k": np.int64(1)},
+     {"temperature": 1e-7, "top_p": 0.5, "top_k": 9}],
+    ids=str,
+)  # fmt: skip
+def test_sampling_of_one_is_greedy(dtype, options):
+    model, prompts = tied(dtype), [torch.tensor([number]) for number in range(9)]
+    wanted = greedy_search(model, prompts, 4)
+    assert equal(wanted, [texts[0].tokens for texts in beam_search(model, prompts, 4, beams=1)])
+    for _ in range(5):
+        assert equal(sample(model, prompts, 4, **options), wanted)
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64])
+def test_a_sum_of_one_drops_nothing(dtype):
+    scores = torch.zeros(50_000, dtype=dtype)
+    scores[-1] = -15.0
+    kept = likely(scores, top_p=1)
+    assert kept.isfinite().all() and torch.equal(kept, likely(scores, top_p=1.0)) and torch.equal(kept, likely(scores))
+    assert kept.dtype is (torch.float64 if dtype is torch.float64 else torch.float32)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_probabilities_of_half_precision_are_added_up_in_float32(dtype):
+    scores = torch.zeros(40_000, dtype=dtype)
+    assert likely(scores, top_p=0.5).isfinite().sum() == pytest.approx(20_000, abs=20)
+    torch.manual_seed(0)
+    model = tied(dtype, 7000)
+    with torch.no_grad():
+        model.lin_out.bias.fill_(0.0)  # all alike
+    texts = torch.stack(sample(model, [torch.tensor([1])] * 4000, 2))[:, 1]
+    assert texts.double().mean() == pytest.approx(3500, abs=150)  # 4.7 standard deviations
+    assert len(texts.unique()) > 2800
+
+
+def test_sampled_from_great_scores():
+    torch.testing.assert_close(likely(torch.tensor([3e4, 1e4]).half(), 0.01), torch.tensor([3e6, 1e6]))
+    torch.testing.assert_close(likely(torch.tensor([3.0, 1.0]), torch.inf), torch.zeros(2))
 
 
 def test_one_beam_is_greedy():
@@ -138,13 +330,71 @@ def test_no_prompts_give_no_texts():
     assert greedy_search(language_model(), [], 5) == [] and beam_search(language_model(), [], 5) == []
 
 
-def test_bad_input_is_named():
-    model = language_model()
-    with pytest.raises(ValueError, match=r"1 .. max_length - 1 = 2 tokens .got \[3, 1, 2\]"):
-        greedy_search(model, PROMPTS, 3)
-    with pytest.raises(ValueError, match="'temperature' must be positive .got 0"):
-        sample(model, PROMPTS, 9, temperature=0)
-    with pytest.raises(ValueError, match="'top_p' must be in .*got 0"):
-        sample(model, PROMPTS, 9, top_p=0)
-    with pytest.raises(ValueError, match="'beams' must be at least 1 .got 0"):
-        beam_search(model, PROMPTS, 9, beams=0)
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"temperature": 0}, ValueError, "'temperature' must be positive .got 0"),
+        ({"temperature": -1.0}, ValueError, "'temperature' must be positive .got -1"),
+        ({"temperature": float("nan")}, ValueError, "'temperature' must be a number .got nan"),
+        ({"temperature": "1"}, TypeError, "'temperature' must be a number .got '1'"),
+        ({"temperature": True}, TypeError, "'temperature' must be a number .got True"),
+        ({"top_k": 0}, ValueError, "'top_k' must be at least 1 .got 0"),
+        ({"top_k": 2.0}, TypeError, "'top_k' must be an integer .got 2.0"),
+        ({"top_k": True}, TypeError, "'top_k' must be an integer .got True"),
+        ({"top_p": 0}, ValueError, "'top_p' must be in .*got 0"),
+        ({"top_p": 1.01}, ValueError, "'top_p' must be in .*got 1.01"),
+        ({"top_p": float("nan")}, ValueError, "'top_p' must be a number .got nan"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("prompts", [PROMPTS, []], ids=["prompts", "none"])
+def test_options_of_sampling_that_mean_nothing(options, error, words, prompts):
+    with pytest.raises(error, match=words):
+        sample(language_model(), prompts, 9, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"beams": 0}, ValueError, "'beams' must be at least 1 .got 0"),
+        ({"beams": -3}, ValueError, "'beams' must be at least 1 .got -3"),
+        ({"beams": True}, TypeError, "'beams' must be an integer .got True"),
+        ({"beams": 1.5}, TypeError, "'beams' must be an integer .got 1.5"),
+        ({"length_penalty": float("nan")}, ValueError, "'length_penalty' must be a number .got nan"),
+        ({"length_penalty": "1"}, TypeError, "'length_penalty' must be a number .got '1'"),
+    ],
+    ids=str,
+)
+def test_options_of_beams_that_mean_nothing(options, error, words):
+    with pytest.raises(error, match=words):
+        beam_search(language_model(), PROMPTS, 9, **options)
+
+
+@every_search
+@pytest.mark.parametrize(
+    ("prompts", "max_length", "error", "words"),
+    [
+        (PROMPTS, 3, ValueError, r"1 .. max_length - 1 = 2 tokens .got \[3, 1, 2\]"),
+        ([torch.tensor([1]), torch.empty(0, dtype=torch.long)], 3, ValueError, r"prompts must have 1 .. .*got \[1, 0\]"),
+        (PROMPTS, 0, ValueError, "'max_length' must be at least 1 .got 0"),
+        (PROMPTS, -4, ValueError, "'max_length' must be at least 1 .got -4"),
+        (PROMPTS, 7.5, TypeError, "'max_length' must be an integer .got 7.5"),
+        ([torch.tensor([1, 5])], 9, ValueError, r"tokens 0 .. 4 .got 5"),
+        ([torch.tensor([1]), torch.tensor([-1])], 9, ValueError, r"tokens 0 .. 4 .got -1"),
+        ([torch.tensor([1.0])], 9, ValueError, "'tokens' must be integers"),
+        ([[1, 2]], 9, TypeError, "'prompts' must be a list of tensors .*got one of list"),
+        (torch.tensor([1, 2]), 9, ValueError, r"'tokens' must be integers \[num_nodes\]"),
+    ],
+    ids=str,
+)
+def test_prompts_that_mean_nothing(search, prompts, max_length, error, words):
+    with pytest.raises(error, match=words):
+        search(language_model(), prompts, max_length)
+
+
+@every_search
+def test_prompts_of_few_bits_and_rows(search):
+    model, wanted = language_model(), search(language_model(), [torch.tensor([1, 2]), torch.tensor([3, 4])], 9)
+    for prompts in (torch.tensor([[1, 2], [3, 4]]), [torch.tensor([1, 2]).int(), torch.tensor([3, 4]).int()]):
+        found = search(model, prompts, np.int64(9))
+        assert equal(found, wanted) and found[0].dtype is torch.int64

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, GridGraph, causal
-from graphattn.nn import Seq2Seq
+from graphattn.nn import PerLayer, Seq2Seq
 from tests.nn.test_encoder import random
 
 
@@ -34,6 +34,16 @@ def test_sources_with_features_on_a_grid():
     model = Seq2Seq(None, 9, 8, 1, 2).double()
     out = model(random(12, 8), torch.randint(9, (3,)), GridGraph((3, 4), 1), causal(3))
     assert out.shape == (3, 9)
+
+
+def test_a_target_graph_for_each_layer():
+    torch.manual_seed(0)
+    model = Seq2Seq(7, 9, 8, 2, 2).double()
+    source, target, graphs = torch.randint(7, (4,)), torch.randint(9, (5,)), [BandedGraph(5, 1, 0), causal(5)]
+    x, memory = model.embedding(target, torch.arange(5)), model.encode(source, CompleteGraph(4))
+    for layer, graph in zip(model.decoder.layers, graphs):
+        x = layer(x, memory, graph, CompleteGraph(5, 4))
+    torch.testing.assert_close(model(source, target, CompleteGraph(4), PerLayer(graphs)), model.lin_out(x))
 
 
 def test_a_source_for_each_prompt():

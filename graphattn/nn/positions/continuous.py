@@ -28,7 +28,7 @@ class ContinuousPositions(torch.nn.Module):
 
     Shapes:
         - pos: [num_nodes] or [num_nodes, 1], any numbers from 0 on
-        - output: [num_nodes, channels]
+        - output: [num_nodes, channels], in the dtype of the parameters; solved in float32 at least
 
     Raises:
         ValueError: on positions below 0 or of several axes.
@@ -74,18 +74,24 @@ def solution_at(
 ) -> Tensor:
     """[num_nodes, channels]: the solution of the equation of these two maps at each place."""
 
+    dtype = torch.promote_types(start.dtype, torch.float32)  # half precision cannot tell time 300 from 301
+    first, in_weight, in_bias, out_weight, out_bias = (
+        x.to(dtype) for x in (start, in_weight, in_bias, out_weight, out_bias)
+    )
+
     def slope(state: Tensor, time: Tensor) -> Tensor:
         hidden = linear(torch.cat([state, time[..., None] / period], -1), in_weight, in_bias)
         return linear(torch.tanh(hidden), out_weight, out_bias)
 
-    pos = check_line(pos).to(start.dtype)
+    pos = check_line(pos).to(dtype)
     number = torch.floor(pos / step).long()  # of whole steps before each place
-    states = [start]
-    for index in range(int(number.max()) if number.numel() else 0):
-        time = start.new_full((), index * step)
-        states.append(advance(slope, states[-1], time, time.new_full((), step)))
-    time = number * step
-    return advance(slope, torch.stack(states)[number], time, pos - time)
+    states = [first]
+    with torch.autocast(start.device.type, enabled=False):
+        for index in range(int(number.max()) if number.numel() else 0):
+            time = first.new_full((), index * step)
+            states.append(advance(slope, states[-1], time, time.new_full((), step)))
+        time = number * step
+        return advance(slope, torch.stack(states)[number], time, pos - time).to(start.dtype)
 
 
 def advance(slope: Callable[[Tensor, Tensor], Tensor], state: Tensor, time: Tensor, step: Tensor) -> Tensor:

@@ -1,31 +1,38 @@
 """Where the nodes of a graph are."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, GridGraph
+from graphattn.graphs.starts import Starts, common_starts
 from graphattn.graphs.traced import TracedGraph, opened
 
 
-def positions_of(graph: Graph, pos=None, device=None) -> tuple[Tensor, Tensor]:
+def positions_of(graph: Graph, pos=None, device=None, beside: Sequence[Graph] = ()) -> tuple[Tensor, Tensor]:
     """(key_pos [num_keys, axes], query_pos [num_queries, axes]).
 
     Args:
         graph: The graph.
         pos: None, [num_nodes] or [num_nodes, axes] for keys and queries alike, or a pair (of keys, of queries). Without
-            it the position of a node is its index inside its example; on a grid its coordinates, counted in keys.
+            it the position of a node is its index inside its example, on from `graph.starts` (the offset of a band with keys
+            of its own, such as a cache); on a grid its coordinates, counted in keys.
         device: Where to put positions that are made here.
+        beside: Graphs of other heads, which say too where positions start.
 
     Raises:
         ValueError, TypeError: if `pos` does not fit the graph.
 
     Example:
-        >>> from graphattn import CompleteGraph
+        >>> from graphattn import BandedGraph, CompleteGraph
         >>> positions_of(CompleteGraph([2, 3]))[1].flatten()
         tensor([0, 1, 0, 1, 2])
+        >>> positions_of(BandedGraph(2, None, 0, num_keys=4, offset=2))[1].flatten()
+        tensor([2, 3])
     """
     if pos is None:
-        return own_positions(graph, device)
+        return own_positions([graph, *(other for other in beside if other is not graph)], device)
     pair = pos if isinstance(pos, (tuple, list)) else (pos, pos)
     if len(pair) != 2 or not all(isinstance(x, Tensor) for x in pair):
         raise TypeError(f"'pos' must be a tensor or a pair (of keys, of queries) of tensors (got {type(pos).__name__})")
@@ -39,33 +46,72 @@ def positions_of(graph: Graph, pos=None, device=None) -> tuple[Tensor, Tensor]:
     return key_pos, query_pos
 
 
-def own_positions(graph: Graph, device=None) -> tuple[Tensor, Tensor]:
+def own_positions(graphs: Sequence[Graph], device=None) -> tuple[Tensor, Tensor]:
+    """Of the nodes of the first graph; it and the others, over the same nodes, say where they start."""
+    graph = graphs[0]
     if isinstance(graph, TracedGraph):
         axes = graph.graph.num_axes if isinstance(graph.graph, GridGraph) else 1
-        return traced_positions(graph.tensor, *graph.counts, axes, torch.device(device or graph.tensor.device))
+        tensors = [graph.tensor for graph in graphs]
+        return traced_positions(tensors, *graph.counts, axes, torch.device(device or graph.tensor.device))
     if isinstance(graph, GridGraph):
         stride = torch.tensor(graph.stride, device=device)
         return grid_positions(graph.key_sides, device), grid_positions(graph.query_sides, device) * stride
-    return tuple(index_inside([size[axis] for size in graph.sizes], device)[:, None] for axis in (1, 0))
+    starts = known_starts(graphs)
+    return tuple(
+        index_inside([size[axis] for size in graph.sizes], device, [start[axis] for start in starts])[:, None]
+        for axis in (1, 0)
+    )
+
+
+def known_starts(graphs: Sequence[Graph]) -> Starts:
+    same_examples = [graph.starts for graph in graphs if graph.sizes == graphs[0].sizes]
+    starts = graphs[0].starts if len(same_examples) == 1 else common_starts(same_examples)
+    if None in starts:
+        raise ValueError(
+            f"bands with different offsets are joined, so that positions may start at any of them (got {list(graphs)}); give"
+            " positions: 'pos' of a layer, 'bias.at(pos)' to attend"
+        )
+    return starts
 
 
 @torch.library.custom_op("graphattn::positions", mutates_args=())
 def traced_positions(
-    graph: Tensor, num_queries: int, num_keys: int, axes: int, device: torch.device
+    graphs: list[Tensor], num_queries: int, num_keys: int, axes: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    return own_positions(opened(graph, num_queries, num_keys), device)
+    return own_positions([opened(graph, num_queries, num_keys) for graph in graphs], device)
 
 
 @traced_positions.register_fake
-def _(graph, num_queries, num_keys, axes, device):
+def _(graphs, num_queries, num_keys, axes, device):
     return tuple(torch.empty(count, axes, dtype=torch.int64, device=device) for count in (num_keys, num_queries))
 
 
-def index_inside(counts, device=None) -> Tensor:
-    """0 .. count - 1 for each example, laid end to end: [sum of counts] int64."""
+def as_positions(pos: Tensor) -> Tensor:
+    """The positions [num_nodes] or [num_nodes, axes] that a module is given, as [num_nodes, axes]."""
+    if not isinstance(pos, Tensor):
+        raise TypeError(
+            f"'pos' must be a tensor [num_nodes] or [num_nodes, axes] (got {type(pos).__name__}); where the nodes of a graph are"
+            " says positions_of(graph) of graphattn.nn.positions.coordinates"
+        )
+    if pos.dim() not in (1, 2) or pos.dtype == torch.bool or pos.is_complex():
+        raise ValueError(f"'pos' must be numbers [num_nodes] or [num_nodes, axes] (got {pos.dtype} {list(pos.shape)})")
+    return pos[:, None] if pos.dim() == 1 else pos
+
+
+def difference(pos: Tensor, other: Tensor) -> Tensor:
+    """pos - other, of integers in int64 and of floating positions in float32 at least: half precision rounds 512 - 3 to 508."""
+    dtype = torch.promote_types(pos.dtype, other.dtype)
+    dtype = torch.promote_types(dtype, torch.float32 if dtype.is_floating_point else torch.int64)
+    return pos.to(dtype) - other.to(dtype)
+
+
+def index_inside(counts, device=None, starts=None) -> Tensor:
+    """0 .. count - 1 for each example, or on from `starts`, laid end to end: [sum of counts] int64."""
     counts = torch.as_tensor(counts, device=device)
-    starts = counts.cumsum(0) - counts
-    return torch.arange(int(counts.sum()), device=device) - starts.repeat_interleave(counts)
+    firsts = counts.cumsum(0) - counts
+    if starts is not None and any(starts):
+        firsts = firsts - torch.as_tensor(starts, device=device)
+    return torch.arange(int(counts.sum()), device=device) - firsts.repeat_interleave(counts)
 
 
 def grid_positions(sides, device=None) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from graphattn.nn.positions.coordinates import as_positions
+
 
 class LearnedPositions(torch.nn.Module):
     """One learned vector for each integer position; on several axes the sum of one vector per axis.
@@ -38,7 +40,7 @@ class LearnedPositions(torch.nn.Module):
             torch.nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, pos: Tensor) -> Tensor:
-        pos = (pos[:, None] if pos.dim() == 1 else pos).long()
+        pos = as_positions(pos).long()
         if pos.size(1) != len(self.sizes):
             raise ValueError(f"'pos' must have {len(self.sizes)} axes (got {list(pos.shape)})")
         # Compiled code cannot ask for numbers; there the tables raise an IndexError.

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import GRUCell, Parameter
 
+from graphattn.nn.positions.coordinates import as_positions
 from graphattn.replayed import replayed
 
 
@@ -18,7 +19,7 @@ class RecurrentPositions(torch.nn.Module):
 
     Shapes:
         - pos: [num_nodes] or [num_nodes, 1], whole numbers from 0 on
-        - output: [num_nodes, channels]
+        - output: [num_nodes, channels], in the dtype of the parameters; counted in float32 at least
 
     Raises:
         ValueError: on positions below 0 or of several axes.
@@ -55,16 +56,18 @@ def states_at(start: Tensor, given: Tensor, *weights_and_pos: Tensor) -> Tensor:
     *weights, pos = weights_and_pos
     pos = check_line(pos).long()
     steps = int(pos.max()) if pos.numel() else 0
-    states = start[None]
+    dtype = torch.promote_types(start.dtype, torch.float32)
+    states, given, *weights = (x.to(dtype) for x in (start[None], given, *weights))
     if steps:
-        later, _ = torch.gru(given.expand(steps, 1, -1), states[None], weights, True, 1, 0.0, False, False, False)
+        with torch.autocast(start.device.type, enabled=False):
+            later, _ = torch.gru(given.expand(steps, 1, -1), states[None], weights, True, 1, 0.0, False, False, False)
         states = torch.cat([states, later[:, 0]])
-    return states[pos]
+    return states[pos].to(start.dtype)
 
 
 def check_line(pos: Tensor) -> Tensor:
     """Positions on one axis from 0 on: [num_nodes]."""
-    if pos.dim() not in (1, 2) or (pos.dim() == 2 and pos.size(1) != 1):
+    if as_positions(pos).size(1) != 1:
         raise ValueError(f"'pos' must be [num_nodes] or [num_nodes, 1] (got {list(pos.shape)})")
     pos = pos.reshape(-1)
     if pos.numel() and not bool(pos.min() >= 0):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from graphattn.nn.positions.angles import angles
+from graphattn.nn.positions.coordinates import as_positions
 
 
 class RotaryPositions(torch.nn.Module):
@@ -42,13 +43,12 @@ class RotaryPositions(torch.nn.Module):
         self.max_period = max_period
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
-        pos = pos[:, None] if pos.dim() == 1 else pos
-        if pos.dim() != 2 or pos.size(0) != x.size(0):
+        pos = as_positions(pos)
+        if pos.size(0) != x.size(0):
             raise ValueError(f"'pos' must be [{x.size(0)}] or [{x.size(0)}, axes] (got {list(pos.shape)})")
         pairs = x.size(-1) // (2 * pos.size(1))
         if pairs < 1:
             raise ValueError(f"'x' needs two channels for each of the {pos.size(1)} axes (got {x.size(-1)})")
-        # Half precision cannot tell position 300 from 301.
         dtype = torch.promote_types(x.dtype, torch.float32)
         dtype = torch.promote_types(dtype, pos.dtype) if pos.is_floating_point() else dtype
         angle = angles(pos.to(dtype), pairs, self.max_period).flatten(1)[:, None]  # [num_nodes, 1, axes * pairs]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from graphattn.nn.positions.angles import angles
+from graphattn.nn.positions.coordinates import as_positions
 
 
 class SinusoidalPositions(torch.nn.Module):
@@ -18,7 +19,8 @@ class SinusoidalPositions(torch.nn.Module):
 
     Shapes:
         - pos: [num_nodes] or [num_nodes, axes]
-        - output: [num_nodes, channels]
+        - output: [num_nodes, channels], in the dtype of `pos`, or in the default one if that holds integers; computed in
+          float32 at least
 
     Example:
         >>> import torch
@@ -36,14 +38,14 @@ class SinusoidalPositions(torch.nn.Module):
         self.channels, self.max_period = channels, max_period
 
     def forward(self, pos: Tensor) -> Tensor:
-        pos = pos[:, None] if pos.dim() == 1 else pos
+        pos = as_positions(pos)
         axes = pos.size(1)
         if self.channels % (2 * axes):
             raise ValueError(f"'channels' must be a multiple of {2 * axes} for {axes} axes (got {self.channels})")
         dtype = pos.dtype if pos.is_floating_point() else torch.get_default_dtype()
         pairs = self.channels // (2 * axes)
-        angle = angles(pos.to(dtype), pairs, self.max_period)
-        return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+        angle = angles(pos.to(torch.promote_types(dtype, torch.float32)), pairs, self.max_period)
+        return torch.stack([angle.sin(), angle.cos()], -1).flatten(1).to(dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, max_period={self.max_period})"

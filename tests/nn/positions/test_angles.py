@@ -12,3 +12,10 @@ def test_equals_the_formula():
             for pair in range(3):
                 wanted = coordinate * 500.0 ** (-pair / 3)
                 assert found[node, axis, pair].item() == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.uint8])
+def test_half_precision_is_left(dtype):
+    pos = torch.tensor([[3], [128], [254]])
+    assert torch.equal(angles(pos.to(dtype), 5, 500.0), angles(pos.float(), 5, 500.0))
+    assert angles(pos.double(), 5, 500.0).dtype is torch.float64

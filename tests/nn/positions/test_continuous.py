@@ -38,6 +38,16 @@ def test_a_place_does_not_depend_on_the_others():
     assert module(torch.empty(0)).shape == (0, 4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_for_parameters_alone(dtype):
+    torch.manual_seed(0)
+    module, pos = ContinuousPositions(8, step=2.0).to(dtype), torch.tensor([256.0, 257.0, 258.5])
+    found = module(pos)
+    assert found.dtype is dtype and torch.equal(found, module.float()(pos).to(dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(pos).to(dtype), found)
+
+
 def test_gradients():
     torch.manual_seed(0)
     module = ContinuousPositions(3).double()

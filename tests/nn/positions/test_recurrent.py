@@ -18,6 +18,16 @@ def test_counts_step_by_step():
         torch.testing.assert_close(found[node], state[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_for_parameters_alone(dtype):
+    torch.manual_seed(0)
+    module, pos = RecurrentPositions(8).to(dtype), torch.tensor([1, 7, 30])
+    found = module(pos)
+    assert found.dtype is dtype and torch.equal(found, module.float()(pos).to(dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(pos).to(dtype), found)
+
+
 def test_no_nodes_and_only_the_first():
     module = RecurrentPositions(4)
     assert module(torch.empty(0)).shape == (0, 4)

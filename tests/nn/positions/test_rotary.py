@@ -3,7 +3,7 @@ import cmath
 import pytest
 import torch
 
-from graphattn import CompleteGraph, EdgeListGraph, GridGraph, causal
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, causal
 from graphattn.nn import GraphAttention, RotaryPositions
 
 
@@ -85,6 +85,24 @@ def test_far_positions_in_half_precision():
     pos = torch.tensor([300, 301])
     wanted = RotaryPositions()(x.float(), pos)
     torch.testing.assert_close(RotaryPositions()(x, pos).float(), wanted, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_angles_are_never_half_precision(dtype):
+    x, pos = torch.randn(2, 1, 8).to(dtype), torch.tensor([1000, 1016])  # both are numbers of half precision
+    assert torch.equal(RotaryPositions()(x, pos.to(dtype)), RotaryPositions()(x, pos))
+    assert torch.equal(RotaryPositions()(x, pos), RotaryPositions()(x.float(), pos).to(dtype))
+
+
+@pytest.mark.parametrize("offset", [0, 4])
+def test_queries_beside_a_cache_start_at_the_offset(offset):
+    torch.manual_seed(0)
+    layer = GraphAttention((8, 8), 6, heads=2, positions=RotaryPositions()).double()
+    x = random(9 + offset, 8)
+    graph = BandedGraph([3 + offset, 2], None, 0, num_keys=[4 + offset, 5], offset=[1, 3])
+    found = layer((x, torch.cat([x[1 : 4 + offset], x[-2:]])), graph)
+    wanted = layer((x, x), causal([4 + offset, 5]))
+    torch.testing.assert_close(found, torch.cat([wanted[1 : 4 + offset], wanted[-2:]]), rtol=1e-10, atol=1e-10)
 
 
 def test_bad_input_is_named():

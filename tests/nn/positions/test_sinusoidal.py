@@ -44,3 +44,35 @@ def test_three_axes_are_encoded_one_after_the_other():
     pos = torch.rand(4, 3)
     parts = [SinusoidalPositions(4)(pos[:, axis]) for axis in range(3)]
     torch.testing.assert_close(SinusoidalPositions(12)(pos), torch.cat(parts, 1))
+
+
+@pytest.fixture(params=[torch.float16, torch.bfloat16])
+def half(request):
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(default)
+
+
+@pytest.mark.parametrize("channels", [16, 64])
+def test_rows_stay_distinct_under_a_default_of_half_precision(half, channels):
+    pos, module = torch.arange(4000), SinusoidalPositions(channels)
+    assert torch.equal(module(pos), module(pos.float()).to(half))
+    assert len(module(pos).float().unique(dim=0)) == 4000
+
+
+def test_coordinates_of_half_precision(half):
+    pos, module = torch.arange(0, 2048, 8).to(half), SinusoidalPositions(16)
+    found = module(pos)
+    assert found.dtype is half and torch.equal(found, module(pos.float()).to(half))
+    assert module(pos.float()).dtype is torch.float32
+
+
+def test_whole_positions_follow_the_default_dtype():
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = SinusoidalPositions(16)(torch.arange(300))
+    finally:
+        torch.set_default_dtype(default)
+    assert torch.equal(found, SinusoidalPositions(16)(torch.arange(300, dtype=torch.float64)))

@@ -1,0 +1,162 @@
+"""What models of the next token share: graphs that must not show it, and a memory of those that they were trained on."""
+
+import weakref
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.ahead import prefix_of
+from graphattn.graphs.per_head import PerHead, once_for_each
+from graphattn.graphs.rule import ANY_PREFIX, CAUSAL, Rule, follows, graph_of_rule, rule_of
+from graphattn.graphs.traced import TracedGraph, opened
+from graphattn.nn.transformer import PerLayer
+
+# Compiled code names memories by number, as it does graphs; no number of a graph gets this far.
+_NUMBERS = count(2**50)
+_MEMORIES: weakref.WeakValueDictionary[int, "GraphMemory"] = weakref.WeakValueDictionary()
+
+UNKNOWN = "unknown"  # the rule of a graph that has none, beside what it looks like
+
+
+class GraphMemory:
+    """The graphs that a model was last trained on, as rules for texts of any length: one for all layers or one for each.
+
+    It is kept in pickles of the model and beside the weights of a `state_dict`.
+    """
+
+    def __init__(self, rules: Sequence[Rule] = ()):
+        self.rules, self.graphs = tuple(rules), ()  # weak references to the graphs themselves
+        self.number = next(_NUMBERS)
+        _MEMORIES[self.number] = self
+
+    def __getstate__(self) -> tuple[Rule, ...]:
+        return self.rules
+
+    def __setstate__(self, rules: tuple[Rule, ...]) -> None:
+        self.__init__(rules)
+
+    def note(self, graphs: Sequence[Graph | PerHead]) -> None:
+        """The graph of all layers, or of each; short texts, which follow many rules, leave the one that is known."""
+        known = self.rules if len(self.rules) == len(graphs) else [CAUSAL] * len(graphs)
+        self.rules = tuple(map(rule_after, known, graphs))
+        self.graphs = tuple(weakref.ref(graph) for graph in graphs)
+
+    def grow(self, max_length: int, prefixes: list[int]) -> Graph | PerLayer:
+        """The graph over texts of up to `max_length` tokens: one for all of them, or, with prefixes, one for each.
+
+        Args:
+            prefixes: Length of each text that is given, the longest prefix it may have.
+        """
+        made: dict[Rule, Graph] = {}  # layers of one rule share a graph
+        graphs = []
+        for place, rule in enumerate(self.rules or (CAUSAL,)):
+            if rule[0] == UNKNOWN:
+                graphs.append(self.given_graph(place, max_length))
+                continue
+            num_examples = len(prefixes) if "prefix" in names(rule) else 1
+            if rule not in made:
+                made[rule] = graph_of_rule(rule, [max_length] * num_examples, prefixes)
+            graphs.append(made[rule])
+        return graphs[0] if len(graphs) == 1 else PerLayer(graphs)
+
+    def given_graph(self, place: int, max_length: int) -> Graph:
+        """The very graph that a layer was trained on, which has no rule, if it is still there and long enough."""
+        graph = self.graphs[place]() if self.graphs else None
+        if isinstance(graph, Graph) and graph.num_examples == 1 and graph.num_queries >= max_length:
+            return graph
+        raise ValueError(
+            f"the model was trained on {self.rules[place][1]}, which does not say who sees whom in any text of {max_length}"
+            " tokens; give 'graph'"
+        )
+
+
+def rule_after(known: Rule, graph: Graph | PerHead) -> Rule:
+    """The rule of a graph, or the known one where the graph follows that too."""
+    if isinstance(graph, PerHead):
+        return (UNKNOWN, repr(graph))
+    if known[0] != UNKNOWN and follows(graph, known):
+        return known
+    rule = rule_of(graph)
+    if rule is None:
+        return (UNKNOWN, repr(graph))
+    return ANY_PREFIX if known[0] == rule[0] == "prefix" else rule
+
+
+def names(rule: Rule) -> Iterator[str]:
+    yield rule[0]
+    for argument in rule[1:]:
+        if isinstance(argument, tuple):
+            yield from names(argument)
+
+
+class NextTokenModel(torch.nn.Module):
+    """A module that remembers what it was trained on; `forward` calls `check_graph`."""
+
+    def __init__(self):
+        super().__init__()
+        self.trained_on = GraphMemory()
+
+    def check_graph(self, tokens: Tensor, graph: Any) -> tuple[Tensor, Graph | PerHead | PerLayer, Graph]:
+        """The tokens and the graph of all layers or of each, none of which shows the next token; and the first of them.
+
+        Raises:
+            ValueError: if a node sees a later one outside of the prefix of a `PrefixGraph`.
+        """
+        given = graph.graphs if isinstance(graph, PerLayer) else [graph]
+        of_layers = once_for_each(lambda one: at_door(one, tokens.size(0)), given)
+        graphs = [one for layer in of_layers for one in (layer.graphs if isinstance(layer, PerHead) else (layer,))]
+        if isinstance(graphs[0], TracedGraph):
+            # What is exported runs elsewhere, where another memory may have the number.
+            notes = self.training and not torch.compiler._is_exporting_flag and len(graphs) == len(of_layers)
+            tokens = traced_check(tokens, [one.tensor for one in graphs], self.trained_on.number if notes else 0)
+        else:
+            refuse_next_tokens(graphs)
+            if self.training:
+                self.trained_on.note(of_layers)
+        return tokens, PerLayer(of_layers) if isinstance(graph, PerLayer) else of_layers[0], graphs[0]
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", None)
+        if metadata is not None and self.trained_on.rules:
+            metadata[prefix[:-1]]["trained_on"] = self.trained_on.rules
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        if "trained_on" in local_metadata:
+            self.trained_on = GraphMemory(local_metadata["trained_on"])
+
+
+def at_door(graph: Any, num_nodes: int) -> Graph | PerHead:
+    return graph.traced(num_nodes, num_nodes) if isinstance(graph, PerHead) else as_graph(graph, num_nodes)
+
+
+def refuse_next_tokens(graphs: Sequence[Graph]) -> None:
+    for graph in graphs:
+        if any(num_queries != num_keys for num_queries, num_keys in graph.sizes):
+            raise ValueError(f"tokens attend to tokens of their own text: as many keys as queries (got {graph!r})")
+        if prefix_of(graph) is None:
+            raise ValueError(
+                f"a graph of tokens must not show them what comes next (got {graph!r}, where a node sees a later one); give"
+                " causal(num_nodes), `graph & causal(num_nodes)`, or PrefixGraph(num_nodes, prefix) for a given text that is"
+                " read as a whole"
+            )
+
+
+@torch.library.custom_op("graphattn::check_next_tokens", mutates_args=())
+def traced_check(tokens: Tensor, graphs: list[Tensor], memory: int) -> Tensor:
+    """The tokens, once the graphs are checked and noted; nothing of it where they show the next token."""
+    known = [opened(graph, tokens.size(0), tokens.size(0)) for graph in graphs]
+    refuse_next_tokens(known)
+    if memory in _MEMORIES:
+        _MEMORIES[memory].note(known)
+    return tokens.clone()
+
+
+@traced_check.register_fake
+def _(tokens, graphs, memory):
+    return torch.empty_like(tokens)
