@@ -24,6 +24,7 @@ from graphattn import (
     CompleteGraph,
     GlobalGraph,
     GridGraph,
+    PrefixGraph,
     attend,
     attention_weights,
     batch_graphs,
@@ -67,7 +68,8 @@ class Case:
         self.random = random.Random(self.seed)
         torch.manual_seed(self.seed)
         self.graph, self.sizes, self.edges = self.draw_graph()
-        self.has_grids = any(words.startswith("grid") for words in self.says)  # where a distance is none along a line
+        # A grid has distances of its own, and a band with an offset positions that start there: they have tests of their own.
+        self.is_line = not any(words.startswith("grid") or "offset=" in words for words in self.says)
         (self.dtype,) = self.random.choices(list(DTYPES), DTYPES.values())
         self.kv_heads = self.random.choice([1, 1, 2, 3])
         self.heads = self.kv_heads * self.random.choice([1, 1, 2])
@@ -152,7 +154,7 @@ class Case:
             self.options["scale"] = self.oracle["scale"] = scale
 
     def draw_edges(self) -> None:
-        bias = self.pick([None, None, None, "edges", "heads", "column", "column" if self.has_grids else "rule"])
+        bias = self.pick([None, None, None, "edges", "heads", "column", "rule" if self.is_line else "column"])
         if bias == "rule":
             self.says.append("ALiBi")
             self.options["bias"] = rule = ALiBi(self.heads)
@@ -357,13 +359,22 @@ def band(r):
     n, m, before, after = r.randint(0, 20), r.randint(0, 20), r.randint(0, 5), r.randint(0, 5)
     dilation, offset = r.choice([1, 1, 2, 3]), r.choice([0, 0, r.randint(-4, 8)])
     graph = BandedGraph(n, before, after, dilation=dilation, num_keys=m, offset=offset)
-    words = f"band({n}, {before}, {after}, dilation={dilation}, num_keys={m}, offset={offset})"
+    words = f"band({n}, {before}, {after}, dilation={dilation}, num_keys={m}" + (f", offset={offset})" if offset else ")")
     return words, (graph, (n, m), banded_edges(n, m, before, after, dilation, offset))
 
 
 def long_band(r):
     n, before, after = r.randint(30, 90), r.randint(0, 3), r.randint(0, 2)
     return f"band({n}, {before}, {after})", (BandedGraph(n, before, after), (n, n), banded_edges(n, n, before, after))
+
+
+def prefix(r):
+    counts = [r.randint(0, 7) for _ in range(r.randint(1, 3))]
+    lengths = [r.randint(0, 5) for _ in counts]
+    edges = []
+    for n, length in zip(counts, lengths):
+        edges.append((n, n, [(k, q) for q in range(n) for k in range(n) if k <= q or k < length]))
+    return f"prefix({counts}, {lengths})", (PrefixGraph(counts, lengths), (sum(counts), sum(counts)), side_by_side(*edges))
 
 
 def grid(r):
@@ -428,7 +439,7 @@ def sparse(r):
     return f"sparse {n} x {m}", (x.to_sparse_csr() if r.random() < 0.5 else x, (n, m), edges)
 
 
-SIMPLE_GRAPHS = {x.__name__: x for x in (complete, ragged, band, long_band, grid, star, given_edges, heavy_row)}
+SIMPLE_GRAPHS = {x.__name__: x for x in (complete, ragged, prefix, band, long_band, grid, star, given_edges, heavy_row)}
 SIMPLE: dict[str, Callable] = {**SIMPLE_GRAPHS, **{x.__name__: x for x in (edge_index, mask, sparse)}}
 
 

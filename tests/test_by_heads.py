@@ -5,7 +5,18 @@ import math
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, PerHead, attend, attention_weights
+from graphattn import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    PerHead,
+    attend,
+    attention_scores,
+    attention_weights,
+    choose_kernel,
+    weighted_sum,
+)
 from graphattn.nn import Additive, ALiBi, Cosine, Softmax
 
 NEAR = BandedGraph(6, 1, 1)
@@ -127,3 +138,71 @@ def test_heads_with_one_graph_run_together():
 def test_bad_input_is_named(options, words):
     with pytest.raises(ValueError, match=words):
         attend(*tensors(), **({"graph": GRAPHS} | options))
+
+
+def test_weights_of_chosen_edges():
+    query, key, _ = tensors()
+    places = torch.tensor([2, 0])
+    everything = attention_weights(query, key, GRAPHS)
+    for found, wanted in zip(attention_weights(query, key, GRAPHS, edges=places), everything, strict=True):
+        torch.testing.assert_close(found, wanted[places])
+    by_head = [places[:head] for head in range(HEADS)]
+    for found, wanted, own in zip(attention_weights(query, key, GRAPHS, edges=by_head), everything, by_head, strict=True):
+        torch.testing.assert_close(found, wanted[own])
+    is_chosen = torch.arange(NEAR.num_edges) % 2 == 0
+    found = attention_weights(query[:, :1], key[:, :1], NEAR, edges=is_chosen)
+    torch.testing.assert_close(found, attention_weights(query[:, :1], key[:, :1], NEAR)[is_chosen])
+
+
+@pytest.mark.parametrize(
+    "edges, words",
+    [
+        (torch.tensor([0, 99]), "places 0 ... 15 .got 99"),
+        (torch.tensor([-17]), "got -17"),
+        (torch.tensor([0.5]), "tensor of integers"),
+        (torch.tensor([[0]]), r"tensor of integers .num_chosen.*got torch.int64 \[1, 1\]"),
+        (torch.tensor([True]), r"as bools must be .num_edges. = .16."),
+        ("all", "got str"),
+    ],
+)
+def test_chosen_edges_are_checked(edges, words):
+    query, key, _ = tensors()
+    with pytest.raises(ValueError, match=words):
+        attention_weights(query[:, :1], key[:, :1], NEAR, edges=edges)
+    with pytest.raises(ValueError, match=words):
+        attention_weights(query, key, PerHead([NEAR] * HEADS), edges=edges)
+
+
+def test_scores_and_their_sums_by_heads():
+    query, key, value = tensors()
+    scores = attention_scores(query, key, GRAPHS, scale=0.5)
+    weights = attention_weights(query, key, GRAPHS, scale=0.5)
+    for head, graph in enumerate(GRAPHS.graphs):
+        own = query[:, [head]], key[:, [head // 2]]
+        torch.testing.assert_close(scores[head], attention_scores(*own, graph, scale=0.5)[:, 0])
+    summed = weighted_sum(weights, value, GRAPHS)
+    assert_equal_with_gradients(summed, attend(query, key, value, GRAPHS, scale=0.5), [query, key, value])
+
+
+def test_the_chosen_kernels_are_those_that_run():
+    query, key, value = tensors()
+    choice = choose_kernel(GRAPHS, query, key, value)
+    alone = [choose_kernel(g, query[:, :1], key[:, :1], value[:, :1]).kernel for g in GRAPHS.graphs]
+    assert set(choice.kernel.split(" + ")) == {name for names in alone for name in names.split(" + ")}
+    with pytest.raises(ValueError, match="'sdpa' runs complete and causal graphs"):
+        choose_kernel(GRAPHS, query, key, value, kernel="sdpa")
+    options = {"score": Additive(torch.randn(HEADS, 3).double()), "normalizer": Softmax(torch.randn(HEADS).double())}
+    assert choose_kernel(GRAPHS, query, key, value, **options).kernel == "edges_cpu"
+
+
+@pytest.mark.parametrize(
+    "weights, words",
+    [
+        (torch.randn(5, 4), "list with one entry for each of 4 heads .got Tensor"),
+        ([torch.randn(16)], "got 1 entries"),
+        ([torch.randn(16, 1)] * 4, r"of head 0 must be a tensor .num_edges. .got \[16, 1\]"),
+    ],
+)
+def test_weights_beside_heads_are_checked(weights, words):
+    with pytest.raises(ValueError, match=words):
+        weighted_sum(weights, tensors()[2].float(), GRAPHS)

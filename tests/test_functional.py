@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, attention_weights, causal
+from graphattn import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    GlobalGraph,
+    GridGraph,
+    attend,
+    attention_weights,
+    batch_graphs,
+    causal,
+)
 from graphattn import choose_kernel as choose
 from graphattn.nn import Additive, Relu
 
@@ -125,3 +135,46 @@ def test_threads_do_not_change_a_bit():
     torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [-1.0, -0.0, 0.0, -1e-3])
+@pytest.mark.parametrize("num_nodes", [7, 120])
+def test_scales_of_zero_or_less(num_nodes, scale, dtype):
+    """Fused kernels hide keys by scores of -inf, which a scale must not turn round."""
+    torch.manual_seed(0)
+    for graph in (causal(num_nodes), BandedGraph(num_nodes, 3, 2), CompleteGraph(num_nodes)):
+        leaves = [torch.randn(num_nodes, 2, 16, dtype=dtype, requires_grad=True) for _ in range(3)]
+        found = []
+        for kernel in (None, "reference"):
+            out = attend(*leaves, graph, scale=scale, kernel=kernel)
+            cotangent = torch.linspace(-1, 1, out.numel()).view_as(out).to(dtype)
+            found.append([out, *torch.autograd.grad(out, leaves, cotangent)])
+        tolerance = {torch.float64: 1e-12, torch.float32: 1e-4}.get(dtype, 6e-2)
+        for actual, wanted in zip(*found, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        GlobalGraph(40, [1]),
+        BandedGraph(40, 2, 2) | GlobalGraph(40, [1]),
+        batch_graphs([CompleteGraph(20), BandedGraph(20, 2, 2)]),
+        batch_graphs([GridGraph((4, 5), 1), CompleteGraph(20)]),
+    ],
+    ids=str,
+)
+def test_half_precision_over_graphs_in_parts(graph, dtype):
+    """Sums over parts are kept in float32."""
+    torch.manual_seed(0)
+    leaves = [torch.randn(40, 2, 16, dtype=dtype, requires_grad=True) for _ in range(3)]
+    exact = [x.detach().double().requires_grad_() for x in leaves]
+    for reduce in (torch.sum, torch.mean, lambda x: (x * torch.linspace(-1, 1, 16, dtype=x.dtype)).sum()):
+        out, wanted = attend(*leaves, graph), attend(*exact, graph, kernel="reference")
+        assert out.dtype == dtype
+        torch.testing.assert_close(out.double(), wanted, rtol=2e-2, atol=2e-2)
+        gradients = torch.autograd.grad(reduce(out), leaves), torch.autograd.grad(reduce(wanted), exact)
+        for actual, right in zip(*gradients, strict=True):
+            torch.testing.assert_close(actual.double(), right, rtol=5e-2, atol=5e-2)

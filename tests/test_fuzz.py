@@ -1,14 +1,17 @@
 """Options of `attend` in any mixture: every way to compute gives the numbers of the dense definition."""
 
+import re
 from contextlib import nullcontext
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, memory_budget
+from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, execution, memory_budget
 from graphattn.kernels.normalizers import NORMALIZERS
 from graphattn.nn import Bilinear, Cosine, Gat, Gaussian, Relu, Softmax, TopK
+from tests.fuzz import failures
 
 fuzz = settings(deadline=None, derandomize=True, max_examples=40)
 ANY_NORMALIZER = st.sampled_from(
@@ -83,3 +86,20 @@ def test_a_broken_node_reaches_only_those_who_see_it(graph, name, normalizer, br
     torch.testing.assert_close(changed[~sees], out[~sees], rtol=1e-12, atol=1e-12)
     if broken != broken and not isinstance(normalizer, TopK):  # NaN is to be seen by whoever sees the node
         assert changed[sees].isnan().any(-1).all()
+
+
+@pytest.mark.parametrize("seed", range(0, 300, 50))
+def test_random_calls_equal_plain_loops(seed):
+    """`python -m tests.fuzz` runs more of them."""
+    assert "\n".join(failures(50, seed)) == ""
+
+
+def test_a_fault_is_one_line_that_runs_again(monkeypatch):
+    right = execution.sink_gradient
+    monkeypatch.setattr(execution, "sink_gradient", lambda *given: None if right(*given) is None else 2 * right(*given))
+    lines = list(failures(200, 0))
+    assert lines and all(line.count("\n") == 0 for line in lines)
+    seed = int(re.search(r"--cases 1 --seed (\d+)  # AssertionError 'gradient of sink", lines[0]).group(1))
+    assert list(failures(1, seed)) == lines[:1]
+    monkeypatch.undo()
+    assert list(failures(1, seed)) == []

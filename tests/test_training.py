@@ -27,6 +27,7 @@ from graphattn.nn import (
     RotaryPositions,
     TransformerConv,
 )
+from tests.layouts import LAYOUTS
 
 
 def features(num_rows, channels=8):
@@ -115,6 +116,51 @@ def test_autocast_with_a_scaler(case, dtype, tolerance):
     scaler.step(optimizer)
     steps = [(old - new) / 0.1 for old, new in zip(before, layer.parameters())]
     assert_all_close(steps, expected[2:], atol=tolerance, rtol=tolerance)
+
+
+LOSSES = {"sum": torch.sum, "mean": torch.mean, "squares": lambda x: x.square().mean()}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_of_users(case, loss):
+    """What `.sum()` and `.mean()` send back is one number for all places: it gives what numbers side by side give."""
+    layer, (x, *rest) = case
+    layer.eval()
+    found = []
+    for send in (lambda out: LOSSES[loss](out).backward(), lambda out: out.backward(what_comes_back(LOSSES[loss], out))):
+        x = x.detach().clone().requires_grad_()
+        layer.zero_grad()
+        send(layer(x, *rest))
+        found.append([x.grad, *(parameter.grad for parameter in layer.parameters())])
+    assert all(gradient.isfinite().all() for gradient in found[0])
+    assert_all_close(*found)
+
+
+def what_comes_back(loss, out):
+    """The gradient of `loss`, each number of it in memory of its own."""
+    leaf = out.detach().clone().requires_grad_()
+    loss(leaf).backward()
+    return leaf.grad.clone(memory_format=torch.contiguous_format)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_features_may_lie_in_any_way(case, layout):
+    layer, (x, *rest) = case
+    layer.eval()
+    x = LAYOUTS[layout](x)
+    rest = [LAYOUTS[layout](y) if isinstance(y, torch.Tensor) and y.is_floating_point() else y for y in rest]
+    plain = [y.contiguous().clone() if isinstance(y, torch.Tensor) else y for y in (x, *rest)]
+    cotangent = torch.randn(layer(*plain).shape)
+    assert_all_close(*(run_with(layer, given, cotangent) for given in ((x, *rest), plain)))
+
+
+def run_with(layer, given, cotangent):
+    x, *rest = given
+    x = x.detach().requires_grad_()
+    layer.zero_grad()
+    out = layer(x, *rest)
+    out.backward(cotangent)
+    return [out.detach(), x.grad, *(parameter.grad for parameter in layer.parameters())]
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])

@@ -11,6 +11,7 @@ from torch.nn import Module
 from torch.nn.functional import leaky_relu
 
 ACTIVATIONS = ("tanh", "leaky_relu")
+SAFE_POWER = 0.4  # of the ends of a dtype's range: numbers between have squares, and sums of squares, that are not near them
 KERNEL_SLOPE = 0.2  # of 'leaky_relu' below 0: the one that every kernel knows
 
 
@@ -353,9 +354,11 @@ def to_unit(x: Tensor) -> Tensor:
     if not x.size(-1):
         return x
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    # Squares of numbers near the ends of the range would be 0 or infinite: the largest becomes 1 first.
+    # Squares of numbers near the ends of the range would be 0 or infinite: the largest of them becomes 1 first.
+    least, most = torch.finfo(wide.dtype).tiny, torch.finfo(wide.dtype).max
     longest = wide.detach().abs().amax(-1, keepdim=True)
-    wide = wide / longest.clamp(min=torch.finfo(wide.dtype).tiny)
+    is_usual = (longest > least**SAFE_POWER) & (longest < most**SAFE_POWER)
+    wide = wide / torch.where(is_usual, 1.0, longest.clamp(min=least))
     square = wide.square().sum(-1, keepdim=True)
     return (wide * square.masked_fill(square == 0, 1.0).rsqrt()).to(x.dtype)
 

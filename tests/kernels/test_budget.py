@@ -1,9 +1,14 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
 from graphattn import EdgeListGraph, attend, causal, memory_budget
 from graphattn.arguments import prepare
 from graphattn.execution import pieces
+from graphattn.kernels import budget
+from graphattn.kernels.budget import range_of
 from graphattn.nn import Softmax, TopK
 from tests.cases import ASYMMETRIC, RAGGED, REPEATED, STAR, edge_list
 
@@ -82,6 +87,29 @@ def test_ranges_stay_below_the_budget_and_tiles_stay_whole():
     assert sum(part.num_edges for part in parts) == 20_000 and sum(part.num_queries for part in parts) == 1000
     assert max(part.num_edges for part in parts) * (4 * 4 * 2 + 24) <= 2**19 and 4 < len(parts) < 10
     assert prepare(query, query, query, graph).plan.memory_budget is None
+
+
+@pytest.mark.parametrize("kernel", ["edges_cpu", "edges_torch"])
+def test_ranges_are_there_one_after_the_other(kernel, monkeypatch):
+    """Forward and backward: all at once would take more memory than no budget at all."""
+    ranges, most = [], []
+
+    def watched(*arguments):
+        made = range_of(*arguments)
+        ranges.append(weakref.ref(made.graph))
+        most.append(sum(graph() is not None for graph in ranges))
+        return made
+
+    monkeypatch.setattr(budget, "range_of", watched)
+    query = torch.randn(200, 4, 8, requires_grad=True)
+    graph = EdgeListGraph(torch.randint(200, (2, 5000)), 200)
+    gc.disable()  # none may wait for it
+    try:
+        with memory_budget(2**14):
+            attend(query, query, query, graph, kernel=kernel).sum().backward()
+    finally:
+        gc.enable()
+    assert len(ranges) > 20 and max(most) <= 2  # the next is made before the last is let go
 
 
 @pytest.mark.parametrize("num_bytes", [0, -1, 1.5, True])

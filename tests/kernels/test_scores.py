@@ -122,3 +122,28 @@ def test_widths_and_temperatures_are_positive(number):
         Gaussian(number)
     with pytest.raises(ValueError, match="above 0"):
         Cosine(number)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", ["tiny", "least", "usual", "large"])
+def test_cosine_of_vectors_of_any_length(dtype, size):
+    info = torch.finfo(dtype)
+    length = {"tiny": info.smallest_normal * 4, "least": info.tiny**0.5, "usual": 1.0, "large": info.max / 8}[size]
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(6, 2, 5, generator=generator).clamp(-2, 2).to(dtype) for _ in range(2))
+    wanted = torch.cosine_similarity(query.double()[:, None], key.double(), -1)
+    short = (query.double() * length).to(dtype)
+    reduced = Cosine().reduce(short, key)
+    found = torch.einsum("qhd,khd->qkh", *(x.double() for x in reduced[:2]))
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 2e-2)
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_gradients_of_the_cosine_of_short_vectors():
+    query = (torch.tensor([[[3.0, 4.0]]]) * 1e-30).requires_grad_()
+    unit, _, _ = Cosine().reduce(query, query.detach())
+    unit[..., 0].sum().backward()
+    torch.testing.assert_close(query.grad / 1e30, torch.tensor([[[16.0, -12.0]]]) / 125)  # (I - u uᵀ) / |q|
+    zero = torch.zeros(1, 1, 2, requires_grad=True)
+    Cosine().reduce(zero, zero.detach())[0].sum().backward()
+    assert zero.grad.isfinite().all()
