@@ -5,7 +5,7 @@ from torch import Tensor
 
 from graphattn.execution import flatten
 from graphattn.graphs.traced import fake_ticket, ticket_of
-from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
+from graphattn.hidden import scores_shown, weights_shown
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
 from graphattn.operators import (
     fake_gradients,
@@ -21,7 +21,7 @@ from graphattn.operators import (
 )
 from graphattn.unfused import scores_unfused, weights_unfused
 
-KINDS = {"scores": scores_of_edges, "weights": weights_of_edges}
+KINDS = {"scores": scores_shown, "weights": weights_shown}
 
 
 def traced_scores(plan: Plan, inputs: Inputs) -> Tensor:

@@ -12,9 +12,8 @@ from graphattn.edge_operators import traced_weights
 from graphattn.execution import pieces, run, with_bias_for_kernel
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead
-from graphattn.hidden import numbers_of_edges
+from graphattn.hidden import weights_shown
 from graphattn.kernels.choose import Choice, select
-from graphattn.kernels.differentiable import weights_of_edges
 from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
 from graphattn.operators import run_traced
@@ -119,10 +118,8 @@ def attention_weights(
     if isinstance(graph, PerHead):
         return per_edge_by_heads(attention_weights, query, key, graph, edges, **per_edge, **options)
     plan, inputs, _ = prepare(query, key, key, graph, **per_edge, **options)
-    if torch.compiler.is_compiling():
-        weights = traced_weights(plan, inputs)
-    else:
-        weights = numbers_of_edges(weights_of_edges, plan, inputs, of_hidden=0.0)
+    traced = torch.compiler.is_compiling()
+    weights = traced_weights(plan, inputs) if traced else weights_shown(plan, inputs)
     weights = weights.to(query.dtype)
     return weights if edges is None else weights[check_places(edges, len(weights))]
 

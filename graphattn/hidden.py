@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import EdgeListGraph
+from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
 from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.parts import sizes_of
@@ -90,6 +91,16 @@ def run_what_is_left(run: Callable, plan: Plan, inputs: Inputs) -> tuple[Tensor,
     back = torch.cat(order).argsort()
     out, edge_out = (None if parts[0] is None else torch.cat(parts, 1)[:, back] for parts in zip(*found))
     return out, edge_out
+
+
+def scores_shown(plan: Plan, inputs: Inputs) -> Tensor:
+    """`scores_of_edges`, -inf for edges that are taken away, whatever they hold."""
+    return numbers_of_edges(scores_of_edges, plan, inputs, of_hidden=-torch.inf)
+
+
+def weights_shown(plan: Plan, inputs: Inputs) -> Tensor:
+    """`weights_of_edges`, 0 for edges that are taken away, whatever they hold."""
+    return numbers_of_edges(weights_of_edges, plan, inputs, of_hidden=0.0)
 
 
 def numbers_of_edges(numbers: Callable, plan: Plan, inputs: Inputs, of_hidden: float) -> Tensor:

@@ -7,14 +7,25 @@ kernels and with the same numbers as without a compiler.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from operator import index
 
 import torch
 from torch import Tensor
 
 from graphattn.arguments import check_edge_tensors, check_graph, normal_form
-from graphattn.execution import cast_like, compute, finish, flatten, kernel_gradients, pieces, unflatten
+from graphattn.execution import (
+    cast_like,
+    compute,
+    finish,
+    flatten,
+    kernel_gradients,
+    pieces,
+    run_with_hidden,
+    unflatten,
+)
 from graphattn.graphs.traced import fake_ticket, opened, ticket_of
+from graphattn.hidden import ShowHidden, run_what_is_left
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.edges_torch import zero_if_none
@@ -107,7 +118,10 @@ def attend(
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
     with tape_of_its_own():
+        shows_hidden = ShowHidden(plan, inputs)
         (out, lse, edge_out), _ = compute(plan, inputs, kernel)
+        if shows_hidden.answer():
+            out, edge_out = run_what_is_left(partial(run_with_hidden, kernel=kernel), plan, inputs)
     edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
     dtype = accumulation_dtype(query.dtype)
     results = fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs))
@@ -149,13 +163,21 @@ def attend_backward(
     """Gradients of all differentiable arguments, empty where none is needed."""
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
-    has_edges = edge_features is not None
+    has_edges, given = edge_features is not None, (*flatten(inputs), sink)
+    if ShowHidden(plan, inputs).answer():
+
+        def run_again(*leaves: Tensor | None) -> list[Tensor]:
+            *flat, own_sink = leaves
+            own = replace(plan, normalizer=plan.normalizer.of_sink(lambda _: own_sink))
+            found = run_what_is_left(partial(run_with_hidden, kernel=kernel), own, unflatten(flat))
+            return [x for x in found if x is not None]
+
+        return gradients_by_tape(run_again, given, needed, [grad_out, grad_edge_out] if has_edges else [grad_out])
     merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial(grad_out, None, grad_edge_out)
     with tape_of_its_own():
         chosen = [select(*part[1:], kernel)[0] for part in pieces(plan, inputs, kernel)]
         plan = replace(plan, needed=unflatten(needed[:-1]))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
-    given = (*flatten(inputs), sink)
     return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, grad_out)
 
 
@@ -207,15 +229,18 @@ def real_gradients(
 
 
 def gradients_by_tape(
-    function: Callable[..., Tensor], given: Sequence[Tensor | None], needed: list[bool], grad: Tensor
+    function: Callable[..., Tensor | list[Tensor]],
+    given: Sequence[Tensor | None],
+    needed: list[bool],
+    grad: Tensor | list[Tensor],
 ) -> list[Tensor]:
-    """Those of function(*given), which runs again for it."""
+    """Those of function(*given), one tensor or several, which runs again for it."""
     with tape_of_its_own(), torch.enable_grad():
         leaves = [x if x is None else x.detach().requires_grad_(is_needed) for x, is_needed in zip(given, needed)]
         wanted = [x for x, is_needed in zip(leaves, needed) if is_needed]
         found = iter(torch.autograd.grad(function(*leaves), wanted, grad, allow_unused=True))
     found = [next(found) if is_needed else None for is_needed in needed]
-    return real_gradients(found, given, needed, grad)
+    return real_gradients(found, given, needed, grad[0] if isinstance(grad, list) else grad)
 
 
 def fake_gradients(given: Sequence[Tensor | None], needed: list[bool], grad: Tensor) -> list[Tensor]:

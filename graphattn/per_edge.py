@@ -11,8 +11,7 @@ from graphattn.by_heads import per_edge_by_heads, sums_by_heads
 from graphattn.edge_operators import traced_scores
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.per_head import PerHead
-from graphattn.hidden import numbers_of_edges
-from graphattn.kernels.differentiable import scores_of_edges
+from graphattn.hidden import scores_shown
 from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.scores import Score
@@ -45,10 +44,8 @@ def attention_scores(
     if isinstance(graph, PerHead):
         return per_edge_by_heads(attention_scores, query, key, graph, **options)
     plan, inputs, _ = prepare(query, key, key, graph, **options)
-    if torch.compiler.is_compiling():
-        scores = traced_scores(plan, inputs)
-    else:
-        scores = numbers_of_edges(scores_of_edges, plan, inputs, of_hidden=-torch.inf)
+    traced = torch.compiler.is_compiling()
+    scores = traced_scores(plan, inputs) if traced else scores_shown(plan, inputs)
     return scores.to(query.dtype)
 
 

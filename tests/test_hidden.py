@@ -109,3 +109,29 @@ def test_features_of_hidden_edges(by_head):
     wanted = attend(x, x, x, graph, bias=bias, edge_features=features)
     features[(bias == -math.inf).all(1)] = math.nan
     torch.testing.assert_close(attend(x, x, x, graph, bias=bias, edge_features=features), wanted)
+
+
+@pytest.mark.parametrize("with_features", [False, True])
+def test_compiled_code_hides_it_too(with_features):
+    torch.manual_seed(0)
+    graph, sink = GRAPHS["edges"], torch.randn(HEADS, requires_grad=True)
+    bias, _ = hidden_by_bias(graph, by_head=True, share=1.0)
+    leaves = [torch.randn(NODES, HEADS, DIM) for _ in range(3)] + [bias]
+    for x in leaves[1:3]:
+        x[BROKEN] = math.nan
+    leaves = [x.requires_grad_() for x in leaves]
+    features = {"edge_features": torch.randn(graph.num_edges, 2)} if with_features else {}
+
+    def run(query, key, value, bias):
+        out = attend(query, key, value, graph, bias=bias, normalizer=Softmax(sink), **features)
+        out = torch.cat([*out], -1) if with_features else out
+        return out, attention_weights(query, key, graph, bias=bias), attention_scores(query, key, graph, bias=bias)
+
+    found = []
+    for function in (run, torch.compile(run, backend="aot_eager", fullgraph=True)):
+        out, weights, scores = function(*leaves)
+        loss = out.square().sum() + weights.square().sum() + scores.exp().sum()
+        found.append([out, weights, scores, *torch.autograd.grad(loss, [*leaves, sink])])
+    assert all(x.isfinite().all() for x in found[0][:2]) and found[0][3].isfinite().all()
+    for actual, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(actual, wanted)
