@@ -87,7 +87,7 @@ class Additive(Score):
         vector: [heads, dim].
         edge_weight: [heads, dim, edge_dim], or None if edges have no part in the score.
         activation: 'tanh' or 'leaky_relu'.
-        negative_slope: of 'leaky_relu' below 0.
+        negative_slope: of 'leaky_relu' below 0; at exactly 0 its derivative is a number between this and 1.
     """
 
     vector: Tensor
