@@ -76,6 +76,8 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
         # Whoever holds an object of a library has imported it.
         if module in sys.modules and is_form(sys.modules[module], x):
             return _check_sizes(read(x), num_queries, num_keys)
+    if hasattr(x, "graphs"):  # a PerHead, whose file imports this one
+        raise TypeError(f"one graph for all heads is needed here (got {x}); give one of {FORMS}")
     raise TypeError(f"no graph can be made of {type(x).__name__}; give {FORMS}")
 
 

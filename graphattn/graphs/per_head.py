@@ -12,8 +12,8 @@ from graphattn.graphs.graph import Graph
 class PerHead:
     """The graph of each attention head: head h attends over `graphs[h]` alone, on the kernel of that graph.
 
-    Heads that share a graph (the same object) run together. It is no Graph, as no single mask shows it: `attend` and
-    `GraphAttention` take it where they take a graph. What is given per edge is then a list with one entry for each head, and
+    Heads that share a graph (the same object) run together. It is no Graph, as no single mask shows it: `attend`, `GraphAttention`
+    and the Transformer's layers take it where they take a graph. What is given per edge is then a list with one entry for each head, and
     the same holds for what comes back.
 
     Args:
@@ -61,6 +61,15 @@ class PerHead:
         """With all graphs on another device; heads that share a graph still do."""
         return PerHead(once_for_each(lambda graph: graph.to(*args, **kwargs), self.graphs))
 
+    @property
+    def num_examples(self) -> int:
+        """Examples of the batch, as the graph of the first head has them."""
+        return self.graphs[0].num_examples
+
+    def batch(self, device=None):
+        """Example of each query: `[num_queries]` int64, as the graph of the first head has them."""
+        return self.graphs[0].batch(device)
+
     def traced(self, num_queries: int, num_keys: int) -> "PerHead":
         """As layers see it while torch.compile or torch.export trace."""
         return PerHead(self.graphs, num_queries, num_keys) if torch.compiler.is_compiling() else self
@@ -68,6 +77,22 @@ class PerHead:
     def __repr__(self) -> str:
         number = len({id(graph) for graph in self.graphs})
         return f"PerHead({len(self)} heads over {number} graphs of {self.shape[0]} queries and {self.shape[1]} keys)"
+
+
+def as_graph_or_heads(x: Any, num_queries: int | None = None, num_keys: int | None = None) -> Graph | PerHead:
+    """`as_graph`, for layers that take a PerHead too.
+
+    Raises:
+        ValueError: if a PerHead has other sizes.
+    """
+    if not isinstance(x, PerHead):
+        return as_graph(x, num_queries, num_keys)
+    num_keys = num_queries if num_keys is None else num_keys
+    if torch.compiler.is_compiling():
+        return x.traced(num_queries, num_keys)
+    if num_queries is not None and x.shape != (num_queries, num_keys):
+        raise ValueError(f"{x} joins other nodes (got {num_queries} queries and {num_keys} keys)")
+    return x
 
 
 def groups_of_same(rows: Iterable[Sequence]) -> list[list[int]]:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import Graph
+from graphattn.graphs.per_head import as_graph_or_heads
 from graphattn.nn.encoder import block_attention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
@@ -93,8 +94,8 @@ class DecoderLayer(torch.nn.Module):
         pos: Tensor | None = None,
         edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
     ) -> Tensor:
-        graph = as_graph(graph, x.size(0))
-        memory_graph = as_graph(memory_graph, x.size(0), memory.size(0))
+        graph = as_graph_or_heads(graph, x.size(0))
+        memory_graph = as_graph_or_heads(memory_graph, x.size(0), memory.size(0))
         return self.run(
             x,
             graph,

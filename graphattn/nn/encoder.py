@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import Graph
+from graphattn.graphs.per_head import as_graph_or_heads
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
@@ -91,7 +92,7 @@ class EncoderLayer(torch.nn.Module):
         pos: Tensor | None = None,
         edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
     ) -> Tensor:
-        graph = as_graph(graph, x.size(0))
+        graph = as_graph_or_heads(graph, x.size(0))
         return self.run(x, graph, lambda y: self.attention(y, graph, edge_attr, pos=pos, edge_bias=edge_bias))
 
     def run(self, x: Tensor, graph: Graph, attend: Callable[[Tensor], Tensor]) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import Graph
 from graphattn.graphs.ahead import prefix_of
-from graphattn.graphs.per_head import PerHead, once_for_each
+from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
 from graphattn.graphs.rule import ANY_PREFIX, CAUSAL, Rule, follows, graph_of_rule, rule_of
 from graphattn.graphs.traced import TracedGraph, opened
 from graphattn.nn.transformer import PerLayer
@@ -107,7 +107,7 @@ class NextTokenModel(torch.nn.Module):
             ValueError: if a node sees a later one outside of the prefix of a `PrefixGraph`.
         """
         given = graph.graphs if isinstance(graph, PerLayer) else [graph]
-        of_layers = once_for_each(lambda one: at_door(one, tokens.size(0)), given)
+        of_layers = once_for_each(lambda one: as_graph_or_heads(one, tokens.size(0)), given)
         graphs = [one for layer in of_layers for one in (layer.graphs if isinstance(layer, PerHead) else (layer,))]
         if isinstance(graphs[0], TracedGraph):
             # What is exported runs elsewhere, where another memory may have the number.
@@ -129,10 +129,6 @@ class NextTokenModel(torch.nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
         if "trained_on" in local_metadata:
             self.trained_on = GraphMemory(local_metadata["trained_on"])
-
-
-def at_door(graph: Any, num_nodes: int) -> Graph | PerHead:
-    return graph.traced(num_nodes, num_nodes) if isinstance(graph, PerHead) else as_graph(graph, num_nodes)
 
 
 def refuse_next_tokens(graphs: Sequence[Graph]) -> None:

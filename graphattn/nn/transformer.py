@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph, as_graph
-from graphattn.graphs.per_head import once_for_each
+from graphattn.graphs import Graph
+from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
 from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
+from graphattn.nn.per_head import biases_of
 from graphattn.nn.plain import check_plain
 from graphattn.nn.torch_weights import Copies, options_of
 
@@ -77,13 +78,18 @@ class Stack(torch.nn.Module):
     def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph]:
         """The graph of each layer, from one for all or one for each."""
         given = one_for_each(graph, len(self.layers))
-        return once_for_each(lambda one: as_graph(one, x.size(0)), given)
+        return once_for_each(lambda one: as_graph_or_heads(one, x.size(0)), given)
 
     def biases_of_layers(self, graphs: list[Graph], pos, given) -> list[Tensor | None]:
         """The shared bias and the given one, computed once for each different graph."""
         if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
             raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
-        return once_for_each(lambda graph: bias_of_layer(self.edge_bias, given, graph, pos), graphs)
+
+        def bias_of_graph(graph: Graph | PerHead):
+            of_graph = biases_of if isinstance(graph, PerHead) else bias_of_layer
+            return of_graph(self.edge_bias, given, graph, pos)
+
+        return once_for_each(bias_of_graph, graphs)
 
     @classmethod
     def from_torch(cls, stack):
@@ -136,7 +142,7 @@ class GraphTransformer(Stack):
 
     Shapes:
         - x, output: [num_nodes, channels]
-        - graph: anything `as_graph` takes, or `PerLayer` of as many as layers
+        - graph: anything `as_graph` takes, a `PerHead`, or `PerLayer` of as many as layers
         - edge_attr, pos, edge_bias: as in GraphAttention, for all layers
 
     Example:
@@ -203,7 +209,7 @@ class GraphTransformerDecoder(Stack):
     ) -> Tensor:
         graphs = self.graphs_of_layers(x, graph)
         biases = self.biases_of_layers(graphs, pos, edge_bias)
-        memory_graph = as_graph(memory_graph, x.size(0), memory.size(0))
+        memory_graph = as_graph_or_heads(memory_graph, x.size(0), memory.size(0))
         for layer, own_graph, bias in zip(self.layers, graphs, biases, strict=True):
             x = layer(x, memory, own_graph, memory_graph, pos=pos, edge_bias=bias)
         return x if self.norm is None else self.norm(x)
