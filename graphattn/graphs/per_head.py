@@ -13,8 +13,8 @@ class PerHead:
     """The graph of each attention head: head h attends over `graphs[h]` alone, on the kernel of that graph.
 
     Heads that share a graph (the same object) run together. It is no Graph, as no single mask shows it: `attend`, `GraphAttention`
-    and the Transformer's layers take it where they take a graph. What is given per edge is then a list with one entry for each head, and
-    the same holds for what comes back.
+    and the Transformer's layers take it where they take a graph. What is given per edge is then a list with one entry for each
+    head, and the same holds for what comes back.
 
     Args:
         graphs: One for each head: anything `as_graph` takes.
