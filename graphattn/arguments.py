@@ -51,6 +51,7 @@ def prepare(
     dropout = check_dropout(dropout)
     scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
     query, key, score = score.reduce(query, key)
+    value = value.to(query.dtype)  # a score may want more than half precision; results are rounded at the door
     query, edge_query, scale = with_positive_scale(score, query, edge_query, scale)
     bias = bias if table is None else table
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)

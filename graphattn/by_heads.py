@@ -110,7 +110,9 @@ def of_heads(bias: Tensor, heads: Tensor) -> Tensor:
 
 
 def keys_of(x: Tensor, heads: Tensor, num_heads: int) -> Tensor:
-    """The keys or values of some heads, one for each: head h reads key head h // (heads / kv_heads)."""
+    """The keys or values of some heads, one for each: head h reads key head h // (heads / kv_heads). Of all, as they are."""
+    if len(heads) == num_heads:
+        return x
     return x.index_select(-2, heads * x.size(-2) // num_heads)
 
 

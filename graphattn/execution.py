@@ -1,19 +1,22 @@
 """Running a plan: cut into parts, each part on its kernel, merged, and differentiated."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 
 import torch
 from torch import Tensor
 
+from graphattn.generators import Generators
 from graphattn.hidden import ShowHidden, run_what_is_left
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.kernels.edges_torch import add_sink
 from graphattn.kernels.finite import AreFinite, NotFinite
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, count_edges, delta_of
 from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, first_gradients, take, take_partial
 
 
@@ -106,7 +109,7 @@ def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:
     if sink is None:
         return merged
     lse = add_sink(merged.lse, sink)
-    share = (merged.lse - lse).exp()[..., None]
+    share = (merged.lse - torch.as_tensor(sink, dtype=lse.dtype, device=lse.device)).sigmoid()[..., None]
     return Partial(share * merged.out, lse, None if merged.edge_out is None else share * merged.edge_out)
 
 
@@ -115,9 +118,11 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, plan, kernel, sink, *flat):
+        generators = Generators.of(plan.score, flat[0].device)
         merged, chosen = compute(plan, unflatten(flat), kernel)
         ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
-        ctx.save_for_backward(*flat, *merged)
+        ctx.generators = generators if generators is not None and generators.have_moved() else None
+        ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
         if plan.normalizer.scale_by_degree:
             return merged.out, merged.edge_out
         # In the dtype of the query already here, so that gradients come back in it.
@@ -125,13 +130,33 @@ class Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out, grad_edge_out):
-        saved = ctx.saved_tensors
+        *saved, sink = ctx.saved_tensors
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
-        if torch.is_grad_enabled():
-            return None, None, *differentiable_gradients(ctx.plan, inputs, grad, ctx.needs_input_grad[2:])
-        plan = replace(ctx.plan, needed=unflatten(ctx.needs_input_grad[3:]))
+        plan = replace(ctx.plan, normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
+        is_again = torch.is_grad_enabled()
+        if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
+            again = nullcontext() if ctx.generators is None else ctx.generators.restored()
+            with again, torch.enable_grad():
+                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[2:], is_again)
+            return None, None, *found
+        plan = replace(plan, needed=unflatten(ctx.needs_input_grad[3:]))
         gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
-        return None, None, *cast_like((by_sink, *flatten(gradients)), (ctx.plan.normalizer.sink, *flatten(inputs)))
+        return None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
+
+
+# Kernels make weights again as exp(score - lse), where a large lse has lost digits: by this much, weights are too far off.
+MOST_LOST = 1e-3
+# Numbers of edges and heads up to which all of them are laid out then; it takes a few times as much memory.
+MOST_AGAIN = 2**25
+
+
+def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
+    """Whether weights cannot be made from the log-sum-exp, as behind a mask of -1e9 over whole rows; a GPU is not asked."""
+    if plan.normalizer.merge != "lse" or lse.device.type != "cpu" or not lse.numel():
+        return False
+    largest = lse.masked_fill(lse == -torch.inf, 0.0).abs().max().item()
+    is_lost = largest * torch.finfo(lse.dtype).eps > MOST_LOST and isfinite(largest)
+    return is_lost and count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
 
 
 def unflatten(flat: tuple) -> Inputs:
@@ -169,16 +194,20 @@ def sink_gradient(sink: Tensor | float | None, merged: Partial, grad: Partial) -
 
 
 def differentiable_gradients(
-    plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...]
+    plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...], create_graph: bool = True
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again (create_graph=True): autograd over plain torch operations."""
     # Aliases, so that a gradient stops at its own input: one may be made of another (edge_query of query, or both be one tensor).
-    sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in (plan.normalizer.sink, *flatten(inputs)))
+    given = plan.normalizer.sink, *flatten(inputs)
+    if create_graph:
+        sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in given)
+    else:
+        sink, *flat = (x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in given)
     inputs, plan = unflatten(flat), replace(plan, normalizer=plan.normalizer.of_sink(lambda _: sink))
     result = attend_differentiably(plan, inputs)
     pairs = [(o, g) for o, g in ((result.out, grad.out), (result.edge_out, grad.edge_out)) if o is not None]
     outputs, cotangents = zip(*pairs, strict=True)
     given = (sink, *flat)
     wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
-    found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=create_graph, allow_unused=True))
     return [next(found) if is_needed else None for is_needed in needed]

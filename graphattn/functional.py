@@ -82,6 +82,7 @@ def attend(
         out, edge_out = run_traced(problem.plan, problem.inputs, kernel)
     else:
         out, edge_out = run(problem.plan, problem.inputs, kernel)
+    out, edge_out = (None if x is None else x.to(query.dtype) for x in (out, edge_out))
     if problem.batch is not None:
         out, edge_out = (None if x is None else unfold(x, problem.batch) for x in (out, edge_out))
     return out if edge_features is None else (out, edge_out)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import EdgeListGraph
-from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges
+from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges, with_bias_of_edges
 from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.parts import sizes_of
@@ -24,10 +24,13 @@ class ShowHidden:
 
     def __init__(self, plan: Plan, inputs: Inputs):
         self.plan, self.inputs, self.are_finite = plan, inputs, None
-        if inputs.bias is None or plan.bias_by_offset or torch._C._are_functorch_transforms_active():
+        if inputs.bias is None or torch._C._are_functorch_transforms_active():
             return
-        shown = [x for x in (inputs.key, inputs.value, inputs.edge_features) if x is not None]
-        self.are_finite = AreFinite(*shown)
+        # A table by offset is small, and mostly hides nothing; a bias of edges is looked at only if it must be.
+        if plan.bias_by_offset and inputs.bias.device.type == "cpu" and not is_hidden(inputs).any():
+            return
+        shown = inputs.query, inputs.key, inputs.value, inputs.edge_features, inputs.edge_query
+        self.are_finite = AreFinite(*(x for x in shown if x is not None))
 
     def answer(self) -> bool:
         if self.are_finite is None or self.are_finite.answer():
@@ -54,6 +57,7 @@ class Left(NamedTuple):
 
 def what_is_left(plan: Plan, inputs: Inputs) -> Iterator[Left]:
     """Heads that lose the same edges together, over the edges that they keep."""
+    plan, inputs = with_bias_of_edges(plan, inputs)
     edges, num_heads = plan.graph.edge_index(inputs.query.device), inputs.query.size(1)
     patterns, of_head = is_hidden(inputs).unique(dim=1, return_inverse=True)
     of_head = of_head.expand(num_heads)

@@ -17,7 +17,7 @@ from graphattn import (
     choose_kernel,
     weighted_sum,
 )
-from graphattn.nn import Additive, ALiBi, Cosine, Softmax
+from graphattn.nn import Additive, ALiBi, Cosine, Gat, Softmax
 
 NEAR = BandedGraph(6, 1, 1)
 GIVEN = EdgeListGraph(torch.tensor([[5, 0, 2, 2, 1], [1, 3, 1, 1, 0]]), 6)
@@ -206,3 +206,10 @@ def test_the_chosen_kernels_are_those_that_run():
 def test_weights_beside_heads_are_checked(weights, words):
     with pytest.raises(ValueError, match=words):
         weighted_sum(weights, tensors()[2].float(), GRAPHS)
+
+
+def test_heads_that_share_one_graph_keep_their_key_heads():
+    query, key, value = tensors()
+    score = Gat(torch.randn(2, 3).double(), torch.randn(HEADS, 3).double())
+    found = attend(query, key, value, PerHead([NEAR] * HEADS), score=score)
+    torch.testing.assert_close(found, attend(query, key, value, NEAR, score=score))

@@ -18,7 +18,7 @@ from graphattn import (
     causal,
 )
 from graphattn.kernels.normalizers import NORMALIZERS
-from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Relu, Softmax, TopK
+from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, RelativeBias, Relu, Softmax, TopK
 
 NODES, HEADS, DIM, BROKEN = 9, 4, 5, 4
 SOME = torch.tensor([(a, b) for a in range(NODES) for b in range(NODES) if (7 * a + 3 * b) % 4 < 2]).t()
@@ -135,3 +135,26 @@ def test_compiled_code_hides_it_too(with_features):
     assert all(x.isfinite().all() for x in found[0][:2]) and found[0][3].isfinite().all()
     for actual, wanted in zip(*found, strict=True):
         torch.testing.assert_close(actual, wanted)
+
+
+def test_a_rule_hides_as_its_numbers_do():
+    torch.manual_seed(0)
+    graph, rule = BandedGraph(8, 3, 3), RelativeBias(2, 3)
+    with torch.no_grad():
+        rule(graph)
+        for table in rule.parameters():
+            table[4:] = -math.inf  # later keys are closed
+    query, key = torch.randn(8, 2, 4), torch.randn(8, 2, 4)
+    key[7] = math.nan
+    found = attend(query, key, key, graph, bias=rule)
+    assert not found[:7].isnan().any()
+    torch.testing.assert_close(found, attend(query, key, key, graph, bias=rule(graph)), equal_nan=True)
+
+
+def test_a_query_that_sees_nothing_shows_nothing():
+    edges, bias = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), torch.tensor([0.0, 0.0, 0.0, -math.inf])
+    query, key = torch.randn(6, 1, 4), torch.randn(6, 1, 4, requires_grad=True)
+    query[4] = math.nan
+    out = attend(query, key, key, edges, bias=bias)
+    (gradient,) = torch.autograd.grad(out.sum(), key)
+    assert (out[4] == 0).all() and gradient.isfinite().all()

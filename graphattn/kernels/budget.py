@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,9 +37,9 @@ def memory_budget(num_bytes: int) -> Iterator[None]:
         >>> torch.equal(out, attend(x, x, x, edge_index))
         True
     """
-    if isinstance(num_bytes, bool) or not isinstance(num_bytes, int) or num_bytes < 1:
+    if isinstance(num_bytes, bool) or not isinstance(num_bytes, (int, np.integer)) or num_bytes < 1:
         raise ValueError(f"'num_bytes' must be a positive int (got {num_bytes!r})")
-    token = _BUDGET.set(num_bytes)
+    token = _BUDGET.set(int(num_bytes))
     try:
         yield
     finally:

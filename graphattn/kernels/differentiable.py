@@ -21,6 +21,7 @@ from graphattn.kernels.edges_torch import (
 from graphattn.kernels.edgewise import products, sums
 from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
 from graphattn.kernels.offsets import places_of_edges
+from graphattn.kernels.scores import Custom
 
 
 def attend_differentiably(plan: Plan, inputs: Inputs) -> Partial:
@@ -91,7 +92,8 @@ def scores_of_chunk(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     # Transforms have no hooks on saved tensors, and in torch 2.11 checkpoints no forward mode.
     if torch._C._are_functorch_transforms_active() or have_tangents((*given, *inputs.parameters)):
         return between(*given)
-    return checkpoint(between, *given, use_reentrant=False, preserve_rng_state=False)
+    draws = isinstance(plan.score, Custom)  # perhaps: of the caller's own
+    return checkpoint(between, *given, use_reentrant=False, preserve_rng_state=draws)
 
 
 def have_tangents(tensors: Iterable[Tensor | None]) -> bool:

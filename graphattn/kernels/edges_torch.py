@@ -106,15 +106,30 @@ def gather_values(inputs: Inputs, edges: Edges) -> Tensor:
     return spread_to_heads(inputs.value[edges.col].to(accumulation_dtype(inputs.value.dtype)), inputs.query.size(1))
 
 
-def log_sum_exp(scores: Tensor, row: Tensor, num_rows: int) -> Tensor:
-    """Per row: [num_edges, heads] -> [num_rows, heads], -inf for rows without a finite score."""
+class LogSumExp(NamedTuple):
+    """Of the scores of each row [num_rows, heads], in two numbers: beside a large one, the logarithm of a sum is rounded away."""
+
+    top: Tensor  # the largest, 0 for rows without a finite score
+    log_total: Tensor  # of the exponentials of what is left, -inf for such rows
+
+    @property
+    def value(self) -> Tensor:
+        return self.top + self.log_total
+
+
+def log_sum_exp(scores: Tensor, row: Tensor, num_rows: int, sink: Tensor | float | None = None) -> LogSumExp:
+    """Per row of [num_edges, heads], with one more score [heads] or a number if there is a sink; differentiable."""
     index = row[:, None].expand_as(scores)
     top = scores.new_full((num_rows, scores.size(1)), -torch.inf).scatter_reduce_(0, index, scores.detach(), "amax")
+    if sink is not None:
+        sink = torch.as_tensor(sink, dtype=scores.dtype, device=scores.device).expand_as(top)
+        top = torch.maximum(top, sink.detach())
     top = top.masked_fill(top == -torch.inf, 0.0)
     total = torch.zeros_like(top).index_add(0, row, (scores - top[row]).exp())
+    total = total if sink is None else total + (sink - top).exp()
     is_empty = total == 0
     # The logarithm of an empty row is kept off the tape: its derivative is infinite.
-    return (total.masked_fill(is_empty, 1.0).log() + top).masked_fill(is_empty, -torch.inf)
+    return LogSumExp(top, total.masked_fill(is_empty, 1.0).log().masked_fill(is_empty, -torch.inf))
 
 
 def dropout_factors(plan: Plan, edges: Edges, heads: int, like: Tensor) -> Tensor | float:
@@ -141,8 +156,8 @@ def weights_of(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: in
     if normalizer.merge is None:
         return normalizer.row_weights(scores, Segments(row, num_rows)), lse
     if normalizer.merge == "lse":
-        lse = log_sum_exp(scores, row, num_rows)
-        lse = lse if normalizer.sink is None else add_sink(lse, normalizer.sink)
+        top, log_total = lse = log_sum_exp(scores, row, num_rows, normalizer.sink)
+        return normalizer.weights(scores - top[row], log_total[row]), lse.value
     return normalizer.weights(scores, lse[row]), lse
 
 
@@ -179,16 +194,17 @@ class EdgesTorch(Kernel):
         edges = sorted_edges(plan.graph, query.device, plan.dropout > 0)
         scores = all_scores(plan, inputs, edges)
         normalizer, is_by_row = plan.normalizer, plan.normalizer.merge is None
-        lse = scores.new_zeros(num_queries, heads)
+        lse = log_total = scores.new_zeros(num_queries, heads)
         if is_by_row:
             row_weights = normalizer.row_weights(scores, Segments(edges.row, num_queries))
         elif normalizer.merge == "lse":
-            lse = log_sum_exp(scores, edges.row, num_queries)
+            top, log_total = lse = log_sum_exp(scores, edges.row, num_queries)
+            scores, lse = scores - top[edges.row], lse.value
         out = query.new_zeros(num_queries, heads, value.size(2), dtype=dtype)
         features = inputs.edge_features
         edge_out = None if features is None else query.new_zeros(num_queries, heads, features.size(1), dtype=dtype)
         for part, chunk in chunks(plan.graph, edges, inputs):
-            weights = row_weights[part] if is_by_row else normalizer.weights(scores[part], lse[chunk.row])
+            weights = row_weights[part] if is_by_row else normalizer.weights(scores[part], log_total[chunk.row])
             weights = (weights * dropout_factors(plan, chunk, heads, weights))[..., None]
             out.index_add_(0, chunk.row, weights * gather_values(inputs, chunk))
             if edge_out is not None:

@@ -181,8 +181,9 @@ class Merger:
         if self.merge != "lse":
             return Partial(*(None if a is None else a + b for a, b in zip(first, second, strict=True)))
         lse = torch.logaddexp(first.lse, second.lse)
-        finite = lse.masked_fill(lse == -torch.inf, 0.0)
-        shares = [(x.lse - finite).exp()[..., None] for x in (first, second)]
+        # Of the two alone, so that they add up to 1 where scores are large and `lse` is rounded.
+        share = (first.lse - second.lse.masked_fill(lse == -torch.inf, 0.0)).sigmoid()[..., None]
+        shares = share, 1 - share
 
         def mix(a, b):
             return None if a is None else shares[0] * a + shares[1] * b

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -264,7 +265,8 @@ class Gaussian(Reduced):
             check_shape("'bandwidth' of the Gaussian score", "[heads]", self.bandwidth, heads)
 
     def reduce(self, query, key):
-        """[query, -|query|²/2, 1] / bandwidth² times [key, 1, -|key|²/2]."""
+        """[query, -|query|²/2, 1] / bandwidth² times [key, 1, -|key|²/2], in float32 at least: half precision ends at 65504."""
+        query, key = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key))
         halves = [-x.square().sum(-1, keepdim=True) / 2 for x in (query, key)]
         ones = [torch.ones_like(x) for x in halves]
         query = torch.cat([query, halves[0], ones[0]], -1) / of_heads(self.bandwidth, query) ** 2
@@ -375,6 +377,6 @@ def check_shape(name: str, axes: str, tensor: Tensor, *expected: int) -> None:
 
 
 def check_positive(name: str, number: Tensor | float) -> None:
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    is_number = isinstance(number, (int, float, np.number)) and not isinstance(number, bool)
     if not isinstance(number, Tensor) and not (is_number and 0 < number < float("inf")):
         raise ValueError(f"'{name}' must be a tensor [heads] or a finite number above 0 (got {number!r})")

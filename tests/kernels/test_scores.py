@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, attend, choose_kernel
-from graphattn.nn import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian
+from graphattn import BandedGraph, CompleteGraph, attend, choose_kernel, memory_budget
+from graphattn.kernels.budget import current_budget
+from graphattn.nn import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Softmax
 
 
 def test_additive_by_its_formula():
@@ -147,3 +149,27 @@ def test_gradients_of_the_cosine_of_short_vectors():
     zero = torch.zeros(1, 1, 2, requires_grad=True)
     Cosine().reduce(zero, zero.detach())[0].sum().backward()
     assert zero.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("size, bandwidth", [(1e-3, 2e-3), (200.0, 600.0), (1e-4, 1e-4)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gaussian_of_half_precision(dtype, size, bandwidth):
+    """1 / bandwidth² and |x|² / 2 leave the range of float16."""
+    generator = torch.Generator().manual_seed(0)
+    x = (size * torch.randn(8, 1, 64, generator=generator)).to(dtype)
+    exact = x.double()
+    leaf, right = x.clone().requires_grad_(), exact.clone().requires_grad_()
+    out = attend(leaf, leaf, leaf, CompleteGraph(8), score=Gaussian(bandwidth))
+    wanted = attend(right, right, right, CompleteGraph(8), score=Gaussian(bandwidth))
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.double() / size, wanted / size, rtol=2e-2, atol=2e-2)
+    gradients = torch.autograd.grad(out.sum(), leaf)[0], torch.autograd.grad(wanted.sum(), right)[0]
+    scale = gradients[1].abs().max()
+    torch.testing.assert_close(gradients[0].double() / scale, gradients[1] / scale, rtol=5e-2, atol=5e-2)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Gaussian(np.float32(2)).bandwidth == 2 and Cosine(np.float64(0.5)).temperature == 0.5
+    assert Softmax(np.float32(1)).sink == 1 and Softmax(np.int64(0)).sink == 0
+    with memory_budget(np.int64(1000)):
+        assert current_budget() == 1000
