@@ -11,7 +11,7 @@ from torch import Tensor
 from graphattn.graphs import Graph
 from graphattn.graphs.ahead import prefix_of
 from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
-from graphattn.graphs.rule import ANY_PREFIX, CAUSAL, Rule, follows, graph_of_rule, rule_of
+from graphattn.graphs.rule import CAUSAL, Rule, follows, graph_of_rule, of_any_prefix, rule_of
 from graphattn.graphs.traced import TracedGraph, opened
 from graphattn.nn.transformer import PerLayer
 
@@ -75,15 +75,15 @@ class GraphMemory:
 
 
 def rule_after(known: Rule, graph: Graph | PerHead) -> Rule:
-    """The rule of a graph, or the known one where the graph follows that too."""
+    """The rule of a graph, or the known one where the graph follows that too, with another prefix if need be."""
     if isinstance(graph, PerHead):
         return (UNKNOWN, repr(graph))
-    if known[0] != UNKNOWN and follows(graph, known):
-        return known
+    if known[0] != UNKNOWN:
+        for rule in (known, of_any_prefix(known)):
+            if follows(graph, rule):
+                return rule
     rule = rule_of(graph)
-    if rule is None:
-        return (UNKNOWN, repr(graph))
-    return ANY_PREFIX if known[0] == rule[0] == "prefix" else rule
+    return (UNKNOWN, repr(graph)) if rule is None else rule
 
 
 def names(rule: Rule) -> Iterator[str]:

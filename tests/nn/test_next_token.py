@@ -123,6 +123,22 @@ def trained(*graphs, **options):
         ([PrefixGraph([9, 8], [2, 3])], PrefixGraph([20, 20], [5, 7])),
         ([PrefixGraph(9, 2), PrefixGraph(9, 3)], PrefixGraph([20, 20], [5, 7])),
         ([PrefixGraph(9, 6), PrefixGraph(3, 6)], PrefixGraph([20, 20], [5, 6])),
+        (
+            [PrefixGraph(9, 2) & BandedGraph(9, 3, 3), PrefixGraph(9, 3) & BandedGraph(9, 3, 3)],
+            PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 3, 3),
+        ),
+        (
+            [PrefixGraph(size, size // 2) & BandedGraph(size, 3, 3) for size in (9, 3, 8, 4)],
+            PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 3, 3),
+        ),
+        (
+            [BandedGraph(9, 3, 0) | PrefixGraph(9, size) & BandedGraph(9, 4, 4) for size in (2, 3)],
+            BandedGraph([20, 20], 3, 0) | PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 4, 4),
+        ),
+        (
+            [batch_graphs([PrefixGraph(size, size - 5) & BandedGraph(size, 3, 3) for size in (9, 8)])],
+            PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 3, 3),
+        ),
     ],
     ids=str,
 )
