@@ -37,6 +37,7 @@ def attention_of(model: Module, *args, **kwargs) -> dict[str, LayerAttention]:
         Name of the layer as in `model.named_modules()` ('' for the model itself) -> its attention.
 
     Raises:
+        TypeError: if the model is no module.
         ValueError: if no layer gives weights.
 
     Example:
@@ -49,6 +50,10 @@ def attention_of(model: Module, *args, **kwargs) -> dict[str, LayerAttention]:
         >>> {name: tuple(layer.weights.shape) for name, layer in found.items()}
         {'layers.0.attention': (10, 2), 'layers.1.attention': (10, 2)}
     """
+    if not isinstance(model, Module):
+        raise TypeError(
+            f"'model' must be a torch.nn.Module, followed by what it is called with (got {type(model).__name__})"
+        )
     found: dict[str, LayerAttention] = {}
     with ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():

@@ -53,7 +53,8 @@ def find_rule(graph: Graph) -> Rule | None:
         return None if member is None else ("complement", member)
     if isinstance(graph, BatchedGraph):
         rule = rule_of(max(graph.examples(), key=lambda example: example.num_queries))
-        return rule if rule is not None and follows(graph, rule) else None
+        candidates = [] if rule is None else [rule, of_any_prefix(rule)]
+        return next((candidate for candidate in candidates if follows(graph, candidate)), None)
     return None
 
 
@@ -95,6 +96,29 @@ def graph_of_rule(rule: Rule, counts: list[int], prefixes: list[int]) -> Graph:
     return join(*(graph_of_rule(member, counts, prefixes) for member in arguments))
 
 
+def of_any_prefix(rule: Rule) -> Rule:
+    """The rule with another prefix in each example wherever it knows a number.
+
+    >>> of_any_prefix(("intersection", ("prefix", 3), ("band", 4, 4, 1, 0)))
+    ('intersection', ('prefix', None), ('band', 4, 4, 1, 0))
+    """
+    if rule[0] == "prefix":
+        return ANY_PREFIX
+    return tuple(of_any_prefix(part) if isinstance(part, tuple) else part for part in rule)
+
+
+def stated_prefixes(graph: Graph) -> tuple[int, ...] | None:
+    """The prefixes of the examples, as the first `PrefixGraph` in a graph states them; None if there is none."""
+    if isinstance(graph, PrefixGraph):
+        return graph.prefix
+    if isinstance(graph, BatchedGraph):
+        members = [stated_prefixes(example) for example in graph.examples()]
+        return None if None in members else tuple(length for member in members for length in member)
+    parts = (graph.graph,) if isinstance(graph, ComplementGraph) else ()
+    parts = graph.graphs if isinstance(graph, (UnionGraph, IntersectionGraph)) else parts
+    return next((prefixes for prefixes in map(stated_prefixes, parts) if prefixes is not None), None)
+
+
 def follows(graph: Graph, rule: Rule) -> bool:
     """Whether the rule makes this graph."""
     return graph.remember(("follows", rule), partial(find_follows, graph, rule))
@@ -104,7 +128,8 @@ def find_follows(graph: Graph, rule: Rule) -> bool:
     if rule == ANY_PREFIX:
         return isinstance(graph, PrefixGraph)
     counts = [size for size, _ in graph.sizes]
-    made = graph_of_rule(rule, counts, counts)
+    prefixes = stated_prefixes(graph) if of_any_prefix(rule) == rule else None
+    made = graph_of_rule(rule, counts, counts if prefixes is None else list(prefixes))
     if isinstance(graph, BatchedGraph):
         return all(one.normal_form() == other.normal_form() for one, other in zip(made.examples(), graph.examples()))
     return made.normal_form() == graph.normal_form()

@@ -1,6 +1,7 @@
 """Beam search for the text of one example."""
 
 import heapq
+import math
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ class Beam:
         values, places = likeliest(totals.flatten(), self.beams * (1 + max(1, len(self.ends))))
         alive, going_on = [], []
         for total, place in zip(values.tolist(), places.tolist(), strict=True):
+            if total == -math.inf:  # a text that cannot be; so are all that follow
+                break
             parent, token = divmod(place, totals.size(1))
             tokens = torch.cat([self.alive[parent][1], self.alive[parent][1].new_tensor([token])])
             if token in self.ends or len(tokens) == self.max_length:

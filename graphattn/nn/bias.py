@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from graphattn.arguments import bias_of
-from graphattn.graphs import Graph
+from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.offsets import OffsetRule, offsets_of
 from graphattn.nn.positions.coordinates import difference, positions_of
@@ -29,7 +29,7 @@ class Bias(torch.nn.Module, OffsetRule):
         heads: Number of attention heads.
 
     Shapes:
-        - graph: a Graph
+        - graph: a Graph, or what `as_graph` takes and tells its numbers of nodes, such as a list of graphs
         - pos: [num_nodes] or [num_nodes, axes], or a pair (of keys, of queries)
         - output: [num_edges, heads], in the order of `graph.edge_index()`
     """
@@ -49,6 +49,7 @@ class Bias(torch.nn.Module, OffsetRule):
         """[..., axes] and [..., axes] -> [..., heads]."""
 
     def forward(self, graph: Graph, pos: Tensor | tuple[Tensor, Tensor] | None = None) -> Tensor:
+        graph = as_graph(graph)
         key, query = graph.edge_index(self.device)
         key_pos, query_pos = positions_of(graph, pos, self.device)
         return self.rule(query_pos[query], key_pos[key])

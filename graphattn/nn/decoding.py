@@ -150,6 +150,7 @@ class Decoding:
         memory_counts: Memory nodes of each example.
 
     Raises:
+        TypeError: if the model lacks one of its parts.
         ValueError: if a graph shows a node a later one outside of a prefix, if an example outgrows it, or if not all of a
             prefix is read at once.
 
@@ -172,10 +173,11 @@ class Decoding:
         memory: Tensor | None = None,
         memory_counts: list[int] | None = None,
     ):
+        check_parts(model)
         self.model, self.layers, self.num_examples = model, model.decoder.layers, num_examples
         graphs = one_for_each(graph, len(self.layers))
         # Layers of one graph share a window.
-        windows = {id(own): Window(own, num_examples, model.lin_out.weight.device) for own in graphs}
+        windows = {id(own): Window(own, num_examples, device_of(model)) for own in graphs}
         self.windows = [windows[id(own)] for own in graphs]
         self.caches = [KeyValueCache() for _ in self.layers]
         self.memory_counts, self.memories = memory_counts, []
@@ -236,6 +238,33 @@ class Decoding:
             self.memory_counts, self.memory_graph = counts[examples].tolist(), None
             for memory in self.memories:
                 memory.select(places_of(counts, examples))
+
+
+def check_parts(model: torch.nn.Module) -> None:
+    missing = [name for name in ("embedding", "decoder", "lin_out") if not callable(getattr(model, name, None))]
+    if missing or not hasattr(model.decoder, "layers"):
+        raise TypeError(
+            "a Decoding needs a model with 'embedding' (tokens, positions -> features), 'decoder' (a GraphTransformer or"
+            f" GraphTransformerDecoder) and 'lin_out' (features -> scores) (got {type(model).__name__}, without"
+            f" {', '.join(map(repr, missing)) or 'layers of its decoder'})"
+        )
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model reads tokens: the device of its embedding, or of its first parameter."""
+    parts = [getattr(model, "embedding", None), model]
+    parameters = (parameter for part in parts if isinstance(part, torch.nn.Module) for parameter in part.parameters())
+    first = next(parameters, None)
+    return torch.get_default_device() if first is None else first.device
+
+
+def num_tokens_of(model: torch.nn.Module) -> int | None:
+    """How many tokens a model scores, or else embeds; None where neither its last map nor its embedding says."""
+    weight = getattr(getattr(model, "lin_out", None), "weight", None)
+    if isinstance(weight, Tensor) and weight.dim() == 2:
+        return weight.size(0)
+    embedding = getattr(model, "embedding", None)
+    return getattr(getattr(embedding, "table", embedding), "num_embeddings", None)
 
 
 def check_graph(graph: Graph, num_examples: int) -> tuple[int, ...]:

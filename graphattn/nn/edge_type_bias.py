@@ -26,6 +26,7 @@ class EdgeTypeBias(torch.nn.Module):
         - output: [num_edges, heads], for `edge_bias` of a layer or `bias` of `attend`
 
     Raises:
+        TypeError: if the types are no tensor.
         ValueError: if a type is outside the table.
 
     Example:
@@ -46,6 +47,11 @@ class EdgeTypeBias(torch.nn.Module):
         torch.nn.init.normal_(self.table, std=0.02)
 
     def forward(self, edge_type: Tensor) -> Tensor:
+        if not isinstance(edge_type, Tensor):
+            raise TypeError(
+                "'edge_type' must be a tensor of integers [num_edges], in the order of the edges of a graph (got"
+                f" {type(edge_type).__name__})"
+            )
         is_known = not torch.compiler.is_compiling()
         if is_known and edge_type.numel() and not 0 <= int(edge_type.min()) <= int(edge_type.max()) < len(self.table):
             raise ValueError(
@@ -90,6 +96,11 @@ class HopBias(torch.nn.Module):
         self.by_hops.reset_parameters()
 
     def forward(self, hops: Tensor) -> Tensor:
+        if not isinstance(hops, Tensor):
+            raise TypeError(
+                f"'hops' must be a tensor of integers [num_edges], as hop_distances gives them (got {type(hops).__name__});"
+                " for paths along the edges of a graph give 'bias.along(graph)' as edge_bias"
+            )
         return self.by_hops(hops)
 
     def along(self, graph: Graph) -> Callable[[Graph], Tensor]:
@@ -97,9 +108,11 @@ class HopBias(torch.nn.Module):
         return partial(self.between, along=graph)
 
     def between(self, graph: Graph, along: Graph) -> Tensor:
-        """[num_edges, heads] of `graph`."""
+        """[num_edges, heads] of `graph`; both are what `as_graph` takes, and `graph` tells its number of nodes."""
+        graph = as_graph(graph)
+        along = as_graph(along, *graph.shape)
         if isinstance(graph, TracedGraph):
-            tensors, device = (graph.tensor, as_graph(along, *graph.shape).tensor), self.by_hops.table.device
+            tensors, device = (graph.tensor, along.tensor), self.by_hops.table.device
             return self(traced_hops(*tensors, *graph.shape, self.max_distance, device))
         return self(known_hops(graph, along, self.max_distance).to(self.by_hops.table.device))
 

@@ -1,6 +1,7 @@
 """Writing with a model: the likeliest next token, a sampled one, or the likeliest text (beam search)."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,9 @@ from torch import Tensor
 from graphattn.graphs import Graph, causal
 from graphattn.graphs.sizes import is_sequence, parse_integer
 from graphattn.nn.beam import Beam, Hypothesis
-from graphattn.nn.decoding import Decoding
+from graphattn.nn.decoding import Decoding, device_of, num_tokens_of
 from graphattn.nn.embedding import check_tokens
-from graphattn.nn.next_token import NextTokenModel
+from graphattn.nn.next_token import GraphMemory
 from graphattn.nn.transformer import PerLayer
 
 # What a search writes over: for texts of `max_length` nodes, or the graph of so many.
@@ -49,7 +50,7 @@ def greedy_search(
 
     Raises:
         TypeError, ValueError: on prompts without a token or with one that the model does not know, an `end` that is none,
-            a graph that shows tokens what comes after them.
+            a graph that shows tokens what comes after them, a model that cannot write or whose scores are nan.
 
     Example:
         >>> from graphattn import CompleteGraph
@@ -94,6 +95,7 @@ def sample(
     check_sampling(temperature, top_k, top_p)
 
     def draw(scores: Tensor) -> Tensor:
+        scores = scores - scores.amax(-1, keepdim=True)  # no score grows beyond all numbers by a small temperature
         probabilities = likely(scores, temperature, top_k, top_p).softmax(-1)
         return torch.multinomial(probabilities, 1, generator=generator).flatten()
 
@@ -115,11 +117,11 @@ def beam_search(
 
     Args:
         beams: Beginnings that are kept of each example.
-        length_penalty: alpha: scores are divided by ((5 + new tokens) / 6)^alpha (Wu et al. 2016, eq. 14).
+        length_penalty: alpha, finite: scores are divided by ((5 + new tokens) / 6)^alpha (Wu et al. 2016, eq. 14).
         model, prompts, max_length, end, graph, source: as in `greedy_search`.
 
     Returns:
-        Of each example up to `beams` texts, the likeliest first.
+        Of each example up to `beams` texts, the likeliest first; fewer where fewer are possible.
 
     Example:
         >>> from graphattn.nn import LanguageModel
@@ -129,8 +131,10 @@ def beam_search(
         (2, 3)
     """
     beams, length_penalty = parse_integer("beams", beams, minimum=1), parse_number("length_penalty", length_penalty)
-    ends, prompts = parse_ends(end, model), parse_prompts(prompts, max_length, model)
-    with writing(model, prompts, max_length, graph, source) as (decoding, scores):
+    check_model(model)
+    ends, prompts = parse_ends(end), parse_prompts(prompts, max_length)
+    check_length_penalty(length_penalty, max_length)
+    with writing(model, prompts, max_length, ends, graph, source) as (decoding, scores):
         searches = [Beam(prompt, beams, max_length, length_penalty, ends) for prompt in prompts]
         rows = [[number] for number in range(len(searches))]  # of `scores`, for each search
         while any(search.alive for search in searches):
@@ -142,7 +146,7 @@ def beam_search(
             tokens = torch.tensor([token for step in steps for _, token in step], device=scores.device)
             if parents:
                 decoding.select(torch.tensor(parents, device=scores.device))
-                scores = precise(decoding.advance(tokens))
+                scores = checked_scores(decoding.advance(tokens))
     return [search.best() for search in searches]
 
 
@@ -161,7 +165,7 @@ def likely(
     if temperature < LEAST_TEMPERATURE:
         top_k = 1
     else:
-        scores = scores / temperature
+        scores = (scores / temperature).masked_fill(scores == -torch.inf, -torch.inf)  # -inf / inf is none
     if top_k is None and top_p is None:
         return scores
     values, order = scores.sort(dim=-1, descending=True, stable=True)
@@ -177,6 +181,39 @@ def likely(
 def precise(scores: Tensor) -> Tensor:
     """In float32 at least: sums of many logarithms and of many probabilities do not fit into half precision."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def checked_scores(scores: Tensor) -> Tensor:
+    """What a model says of the next token, `precise`: finite, or -inf for tokens that cannot be.
+
+    A score of inf is that of a certain token: 0 beside -inf for all others.
+
+    Raises:
+        ValueError: if a score is nan, or no token of an example can be.
+    """
+    scores = precise(scores)
+    most = scores.amax(-1)  # nan where any is
+    if not bool((most > -torch.inf).all()):
+        if bool(most.isnan().any()):
+            raise ValueError(
+                "the scores of the next token must be numbers (got nan from the model); look for nan in its weights and inputs,"
+                " and for numbers too great for its dtype"
+            )
+        raise ValueError("at least one next token must be possible (got scores that are -inf for all of them)")
+    is_certain = scores == torch.inf
+    has_certain = (most == torch.inf)[..., None]
+    return torch.where(has_certain, scores.new_zeros(()).where(is_certain, -torch.inf), scores)
+
+
+def check_length_penalty(length_penalty: float, max_length: int) -> None:
+    """Scores are divided by what is made of it: it must be a number for every length of a text."""
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"'length_penalty' must be finite (got {length_penalty})")
+    if abs(length_penalty) * math.log((5 + max_length) / 6) > math.log(sys.float_info.max) / 2:  # totals are no more
+        raise ValueError(
+            f"'length_penalty' must be nearer 0: ((5 + new tokens) / 6)^alpha is beyond all numbers for texts of up to"
+            f" {max_length} tokens (got {length_penalty})"
+        )
 
 
 def check_sampling(temperature, top_k, top_p) -> tuple[float, int | None, float | None]:
@@ -199,23 +236,30 @@ def parse_number(name: str, value: Any) -> float:
     return float(value)
 
 
-def parse_ends(end: Any, model: torch.nn.Module) -> frozenset[int]:
+def check_model(model: Any) -> None:
+    if isinstance(model, torch.nn.Module) and callable(getattr(model, "start", None)):
+        return
+    inner = getattr(model, "module", None)
+    hint = "; give the model inside, 'model.module'" if callable(getattr(inner, "start", None)) else ""
+    raise TypeError(
+        "'model' must be a LanguageModel, a Seq2Seq, or a module whose 'start(num_examples, graph)' gives a Decoding (got"
+        f" {type(model).__name__}){hint}"
+    )
+
+
+def parse_ends(end: Any) -> frozenset[int]:
     """The tokens after which a text ends."""
     if end is None:
         return frozenset()
-    num_tokens = model.lin_out.weight.size(0)
     entries = end.tolist() if isinstance(end, (Tensor, np.ndarray)) and end.ndim == 1 else end
     entries = entries if is_sequence(entries) or isinstance(entries, (set, frozenset)) else [entries]
     ends = frozenset(parse_integer("end", token, minimum=None) for token in entries)
     if not ends:
         raise ValueError(f"'end' must be a token or several (got {end!r}); None is none")
-    unknown = [token for token in ends if not 0 <= token < num_tokens]
-    if unknown:
-        raise ValueError(f"'end' must be one of the tokens 0 .. {num_tokens - 1} (got {end!r})")
     return ends
 
 
-def parse_prompts(prompts: Any, max_length: int, model: torch.nn.Module) -> list[Tensor]:
+def parse_prompts(prompts: Any, max_length: int) -> list[Tensor]:
     """Checked prompts, in int64 as what is written behind them."""
     max_length = parse_integer("max_length", max_length, minimum=1)
     prompts = list(prompts)
@@ -226,12 +270,19 @@ def parse_prompts(prompts: Any, max_length: int, model: torch.nn.Module) -> list
     lengths = [len(prompt) for prompt in prompts]
     if any(not 1 <= length < max_length for length in lengths):
         raise ValueError(f"prompts must have 1 .. max_length - 1 = {max_length - 1} tokens (got {lengths})")
-    num_tokens = model.lin_out.weight.size(0)
+    return [prompt.long() for prompt in prompts]
+
+
+def check_known(ends: frozenset[int], prompts: list[Tensor], num_tokens: int | None) -> None:
+    """Whether all tokens that a user names are among those of the model, where it says how many it has."""
+    if num_tokens is None:
+        return
+    if any(not 0 <= token < num_tokens for token in ends):
+        raise ValueError(f"'end' must be one of the tokens 0 .. {num_tokens - 1} (got {sorted(ends)})")
     if prompts:
         least, most = (int(bound) for bound in torch.cat(prompts).aminmax())
         if least < 0 or most >= num_tokens:
             raise ValueError(f"prompts must hold tokens 0 .. {num_tokens - 1} (got {least if least < 0 else most})")
-    return [prompt.long() for prompt in prompts]
 
 
 def write(
@@ -244,10 +295,11 @@ def write(
     choose: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
     """Texts whose next tokens `choose` takes from the scores [num_examples, num_tokens]."""
-    ends, prompts = parse_ends(end, model), parse_prompts(prompts, max_length, model)
+    check_model(model)
+    ends, prompts = parse_ends(end), parse_prompts(prompts, max_length)
     texts = [[prompt] for prompt in prompts]
     alive = list(range(len(prompts)))  # the example of each row of scores
-    with writing(model, prompts, max_length, graph, source) as (decoding, scores):
+    with writing(model, prompts, max_length, ends, graph, source) as (decoding, scores):
         while alive:
             tokens = choose(scores)
             for number, token in zip(alive, tokens.to(prompts[0].device), strict=True):
@@ -261,17 +313,23 @@ def write(
             if rows and len(rows) < len(alive):
                 decoding.select(torch.tensor(rows, device=scores.device))
             alive = [alive[row] for row in rows]
-            scores = precise(decoding.advance(tokens[rows])) if rows else scores
+            scores = checked_scores(decoding.advance(tokens[rows])) if rows else scores
     return [torch.cat(text) for text in texts]
 
 
 @contextmanager
 def writing(
-    model: torch.nn.Module, prompts: list[Tensor], max_length: int, graph: WrittenGraph | None, source: dict
+    model: torch.nn.Module,
+    prompts: list[Tensor],
+    max_length: int,
+    ends: frozenset[int],
+    graph: WrittenGraph | None,
+    source: dict,
 ) -> Iterator[tuple[Decoding | None, Tensor | None]]:
     """The prompts read: (state, scores of the next tokens), or no scores if there is no prompt; no dropout, no gradients."""
+    check_known(ends, prompts, num_tokens_of(model))
     lengths = [len(prompt) for prompt in prompts]
-    was_training = model.training
+    were_training = [(module, module.training) for module in model.modules()]  # frozen parts may be in evaluation
     model.eval()
     try:
         with torch.no_grad():
@@ -279,10 +337,15 @@ def writing(
                 yield None, None
                 return
             decoding = model.start(len(prompts), graph_to_write(graph, model, max_length, lengths), **source)
-            tokens = torch.cat(prompts).to(model.lin_out.weight.device)
-            yield decoding, precise(decoding.advance(tokens, lengths))
+            if not all(callable(getattr(decoding, name, None)) for name in ("advance", "select")):
+                raise TypeError(f"'start' of the model must give a Decoding (got {type(decoding).__name__})")
+            reader = getattr(decoding, "model", model)  # another one where `model` wraps it
+            check_known(ends, prompts, num_tokens_of(reader))
+            tokens = torch.cat(prompts).to(device_of(reader))
+            yield decoding, checked_scores(decoding.advance(tokens, lengths))
     finally:
-        model.train(was_training)
+        for module, was_training in were_training:
+            module.training = was_training
 
 
 def graph_to_write(
@@ -290,5 +353,6 @@ def graph_to_write(
 ) -> Graph | PerLayer:
     """The given graph, or that on which the model was trained, over longer texts; causal if it knows none."""
     if graph is None:
-        return model.trained_on.grow(max_length, lengths) if isinstance(model, NextTokenModel) else causal(max_length)
+        memory = getattr(model, "trained_on", None)  # what torch.compile wraps around a model has it too
+        return memory.grow(max_length, lengths) if isinstance(memory, GraphMemory) else causal(max_length)
     return graph(max_length) if callable(graph) else graph

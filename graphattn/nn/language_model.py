@@ -19,7 +19,8 @@ class LanguageModel(NextTokenModel):
     Which earlier tokens each token sees is the graph's affair: `causal`, a band, any edges from earlier nodes to later ones.
     It writes by `greedy_search`, `sample` and `beam_search`, over the graph that it was last trained on unless told otherwise:
     the graph of the last call in training mode, as a rule for texts of any length (a window that reaches the first node is
-    taken for one without an end). Pickles and `state_dict` files keep the rule; a model that knows none writes over `causal`.
+    taken for one without an end). Pickles and `state_dict` files keep the rule (a plain dict made of one does not, and loading
+    it warns); a model that knows none writes over `causal`.
 
     A text that is given as a whole may be read as a whole (Raffel et al. 2020, section 3.2.1): `PrefixGraph(num_nodes,
     prefix)` says how long it is. Its tokens but the last see the next one, so leave them out of the loss.

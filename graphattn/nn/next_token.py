@@ -1,5 +1,6 @@
 """What models of the next token share: graphs that must not show it, and a memory of those that they were trained on."""
 
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -11,7 +12,7 @@ from torch import Tensor
 from graphattn.graphs import Graph
 from graphattn.graphs.ahead import prefix_of
 from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
-from graphattn.graphs.rule import ANY_PREFIX, CAUSAL, Rule, follows, graph_of_rule, rule_of
+from graphattn.graphs.rule import CAUSAL, Rule, follows, graph_of_rule, of_any_prefix, rule_of
 from graphattn.graphs.traced import TracedGraph, opened
 from graphattn.nn.transformer import PerLayer
 
@@ -25,7 +26,8 @@ UNKNOWN = "unknown"  # the rule of a graph that has none, beside what it looks l
 class GraphMemory:
     """The graphs that a model was last trained on, as rules for texts of any length: one for all layers or one for each.
 
-    It is kept in pickles of the model and beside the weights of a `state_dict`.
+    It is kept in pickles of the model and beside the weights of a `state_dict`; a dict that was made of its entries has lost
+    it, and loading that warns.
     """
 
     def __init__(self, rules: Sequence[Rule] = ()):
@@ -75,15 +77,15 @@ class GraphMemory:
 
 
 def rule_after(known: Rule, graph: Graph | PerHead) -> Rule:
-    """The rule of a graph, or the known one where the graph follows that too."""
+    """The rule of a graph, or the known one where the graph follows that too, with another prefix if need be."""
     if isinstance(graph, PerHead):
         return (UNKNOWN, repr(graph))
-    if known[0] != UNKNOWN and follows(graph, known):
-        return known
+    if known[0] != UNKNOWN:
+        for rule in (known, of_any_prefix(known)):
+            if follows(graph, rule):
+                return rule
     rule = rule_of(graph)
-    if rule is None:
-        return (UNKNOWN, repr(graph))
-    return ANY_PREFIX if known[0] == rule[0] == "prefix" else rule
+    return (UNKNOWN, repr(graph)) if rule is None else rule
 
 
 def names(rule: Rule) -> Iterator[str]:
@@ -129,6 +131,14 @@ class NextTokenModel(torch.nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
         if "trained_on" in local_metadata:
             self.trained_on = GraphMemory(local_metadata["trained_on"])
+        elif not local_metadata and any(name.startswith(prefix) for name in state_dict):  # torch's own has a version
+            kept = "causal" if not self.trained_on.rules else f"the rule that the model has, {self.trained_on.rules}"
+            warnings.warn(
+                "these weights do not say which graphs they were trained on, which a state_dict keeps beside its entries and a"
+                f" dict made of them loses; the model writes over {kept}, unless 'graph' says otherwise. Load the state_dict"
+                " itself; torch.nn.modules.utils.consume_prefix_in_state_dict_if_present renames inside it",
+                stacklevel=4,
+            )
 
 
 def refuse_next_tokens(graphs: Sequence[Graph]) -> None:

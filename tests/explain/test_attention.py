@@ -107,3 +107,9 @@ def test_layers_that_are_left_out_are_said():
     with pytest.warns(UserWarning, match="attention_of leaves out 'typed' .HeteroGraphAttention., whose weights are a dict"):
         found = attention_of(Two(), torch.randn(3, 4), causal(3))
     assert list(found) == ["first"]
+
+
+@pytest.mark.parametrize("model", [causal(3), None, nn.GraphAttention])
+def test_only_modules_have_attention(model):
+    with pytest.raises(TypeError, match="'model' must be a torch.nn.Module.*got"):
+        attention_of(model, torch.randn(3, 8), causal(3))

@@ -279,3 +279,21 @@ def test_two_biases_are_added_up_for_each_edge():
     graph = BandedGraph(50, 4, 4)
     assert bias_of_layer(ALiBi(4), T5Bias(4), graph).shape == (graph.num_edges, 4)
     assert bias_of_layer(None, None, graph) is None
+
+
+@pytest.mark.parametrize("make", [lambda: ALiBi(4), lambda: T5Bias(4), lambda: RelativeBias(4, 3)])
+def test_a_list_of_graphs_is_their_batch(make):
+    bias, graphs = make(), [CompleteGraph(2), causal(3)]
+    assert torch.equal(bias(graphs), torch.cat([bias(graph) for graph in graphs]))
+    assert torch.equal(bias.at(torch.arange(5))(graphs), bias(graphs, torch.arange(5)))
+    mask = torch.ones(3, 3).tril().bool()
+    assert torch.equal(bias(mask), bias(causal(3)))
+
+
+def test_what_is_no_graph_has_no_bias():
+    with pytest.raises(TypeError, match="no graph can be made of NoneType"):
+        ALiBi(4)(None)
+    with pytest.raises(ValueError, match="does not tell how many nodes there are"):
+        ALiBi(4)(torch.tensor([[0], [1]]))
+    with pytest.raises(TypeError, match="one graph for all heads is needed here"):
+        ALiBi(2)(PerHead([causal(3), CompleteGraph(3)]))

@@ -3,6 +3,7 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, PrefixGraph, batch_graphs, causal
 from graphattn.nn import ALiBi, LanguageModel, PerLayer, RelativeBias, RotaryPositions, Seq2Seq, T5Bias
+from graphattn.nn.decoding import Decoding
 from tests.nn.test_encoder import randomize
 
 LENGTH = 14
@@ -216,3 +217,19 @@ def test_bad_input_is_named():
         model.start(1, causal(3)).advance(torch.zeros(4, dtype=torch.long), [4])
     with pytest.raises(ValueError, match=r"number of tokens, 3 .got \[1, 1\]"):
         model.start(2, causal(3)).advance(torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: torch.nn.Linear(3, 3), "got Linear, without 'embedding', 'decoder', 'lin_out'"),
+        (lambda: torch.nn.ModuleDict({name: torch.nn.Identity() for name in ("embedding", "decoder")}), "without 'lin_out'"),
+        (
+            lambda: torch.nn.ModuleDict({name: torch.nn.Identity() for name in ("embedding", "decoder", "lin_out")}),
+            "without layers of its decoder",
+        ),
+    ],
+)
+def test_models_without_the_parts_that_are_needed(make, words):
+    with pytest.raises(TypeError, match=words):
+        Decoding(make(), causal(9), 1)

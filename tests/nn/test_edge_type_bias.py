@@ -56,3 +56,22 @@ def test_hops_are_found_once_for_each_pair_of_graphs(monkeypatch):
     assert not torch.equal(bias.along(BandedGraph(5, 2, 2))(graph), first) and len(calls) == 2
     bias.along(graph)(graph)
     assert torch.equal(bias(found(graph, bonds, 3)), first)
+
+
+def test_graphs_instead_of_numbers_are_refused():
+    with pytest.raises(TypeError, match=r"'edge_type' must be a tensor of integers \[num_edges\].*got CompleteGraph"):
+        EdgeTypeBias(4, 3)(CompleteGraph(5))
+    with pytest.raises(TypeError, match=r"'hops' must be .*got CompleteGraph.*give 'bias.along\(graph\)'"):
+        HopBias(4, 3)(CompleteGraph(5))
+
+
+def test_paths_along_every_form_of_a_graph():
+    bias, edge_index = HopBias(2, 3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    wanted = bias.along(EdgeListGraph(edge_index, 3))(CompleteGraph(3))
+    assert torch.equal(bias.along(edge_index)(CompleteGraph(3)), wanted)
+    assert torch.equal(bias.along(edge_index)(torch.ones(3, 3).bool()), wanted)
+    pair = [EdgeListGraph(edge_index, 3), BandedGraph(2, 1, 1)]
+    found = bias.along(pair)([CompleteGraph(3), CompleteGraph(2)])
+    assert torch.equal(found, torch.cat([wanted, bias.along(pair[1])(CompleteGraph(2))]))
+    with pytest.raises(TypeError, match="no graph can be made of NoneType"):
+        bias.along(None)(CompleteGraph(3))

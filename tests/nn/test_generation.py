@@ -116,6 +116,16 @@ def test_the_graph_of_the_training_is_that_of_the_writing(search, make):
 
 
 @every_search
+def test_compiled_models_write_over_the_graph_of_their_training(search):
+    torch._dynamo.reset()
+    model = language_model()
+    compiled = torch.compile(model, backend="eager")
+    compiled(torch.randint(5, (6,)), BandedGraph(6, 1, 0))
+    wanted = search(model, PROMPTS, 12, graph=BandedGraph(12, 1, 0))
+    assert equal(search(compiled, PROMPTS, 12), wanted) and not equal(search(model, PROMPTS, 12, graph=causal), wanted)
+
+
+@every_search
 def test_a_prompt_is_the_prefix_where_prefixes_differ(search):
     model = language_model()
     model(torch.randint(5, (11,)), PrefixGraph([6, 5], [2, 4])).sum().backward()
@@ -326,6 +336,110 @@ def test_dropout_is_off_while_writing_and_back_afterwards():
     assert all(torch.equal(a, b) for a, b in zip(*texts)) and model.training
 
 
+@every_search
+@pytest.mark.parametrize("prompts", [PROMPTS, []], ids=["prompts", "none"])
+def test_frozen_parts_stay_in_evaluation(search, prompts):
+    model = language_model().train()
+    model.decoder.layers[0].eval()
+    modes = [module.training for module in model.modules()]
+    search(model, prompts, 6)
+    assert [module.training for module in model.modules()] == modes and True in modes and False in modes
+
+
+# Which models write ---------------------------------------------------------------------------------------------------
+
+
+@every_search
+def test_the_last_map_may_be_several(search):
+    model, other = language_model(), language_model()
+    other.lin_out = torch.nn.Sequential(torch.nn.Identity(), model.lin_out)
+    assert equal(search(other, PROMPTS, 8, end=0), search(model, PROMPTS, 8, end=0))
+    with pytest.raises(ValueError, match=r"tokens 0 .. 4 .got 5"):
+        search(other, [torch.tensor([5])], 8)
+    with pytest.raises(ValueError, match=r"'end' must be one of the tokens 0 .. 4"):
+        search(other, PROMPTS, 8, end=5)
+
+
+@every_search
+def test_a_module_around_a_model(search):
+    class Around(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = language_model()
+
+        def start(self, *args):
+            return self.inner.start(*args)
+
+    assert equal(search(Around(), PROMPTS, 8, end=0), search(language_model(), PROMPTS, 8, end=0))
+    with pytest.raises(ValueError, match=r"tokens 0 .. 4 .got 5"):
+        search(Around(), [torch.tensor([5])], 8)
+
+
+@every_search
+@pytest.mark.parametrize("prompts", [PROMPTS, []], ids=["prompts", "none"])
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (torch.nn.DataParallel, "got DataParallel.; give the model inside, 'model.module'"),
+        (torch.optim.swa_utils.AveragedModel, "got AveragedModel.; give the model inside, 'model.module'"),
+        (lambda model: model.lin_out, "'start.num_examples, graph.' gives a Decoding .got Linear"),
+        (lambda model: causal(9), "got BandedGraph"),
+    ],
+)
+def test_what_cannot_write(search, prompts, wrap, words):
+    with pytest.raises(TypeError, match=words):
+        search(wrap(language_model()), prompts, 8, end=0)
+
+
+@every_search
+def test_what_starts_something_else(search):
+    model = language_model()
+    model.start = lambda *args: None
+    with pytest.raises(TypeError, match="'start' of the model must give a Decoding .got NoneType"):
+        search(model, PROMPTS, 8)
+
+
+# Scores that are no numbers -------------------------------------------------------------------------------------------
+
+
+def test_texts_that_cannot_be_are_no_hypotheses():
+    model = language_model()
+    with torch.no_grad():
+        model.lin_out.bias[1:4] = -torch.inf  # leaves 0, which ends a text, and 4
+    for texts, prompt in zip(beam_search(model, PROMPTS, 6, beams=40, end=0), PROMPTS, strict=True):
+        assert len(texts) == 6 - len(prompt) + 1 and all(np.isfinite(text.score) for text in texts)
+        assert all({0, 4} >= set(text.tokens[len(prompt) :].tolist()) for text in texts)
+
+
+@every_search
+@pytest.mark.parametrize(("value", "words"), [(torch.nan, "got nan from the model"), (-torch.inf, "at least one next token")])
+def test_scores_that_choose_no_token(search, value, words):
+    model = language_model()
+    with torch.no_grad():
+        model.lin_out.bias[2 if value != value else slice(None)] = value
+    with pytest.raises(ValueError, match=words):
+        search(model, PROMPTS, 8)
+
+
+def test_a_score_of_infinity_is_a_certain_token():
+    model = language_model()
+    with torch.no_grad():
+        model.lin_out.bias[3] = torch.inf
+    for search in (*SEARCHES.values(), sample, lambda *args: sample(*args, temperature=0.5, top_p=0.9)):
+        assert [text[-1].item() for text in search(model, PROMPTS, 4)] == [3, 3, 3]
+    assert [text.score for text in beam_search(model, PROMPTS[:1], 9)[0]] == [0.0]
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1.0, torch.inf])
+def test_temperatures_beside_tokens_that_cannot_be(temperature):
+    model = language_model().float()
+    with torch.no_grad():
+        model.lin_out.bias[:3] = -torch.inf
+        model.lin_out.bias[3:] = 3e38
+    texts = sample(model, PROMPTS * 20, 5, temperature=temperature)
+    assert {3, 4} == {text[-1].item() for text in texts}
+
+
 def test_no_prompts_give_no_texts():
     assert greedy_search(language_model(), [], 5) == [] and beam_search(language_model(), [], 5) == []
 
@@ -361,6 +475,10 @@ def test_options_of_sampling_that_mean_nothing(options, error, words, prompts):
         ({"beams": True}, TypeError, "'beams' must be an integer .got True"),
         ({"beams": 1.5}, TypeError, "'beams' must be an integer .got 1.5"),
         ({"length_penalty": float("nan")}, ValueError, "'length_penalty' must be a number .got nan"),
+        ({"length_penalty": float("inf")}, ValueError, "'length_penalty' must be finite .got inf"),
+        ({"length_penalty": -float("inf")}, ValueError, "'length_penalty' must be finite .got -inf"),
+        ({"length_penalty": 1e5}, ValueError, "'length_penalty' must be nearer 0.* up to 9 tokens .got 100000"),
+        ({"length_penalty": -1e5}, ValueError, "'length_penalty' must be nearer 0.* up to 9 tokens .got -100000"),
         ({"length_penalty": "1"}, TypeError, "'length_penalty' must be a number .got '1'"),
     ],
     ids=str,

@@ -2,6 +2,7 @@ import copy
 import gc
 import io
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -123,6 +124,22 @@ def trained(*graphs, **options):
         ([PrefixGraph([9, 8], [2, 3])], PrefixGraph([20, 20], [5, 7])),
         ([PrefixGraph(9, 2), PrefixGraph(9, 3)], PrefixGraph([20, 20], [5, 7])),
         ([PrefixGraph(9, 6), PrefixGraph(3, 6)], PrefixGraph([20, 20], [5, 6])),
+        (
+            [PrefixGraph(9, 2) & BandedGraph(9, 3, 3), PrefixGraph(9, 3) & BandedGraph(9, 3, 3)],
+            PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 3, 3),
+        ),
+        (
+            [PrefixGraph(size, size // 2) & BandedGraph(size, 3, 3) for size in (9, 3, 8, 4)],
+            PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 3, 3),
+        ),
+        (
+            [BandedGraph(9, 3, 0) | PrefixGraph(9, size) & BandedGraph(9, 4, 4) for size in (2, 3)],
+            BandedGraph([20, 20], 3, 0) | PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 4, 4),
+        ),
+        (
+            [batch_graphs([PrefixGraph(size, size - 5) & BandedGraph(size, 3, 3) for size in (9, 8)])],
+            PrefixGraph([20, 20], [5, 7]) & BandedGraph([20, 20], 3, 3),
+        ),
     ],
     ids=str,
 )
@@ -171,7 +188,8 @@ def test_it_stays_with_the_weights(way):
     elif way == "pickle":
         other = pickle.loads(pickle.dumps(model))
     else:
-        other.load_state_dict(dict(model.state_dict()))
+        with pytest.warns(UserWarning, match=r"do not say which graphs .* over the rule that the model has, .*'band', 1, 0"):
+            other.load_state_dict(dict(model.state_dict()))
         assert other.trained_on.grow(20, [5]) == BandedGraph(20, 1, 0)
         return
     assert other.trained_on.grow(20, [5]) == PrefixGraph(20, 5) & BandedGraph(20, 4, None)
@@ -183,6 +201,29 @@ def test_inside_other_modules():
     outer, other = (torch.nn.ModuleDict({"writer": trained(BandedGraph(9, window, 0))}) for window in (3, 1))
     other.load_state_dict(outer.state_dict())
     assert other["writer"].trained_on.grow(20, [5]) == BandedGraph(20, 3, 0)
+
+
+def test_the_names_of_compiled_models():
+    """Renaming inside the state_dict keeps the rule; a dict made of it has lost it, and says so."""
+    model = trained(BandedGraph(9, 3, 0))
+    state = torch.compile(model, backend="eager").state_dict()
+    other = LanguageModel(9, 8, 2, 2)
+    with pytest.warns(UserWarning, match="the model writes over causal"):
+        other.load_state_dict({name.removeprefix("_orig_mod."): x for name, x in state.items()})
+    torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "_orig_mod.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.load_state_dict(state)
+    assert other.trained_on.grow(20, [5]) == BandedGraph(20, 3, 0)
+
+
+def test_files_from_before_the_rule_was_kept_load_without_a_word():
+    model = trained(BandedGraph(9, 3, 0))
+    state = model.state_dict()
+    del state._metadata[""]["trained_on"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.load_state_dict(state)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])

@@ -43,6 +43,8 @@ class RotaryPositions(torch.nn.Module):
         self.max_period = max_period
 
     def forward(self, x: Tensor, pos: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"'x' must be a tensor of queries or keys [num_nodes, heads, dim] (got {type(x).__name__})")
         pos = as_positions(pos)
         if pos.size(0) != x.size(0):
             raise ValueError(f"'pos' must be [{x.size(0)}] or [{x.size(0)}, axes] (got {list(pos.shape)})")

@@ -112,3 +112,8 @@ def test_bad_input_is_named():
         RotaryPositions()(torch.zeros(4, 1, 4), torch.zeros(4, 3))
     with pytest.raises(ValueError, match="above 1 .got 1"):
         RotaryPositions(1)
+
+
+def test_a_graph_is_not_turned():
+    with pytest.raises(TypeError, match=r"'x' must be a tensor of queries or keys \[num_nodes, heads, dim\] .got BandedGraph"):
+        RotaryPositions()(causal(3), torch.arange(3))
