@@ -16,7 +16,9 @@ def test_repeats_are_numbered():
 def test_log_sum_exp_of_rows():
     scores = torch.tensor([[1.0], [1000.0], [-torch.inf], [999.0]])
     lse = log_sum_exp(scores, torch.tensor([0, 2, 3, 2]), 4)
-    torch.testing.assert_close(lse.flatten(), torch.tensor([1.0, -torch.inf, 1000.3133, -torch.inf]))
+    torch.testing.assert_close(lse.value.flatten(), torch.tensor([1.0, -torch.inf, 1000.3133, -torch.inf]))
+    of_large = log_sum_exp(torch.full((3, 1), 1e9), torch.tensor([0, 0, 0]), 1)
+    torch.testing.assert_close(of_large.log_total, torch.tensor([[3.0]]).log())
 
 
 @pytest.mark.parametrize("limit", [1, 100, 1000])
