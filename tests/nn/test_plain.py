@@ -2,7 +2,9 @@ import functools
 
 import pytest
 import torch
+import torch_geometric.nn as pyg
 from torch.nn.utils.parametrizations import weight_norm
+from torch_geometric.nn.attention import PerformerAttention
 
 from graphattn.nn.plain import check_plain, has_hooks, own_methods, runs_as
 
@@ -47,6 +49,14 @@ def test_methods_put_into_the_class(monkeypatch):
     monkeypatch.setattr(torch.nn.Linear, "forward", functools.wraps(forward)(lambda self, x: 2 * forward(self, x)))
     linear = torch.nn.Linear(3, 3)
     assert own_methods(linear, torch.nn.Linear) == ["forward"] and not runs_as(linear, torch.nn.Linear)
+
+
+def test_methods_under_no_grad(monkeypatch):
+    linear = torch.nn.Linear(3, 3)
+    monkeypatch.setattr(torch.nn.Linear, "forward", torch.no_grad()(torch.nn.Linear.forward))
+    assert own_methods(linear, torch.nn.Linear) == ["forward"] and not runs_as(linear, torch.nn.Linear)
+    for kind in (pyg.Linear, PerformerAttention):  # PyG decorates methods of these itself
+        check_plain("layer", kind(4, 4), kind)
 
 
 REGISTER = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
