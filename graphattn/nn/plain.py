@@ -3,6 +3,7 @@
 from types import FunctionType
 from typing import Any
 
+from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules import module as torch_modules
 from torch.nn.parameter import is_lazy
@@ -43,8 +44,8 @@ def check_plain(name: str, module: Any, *kinds: type[Module]) -> None:
 
     Raises:
         TypeError: if the module is of no such class.
-        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks or parametrizations,
-            or no weights yet.
+        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks (its
+            parameters' too) or parametrizations, or no weights yet.
     """
     kind = next((kind for kind in kinds if isinstance(module, kind)), None)
     if kind is None:
@@ -69,6 +70,16 @@ def check_plain(name: str, module: Any, *kinds: type[Module]) -> None:
             f"{name!r} has hooks, which would be lost (got {', '.join(hooks)}; weight_norm, spectral_norm and pruning are"
             " hooks too); remove them first and register them on the result"
         )
+    hooked = [key for key, parameter in module.named_parameters(recurse=False) if has_gradient_hooks(parameter)]
+    if hooked:
+        raise ValueError(
+            f"{name!r} has hooks on parameters, which would be lost (got hooks on {', '.join(hooked)}); remove them first and"
+            " register them on the parameters of the result"
+        )
+
+
+def has_gradient_hooks(parameter: Tensor) -> bool:
+    return bool(parameter._backward_hooks) or bool(parameter._post_accumulate_grad_hooks)
 
 
 def own_methods(module: Module, kind: type[Module]) -> list[str]:

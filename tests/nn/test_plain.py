@@ -74,6 +74,16 @@ def test_hooks(name):
     check_plain("linear", linear, torch.nn.Linear)
 
 
+@pytest.mark.parametrize("name", ["hook", "post_accumulate_grad_hook"])
+def test_hooks_on_parameters(name):
+    linear = torch.nn.Linear(3, 3)
+    handle = getattr(linear.bias, f"register_{name}")(lambda _: None)
+    with pytest.raises(ValueError, match="'linear' has hooks on parameters.*got hooks on bias"):
+        check_plain("linear", linear, torch.nn.Linear)
+    handle.remove()
+    check_plain("linear", linear, torch.nn.Linear)
+
+
 def test_hooks_on_all_modules():
     handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
     try:
