@@ -95,6 +95,11 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
 def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
     """Every node sees the nodes of its example."""
+    if batch is not None and not isinstance(batch, Tensor):
+        raise TypeError(
+            f"'batch' must be a tensor with one example index per node, [{x.size(0)}] (got {type(batch).__name__}); give the"
+            " graph of the global attention as 'graph'"
+        )
     if batch is None and torch.compiler.is_compiling():
         batch = x.new_zeros(x.size(0), dtype=torch.int64)
     if batch is None:
