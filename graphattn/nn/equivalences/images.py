@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ def to_images(nodes: Tensor, sides: Sequence[Sequence[int]]) -> Tensor:
     """The inverse of `to_nodes`, for images of equal sides: [num_nodes, channels] -> [N, channels, *sides]."""
     if not isinstance(nodes, Tensor):
         raise TypeError(f"'nodes' must be a tensor [num_nodes, channels] (got {type(nodes).__name__}); give their features")
+    sides = sides.tolist() if isinstance(sides, (np.ndarray, Tensor)) else sides
     if not is_sequence(sides) or not all(map(is_sequence, sides)):
         raise TypeError(f"'sides' must name the sides of each image, as `to_nodes` does (got {sides!r}), e.g. [(4, 5), (4, 5)]")
     if len(set(map(tuple, sides))) != 1:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,8 @@ def test_nodes_are_in_c_order():
     images = torch.arange(24).view(1, 2, 3, 4)
     x, sides = to_nodes(images)
     assert x[5].tolist() == [5, 17] and sides == [(3, 4)]
-    assert torch.equal(to_images(x, sides), images)
+    for given in (sides, np.array(sides), torch.tensor(sides)):
+        assert torch.equal(to_images(x, given), images)
     padded = pad_nodes(x.float(), sides, ((1, 0), (0, 2)), "zeros").view(4, 6, 2)
     assert padded[0].abs().max() == 0 and padded[:, 4:].abs().max() == 0 and padded[2, 3].tolist() == [7, 19]
 
