@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_graph, check_no_batch, prepare
+from graphattn.arguments import check_graph, check_no_batch, prepare, refuse_jit_trace
 from graphattn.by_heads import per_edge_by_heads, sums_by_heads
 from graphattn.edge_operators import traced_scores
 from graphattn.graphs import Graph, as_graph
@@ -76,7 +76,9 @@ def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Any) 
         raise ValueError(f"'value' must be a floating tensor [num_keys, kv_heads, value_dim] (got {got})")
     if isinstance(graph, PerHead):
         return sums_by_heads(weighted_sum, weights, value, graph)
-    graph = graph if isinstance(graph, Graph) else as_graph(graph, value.size(0))
+    if not isinstance(graph, Graph):
+        refuse_jit_trace()
+        graph = as_graph(graph, value.size(0))
     check_graph(graph, value, graph.num_queries, value.size(0))
     if not isinstance(weights, Tensor) or weights.dim() != 2 or weights.size(1) % max(value.size(1), 1):
         got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__

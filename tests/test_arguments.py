@@ -2,9 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, attention_weights
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, attention_weights, weighted_sum
 from graphattn.arguments import normal_form
-from graphattn.nn import Additive, EncoderLayer, GraphAttention, LearnedPositions, TopK
+from graphattn.nn import (
+    Additive,
+    EncoderLayer,
+    GATConv,
+    GATv2Conv,
+    GPSConv,
+    GraphAttention,
+    LearnedPositions,
+    LinearAttention,
+    TopK,
+    TransformerConv,
+)
 
 GRAPH = EdgeListGraph(torch.tensor([[0, 5, 2, 2], [1, 0, 3, 1]]), 4, 6)  # query 2 is empty
 
@@ -95,3 +106,48 @@ def test_numbers_of_numpy_are_numbers():
     assert out.shape == (5, 8) and layer.dropout == 0.5
     assert EncoderLayer(i(8), i(2), dropout=half)(torch.randn(5, 8), CompleteGraph(5)).shape == (5, 8)
     assert LearnedPositions(i(5), i(8))(torch.arange(5)).shape == (5, 8)
+
+
+class OverEdges(torch.nn.Module):
+    """What torch.jit.trace takes: tensors go in, one of them says which edges there are."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, edges):
+        return self.layer(x, edges)
+
+
+class OverBatch(torch.nn.Module):
+    def __init__(self, attn_type):
+        super().__init__()
+        self.layer = GPSConv(4, None, heads=2, attn_type=attn_type)
+
+    def forward(self, x, edges):
+        return self.layer(x, None, batch=edges[0].sort().values)
+
+
+class Sums(torch.nn.Module):
+    def forward(self, x, edges):
+        return weighted_sum(x.new_ones(4, 1), x[:, None], edges)
+
+
+TRACED = {
+    "GATConv": lambda: GATConv(4, 3),
+    "GATv2Conv": lambda: GATv2Conv(4, 3),
+    "TransformerConv": lambda: TransformerConv(4, 3),
+    "GraphAttention": lambda: GraphAttention(4, 3),
+    "LinearAttention": lambda: LinearAttention(4, 3),
+    "multihead": lambda: OverBatch("multihead"),
+    "performer": lambda: OverBatch("performer"),
+    "weighted_sum": Sums,
+}
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", TRACED)
+def test_jit_trace_would_keep_the_edges_of_its_example(name):
+    inputs = torch.randn(4, 4), torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
+    with pytest.raises(RuntimeError, match=r"torch.jit.trace .*restore\(model\)"):
+        torch.jit.trace(OverEdges(TRACED[name]()).eval(), inputs, check_trace=False)

@@ -100,12 +100,22 @@ def restore(model: Module) -> int:
         >>> restore(model), type(model) is pyg.GATConv
         (1, True)
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__}); give the one that `accelerate` got")
     marked = [module for module in model.modules() if MARK in vars(module)]
     classes = [restored(type(module)) for module in marked]
     for module, kind in zip(marked, classes):
         delattr(module, MARK)
+        is_ours = isinstance(module, MessagePassing) and holds_compiled(module)
         module.__class__ = kind
+        if is_ours and not holds_compiled(module):
+            del module.propagate  # PyG set it when an explainer left; the class has its own
     return len(marked)
+
+
+def holds_compiled(module: MessagePassing) -> bool:
+    """Whether the object itself has a `propagate` that PyG compiled for its class."""
+    return "propagate" in vars(module) and is_compiled(module, "propagate", home(module.propagate))
 
 
 def restored(kind: type[Module]) -> type[Module]:

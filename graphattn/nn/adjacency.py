@@ -7,7 +7,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch_geometric import utils
+from torch_geometric import EdgeIndex, utils
 from torch_geometric.typing import SparseTensor, torch_sparse
 from torch_geometric.utils import is_torch_sparse_tensor
 from torch_geometric.utils.sparse import set_sparse_value
@@ -45,7 +45,7 @@ def edge_dim_of(lin_edge: Module | None) -> int | None:
 
 
 def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> Tensor | None:
-    """The given attributes as [num_edges, edge_dim], or else the values of a sparse matrix."""
+    """The given attributes as [num_edges, edge_dim], or else the values of a sparse matrix; `check_floating` is still to come."""
     edge_attr = values_of(edges, takes_one=edge_dim is not None) if edge_attr is None else edge_attr
     if edge_attr is None:
         return None
@@ -55,8 +55,6 @@ def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None
             f"{edge_attr.size(-1) if edge_attr.dim() == 2 else 1}, or no 'edge_attr'"
         )
     edge_attr = edge_attr[:, None] if edge_attr.dim() == 1 else edge_attr
-    if not edge_attr.is_floating_point():
-        raise TypeError(f"'edge_attr' must be floating (got {edge_attr.dtype}); convert with .float()")
     fits = edge_attr.dim() == 2 and (edge_dim == -1 or edge_attr.size(1) == edge_dim)
     if not fits or not graph.may_have_edges(edge_attr.size(0)):
         raise ValueError(
@@ -64,6 +62,12 @@ def checked_edge_attr(edges: Any, edge_attr: Tensor | None, edge_dim: int | None
             f" (got {list(edge_attr.shape)})"
         )
     return edge_attr
+
+
+def check_floating(edge_attr: Tensor | None) -> None:
+    """Asked after self loops are added: their mean is floating, and makes whole numbers floating too."""
+    if edge_attr is not None and not edge_attr.is_floating_point():
+        raise TypeError(f"'edge_attr' must be floating (got {edge_attr.dtype}); convert with .float()")
 
 
 def warn_unused(layer: Module, edge_attr: Tensor) -> None:
@@ -182,12 +186,15 @@ def pygs_weighted(edges: Any, alpha: Tensor) -> Any:
     return (set_sparse_value(edges, alpha) if is_torch_sparse_tensor(edges) else edges), alpha
 
 
-def weighted(edges: Any, graph: Graph, alpha: Tensor) -> Any:
+def weighted(edges: Any, graph: Graph, alpha: Tensor, loops: bool = False) -> Any:
     """What PyG returns for `return_attention_weights=True`, in the form in which the edges were given.
 
-    (edge_index, alpha); for a torch.sparse matrix (matrix with alpha as its values, alpha); for a SparseTensor one with
-    alpha as its values.
+    (edge_index, alpha), an EdgeIndex for an EdgeIndex; for a torch.sparse matrix (matrix with alpha as its values, alpha); for
+    a SparseTensor one with alpha as its values. `loops` says that `graph` has self loops which `edges` have not.
     """
+    if isinstance(edges, EdgeIndex):
+        edges = EdgeIndex(graph.edge_index(alpha.device), sparse_size=edges.sparse_size()) if loops else edges
+        return edges, alpha
     source, target = edge_index = graph.edge_index(alpha.device)
     adjacency = torch.stack([target, source])  # rows are targets
     if isinstance(edges, SparseTensor):

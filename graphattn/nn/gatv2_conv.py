@@ -12,6 +12,7 @@ from graphattn.kernels.scores import Additive
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,
+    check_floating,
     check_two_dimensional,
     checked_edge_attr,
     edge_dim_of,
@@ -80,8 +81,9 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
             weights = pygs_weighted(edges, alpha) if return_attention_weights else None
         else:
             graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value) if loops else (graph, edge_attr)
+            check_floating(edge_attr)
             out, alpha = self.by_kernel(x_l, x_r, graph, edge_attr, bool(return_attention_weights))
-            weights = None if alpha is None else weighted(edge_index, graph, alpha)
+            weights = None if alpha is None else weighted(edge_index, graph, alpha, loops)
         out = self.join_heads(out)
         if residual is not None:
             out = out + residual

@@ -12,6 +12,7 @@ from torch_geometric.nn.attention import PerformerAttention
 from torch_geometric.nn.attention.performer import PerformerProjection, generalized_kernel
 from torch_geometric.utils import to_dense_batch
 
+from graphattn.arguments import refuse_jit_trace
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.traced import TracedGraph, ticket_of
@@ -94,10 +95,16 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
 def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
     """Every node sees the nodes of its example."""
+    if batch is not None and not isinstance(batch, Tensor):
+        raise TypeError(
+            f"'batch' must be a tensor with one example index per node, [{x.size(0)}] (got {type(batch).__name__}); give the"
+            " graph of the global attention as 'graph'"
+        )
     if batch is None and torch.compiler.is_compiling():
         batch = x.new_zeros(x.size(0), dtype=torch.int64)
     if batch is None:
         return complete_of_sizes((x.size(0),))
+    refuse_jit_trace()
     if batch.shape != x.shape[:1] or batch.is_floating_point():
         raise ValueError(
             f"'batch' must hold one example index per node, [{x.size(0)}] (got {batch.dtype} {list(batch.shape)})"

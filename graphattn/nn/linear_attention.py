@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.arguments import check_graph, check_node_tensors
-from graphattn.graphs import as_graph
+from graphattn.arguments import check_graph, check_node_tensors, refuse_jit_trace
+from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.nn.linear_sums import remember, sums_of_features
@@ -68,6 +68,8 @@ def linear_attend(
             f"'query' and 'key' must be [num_nodes, heads, dim] with equal heads (got {list(query.shape)} and"
             f" {list(key.shape)})"
         )
+    if not isinstance(graph, Graph):
+        refuse_jit_trace()
     graph = as_graph(graph, query.size(0), key.size(0))
     check_graph(graph, query, query.size(0), key.size(0))
     chunk = parse_integer("chunk", chunk, minimum=1)

@@ -3,6 +3,7 @@
 from types import FunctionType
 from typing import Any
 
+from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules import module as torch_modules
 from torch.nn.parameter import is_lazy
@@ -10,6 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 DECORATORS = "torch.utils._contextlib"  # no_grad and the like
+# What PyG itself decorates so. On any other method such a decorator is the user's, who takes its gradients away.
+DECORATED = {"initialize_parameters", "redraw_projection_matrix"}
 # Methods that say nothing about what a module computes.
 HARMLESS = {"reset_parameters", "_reset_parameters", "extra_repr"}
 
@@ -27,10 +30,9 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
 
 
 def home(function: Any) -> str | None:
-    """Name of the module whose text the function is, inside decorators of torch; functools.wraps copies `__module__`, but
-    not this."""
-    where = getattr(function, "__globals__", {}).get("__name__")
-    return home(function.__wrapped__) if where == DECORATORS and hasattr(function, "__wrapped__") else where
+    """Name of the module whose text the function is, that of the decorator for a decorated one; functools.wraps copies
+    `__module__`, but not this."""
+    return getattr(function, "__globals__", {}).get("__name__")
 
 
 def is_home(function: Any, kind: type) -> bool:
@@ -42,8 +44,8 @@ def check_plain(name: str, module: Any, *kinds: type[Module]) -> None:
 
     Raises:
         TypeError: if the module is of no such class.
-        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks or parametrizations,
-            or no weights yet.
+        ValueError: if it has methods of its own (in a subclass, on the object, put into the class), hooks (its
+            parameters' too) or parametrizations, or no weights yet.
     """
     kind = next((kind for kind in kinds if isinstance(module, kind)), None)
     if kind is None:
@@ -68,6 +70,16 @@ def check_plain(name: str, module: Any, *kinds: type[Module]) -> None:
             f"{name!r} has hooks, which would be lost (got {', '.join(hooks)}; weight_norm, spectral_norm and pruning are"
             " hooks too); remove them first and register them on the result"
         )
+    hooked = [key for key, parameter in module.named_parameters(recurse=False) if has_gradient_hooks(parameter)]
+    if hooked:
+        raise ValueError(
+            f"{name!r} has hooks on parameters, which would be lost (got hooks on {', '.join(hooked)}); remove them first and"
+            " register them on the parameters of the result"
+        )
+
+
+def has_gradient_hooks(parameter: Tensor) -> bool:
+    return bool(parameter._backward_hooks) or bool(parameter._post_accumulate_grad_hooks)
 
 
 def own_methods(module: Module, kind: type[Module]) -> list[str]:
@@ -79,12 +91,13 @@ def own_methods(module: Module, kind: type[Module]) -> list[str]:
     classes = kind.__mro__[: kind.__mro__.index(Module)]
     for cls in classes:
         functions = {name: function for name, function in vars(cls).items() if isinstance(function, FunctionType)}
-        names += [name for name, function in functions.items() if not (is_harmless(name) or is_of(function, classes))]
+        names += [name for name, function in functions.items() if not (is_harmless(name) or is_of(name, function, classes))]
     return list(dict.fromkeys(names))
 
 
-def is_of(function: FunctionType, classes: tuple[type, ...]) -> bool:
+def is_of(name: str, function: FunctionType, classes: tuple[type, ...]) -> bool:
     """Whether it stands where one of the classes does, or where PyG writes down what it compiles for one."""
+    function = function.__wrapped__ if name in DECORATED and home(function) == DECORATORS else function
     return any(is_home(function, cls) or home(function).startswith(f"{cls.__module__}_{cls.__name__}_") for cls in classes)
 
 

@@ -99,6 +99,7 @@ class Stack(torch.nn.Module):
         check_plain("stack.layers", stack.layers, torch.nn.ModuleList)
         if not len(stack.layers):
             raise ValueError("'stack' must have a layer (got none)")
+        check_batch_first(stack.layers)
         copies = Copies()
         known = {id(layer): cls.layer_type.read(layer, copies) for layer in stack.layers}
         own = cls(num_layers=len(stack.layers), **options_of(stack.layers[0])).train(stack.training)
@@ -108,6 +109,16 @@ class Stack(torch.nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.channels}, num_layers={len(self.layers)}, heads={self.heads})"
+
+
+def check_batch_first(layers: Iterable[torch.nn.Module]) -> None:
+    """Layers that disagree attend along different axes of one tensor, which no graph can tell.
+
+    What is no attention of torch is refused where its layer is read."""
+    attentions = (getattr(layer, "self_attn", None) for layer in layers)
+    found = [attention.batch_first for attention in attentions if isinstance(attention, torch.nn.MultiheadAttention)]
+    if len(set(found)) > 1:
+        raise ValueError(f"layers of a 'stack' must agree in 'batch_first' (got {found}); make them all with the same")
 
 
 def read_norm(norm: torch.nn.Module | None, channels: int, copies: Copies) -> torch.nn.Module | None:

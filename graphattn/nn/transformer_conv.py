@@ -8,7 +8,7 @@ from torch import Tensor
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
-from graphattn.nn.adjacency import check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
+from graphattn.nn.adjacency import check_floating, check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.messages import PerThread
 
@@ -88,6 +88,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         if self.lin_edge is None and edge_attr is not None and edge_attr.dim() == 3:
             return edge_attr
         edge_attr = checked_edge_attr(edges, edge_attr, edge_dim_of(self.lin_edge), graph)
+        check_floating(edge_attr)
         if edge_attr is None and self.lin_edge is not None:
             raise ValueError(f"'edge_dim' needs 'edge_attr' [num_edges, {self.edge_dim}] (got None)")
         return edge_attr

@@ -18,6 +18,14 @@ def with_method(name):
     return spoil
 
 
+def with_hook_on_a_parameter(name):
+    def spoil(module):
+        for parameter in module.parameters():
+            getattr(parameter, f"register_{name}")(lambda _: None)
+
+    return spoil
+
+
 def of_a_subclass(module):
     kind = type(module)
     module.__class__ = type(f"Own{kind.__name__}", (kind,), {"forward": lambda self, *_, **__: 0})
@@ -30,6 +38,8 @@ WAYS = {
     **{name: (with_hook(name), "has hooks") for name in HOOKS},
 }
 WEIGHT_WAYS = {
+    "hook": (with_hook_on_a_parameter("hook"), "has hooks on parameters"),
+    "post_accumulate_grad_hook": (with_hook_on_a_parameter("post_accumulate_grad_hook"), "has hooks on parameters"),
     "weight_norm": (parametrizations.weight_norm, "has parametrizations"),
     "old spectral_norm": (torch.nn.utils.spectral_norm, "has hooks"),
     "pruning": (lambda module: prune.l1_unstructured(module, "weight", 0.5), "has hooks"),

@@ -11,7 +11,7 @@ import torch_geometric.nn as pyg
 from torch.nn import Module, ModuleList
 from torch_geometric.nn import to_hetero
 
-from graphattn import accelerate, nn, restore
+from graphattn import BandedGraph, accelerate, nn, restore
 from tests.nn.peer import TOLERANCE, assert_same, random_graph, result_and_gradients
 
 HETERO_EDGES = [("paper", "cites", "paper"), ("author", "writes", "paper"), ("paper", "rev_writes", "author")]
@@ -409,3 +409,24 @@ def test_a_model_made_hetero_after_it_was_accelerated():
     wanted = result_and_gradients(hetero, inputs)
     assert restore(hetero) == 6
     assert_same(result_and_gradients(hetero, inputs), wanted, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["GATConv", "GATv2Conv", "TransformerConv"])
+def test_explained_while_accelerated(kind):
+    """PyG leaves the `propagate` that it compiled for the class of that moment on the object."""
+    getattr(nn, kind)(4, 3)  # from now on PyG has compiled graphattn's class
+    layer, inputs = getattr(pyg, kind)(6, 4), node_inputs(torch.float32)
+    wanted = layer(*inputs)
+    for _ in range(2):
+        assert list(accelerate(layer).swapped) == [""]
+        that_was_explained(layer)
+        torch.testing.assert_close(layer(*inputs), wanted, rtol=1e-4, atol=1e-5)
+        assert restore(layer) == 1
+        torch.testing.assert_close(layer(*inputs), wanted)
+    layer.explain = True
+    assert accelerate(layer).left == {}
+
+
+def test_restore_takes_a_model():
+    with pytest.raises(TypeError, match="'model' must be a torch.nn.Module .got BandedGraph"):
+        restore(BandedGraph(3, 1, 1))

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch_geometric.nn as pyg
+from torch_geometric import EdgeIndex
 from torch_geometric.utils import to_torch_coo_tensor
 
 from graphattn import BandedGraph
@@ -106,3 +107,34 @@ def test_parametrized_drop_ins_stay_on_kernels():
     inputs = torch.randn(9, 6).double(), random_graph(9, 9, 20)
     assert_same_layers(peer, own, *inputs)
     assert_same_layers(peer, copy.deepcopy(own), *inputs)
+
+
+@pytest.mark.parametrize("kind", ["gat", "gatv2"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool], ids=str)
+def test_whole_attributes_beside_the_mean_of_self_loops(dtype, kind):
+    """The mean is floating, and so are then all attributes."""
+    peer, own = twins(*PAIRS[kind], 6, 4, heads=2, edge_dim=1, dtype=torch.float32)
+    inputs = torch.randn(9, 6), random_graph(9, 9, 20), torch.randint(3, (25, 1)).to(dtype)
+    assert_same_layers(peer, own, *inputs, tolerance=1e-5)
+    for options in ({"add_self_loops": False}, {"fill_value": 2}):  # PyG cannot either
+        with pytest.raises(TypeError, match=r"'edge_attr' must be floating \(got torch"):
+            PAIRS[kind][1](6, 4, edge_dim=1, **options)(*inputs)
+
+
+@pytest.mark.parametrize("kind", ["gat", "gatv2"])
+@pytest.mark.parametrize("loops", [True, False])
+def test_weights_of_an_edge_index_come_back_with_one(loops, kind):
+    peer, own = twins(*PAIRS[kind], 6, 4, heads=2, add_self_loops=loops)
+    edge_index = random_graph(9, 9, 20)
+    for edges in (
+        EdgeIndex(edge_index.int(), sparse_size=(9, 9)),
+        EdgeIndex(edge_index[:, edge_index[1].argsort()], sparse_size=(9, 9), sort_order="col"),
+        EdgeIndex(edge_index),
+    ):
+        (found, alpha), (wanted, peer_alpha) = (
+            layer(torch.ones(9, 6).double(), edges, return_attention_weights=True)[1] for layer in (own, peer)
+        )
+        torch.testing.assert_close(alpha, peer_alpha)
+        assert isinstance(found, EdgeIndex) and torch.equal(found.as_tensor(), wanted.as_tensor())
+        assert (found.dtype, found.sparse_size(), found.sort_order) == (wanted.dtype, wanted.sparse_size(), wanted.sort_order)
+        assert (found is edges) == (wanted is edges)

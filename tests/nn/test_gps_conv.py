@@ -218,3 +218,10 @@ def test_bad_input():
         own(x, edge_index, BATCH.flip(0), edge_attr=edge_attr)
     with pytest.raises(ValueError, match=r"\[8\] \(got torch.int64 \[7\]\)"):
         own(x, edge_index, BATCH[1:], edge_attr=edge_attr)
+
+
+@pytest.mark.parametrize("batch", [CompleteGraph(8), [0] * 8])
+def test_a_batch_that_is_no_tensor(batch):
+    _, own = gps_twins(conv=None)
+    with pytest.raises(TypeError, match=rf"'batch' must be a tensor .* \(got {type(batch).__name__}\).*as 'graph'"):
+        own(inputs_of()[0], None, batch=batch)

@@ -14,7 +14,7 @@ from torch_geometric.utils import to_torch_coo_tensor, to_torch_csr_tensor
 from graphattn import BandedGraph
 from graphattn.nn import GATConv, GraphAttention, TransformerConv
 from graphattn.nn.messages import needs_messages
-from tests.nn.own_methods import CASES, METHODS, PAIRS, WAYS, by_subclass
+from tests.nn.own_methods import ALWAYS_CALLED, CASES, METHODS, PAIRS, WAYS, by_subclass
 from tests.nn.peer import assert_same_layers, molecule, random_graph, twins
 
 
@@ -115,6 +115,28 @@ def test_methods_of_an_object(kind, name):
     assert_same_layers(peer, own, *inputs)
     delattr(own, name)
     torch.testing.assert_close(own(*inputs), before)
+
+
+FROZEN = [(kind, name) for kind in PAIRS for name in ("propagate", "edge_updater", *ALWAYS_CALLED)
+          if kind != "transformer" or not name.startswith("edge_")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), FROZEN)
+def test_methods_under_no_grad_give_no_gradients(kind, name):
+    """The decorator changes no number, and carries the name of the method around which it goes."""
+    torch.manual_seed(0)
+    peer, own = twins(*PAIRS[kind], 6, 4, heads=2)
+    for layer in (peer, own):
+        setattr(layer, name, torch.no_grad()(getattr(layer, name)))
+    assert needs_messages(own)
+    assert_same_layers(peer, own, torch.randn(9, 6).double(), random_graph(9, 9, 20))
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_methods_put_into_pygs_class_under_no_grad(kind, monkeypatch):
+    peer_class, own_class = PAIRS[kind]
+    monkeypatch.setattr(peer_class, "message", torch.no_grad()(peer_class.message))
+    assert needs_messages(own_class(6, 4))
 
 
 def taking_any(method):

@@ -2,7 +2,9 @@ import functools
 
 import pytest
 import torch
+import torch_geometric.nn as pyg
 from torch.nn.utils.parametrizations import weight_norm
+from torch_geometric.nn.attention import PerformerAttention
 
 from graphattn.nn.plain import check_plain, has_hooks, own_methods, runs_as
 
@@ -49,6 +51,14 @@ def test_methods_put_into_the_class(monkeypatch):
     assert own_methods(linear, torch.nn.Linear) == ["forward"] and not runs_as(linear, torch.nn.Linear)
 
 
+def test_methods_under_no_grad(monkeypatch):
+    linear = torch.nn.Linear(3, 3)
+    monkeypatch.setattr(torch.nn.Linear, "forward", torch.no_grad()(torch.nn.Linear.forward))
+    assert own_methods(linear, torch.nn.Linear) == ["forward"] and not runs_as(linear, torch.nn.Linear)
+    for kind in (pyg.Linear, PerformerAttention):  # PyG decorates methods of these itself
+        check_plain("layer", kind(4, 4), kind)
+
+
 REGISTER = ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
 
 
@@ -59,6 +69,16 @@ def test_hooks(name):
     handle = getattr(linear, f"register_{name}")(lambda *_: None)
     assert has_hooks(linear)
     with pytest.raises(ValueError, match=rf"'linear' has hooks.*{name.replace('full_', '')}s"):
+        check_plain("linear", linear, torch.nn.Linear)
+    handle.remove()
+    check_plain("linear", linear, torch.nn.Linear)
+
+
+@pytest.mark.parametrize("name", ["hook", "post_accumulate_grad_hook"])
+def test_hooks_on_parameters(name):
+    linear = torch.nn.Linear(3, 3)
+    handle = getattr(linear.bias, f"register_{name}")(lambda _: None)
+    with pytest.raises(ValueError, match="'linear' has hooks on parameters.*got hooks on bias"):
         check_plain("linear", linear, torch.nn.Linear)
     handle.remove()
     check_plain("linear", linear, torch.nn.Linear)

@@ -66,6 +66,16 @@ def test_other_containers_and_norms_are_refused():
         GraphTransformer.from_torch(torch.nn.TransformerEncoder(layers[0], 0))
 
 
+@pytest.mark.parametrize("own", [GraphTransformer, GraphTransformerDecoder])
+def test_layers_that_attend_along_different_axes_are_refused(own):
+    kind = {GraphTransformer: "Encoder", GraphTransformerDecoder: "Decoder"}[own]
+    layer, stack = (getattr(torch.nn, f"Transformer{kind}{suffix}") for suffix in ("Layer", ""))
+    peer = stack(layer(12, 3), 2)
+    peer.layers[1] = layer(12, 3, batch_first=True)
+    with pytest.raises(ValueError, match=r"must agree in 'batch_first' \(got \[False, True\]\)"):
+        own.from_torch(peer)
+
+
 NORMS = [
     torch.nn.LayerNorm(12, eps=0.3),
     torch.nn.LayerNorm(12, elementwise_affine=False),

@@ -30,7 +30,8 @@ class AveragingAttention(torch.nn.Module):
     Args:
         in_channels, out_channels: Sizes of the node features and of the result; in_channels -1 finds it out lazily.
         norm: 'sym' or 'mean'.
-        add_self_loops: Give every node without an edge to itself one of weight 1.
+        add_self_loops: Give every node without an edge to itself one of weight 1. With 'sym' the last one stays of several,
+            as in GCNConv.
         bias: Whether an offset is learned.
 
     Shapes:
@@ -119,6 +120,8 @@ class AveragingAttention(torch.nn.Module):
                 f"'edge_weight' must not be negative, to have a logarithm (got {edge_weight.min().item()})"
             )
         weight = x.new_ones(graph.num_edges) if edge_weight is None else edge_weight.to(x.dtype)
+        if self.add_self_loops and self.norm == "sym":
+            graph, weight = keep_last_self_loops(graph, weight)
         if self.add_self_loops:
             graph, weight = add_missing_self_loops(graph, weight)
         if self.norm == "sym":
@@ -131,6 +134,18 @@ class AveragingAttention(torch.nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, norm={self.norm!r})"
+
+
+def keep_last_self_loops(graph: Graph, weight: Tensor) -> tuple[Graph, Tensor]:
+    """Of several edges of a node to itself only the last one stays, as PyG's `add_remaining_self_loops` has it."""
+    source, target = edge_index = graph.edge_index(weight.device)
+    loops = (source == target).nonzero()[:, 0]
+    last = loops.new_zeros(graph.num_queries).scatter_reduce(0, target[loops], loops, "amax")
+    is_kept = torch.ones_like(source, dtype=torch.bool)
+    is_kept[loops] = loops == last[target[loops]]
+    if is_kept.all():
+        return graph, weight
+    return as_graph(edge_index[:, is_kept], *graph.shape), weight[is_kept]
 
 
 def add_missing_self_loops(graph: Graph, weight: Tensor) -> tuple[Graph, Tensor]:

@@ -125,12 +125,17 @@ def from_attn_mask(attn_mask: Tensor) -> Graph:
     In that mask True, or -inf in a float mask, takes a pair away; 0 leaves it. A mask that is complete or a band
     (causal and truncated attention) becomes such a graph, which costs its edges; any other a list of edges.
 
-    Raises ValueError for a mask of other numbers: those are a bias.
+    Raises ValueError for a mask of other numbers (those are a bias), and TypeError for what is no tensor.
 
     Example:
         >>> from_attn_mask(torch.nn.Transformer.generate_square_subsequent_mask(5))
         BandedGraph(5, before=4, after=0)
     """
+    if not isinstance(attn_mask, Tensor):
+        raise TypeError(
+            f"'attn_mask' must be a tensor [num_queries, num_keys] (got {type(attn_mask).__name__}); without a mask the graph is"
+            " CompleteGraph(num_queries, num_keys), and a graph goes to the layer as it is"
+        )
     if attn_mask.dim() != 2:
         raise ValueError(f"'attn_mask' must be [num_queries, num_keys] (got {list(attn_mask.shape)})")
     if attn_mask.dtype != torch.bool and not attn_mask.is_floating_point():

@@ -38,6 +38,16 @@ def test_equals_gcn_there_and_back(edges, is_weighted, add_self_loops):
             close(one, other)
 
 
+@pytest.mark.parametrize("is_weighted", [True, False])
+def test_of_several_self_loops_gcn_keeps_the_last(is_weighted):
+    x, weight, edge_index = inputs([(0, 1), (1, 1), (1, 2), (3, 3), (1, 1), (1, 1), (2, 0), (2, 0)])
+    conv = GCNConv(4, 3).double()
+    given = weight.detach() if is_weighted else None
+    found, wanted = AveragingAttention.from_gcn(conv)(x, edge_index, given), conv(x, edge_index, given)
+    close(found, wanted)
+    close(*(torch.autograd.grad(out.square().sum(), x)[0] for out in (found, wanted)))
+
+
 def test_dtypes_frozen_weights_and_modes_are_kept_both_ways():
     conv = GCNConv(4, 3).bfloat16().eval()
     conv.lin.requires_grad_(False)

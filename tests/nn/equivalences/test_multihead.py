@@ -145,6 +145,9 @@ def test_bad_input():
         from_multihead(make(vdim=8))
     with pytest.raises(ValueError, match="no nodes"):
         from_multihead(make(add_zero_attn=True))
+    for mask in (None, CompleteGraph(3), [[True]]):
+        with pytest.raises(TypeError, match=rf"'attn_mask' must be a tensor .* \(got {type(mask).__name__}\)"):
+            from_attn_mask(mask)
     with pytest.raises(TypeError, match="bool or floating.*got torch.int64"):
         from_attn_mask(torch.zeros(2, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="0 and -inf only"):
