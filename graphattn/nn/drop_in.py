@@ -56,4 +56,13 @@ class DropIn:
 
     def join_heads(self, out: Tensor) -> Tensor:
         """[num_targets, heads, out_channels] -> [num_targets, heads * out_channels], or their mean."""
-        return out.reshape(-1, self.heads * self.out_channels) if self.concat else out.mean(1)
+        if not self.concat:
+            return out.mean(1)
+        out = out.reshape(-1, self.heads * self.out_channels)
+        # Attention keeps its result for the backward pass; who writes into that of a layer, as ReLU(inplace=True) does, gets
+        # memory of its own, as from PyG's layer.
+        return out.clone() if out.requires_grad and self.adds_nothing() else out
+
+    def adds_nothing(self) -> bool:
+        """Whether what attention gives is the layer's output, with no bias, residual or root added."""
+        return self.bias is None and self.res is None

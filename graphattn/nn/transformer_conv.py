@@ -93,6 +93,9 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             raise ValueError(f"'edge_dim' needs 'edge_attr' [num_edges, {self.edge_dim}] (got None)")
         return edge_attr
 
+    def adds_nothing(self) -> bool:
+        return not self.root_weight
+
     def with_root(self, out: Tensor, target: Tensor) -> Tensor:
         """Adds the skip connection, gated if `beta`."""
         if not self.root_weight:

@@ -8,6 +8,7 @@ import torch_geometric.nn as pyg
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import to_torch_coo_tensor
 
+import graphattn.nn
 from graphattn import BandedGraph
 from graphattn.nn import GATConv, GATv2Conv
 from graphattn.nn.messages import needs_messages
@@ -138,3 +139,22 @@ def test_weights_of_an_edge_index_come_back_with_one(loops, kind):
         assert isinstance(found, EdgeIndex) and torch.equal(found.as_tensor(), wanted.as_tensor())
         assert (found.dtype, found.sparse_size(), found.sort_order) == (wanted.dtype, wanted.sparse_size(), wanted.sort_order)
         assert (found is edges) == (wanted is edges)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("GATConv", {"bias": False}), ("GATv2Conv", {"bias": False}), ("TransformerConv", {"root_weight": False})],
+)
+@pytest.mark.parametrize("concat", [True, False])
+def test_who_comes_next_may_write_into_the_output(name, options, concat):
+    torch.manual_seed(0)
+    edges, x = torch.randint(8, (2, 20)), torch.randn(8, 6)
+    peer = getattr(pyg, name)(6, 4, heads=2, concat=concat, **options)
+    own = getattr(graphattn.nn, name)(6, 4, heads=2, concat=concat, **options)
+    own.load_state_dict(peer.state_dict())
+    found = []
+    for layer in (own, peer):
+        leaf = x.clone().requires_grad_()
+        torch.nn.functional.relu(layer(leaf, edges), inplace=True).sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
