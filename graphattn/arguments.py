@@ -12,7 +12,7 @@ from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import as_normalizer
 from graphattn.kernels.offsets import table_of
-from graphattn.kernels.scores import Dot, Score, as_score
+from graphattn.kernels.scores import Dot, Score, as_score, widened
 
 
 class Problem(NamedTuple):
@@ -51,8 +51,9 @@ def prepare(
     bias, edge_features = check_edge_tensors(graph, query, bias, edge_features, edge_query)
     dropout = check_dropout(dropout)
     scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
+    if score.wants_width:
+        query, key, value = (widened(x) for x in (query, key, value))  # results are rounded at the door
     query, key, score = score.reduce(query, key)
-    value = value.to(query.dtype)  # a score may want more than half precision; results are rounded at the door
     query, edge_query, scale = with_positive_scale(score, query, edge_query, scale)
     bias = bias if table is None else table
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ class Score(ABC):
     """A function of one query and one key vector, evaluated for many pairs at once by broadcasting."""
 
     name: str
+    wants_width: ClassVar[bool] = False  # rewritten vectors in half precision would give other scores, or leave its range
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
@@ -189,6 +191,7 @@ class Cosine(Reduced):
     temperature: Tensor | float = 1.0
 
     name = "cosine"
+    wants_width = True
 
     def __post_init__(self):
         check_positive("temperature", self.temperature)
@@ -220,6 +223,7 @@ class Bilinear(Reduced):
     weight: Tensor
 
     name = "bilinear"
+    wants_width = True
 
     @property
     def parameters(self):
@@ -249,6 +253,7 @@ class Gaussian(Reduced):
     bandwidth: Tensor | float = 1.0
 
     name = "gaussian"
+    wants_width = True
 
     def __post_init__(self):
         check_positive("bandwidth", self.bandwidth)
@@ -265,8 +270,7 @@ class Gaussian(Reduced):
             check_shape("'bandwidth' of the Gaussian score", "[heads]", self.bandwidth, heads)
 
     def reduce(self, query, key):
-        """[query, -|query|²/2, 1] / bandwidth² times [key, 1, -|key|²/2], in float32 at least: half precision ends at 65504."""
-        query, key = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key))
+        """[query, -|query|²/2, 1] / bandwidth² times [key, 1, -|key|²/2]."""
         halves = [-x.square().sum(-1, keepdim=True) / 2 for x in (query, key)]
         ones = [torch.ones_like(x) for x in halves]
         query = torch.cat([query, halves[0], ones[0]], -1) / of_heads(self.bandwidth, query) ** 2
@@ -351,11 +355,16 @@ def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
     )
 
 
+def widened(x: Tensor) -> Tensor:
+    """In float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def to_unit(x: Tensor) -> Tensor:
     """x / |x|, of any length that the dtype can hold, and x where |x| = 0; squares are added up in float32 at least."""
     if not x.size(-1):
         return x
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = widened(x)
     # Squares of numbers near the ends of the range would be 0 or infinite: the largest of them becomes 1 first.
     least, most = torch.finfo(wide.dtype).tiny, torch.finfo(wide.dtype).max
     longest = wide.detach().abs().amax(-1, keepdim=True)
