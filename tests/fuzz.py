@@ -194,7 +194,8 @@ class Case:
 
     def draw_normalizer(self) -> None:
         name = self.pick(["softmax"] * 4 + NORMALIZERS)
-        if name.startswith("top_") and (self.dtype.itemsize == 2 or "cosine" in self.says):
+        has_ties = "cosine" in self.says or any(words.startswith("key: one_") for words in self.says)
+        if name.startswith("top_") and (self.dtype.itemsize == 2 or has_ties):
             name = "softmax"  # rounding decides which of nearly equal scores are among the largest
         self.says.append(name)
         if name == "sink":
