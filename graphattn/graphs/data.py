@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from graphattn.graphs.convert import as_graph
+from graphattn.graphs.convert import as_graph, lists_edges
 from graphattn.graphs.graph import Graph
 
 FOLLOWING = "graph_of_edges"  # the attribute that keeps the graph with the edges of edge_index
@@ -68,15 +68,20 @@ def follow_edges(data: Data, graph: Graph) -> Data:
 
     A Data of another class, which this cannot change, keeps `graph` whatever happens to its edges.
     """
-    for plain, following in ((Data, GraphData), (type(Batch(_base_cls=Data)), type(Batch(_base_cls=GraphData)))):
-        if type(data) is plain:
-            object.__setattr__(data, "__class__", following)  # Data's own way would store it as an attribute
-    if not isinstance(data, GraphData):
+    if not make_graph_data(data):
         data.graph = graph
         return data
     data._store.pop("graph", None)
     data[FOLLOWING] = graph
     return data
+
+
+def make_graph_data(data: Data) -> bool:
+    """Make a Data, or a Batch of them, a GraphData in place; False for one of another class, which this cannot change."""
+    for plain, following in ((Data, GraphData), (type(Batch(_base_cls=Data)), type(Batch(_base_cls=GraphData)))):
+        if type(data) is plain:
+            object.__setattr__(data, "__class__", following)  # Data's own way would store it as an attribute
+    return isinstance(data, GraphData)
 
 
 @torch.compiler.disable(reason="the edges of a Data have changed since its graph was made; read data.graph before")
@@ -103,6 +108,4 @@ def has_edges(graph: Graph, edges: Tensor | None, num_nodes: int) -> bool:
         return True
     if not (isinstance(edges, Tensor) and edges.layout == torch.strided):
         edges = as_graph(edges, num_nodes).edge_index()
-    if graph.num_edges != edges.size(1):
-        return False
-    return torch.equal(graph.edge_index(edges.device), edges.as_subclass(Tensor).long())
+    return lists_edges(graph, edges)

@@ -6,6 +6,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphattn.graphs import EdgeListGraph, Graph, as_graph
+from graphattn.graphs.data import make_graph_data
 
 
 class GraphTransform(BaseTransform):
@@ -20,7 +21,10 @@ class GraphTransform(BaseTransform):
         """The graph for a Data of num_nodes nodes; a tuple has the number of each example of a batch."""
 
     def forward(self, data: Data) -> Data:
-        data.graph = self.make_graph(data, count_nodes(data))
+        graph = self.make_graph(data, count_nodes(data))
+        if isinstance(graph, EdgeListGraph) and data.get('edge_index') is not None:
+            make_graph_data(data)  # which says that the graph is another one than the edges on purpose
+        data.graph = graph
         return data
 
 
@@ -40,7 +44,7 @@ def present_graph(data: Data) -> Graph:
     """The graph that a Data or Batch has now; its edge_index if there is no graph."""
     graph = data.get('graph')
     if graph is not None:
-        graph = as_graph(graph)
+        graph = as_graph(data)
     elif data.edge_index is not None:
         graph = EdgeListGraph(data.edge_index, count_nodes(data))
     else:
