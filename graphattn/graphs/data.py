@@ -17,7 +17,8 @@ class GraphData(Data):
 
     `data.graph` is the graph that `follow_edges` was given as long as its edges are those of `edge_index` (or of `adj_t`, or
     where there are none of these), and the edges themselves from then on. A graph that is set, `data.graph = causal(5)`, is
-    kept as it is: it is another one than the edges. A batch has a list with the graph of each example.
+    kept as it is: it is another one than the edges. One that a transform made of the edges and others, as GlobalNodes does,
+    cannot follow them: it is refused (ValueError) once they have changed. A batch has a list with the graph of each example.
 
     >>> from torch_geometric.transforms import AddSelfLoops
     >>> edges = torch.tensor([[0, 1], [1, 2]])
@@ -30,6 +31,8 @@ class GraphData(Data):
     def graph(self) -> Graph | list[Graph]:
         store = self._store
         if "graph" in store:
+            if FOLLOWING in store and not torch.compiler.is_compiling():
+                check_made_of(self, store[FOLLOWING])
             return store["graph"]
         edges = store.get("edge_index")
         edges = store.get("adj_t") if edges is None else edges
@@ -76,12 +79,29 @@ def follow_edges(data: Data, graph: Graph) -> Data:
     return data
 
 
+def depend_on_edges(data: GraphData, graph: Graph) -> None:
+    """Set a graph that was made of the one that the Data has: refused when that one followed the edges, and they change."""
+    of_edges = data._store.get(FOLLOWING)
+    data.graph = graph
+    if of_edges is not None:
+        data[FOLLOWING] = of_edges
+
+
 def make_graph_data(data: Data) -> bool:
     """Make a Data, or a Batch of them, a GraphData in place; False for one of another class, which this cannot change."""
     for plain, following in ((Data, GraphData), (type(Batch(_base_cls=Data)), type(Batch(_base_cls=GraphData)))):
         if type(data) is plain:
             object.__setattr__(data, "__class__", following)  # Data's own way would store it as an attribute
     return isinstance(data, GraphData)
+
+
+@torch.compiler.disable(reason="whether the edges of a Data have changed is asked of their numbers")
+def check_made_of(data: GraphData, of_edges: Graph | list[Graph]) -> None:
+    edges = data.get("edge_index")
+    edges = data.get("adj_t") if edges is None else edges
+    if not has_edges(as_graph(of_edges), edges, data.num_nodes):
+        raise ValueError(f"the edges or nodes of {data} have changed since 'graph' was made of them and of others; apply the"
+                         " transforms that change edge_index first, then those of graphattn")  # fmt: skip
 
 
 @torch.compiler.disable(reason="the edges of a Data have changed since its graph was made; read data.graph before")

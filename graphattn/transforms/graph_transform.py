@@ -6,7 +6,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphattn.graphs import EdgeListGraph, Graph, as_graph
-from graphattn.graphs.data import make_graph_data
+from graphattn.graphs.data import GraphData, depend_on_edges, follow_edges, make_graph_data
 
 
 class GraphTransform(BaseTransform):
@@ -16,15 +16,25 @@ class GraphTransform(BaseTransform):
     examples; to take the batch apart again (Batch.to_data_list), transform the examples instead.
     """
 
+    adds_to_graph = False  # whether the graph that is there is a part of the one that is made
+
     @abstractmethod
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         """The graph for a Data of num_nodes nodes; a tuple has the number of each example of a batch."""
 
     def forward(self, data: Data) -> Data:
-        graph = self.make_graph(data, count_nodes(data))
+        num_nodes = count_nodes(data)
+        if self.adds_to_graph and data.get('edge_index') is not None and not (isinstance(data, GraphData) and 'graph' in data):
+            present = as_graph(data) if data.get('graph') is not None else present_graph(data)
+            if isinstance(present, EdgeListGraph):  # of edge_index, or as_graph refuses it
+                follow_edges(data, present)
+        graph = self.make_graph(data, num_nodes)
         if isinstance(graph, EdgeListGraph) and data.get('edge_index') is not None:
             make_graph_data(data)  # which says that the graph is another one than the edges on purpose
-        data.graph = graph
+        if self.adds_to_graph and isinstance(data, GraphData):
+            depend_on_edges(data, graph)
+        else:
+            data.graph = graph
         return data
 
 
@@ -44,7 +54,7 @@ def present_graph(data: Data) -> Graph:
     """The graph that a Data or Batch has now; its edge_index if there is no graph."""
     graph = data.get('graph')
     if graph is not None:
-        graph = as_graph(data)
+        graph = as_graph(graph)
     elif data.edge_index is not None:
         graph = EdgeListGraph(data.edge_index, count_nodes(data))
     else:
