@@ -193,8 +193,24 @@ def _from_data(data: Data, num_queries, num_keys) -> Graph:
         return graph
     if data.get("edge_index") is None:
         raise ValueError(f"a Data needs 'graph' or 'edge_index' (got {data}); see graphattn.transforms")
-    sizes = data.num_nodes if data.get("ptr") is None else data.ptr.diff().tolist()
-    return _check_sizes(as_graph(data.edge_index, sizes), num_queries, num_keys)
+    return _check_sizes(as_graph(data.edge_index, sizes_of(data)), num_queries, num_keys)
+
+
+def sizes_of(data: Data) -> int | tuple[int, ...] | None:
+    """The number of nodes of a Data, or of each example of a Batch."""
+    ptr, batch, num_nodes = data.get("ptr"), data.get("batch"), data.num_nodes
+    if ptr is None:
+        return num_nodes
+    if num_nodes is None or int(ptr[-1]) == num_nodes:
+        return tuple(ptr.diff().tolist())
+    # PyG's transforms that change the nodes change `batch` as well, and leave `ptr` as it was.
+    if batch is None or batch.numel() != num_nodes or bool((batch.diff() < 0).any()):
+        raise ValueError(
+            f"which nodes belong to which example is not known: 'ptr' ends at {int(ptr[-1])}, there are {num_nodes} nodes, and "
+            f"'batch' does not number the examples in ascending order (got {data}); transform the examples before they are "
+            f"batched, or delete 'ptr' to take the batch as one graph"
+        )
+    return tuple(torch.bincount(batch, minlength=ptr.numel() - 1).tolist())
 
 
 def _check_same_edges(data: Data, graph: EdgeListGraph) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from graphattn.graphs.convert import as_graph, lists_edges
+from graphattn.graphs.convert import as_graph, lists_edges, sizes_of
 from graphattn.graphs.graph import Graph
 
 FOLLOWING = "graph_of_edges"  # the attribute that keeps the graph with the edges of edge_index
@@ -112,8 +112,7 @@ def graph_of_edges(data: GraphData, graph: Graph | list[Graph] | None, edges: An
     if edges is None:
         raise ValueError(f"the graph of {data} is that of {as_graph(graph).num_queries} nodes, there are {data.num_nodes}; set"
                          " its edge_index, or its graph")  # fmt: skip
-    ptr = data.get("ptr")
-    return as_graph(edges, data.num_nodes if ptr is None else ptr.diff().tolist())
+    return as_graph(edges, sizes_of(data))
 
 
 def count_edges(graph: Graph | list[Graph]) -> int:

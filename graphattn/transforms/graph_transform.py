@@ -6,6 +6,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphattn.graphs import EdgeListGraph, Graph, as_graph
+from graphattn.graphs.convert import sizes_of
 from graphattn.graphs.data import GraphData, depend_on_edges, follow_edges, make_graph_data
 
 
@@ -43,11 +44,10 @@ def count_nodes(data: Data) -> int | tuple[int, ...]:
     if not isinstance(data, Data):
         raise TypeError(f"a graph is put on a torch_geometric Data or a Batch of them (got {type(data).__name__}); for "
                         f"HeteroData, set the graph of each relation yourself")
-    if data.get('ptr') is not None:
-        return tuple(data.ptr.diff().tolist())
-    if data.num_nodes is None:
+    sizes = sizes_of(data)
+    if sizes is None:
         raise ValueError(f"the number of nodes of {data} is unknown; set 'x' or 'num_nodes'")
-    return data.num_nodes
+    return sizes
 
 
 def present_graph(data: Data) -> Graph:
