@@ -1,6 +1,8 @@
 """GraphData: a Data whose graph follows its edges."""
 
-from typing import Any
+from collections import namedtuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +52,11 @@ class GraphData(Data):
         self._store["graph"] = graph
         self._store.pop(FOLLOWING, None)
 
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        if FOLLOWING in attributes and attributes.get("graph") is attributes[FOLLOWING]:
+            del attributes["graph"]  # of to_dict: it is the graph that follows
+        super().__init__(*args, **attributes)
+
     def __delattr__(self, name: str) -> None:
         if name != "graph" or name in self._store:
             super().__delattr__(name)
@@ -57,13 +64,34 @@ class GraphData(Data):
             self._store.pop(FOLLOWING, None)
 
     def __contains__(self, name: str) -> bool:
-        return super().__contains__(name) or (name == "graph" and super().__contains__(FOLLOWING))
+        return name in self._store or (name == "graph" and FOLLOWING in self._store)
 
     def __getitem__(self, name: str) -> Any:
         return self.graph if name == "graph" else super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
         return self.graph if name == "graph" and name in self else self._store.get(name, default)
+
+    def keys(self) -> list[str]:
+        names = super().keys()
+        return [*names, "graph"] if FOLLOWING in names and "graph" not in names else names
+
+    def to_dict(self) -> dict[str, Any]:
+        attributes = self._store.to_dict()
+        # A data set lays the edges of its examples end to end as they are: they are those of no graph.
+        is_data_set = isinstance(attributes.get(FOLLOWING), list) and "ptr" not in attributes
+        if FOLLOWING in attributes and "graph" not in attributes and not is_data_set:
+            attributes["graph"] = attributes[FOLLOWING] = self.graph
+        return attributes
+
+    def to_namedtuple(self) -> NamedTuple:
+        attributes = {name: value for name, value in self.to_dict().items() if name in self.keys()}
+        return namedtuple(f"{type(self._store).__name__}Tuple", attributes)(**attributes)
+
+    def __call__(self, *names: str) -> Iterator[tuple[str, Any]]:
+        yield from super().__call__(*names)
+        if "graph" in names and "graph" not in self._store and "graph" in self:
+            yield "graph", self.graph
 
 
 def follow_edges(data: Data, graph: Graph) -> Data:

@@ -51,7 +51,7 @@ class NodeOrder(BaseTransform):
 def renumber(data: Data, order: Tensor) -> Data:
     """Makes node `order[i]` of a Data node i of the same Data."""
     place = order.argsort()
-    names = list(data.keys())
+    names = list(data._store.keys())
     of_nodes = {name for name in names if name not in ('graph', FOLLOWING, 'ptr') and data.is_node_attr(name)}
     for name in names:
         value = data[name]

@@ -227,6 +227,20 @@ def test_it_is_found_by_every_way_of_pyg():
         GraphData(x=torch.rand(2, 1)).graph  # noqa: B018
 
 
+def test_what_leaves_a_data_has_its_graph():
+    for data in (following(), T.AddSelfLoops()(following()), Batch.from_data_list([following(), following()])):
+        assert "graph" in list(data.keys()) and len(data.keys()) == len(set(data.keys()))
+        graphs = [data.to_dict()["graph"], data.to_namedtuple().graph, dict(data("x", "graph"))["graph"]]
+        graphs += [Data.from_dict(data.to_dict()).graph]
+        for graph in graphs:
+            assert torch.equal(as_graph(graph).edge_index(), data.edge_index)
+    again = GraphData.from_dict(following().to_dict())
+    assert T.AddSelfLoops()(again).graph.num_edges == 11  # it follows still
+    data.graph = causal(12)
+    assert data.keys().count("graph") == 1 and data.to_dict()["graph"] is data.to_namedtuple().graph is data.graph
+    assert "graph" not in GraphData(x=torch.rand(2, 1)).to_dict()
+
+
 def test_edges_that_are_gone():
     data = following()
     del data.edge_index
