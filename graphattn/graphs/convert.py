@@ -186,11 +186,48 @@ def _from_compressed(x: Tensor) -> EdgeListGraph:
 
 def _from_data(data: Data, num_queries, num_keys) -> Graph:
     if "graph" in data:
-        return as_graph(data.graph, num_queries, num_keys)
+        graph = as_graph(data.graph, num_queries, num_keys)
+        # A class with a graph of its own, as GraphData, sees to it itself.
+        if not hasattr(type(data), "graph") and isinstance(graph, EdgeListGraph):
+            _check_same_edges(data, graph)
+        return graph
     if data.get("edge_index") is None:
         raise ValueError(f"a Data needs 'graph' or 'edge_index' (got {data}); see graphattn.transforms")
-    sizes = data.num_nodes if data.get("ptr") is None else data.ptr.diff().tolist()
-    return _check_sizes(as_graph(data.edge_index, sizes), num_queries, num_keys)
+    return _check_sizes(as_graph(data.edge_index, sizes_of(data)), num_queries, num_keys)
+
+
+def sizes_of(data: Data) -> int | tuple[int, ...] | None:
+    """The number of nodes of a Data, or of each example of a Batch."""
+    ptr, batch, num_nodes = data.get("ptr"), data.get("batch"), data.num_nodes
+    if ptr is None:
+        return num_nodes
+    if num_nodes is None or int(ptr[-1]) == num_nodes:
+        return tuple(ptr.diff().tolist())
+    # PyG's transforms that change the nodes change `batch` as well, and leave `ptr` as it was.
+    if batch is None or batch.numel() != num_nodes or bool((batch.diff() < 0).any()):
+        raise ValueError(
+            f"which nodes belong to which example is not known: 'ptr' ends at {int(ptr[-1])}, there are {num_nodes} nodes, and "
+            f"'batch' does not number the examples in ascending order (got {data}); transform the examples before they are "
+            f"batched, or delete 'ptr' to take the batch as one graph"
+        )
+    return tuple(torch.bincount(batch, minlength=ptr.numel() - 1).tolist())
+
+
+def _check_same_edges(data: Data, graph: EdgeListGraph) -> None:
+    edges = data.get("edge_index")
+    if isinstance(edges, Tensor) and edges.layout == torch.strided and not lists_edges(graph, edges):
+        raise ValueError(
+            f"the edges of 'graph' are not those of 'edge_index', in its order (got {graph} and {edges.size(1)} edges in "
+            f"{data}); if a transform changed edge_index, delete 'graph', or let graphattn.transforms.Edges make one that "
+            f"follows; if 'graph' is another one on purpose, give it alone: data.graph"
+        )
+
+
+def lists_edges(graph: Graph, edges: Tensor) -> bool:
+    """Whether the edges of a graph are those of an edge_index, in the same order."""
+    if graph.num_edges != edges.size(1):
+        return False
+    return torch.equal(graph.edge_index(edges.device), edges.as_subclass(Tensor).long())
 
 
 def _from_list(entries, num_queries, num_keys) -> Graph:

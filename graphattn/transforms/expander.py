@@ -32,6 +32,10 @@ class Expander(GraphTransform):
         if self.degree < 1:
             raise ValueError(f"'degree' needs to be 1 or more (got {self.degree})")
 
+    @property
+    def adds_to_graph(self) -> bool:
+        return self.add
+
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         if isinstance(num_nodes, tuple):
             graph = batch_graphs([self.one_expander(count) for count in num_nodes])

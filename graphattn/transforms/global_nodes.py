@@ -30,6 +30,8 @@ class GlobalNodes(GraphTransform):
             [1, 0, 0, 1]], dtype=torch.int32)
     """
 
+    adds_to_graph = True
+
     def __init__(self, nodes: Sequence[int] = (0,)):
         try:
             self.nodes = parse_counts('nodes', nodes, minimum=None)

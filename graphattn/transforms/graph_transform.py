@@ -6,6 +6,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphattn.graphs import EdgeListGraph, Graph, as_graph
+from graphattn.graphs.convert import sizes_of
+from graphattn.graphs.data import GraphData, depend_on_edges, follow_edges, make_graph_data
 
 
 class GraphTransform(BaseTransform):
@@ -15,12 +17,25 @@ class GraphTransform(BaseTransform):
     examples; to take the batch apart again (Batch.to_data_list), transform the examples instead.
     """
 
+    adds_to_graph = False  # whether the graph that is there is a part of the one that is made
+
     @abstractmethod
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         """The graph for a Data of num_nodes nodes; a tuple has the number of each example of a batch."""
 
     def forward(self, data: Data) -> Data:
-        data.graph = self.make_graph(data, count_nodes(data))
+        num_nodes = count_nodes(data)
+        if self.adds_to_graph and data.get('edge_index') is not None and not (isinstance(data, GraphData) and 'graph' in data):
+            present = as_graph(data) if data.get('graph') is not None else present_graph(data)
+            if isinstance(present, EdgeListGraph):  # of edge_index, or as_graph refuses it
+                follow_edges(data, present)
+        graph = self.make_graph(data, num_nodes)
+        if isinstance(graph, EdgeListGraph) and data.get('edge_index') is not None:
+            make_graph_data(data)  # which says that the graph is another one than the edges on purpose
+        if self.adds_to_graph and isinstance(data, GraphData):
+            depend_on_edges(data, graph)
+        else:
+            data.graph = graph
         return data
 
 
@@ -29,11 +44,10 @@ def count_nodes(data: Data) -> int | tuple[int, ...]:
     if not isinstance(data, Data):
         raise TypeError(f"a graph is put on a torch_geometric Data or a Batch of them (got {type(data).__name__}); for "
                         f"HeteroData, set the graph of each relation yourself")
-    if data.get('ptr') is not None:
-        return tuple(data.ptr.diff().tolist())
-    if data.num_nodes is None:
+    sizes = sizes_of(data)
+    if sizes is None:
         raise ValueError(f"the number of nodes of {data} is unknown; set 'x' or 'num_nodes'")
-    return data.num_nodes
+    return sizes
 
 
 def present_graph(data: Data) -> Graph:

@@ -1,6 +1,7 @@
 """What the transforms that renumber the nodes of a Data have in common."""
 
 from abc import abstractmethod
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class NodeOrder(BaseTransform):
 def renumber(data: Data, order: Tensor) -> Data:
     """Makes node `order[i]` of a Data node i of the same Data."""
     place = order.argsort()
-    names = list(data.keys())
+    names = list(data._store.keys())
     of_nodes = {name for name in names if name not in ('graph', FOLLOWING, 'ptr') and data.is_node_attr(name)}
     for name in names:
         value = data[name]
@@ -84,7 +85,10 @@ def restore_nodes(x: Tensor, data: Data) -> Tensor:
 
 def _first_of_example(data: Data) -> Tensor | int:
     """For each node, the number of the first node of its example."""
-    return 0 if data.get('batch') is None else data.ptr[data.batch]
+    if data.get('batch') is None:
+        return 0
+    firsts = list(accumulate(count_nodes(data), initial=0))
+    return torch.tensor(firsts, device=data.batch.device)[data.batch]
 
 
 def _has_node_numbers(name: str, value) -> bool:

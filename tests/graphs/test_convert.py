@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from torch_geometric import EdgeIndex
 from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.transforms import AddSelfLoops
 
 from graphattn.graphs import BatchedGraph, CompleteGraph, EdgeListGraph, as_graph, causal
 from tests.cases import ASYMMETRIC, REPEATED, SQUARE
@@ -294,3 +295,24 @@ def test_a_sparse_matrix_changed_in_place_is_another_graph():
     before = as_graph(matrix)
     matrix.add_(torch.eye(6, 8).to_sparse_coo())
     assert as_graph(matrix).num_edges > before.num_edges
+
+
+CHANGES = {
+    "sort": lambda data: data.sort(sort_by_row=False),
+    "self loops": AddSelfLoops(),
+    "edge_subgraph": lambda data: data.edge_subgraph(torch.tensor([0, 2])),
+    "set": lambda data: data.update({"edge_index": data.edge_index.flip(0)}),
+}
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["one", "batch"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_an_edge_list_beside_other_edges_is_refused(change, batched):
+    edges = torch.tensor([[2, 0, 1], [1, 3, 0]])
+    data = Data(x=torch.rand(4, 1), edge_index=edges, graph=EdgeListGraph(edges, 4))
+    data = Batch.from_data_list([data, data]) if batched else data
+    assert torch.equal(as_graph(data).edge_index(), data.edge_index)
+    with pytest.raises(ValueError, match="are not those of 'edge_index'.* delete 'graph'"):
+        as_graph(change(data))
+    data.graph = [causal(4), causal(4)] if batched else causal(4)  # a formula is another graph on purpose
+    assert as_graph(change(data)).num_edges == 10 * (1 + batched)

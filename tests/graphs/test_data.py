@@ -21,6 +21,7 @@ from graphattn.graphs import (
     causal,
 )
 from graphattn.graphs.data import GraphData, follow_edges
+from graphattn.transforms import Complete
 from tests.cases import ASYMMETRIC, SQUARE, edge_list
 
 KINDS = {
@@ -156,11 +157,25 @@ CHANGES = {
 def test_the_graph_follows_what_pyg_makes_of_the_edges(change, batched):
     data = Batch.from_data_list([following(), following(EDGES.flip(0))]) if batched else following(EDGES.clone())
     data = change(data)
-    if batched and data.num_nodes != 12:
-        del data.ptr  # PyG leaves it as it was
+    if batched and isinstance(change, (T.VirtualNode, T.LineGraph)) and data.num_nodes != 12:
+        del data.ptr  # PyG leaves it as it was, and no node of these belongs to one example after another
     graph = as_graph(data.graph)
     assert torch.equal(graph.edge_index(), data.edge_index) and graph.shape == (data.num_nodes, data.num_nodes)
     assert as_graph(data) is graph or torch.equal(as_graph(data).edge_index(), data.edge_index)
+
+
+def test_a_batch_whose_nodes_changed_has_the_sizes_of_batch():
+    batch = Batch.from_data_list([following(), following(), following()])
+    for nodes, sizes in (([0, 1, 4, 6, 13], (3, 1, 1)), ([1, 2, 12], (2, 0, 1)), ([0, 7], (1, 1, 0))):
+        part = batch.subgraph(torch.tensor(nodes))
+        graph, wanted = part.graph, tuple((size, size) for size in sizes)
+        assert graph.sizes == as_graph(part).sizes == wanted and torch.equal(graph.edge_index(), part.edge_index)
+        plain = Data(x=part.x, edge_index=part.edge_index, batch=part.batch, ptr=part.ptr)
+        assert as_graph(plain).sizes == Complete()(part).graph.sizes == wanted
+    for mixed in (batch.subgraph(torch.tensor([1, 2])).update({"batch": torch.tensor([1, 0])}), T.VirtualNode()(batch)):
+        for read in (as_graph, Complete(), lambda data: data.graph):
+            with pytest.raises(ValueError, match="'batch' does not number the examples .* delete 'ptr'"):
+                read(mixed)
 
 
 def test_the_graph_follows_a_sparse_matrix():
@@ -210,6 +225,20 @@ def test_it_is_found_by_every_way_of_pyg():
     assert data.get("x") is data.x and data.get("y") is None and data["x"] is data.x
     with pytest.raises(AttributeError):
         GraphData(x=torch.rand(2, 1)).graph  # noqa: B018
+
+
+def test_what_leaves_a_data_has_its_graph():
+    for data in (following(), T.AddSelfLoops()(following()), Batch.from_data_list([following(), following()])):
+        assert "graph" in list(data.keys()) and len(data.keys()) == len(set(data.keys()))
+        graphs = [data.to_dict()["graph"], data.to_namedtuple().graph, dict(data("x", "graph"))["graph"]]
+        graphs += [Data.from_dict(data.to_dict()).graph]
+        for graph in graphs:
+            assert torch.equal(as_graph(graph).edge_index(), data.edge_index)
+    again = GraphData.from_dict(following().to_dict())
+    assert T.AddSelfLoops()(again).graph.num_edges == 11  # it follows still
+    data.graph = causal(12)
+    assert data.keys().count("graph") == 1 and data.to_dict()["graph"] is data.to_namedtuple().graph is data.graph
+    assert "graph" not in GraphData(x=torch.rand(2, 1)).to_dict()
 
 
 def test_edges_that_are_gone():

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import AddSelfLoops
 
-from graphattn.graphs import BandedGraph, expander
+from graphattn.graphs import BandedGraph, as_graph, expander
 from graphattn.transforms import Expander
 
 
@@ -53,3 +54,12 @@ def test_examples_of_a_batch_are_apart():
 def test_bad_degree():
     with pytest.raises(ValueError, match=r"'degree' needs to be 1 or more \(got 0\)"):
         Expander(degree=0)
+
+
+def test_beside_other_edges():
+    data = Data(x=torch.rand(6, 1), edge_index=torch.tensor([[0, 1], [1, 2]]))
+    made = Expander(2)(data)
+    assert as_graph(made) is made.graph and made.graph.num_edges == 12 and type(data) is Data
+    batch = Batch.from_data_list([made, made])
+    assert as_graph(batch).num_edges == 24 and as_graph(AddSelfLoops()(batch)).num_edges == 24
+    assert as_graph(Expander(2)(Batch.from_data_list([data, data]))).num_edges == 24

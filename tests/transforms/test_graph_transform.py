@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Batch, Data, HeteroData
-from torch_geometric.transforms import Compose
+from torch_geometric.transforms import AddSelfLoops, Compose
 
-from graphattn.graphs import causal
+from graphattn.graphs import as_graph, causal
 from graphattn.transforms import Banded, Causal, Complete, Edges, Expander, GlobalNodes, Grid
 from graphattn.transforms.graph_transform import count_nodes, present_graph
 
@@ -99,3 +99,21 @@ def test_a_stale_graph_is_named():
         present_graph(data)
     with pytest.raises(ValueError, match=r'has no graph to add edges to; set one first'):
         present_graph(Data(x=torch.rand(3, 1)))
+
+
+@pytest.mark.parametrize('has_edge_graph', [True, False], ids=['Edges', 'edge_index'])
+@pytest.mark.parametrize('add', [GlobalNodes([1]), Expander(2, add=True)], ids=repr)
+def test_what_was_added_to_edges_is_refused_once_they_change(add, has_edge_graph):
+    data = Data(x=torch.rand(4, 1), edge_index=torch.tensor([[2, 0, 2], [1, 3, 0]]))
+    data = add(Edges()(data) if has_edge_graph else data)
+    batch = Batch.from_data_list([data, data])
+    assert as_graph(data) is data.graph and as_graph(batch).sizes == ((4, 4), (4, 4))
+    assert add(data).graph.num_edges == data.graph.num_edges  # again on top
+    changed = [AddSelfLoops()(data), AddSelfLoops()(batch), data.subgraph(torch.tensor([0, 1, 2]))]
+    changed += [Batch.from_data_list([changed[0], data]), AddSelfLoops()(add(add(data)))]
+    for stale in changed:
+        with pytest.raises(ValueError, match='have changed since .* apply the transforms that change edge_index first'):
+            as_graph(stale)
+        assert Complete()(stale).graph.num_edges >= 9  # another one instead
+    again = add(Edges()(changed[0])).graph
+    assert torch.equal(again.mask(), data.graph.mask() | torch.eye(4, dtype=torch.bool))
