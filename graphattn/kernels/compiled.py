@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from graphattn.kernels.signals import postponed_signals
 from graphattn.kernels.vectors import FASTMATH
 
 OPTIONS = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
@@ -25,7 +26,8 @@ def compiled(function: Callable) -> Callable:
     """`function` in machine code, made at its first call by a process and found on disk by the next.
 
     Numba's cache looks at the file of the function alone, not at the files of what it calls; the digest in the name, by
-    which the cache finds it, stands for all of them.
+    which the cache finds it, stands for all of them. Ctrl-C while it is made comes at the end of that: LLVM calls Python to
+    hand over what it has made, and the exception of a signal that comes then would be lost, and so the code.
     """
     function.__qualname__ += "_" + digest_of(function)
     loop = njit(**OPTIONS)(function)
@@ -33,6 +35,13 @@ def compiled(function: Callable) -> Callable:
         loop._cache = Cache(function)  # what `cache=True` does, with another cache
     except (RuntimeError, OSError) as error:  # neither beside the sources nor in the user's folder can a file be written
         tell_that_nothing_is_kept(error)
+    compile_now = loop.compile
+
+    def compile_undisturbed(sig):
+        with postponed_signals():
+            return compile_now(sig)
+
+    loop.compile = compile_undisturbed
     return loop
 
 

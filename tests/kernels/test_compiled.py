@@ -3,6 +3,7 @@ import errno
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from llvmlite.binding import executionengine
 
 from graphattn.kernels import compiled
 from graphattn.kernels.banded_cpu_loops import backward_by_key, backward_by_query, forward_runs
@@ -248,6 +250,30 @@ def test_what_has_nothing_to_do_with_files_goes_on(error, when, load, monkeypatc
         with pytest.raises(error):
             loop(2)
     assert loop(2) == 6
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_a_signal_while_llvm_is_at_work_is_not_lost(kind, load, monkeypatch, tmp_path):
+    def interrupt(number, frame):
+        raise kind
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    string_at = executionengine.string_at  # called when LLVM hands over what it has made
+
+    def string_and_signal(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return string_at(*arguments)
+
+    loop = load()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(executionengine, "string_at", string_and_signal)
+            with pytest.raises(kind):
+                loop(2)
+        assert signal.getsignal(signal.SIGINT) is interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert loop(2) == 6 and len(kept(tmp_path)) == 2
 
 
 def test_a_function_without_a_file_is_compiled_too(monkeypatch):
