@@ -141,14 +141,14 @@ class Cache(FunctionCache):
 
 
 class SummedFiles(IndexDataCacheFile):
-    """Index and machine code, each followed by its sha256: damaged code might run."""
+    """Index and machine code, each followed by the sha256 of its name and content: damaged code, or another's, might run."""
 
     @contextmanager
     def _open_for_write(self, filepath):
         content = BytesIO()
         yield content
         with super()._open_for_write(filepath) as file:
-            file.write(content.getvalue() + sha256(content.getvalue()).digest())
+            file.write(content.getvalue() + sum_of(Path(filepath), content.getvalue()))
 
     def _load_index(self):
         check(Path(self._index_path))
@@ -162,8 +162,12 @@ class SummedFiles(IndexDataCacheFile):
 def check(path: Path) -> None:
     """Raises ValueError for a file that does not end with the sum of what stands before; no file at all is none."""
     content = path.read_bytes() if path.exists() else None
-    if content is not None and sha256(content[:-SUM]).digest() != content[-SUM:]:
+    if content is not None and sum_of(path, content[:-SUM]) != content[-SUM:]:
         raise ValueError(f"'{path.name}' is not what was written")
+
+
+def sum_of(path: Path, content: bytes) -> bytes:
+    return sha256(path.name.encode() + b"\0" + content).digest()
 
 
 def tell_that_nothing_is_kept(error: Exception) -> None:

@@ -173,6 +173,18 @@ def test_damaged_files_are_replaced(which, damage, load, tmp_path):
         assert again(2) == 6 and read_from_disk(again) == 1
 
 
+def test_code_of_other_types_under_this_name_is_replaced(load, tmp_path):
+    loop = load()
+    assert loop(2) == 6 and loop(2.5) == 7.5
+    one, other = (path for path in kept(tmp_path) if path.suffix == ".nbc")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match=r"cannot be read \(got ValueError: '.*' is not what was written"):
+        assert load()(2) == 6
+    assert load()(2.5) == 7.5
+
+
 def test_a_process_is_warned_once(load, tmp_path):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
