@@ -31,10 +31,12 @@ def postponed_signals() -> Iterator[None]:
             signal.signal(number, note)
         yield
     finally:
-        put_back(handlers, note)
-        is_open[0] = False
-        for number, frame in dict(came).items():
-            handlers[number](number, frame)
+        is_open[0] = False  # first: another signal may break off what follows, and no handler may stay deaf
+        try:
+            put_back(handlers, note)
+        finally:
+            for number, frame in dict(came).items():
+                handlers[number](number, frame)
 
 
 def put_back(handlers: dict, note) -> None:
