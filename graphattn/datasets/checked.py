@@ -75,20 +75,24 @@ class Checked:
 
     def make_in(self, folder: Path) -> None:
         """Writes the processed files to another folder, and then moves them, their record last."""
+        made_in = None
         try:
             made_in = new_folder(folder)
-        except OSError as error:
-            self.make_for_this_object(f"'{folder}' cannot be written (got {error.strerror or error})")
-            return
-        self._made_in = str(made_in)
-        try:
+            self._made_in = str(made_in)
             super()._process()
             (made_in / RECORD).write_text(json.dumps(self.record_of(made_in)), encoding="utf-8")
             for path in sorted(made_in.iterdir(), key=lambda path: path.name == RECORD):
                 os.replace(path, folder / path.name)
+            return
+        except (OSError, RuntimeError) as error:
+            if made_in is not None and not is_of_the_disk(error):
+                raise
+            reason = f"'{folder}' cannot be written (got {getattr(error, 'strerror', None) or error})"
         finally:
             self._made_in = None
-            shutil.rmtree(made_in, ignore_errors=True)
+            if made_in is not None:
+                shutil.rmtree(made_in, ignore_errors=True)
+        self.make_for_this_object(reason)
 
     def make_for_this_object(self, reason: str) -> None:
         self._made_in = tempfile.mkdtemp(prefix="graphattn-")
@@ -109,3 +113,10 @@ class Checked:
         sums = {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
         raw = sha256(json.dumps(sorted(self.sums.items())).encode()).hexdigest()
         return {"made by": MAKERS, "sha256 of the sums of the raw files": raw, "sha256": sums}
+
+
+def is_of_the_disk(error: OSError | RuntimeError) -> bool:
+    """Whether a file could not be written, rather than not made; of that torch.save tells in words of its own."""
+    if isinstance(error, OSError):
+        return error.errno is not None and not isinstance(error, FileNotFoundError)
+    return any(words in str(error) for words in ("iostream error", "inline_container", "PytorchStreamWriter"))

@@ -1,7 +1,7 @@
 """What a network says about its nodes and edges, as rows of numbers."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,10 +45,12 @@ class Rows(NamedTuple):
         if missing:
             raise ValueError(f"{self.of} {entry!r} has no attribute {missing} (it has {list(row)})")
         try:
-            numbers = torch.cat([to_tensor(name, row[name]).float().reshape(-1) for name in names])
+            tensors = [to_tensor(name, row[name]) for name in names]
         except (TypeError, ValueError) as error:
             raise ValueError(f"the attributes {list(names)} of {self.of} {entry!r} need to be numbers (got {row!r})"
                              ) from error
+        check_real(self.of, zip(names, tensors))
+        numbers = torch.cat([tensor.float().reshape(-1) for tensor in tensors])
         if not numbers.isfinite().all():
             raise ValueError(f"the attributes {list(names)} of {self.of} {entry!r} need to be finite (got {row!r})")
         return numbers
@@ -74,11 +76,20 @@ class Columns(NamedTuple):
         missing = [name for name in names if name not in self.columns]
         if missing:
             raise ValueError(f"the {self.of}s have no attribute {missing} (they have {self.names})")
+        check_real(self.of, ((name, self.columns[name]) for name in names))
         result = torch.cat([self.columns[name].flatten(1) if self.columns[name].dim() > 1 else self.columns[name][:, None]
                             for name in names], dim=1).float()
         if not result.isfinite().all():
             raise ValueError(f"the attributes {list(names)} of the {self.of}s need to be finite")
         return result
+
+
+def check_real(of: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """float32 would keep the real part alone."""
+    for name, tensor in tensors:
+        if tensor.is_complex():
+            raise TypeError(f"the attribute {name!r} of the {of}s needs real numbers (got {tensor.dtype}); keep real and "
+                            f"imaginary parts as two numbers")
 
 
 def attributes_of(network: Any) -> tuple[Rows | Columns, Rows | Columns]:

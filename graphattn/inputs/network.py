@@ -118,14 +118,21 @@ def to_graph(network: Any, num_nodes: int | None) -> Graph:
         network = pairs_to_edge_index(network)
     elif isinstance(network, np.ndarray):
         network = to_tensor('network', network)
-    is_edge_index = isinstance(network, Tensor) and network.layout == torch.strided and network.dtype != torch.bool
-    if is_edge_index and num_nodes is None:
+    if num_nodes is None and is_edge_index(network):
         raise ValueError("'num_nodes' is needed with a list of edges, which does not tell it")
     graph = as_graph(network) if num_nodes is None else as_graph(network, num_nodes, num_nodes)
     if graph.num_queries != graph.num_keys:
         raise ValueError(f"'network' joins {graph.num_queries} targets to {graph.num_keys} sources; a network needs "
                          f"one set of nodes")
     return graph
+
+
+def is_edge_index(network: Any) -> bool:
+    """Whether this is a list of edges, rather than something that as_graph refuses in better words."""
+    is_dense = isinstance(network, Tensor) and network.layout == torch.strided
+    if not is_dense or network.dtype == torch.bool or network.is_floating_point() or network.is_complex():
+        return False
+    return network.dim() == 2 and len(network) == 2
 
 
 def pairs_to_edge_index(pairs: Sequence[tuple[int, int]]) -> Tensor:

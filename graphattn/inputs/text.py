@@ -95,10 +95,18 @@ def tokenize(text: str | Sequence[str], tokenizer: Callable = str.split) -> list
     (['the', 'cat'], ['the', 'cat'], ['c', 'a', 't'])
     """
     if isinstance(text, str):
-        return check_tokens(tokenizer(text))
+        return check_tokens(call(tokenizer, text))
     if is_list(text):
         return check_tokens(text)
     raise TypeError(f"'text' needs to be a str or a sequence of str (got {type(text).__name__})")
+
+
+def call(tokenizer: Callable, text: str) -> Iterable[str]:
+    """What the tokenizer makes of a text, where it can be read."""
+    tokens = tokenizer(text)
+    if not isinstance(tokens, Iterable):
+        raise TypeError(f"'tokenizer' needs to give a sequence of str (got {tokens!r} for {text!r})")
+    return tokens
 
 
 def is_list(text: Any) -> bool:
@@ -119,7 +127,7 @@ def are_sentences(text: Any, tokenizer: Callable, tokenized: bool | None) -> boo
         return True
     if tokenized is not None or not all(isinstance(entry, str) for entry in text):
         return tokenized is False
-    split = [entry for entry in text if tokenizer(entry) != [entry]]
+    split = [entry for entry in text if len(list(call(tokenizer, entry))) != 1]
     if split and len(split) < len(text):
         warnings.warn(f"'text' is read as the {len(text)} tokens of one sentence, though the tokenizer would split "
                       f"{split[0]!r}; pass tokenized=False if it is several sentences, tokenized=True if it is one",

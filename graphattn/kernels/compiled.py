@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from graphattn.kernels.signals import postponed_signals
 from graphattn.kernels.vectors import FASTMATH
 
 OPTIONS = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
@@ -25,7 +26,8 @@ def compiled(function: Callable) -> Callable:
     """`function` in machine code, made at its first call by a process and found on disk by the next.
 
     Numba's cache looks at the file of the function alone, not at the files of what it calls; the digest in the name, by
-    which the cache finds it, stands for all of them.
+    which the cache finds it, stands for all of them. Ctrl-C while it is made comes at the end of that: LLVM calls Python to
+    hand over what it has made, and the exception of a signal that comes then would be lost, and so the code.
     """
     function.__qualname__ += "_" + digest_of(function)
     loop = njit(**OPTIONS)(function)
@@ -33,6 +35,13 @@ def compiled(function: Callable) -> Callable:
         loop._cache = Cache(function)  # what `cache=True` does, with another cache
     except (RuntimeError, OSError) as error:  # neither beside the sources nor in the user's folder can a file be written
         tell_that_nothing_is_kept(error)
+    compile_now = loop.compile
+
+    def compile_undisturbed(sig):
+        with postponed_signals():
+            return compile_now(sig)
+
+    loop.compile = compile_undisturbed
     return loop
 
 
@@ -132,14 +141,14 @@ class Cache(FunctionCache):
 
 
 class SummedFiles(IndexDataCacheFile):
-    """Index and machine code, each followed by its sha256: damaged code might run."""
+    """Index and machine code, each followed by the sha256 of its name and content: damaged code, or another's, might run."""
 
     @contextmanager
     def _open_for_write(self, filepath):
         content = BytesIO()
         yield content
         with super()._open_for_write(filepath) as file:
-            file.write(content.getvalue() + sha256(content.getvalue()).digest())
+            file.write(content.getvalue() + sum_of(Path(filepath), content.getvalue()))
 
     def _load_index(self):
         check(Path(self._index_path))
@@ -153,8 +162,12 @@ class SummedFiles(IndexDataCacheFile):
 def check(path: Path) -> None:
     """Raises ValueError for a file that does not end with the sum of what stands before; no file at all is none."""
     content = path.read_bytes() if path.exists() else None
-    if content is not None and sha256(content[:-SUM]).digest() != content[-SUM:]:
+    if content is not None and sum_of(path, content[:-SUM]) != content[-SUM:]:
         raise ValueError(f"'{path.name}' is not what was written")
+
+
+def sum_of(path: Path, content: bytes) -> bytes:
+    return sha256(path.name.encode() + b"\0" + content).digest()
 
 
 def tell_that_nothing_is_kept(error: Exception) -> None:

@@ -10,11 +10,12 @@ two Python threads call it at once.
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread, get_ident
+from threading import Thread, current_thread, get_ident, main_thread
 from typing import Protocol, TypeVar
 
 import torch
@@ -75,18 +76,32 @@ def first_of(errors: list[tuple[int, BaseException]]) -> BaseException:
 def run_in_openmp(parallel: Callable, task: Callable[[], None], threads: int) -> None:
     """task() in so many threads, one of them the caller's.
 
-    What a signal raises (Ctrl-C) before or after the task is printed by ctypes and lost; then the task has not come to its
-    end in the calling thread, the one that may be the main thread.
+    What a signal raises (Ctrl-C) before or after the task, in the main thread, ctypes would print and lose; then the task has
+    not come to its end there, and the exception is raised here.
     """
-    caller, ended = get_ident(), [False, False]
+    caller, ended, lost = get_ident(), [False, False], []
 
     def callback(_) -> None:
         task()
         ended[get_ident() == caller] = True  # last: no signal is looked at between this and the return
 
-    parallel(Task(callback), None, threads, 0)
+    def keep(unraisable) -> None:
+        if get_ident() == caller and "ctypes callback" in (unraisable.err_msg or ""):
+            lost.append(unraisable.exc_value)
+        else:
+            before(unraisable)
+
+    called, is_main = Task(callback), current_thread() is main_thread()
+    before = sys.unraisablehook
+    if is_main:  # no other thread changes it here, and no signal is looked at between these lines
+        sys.unraisablehook = keep
+    try:
+        parallel(called, None, threads, 0)
+    finally:
+        if is_main:
+            sys.unraisablehook = before
     if not ended[True]:
-        raise KeyboardInterrupt("a signal came while threads were at work; its exception is printed above")
+        raise lost.pop() if lost else KeyboardInterrupt("a signal came while threads were at work; its exception was lost")
 
 
 @cache

@@ -107,6 +107,8 @@ def weights_in(num_edges: int, weights: Tensor | None) -> np.ndarray:
     """[num_edges] float64; ones where there are none."""
     if weights is None:
         return np.ones(num_edges)
+    if not isinstance(weights, Tensor):
+        raise TypeError(f"'edge_weight' needs to be a Tensor (got {type(weights).__name__}); convert it by torch.as_tensor")
     if weights.numel() != num_edges or weights.dim() not in (1, 2) or weights.is_complex():
         raise ValueError(f"'edge_weight' needs to be a number for each of {num_edges} edges (got {weights.dtype} of shape "
                          f"{list(weights.shape)})")

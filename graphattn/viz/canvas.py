@@ -60,9 +60,9 @@ def weight_colours():
 
 
 def scale_of(weights: Tensor):
-    """From 0 to the largest weight."""
-    largest = float(weights.max()) if weights.numel() else 0.0
-    return import_matplotlib().colors.Normalize(0, largest or 1.0)
+    """From 0, or the smallest weight if one is below, to the largest weight, or 0 if all are below."""
+    smallest, largest = (min(0.0, float(weights.min())), max(0.0, float(weights.max()))) if weights.numel() else (0.0, 0.0)
+    return import_matplotlib().colors.Normalize(smallest, largest if largest > smallest else 1.0)
 
 
 def add_colour_bar(ax, scale, label: str = "attention weight") -> None:
@@ -113,3 +113,9 @@ def weights_of_query(graph: Graph, weights: Tensor | None, query: int) -> Tensor
 def check_nodes(name: str, entries, count: int) -> None:
     if entries is not None and len(entries) != count:
         raise ValueError(f"{name!r} must have one entry for each of {count} nodes (got {len(entries)})")
+
+
+def words_of(entry: Any) -> str:
+    """The name of a node as it is written; numbers may be entries of arrays or tensors. To be drawn with parse_math=False:
+    what stands between two dollar signs is no formula."""
+    return str(entry.item() if isinstance(entry, (Tensor, np.generic)) else entry)

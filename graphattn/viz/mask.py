@@ -18,6 +18,7 @@ from graphattn.viz.canvas import (
     read_graph,
     scale_of,
     weight_colours,
+    words_of,
 )
 from graphattn.viz.sample import BLOCKS, describe_blocks, sample_blocks, weights_among
 
@@ -79,7 +80,8 @@ def name_nodes(set_ticks, nodes: Tensor, block: int, labels: Sequence[str] | Non
     """Ticks at the nodes that have a name, at the first of each block, or wherever matplotlib puts them."""
     if labels is not None:
         places = torch.arange(0, len(nodes), -(-len(nodes) // MOST_LABELS) or 1)
-        set_ticks(places.tolist(), [labels[nodes[place]] for place in places], fontsize=8, **style)
+        names = [words_of(labels[nodes[place]]) for place in places]
+        set_ticks(places.tolist(), names, fontsize=8, parse_math=False, **style)
     elif block:
         places = torch.arange(0, len(nodes), block)
         set_ticks(places.tolist(), [f"{nodes[place]:,}" for place in places], fontsize=8, **style)

@@ -17,6 +17,7 @@ from graphattn.viz.canvas import (
     read_graph,
     scale_of,
     weight_colours,
+    words_of,
 )
 
 GAP = 0.12  # Å between the lines of a double bond
@@ -82,10 +83,10 @@ def draw_molecule(
         for shift in shifts_of(bond):
             draw_bond(ax, *(places[atom] for atom in ends), shift, path_effects=halo)
     for index, (atom, place) in enumerate(zip(molecule.GetAtoms(), places)):
-        name = name_of(atom) if labels is None else labels[index]
+        name = name_of(atom) if labels is None else words_of(labels[index])
         circle = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": "none"}
         ax.text(*place, name, ha="center", va="center", fontsize=9, color=COLOURS.get(atom.GetSymbol(), "black"),
-                bbox=circle, zorder=3)  # fmt: skip
+                bbox=circle, zorder=3, parse_math=False)  # fmt: skip
     ax.set_aspect("equal")
     ax.margins(0.12)
     ax.axis("off")

@@ -22,6 +22,7 @@ from graphattn.viz.canvas import (
     read_graph,
     scale_of,
     weight_colours,
+    words_of,
 )
 from graphattn.viz.sample import sample_nodes, weights_among
 
@@ -72,7 +73,7 @@ def draw_graph(
     network = to_network(dense, *names)
     places = place_nodes(graph, network, keys, queries, names, pos)
     if is_square:
-        labels = {name: str(name) if labels is None else labels[name] for name in names[1]}
+        labels = {name: words_of(name if labels is None else labels[name]) for name in names[1]}
     else:
         labels = {name: str(name[1]) for side in names for name in side}
     ax = open_axes(ax, (6.0, 5.5))
@@ -141,7 +142,8 @@ def draw_nodes(ax, network, places: dict, labels: dict, classes) -> None:
     )
     if sum(map(len, labels.values())) <= MOST_LETTERS:
         font_size = 8 if max(map(len, labels.values()), default=0) <= 4 else 6.5
-        networkx.draw_networkx_labels(network, places, labels, ax=ax, font_size=font_size)
+        for text in networkx.draw_networkx_labels(network, places, labels, ax=ax, font_size=font_size).values():
+            text.set_parse_math(False)
 
 
 def node_size(num_nodes: int) -> float:
@@ -157,7 +159,7 @@ def draw_links(ax, network, places: dict, dense: Tensor, has_weights: bool, num_
         largest: dict = {}
         for key, query, weight in links:
             pair = tuple(sorted((key, query)))
-            largest[pair] = max(weight, largest.get(pair, 0.0))
+            largest[pair] = max(weight, largest.get(pair, weight))
         links = [(*pair, weight) for pair, weight in largest.items()]
     links.sort(key=lambda link: link[2])  # the strong ones on top
     scale, colours = scale_of(dense.nan_to_num()), weight_colours()

@@ -16,6 +16,7 @@ from graphattn.viz.canvas import (
     read_graph,
     scale_of,
     weight_colours,
+    words_of,
 )
 from graphattn.viz.mask import draw_mask
 
@@ -61,7 +62,8 @@ def draw_words(
     draw_lines(ax, graph, weights)
     for words, place, side in ((query_tokens, 0, "right"), (tokens, 1, "left")):
         for row, word in enumerate(words[:MOST_WORDS]):
-            ax.text(place + 0.03 * (2 * place - 1), row, word, ha=side, va="center", fontsize=9)
+            at = place + 0.03 * (2 * place - 1)
+            ax.text(at, row, words_of(word), ha=side, va="center", fontsize=9, parse_math=False)
     ax.set_xlim(-0.6, 1.6)
     ax.set_ylim(min(longest, MOST_WORDS) - 0.5, -1.2)
     ax.text(0, -0.9, "word", ha="right", va="center", fontsize=8, color="grey")

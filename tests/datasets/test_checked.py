@@ -1,3 +1,4 @@
+import errno
 import gc
 import json
 import multiprocessing
@@ -191,6 +192,50 @@ def test_a_folder_that_cannot_be_written_is_used_all_the_same(root, tmp_path, mo
     del dataset, again
     gc.collect()
     assert not list((tmp_path / "temporary").iterdir()) and Path(root, "processed").read_bytes() == b""
+
+
+@pytest.mark.parametrize("size", [0, 300])  # bytes: nothing, less than torch.save writes
+def test_a_full_disk(size, root, monkeypatch):
+    """Neither what was there is lost, nor what is asked for."""
+    numbers(root)
+    before = {path.name: path.read_bytes() for path in Path(root, "processed").iterdir()}
+    make_for_this_object = Numbers.make_for_this_object
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def with_room(self, reason):  # the temporary folder is on another disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        make_for_this_object(self, reason)
+
+    monkeypatch.setattr(Numbers, "make_for_this_object", with_room)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        with pytest.warns(UserWarning, match=r"processed' cannot be written .* made again the next time"):
+            assert numbers(root, force_reload=True)[0] == [1, 2, 3]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in Path(root, "processed").iterdir()} == before
+
+
+def test_a_disk_without_room(root, monkeypatch):
+    times = []
+
+    def process(self):
+        times.append(self.processed_dir)
+        if len(times) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        Numbers.save([Data(x=torch.tensor([[4.0]]))], self.processed_paths[0])
+
+    monkeypatch.setattr(Numbers, "process", process)
+    with pytest.warns(UserWarning, match=r"processed' cannot be written \(got No space left on device\)"):
+        assert numbers(root)[0] == [4]
+    assert not Path(times[0]).exists() and len(times) == 2
+
+
+def test_a_folder_where_a_file_should_be(root):
+    Path(root, "processed", "data.pt").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"processed' cannot be written \(got Is a directory\)"):
+        assert numbers(root)[0] == [1, 2, 3]
 
 
 def test_a_record_is_no_secret(root):

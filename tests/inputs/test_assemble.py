@@ -47,3 +47,9 @@ def test_the_graph_follows_edge_index_where_there_is_one():
         data = AddSelfLoops()(make(edge_index=True))
         assert torch.equal(data.graph.edge_index(), data.edge_index)
         assert make(edge_index=True).graph == make().graph
+
+
+@pytest.mark.parametrize('graph', [torch.tensor([[0], [1]]), [(0, 1)], 2])
+def test_edges_are_no_graph(graph):
+    with pytest.raises(TypeError, match=rf"'graph' needs to be a Graph or .* \(got {type(graph).__name__}\); make one by"):
+        from_text('a b', graph=graph)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from graphattn.inputs.attributes import Columns, attributes_of
+from graphattn.inputs.attributes import Columns, Rows, attributes_of
 
 
 def both():
@@ -26,6 +26,16 @@ def test_rows_and_columns():
         for attributes in (rows, columns):
             with pytest.raises(ValueError, match=r"no attribute \['colour'\]"):
                 attributes.matrix([*names, 'colour'])
+
+
+@pytest.mark.parametrize('attributes', [
+    Rows('edge', [(0, 1), (1, 0)], [{'length': 1.0, 'admittance': 2.0}, {'length': 1.0, 'admittance': 1 + 2j}]),
+    Columns('edge', {'length': torch.ones(2), 'admittance': torch.tensor([2.0, 1 + 2j])}),
+])
+def test_complex_numbers_are_refused(attributes):
+    """Their imaginary part would be lost."""
+    with pytest.raises(TypeError, match=r"'admittance' of the edges needs real numbers \(got torch\.complex"):
+        attributes.matrix(['length', 'admittance'])
 
 
 def test_ones_tell_nothing():

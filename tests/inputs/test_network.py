@@ -286,6 +286,14 @@ def test_bad_networks(network, options, message):
         data.graph.csr()  # index ranges are checked when the edges are first sorted
 
 
+@pytest.mark.parametrize('matrix', [np.array([[0, 1.0], [1, 0]]), torch.eye(3), np.eye(2) + 0j])
+def test_a_matrix_of_weights_is_no_list_of_edges(matrix):
+    with pytest.raises(TypeError, match=r"integers \(edge_index\) or bools \(a mask\) \(got torch\."):
+        from_network(matrix)
+    with pytest.raises(ValueError, match=r"an edge_index \[2, num_edges\] \(got shape \[3, 3\]\)"):
+        from_network(np.eye(3, dtype=int))
+
+
 def test_a_batch():
     batch = next(
         iter(DataLoader([from_network(PAIRS, num_nodes=5), from_network([(1, 0)], num_nodes=2)], batch_size=2))

@@ -159,3 +159,17 @@ def test_a_batch():
     assert batch.ptr.tolist() == [0, 5, 8, 10]
     assert batch.graph == [CompleteGraph(5), CompleteGraph(3), CompleteGraph(2)]
     assert batch.tokens == [sentence.split() for sentence in SENTENCES]
+
+
+@pytest.mark.parametrize('tokenizer', [lambda s: tuple(s.split()), lambda s: iter(s.split()), lambda s: s.lower().split(),
+                                       lambda s: np.array(s.split())])
+def test_tokens_are_known_by_their_number(tokenizer):
+    """Whatever a tokenizer gives them in, and however it writes them."""
+    assert from_text(['The', 'Cat'], tokenizer=tokenizer).num_nodes == 2
+    assert [data.num_nodes for data in from_text(['The cat', 'A dog sat'], tokenizer=tokenizer)] == [2, 3]
+
+
+@pytest.mark.parametrize('text', ['a', ['a', 'b']])
+def test_a_tokenizer_that_gives_nothing_is_refused(text):
+    with pytest.raises(TypeError, match=r"'tokenizer' needs to give a sequence of str \(got None for 'a'\)"):
+        from_text(text, tokenizer=lambda text: None)

@@ -3,6 +3,7 @@ import errno
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from llvmlite.binding import executionengine
 
 from graphattn.kernels import compiled
 from graphattn.kernels.banded_cpu_loops import backward_by_key, backward_by_query, forward_runs
@@ -171,6 +173,18 @@ def test_damaged_files_are_replaced(which, damage, load, tmp_path):
         assert again(2) == 6 and read_from_disk(again) == 1
 
 
+def test_code_of_other_types_under_this_name_is_replaced(load, tmp_path):
+    loop = load()
+    assert loop(2) == 6 and loop(2.5) == 7.5
+    one, other = (path for path in kept(tmp_path) if path.suffix == ".nbc")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match=r"cannot be read \(got ValueError: '.*' is not what was written"):
+        assert load()(2) == 6
+    assert load()(2.5) == 7.5
+
+
 def test_a_process_is_warned_once(load, tmp_path):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -248,6 +262,30 @@ def test_what_has_nothing_to_do_with_files_goes_on(error, when, load, monkeypatc
         with pytest.raises(error):
             loop(2)
     assert loop(2) == 6
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_a_signal_while_llvm_is_at_work_is_not_lost(kind, load, monkeypatch, tmp_path):
+    def interrupt(number, frame):
+        raise kind
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    string_at = executionengine.string_at  # called when LLVM hands over what it has made
+
+    def string_and_signal(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return string_at(*arguments)
+
+    loop = load()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(executionengine, "string_at", string_and_signal)
+            with pytest.raises(kind):
+                loop(2)
+        assert signal.getsignal(signal.SIGINT) is interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert loop(2) == 6 and len(kept(tmp_path)) == 2
 
 
 def test_a_function_without_a_file_is_compiled_too(monkeypatch):

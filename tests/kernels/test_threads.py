@@ -126,6 +126,18 @@ def test_what_ctypes_loses_is_noticed():
     threads.run_in_openmp(lambda task, *_: task(None), lambda: None, 2)
 
 
+def test_what_ctypes_loses_is_what_comes_back():
+    """The exception itself: here of a call that never comes to its task."""
+    before = sys.unraisablehook
+
+    def late(_):
+        raise TimeoutError("too late")
+
+    with pytest.raises(TimeoutError, match="too late"):
+        threads.run_in_openmp(lambda task, *_: threads.Task(late)(None), lambda: None, 2)
+    assert sys.unraisablehook is before
+
+
 SIGNALS = """
 import random, signal, sys
 from tests.kernels.test_threads import Rows, threads
@@ -140,7 +152,7 @@ came = caught = wrong = 0
 def interrupt(*_):
     global came
     came += 1
-    raise KeyboardInterrupt
+    raise TimeoutError
 
 signal.signal(signal.SIGALRM, interrupt)
 torch.set_num_threads(2)
@@ -156,7 +168,7 @@ for _ in range(300):
                     break
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:
+    except TimeoutError:
         caught += 1
 print(came - caught, wrong, came > 200)
 """

@@ -94,6 +94,15 @@ def test_types_of_edges_have_weights_of_their_own(transform):
     torch.testing.assert_close(torch.cat([transform(data)[kind][transform.attr_name] for kind in "ab"]), wanted)
 
 
+@pytest.mark.parametrize("transform", [AddLaplacianPE(3), AddRandomWalkPE(3)], ids=repr)
+@pytest.mark.parametrize("weights", [np.ones(14), [1.0] * 14], ids=type)
+def test_weights_that_are_no_tensor_are_refused(transform, weights):
+    data = random_data(6, 14, 0)
+    data.edge_weight = weights
+    with pytest.raises(TypeError, match=rf"'edge_weight' needs to be a Tensor \(got {type(weights).__name__}\)"):
+        transform(data)
+
+
 def test_features_of_edges_are_no_weights():
     data = random_data(6, 14, 0)
     wanted = AddRandomWalkPE(3)(data).random_walk_pe

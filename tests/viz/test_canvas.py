@@ -1,10 +1,12 @@
 import builtins
+from functools import partial
 
 import matplotlib.pyplot
 import networkx
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from torch_geometric.data import Data
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, PerHead, batch_graphs, causal
@@ -117,3 +119,40 @@ def test_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match="pip install matplotlib"):
         import_matplotlib()
+
+
+def test_scales_have_zero_and_all_weights():
+    """Those below zero, too."""
+    wanted = ([0.2, 0.5], (0, 0.5)), ([-1.0, 0.5], (-1, 0.5)), ([-3.0, -2.0], (-3, 0)), ([0.0], (0, 1)), ([], (0, 1))
+    for weights, limits in wanted:
+        scale = scale_of(torch.tensor(weights))
+        assert (scale.vmin, scale.vmax) == limits
+
+
+MONEY = ["$", "a$b_$", r"$\frac$"]
+
+
+def texts_in(ax):
+    return [text.get_text() for text in ax.findobj(Text)]
+
+
+@pytest.mark.parametrize("draw", [draw_words, partial(draw_words, kind="lines"), "mask", "graph"])
+def test_names_with_dollars_are_no_formulas(draw, tmp_path):
+    weights = torch.rand(9)
+    if isinstance(draw, str):
+        ax = {"mask": draw_mask, "graph": draw_graph}[draw](CompleteGraph(3), weights, labels=MONEY, path=tmp_path / "it.png")
+    else:
+        ax = draw(MONEY, CompleteGraph(3), weights, path=tmp_path / "it.png")
+    assert set(MONEY) <= set(texts_in(ax)) and (tmp_path / "it.png").exists()
+
+
+@pytest.mark.parametrize("labels", [np.arange(4, 7), torch.arange(4, 7), [4, 5, 6]], ids=type)
+@pytest.mark.parametrize("draw", [draw_mask, draw_graph])
+def test_names_that_are_numbers(draw, labels):
+    assert {"4", "5", "6"} <= set(texts_in(draw(CompleteGraph(3), labels=labels)))
+
+
+@pytest.mark.parametrize("draw", [draw_mask, draw_graph, partial(draw_words, ["a", "b", "c"], kind="lines")])
+def test_weights_below_zero(draw, tmp_path):
+    draw(CompleteGraph(3), -torch.rand(9), path=tmp_path / "it.png")
+    draw(CompleteGraph(3), torch.linspace(-1, 1, 9), path=tmp_path / "it.png")
