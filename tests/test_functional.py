@@ -161,6 +161,8 @@ def test_scales_of_zero_or_less(num_nodes, scale, dtype):
     [
         GlobalGraph(40, [1]),
         BandedGraph(40, 2, 2) | GlobalGraph(40, [1]),
+        CompleteGraph(40) | GlobalGraph(40, [1]),
+        causal(40) | EdgeListGraph(torch.tensor([[39, 20], [0, 3]]), 40),
         batch_graphs([CompleteGraph(20), BandedGraph(20, 2, 2)]),
         batch_graphs([GridGraph((4, 5), 1), CompleteGraph(20)]),
     ],

@@ -172,6 +172,8 @@ class Merger:
             return
         if self.total is None:
             self.total = self.nothing(partial)
+        dtype = accumulation_dtype(self.total.out.dtype)
+        self.total = Partial(*(None if x is None else x.to(dtype) for x in self.total))
         rows = slice(None) if part.query_rows is None else part.query_rows
         for total, new in zip(self.total, self.joined(take_partial(self.total, part), partial), strict=True):
             if total is not None:
