@@ -25,13 +25,13 @@ def why_not_compiled() -> str | None:
     try:
         import numba
 
+        if numba.config.DISABLE_JIT:
+            return "a compiled kernel needs Numba's compiler, which NUMBA_DISABLE_JIT turns off"
         import graphattn.kernels.edges_cpu_rows  # noqa: F401
     except MemoryError:  # there may be more the next time
         raise
     except Exception as error:  # whatever Numba or LLVM say, torch operations still run
         return f"a compiled kernel needs Numba, which failed here: {type(error).__name__}: {error}"
-    if numba.config.DISABLE_JIT:
-        return "a compiled kernel needs Numba's compiler, which NUMBA_DISABLE_JIT turns off"
     return None
 
 
