@@ -154,9 +154,12 @@ def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
     """Whether weights cannot be made from the log-sum-exp, as behind a mask of -1e9 over whole rows; a GPU is not asked."""
     if plan.normalizer.merge != "lse" or lse.device.type != "cpu" or not lse.numel():
         return False
+    most = MOST_LOST / torch.finfo(lse.dtype).eps
+    low, high = (bound.item() for bound in lse.aminmax())
+    if -most <= low and high <= most:  # mostly: one pass tells
+        return False
     largest = lse.masked_fill(lse == -torch.inf, 0.0).abs().max().item()
-    is_lost = largest * torch.finfo(lse.dtype).eps > MOST_LOST and isfinite(largest)
-    return is_lost and count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
+    return largest > most and isfinite(largest) and count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
 
 
 def unflatten(flat: tuple) -> Inputs:

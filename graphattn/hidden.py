@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graphattn.by_heads import keys_of, of_heads
 from graphattn.graphs import EdgeListGraph
 from graphattn.kernels.differentiable import scores_of_edges, weights_of_edges, with_bias_of_edges
 from graphattn.kernels.finite import AreFinite
@@ -76,12 +77,12 @@ def what_is_left(plan: Plan, inputs: Inputs) -> Iterator[Left]:
 
 
 def take_heads(inputs: Inputs, heads: Tensor) -> Inputs:
-    of_keys = heads * inputs.key.size(1) // inputs.query.size(1)
+    num_heads = inputs.query.size(1)
     return inputs._replace(
         query=inputs.query[:, heads],
-        key=inputs.key[:, of_keys],
-        value=inputs.value[:, of_keys],
-        bias=inputs.bias if inputs.bias.size(1) == 1 else inputs.bias[:, heads],
+        key=keys_of(inputs.key, heads, num_heads),
+        value=keys_of(inputs.value, heads, num_heads),
+        bias=of_heads(inputs.bias, heads),
         edge_query=None if inputs.edge_query is None else inputs.edge_query[:, heads],
     )
 
