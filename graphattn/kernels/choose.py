@@ -187,8 +187,25 @@ def select(
 ) -> tuple[Kernel, dict[str, str]]:
     """The kernel for one part, and why the others before it refuse.
 
-    `is_finite` says whether keys and values are; None: they are looked at where a kernel must know.
+    `is_finite` says whether keys and values are; None: they are looked at where a kernel must know. On CPU the graph remembers
+    the answer to what it was asked before: for a small graph the question takes as long as the loops.
     """
+    if is_finite is None or name is not None or inputs.query.device.type != "cpu":
+        return first_that_runs(plan, inputs, name, is_finite)
+    asked = "kernel", is_finite, *facts_of(plan, inputs)
+    return plan.graph.remember(asked, lambda: first_that_runs(plan, inputs, None, is_finite))
+
+
+def facts_of(plan: Plan, inputs: Inputs) -> tuple:
+    """All that kernels look at beside the graph to say whether they run; no numbers of tensors."""
+    query, key, value, *per_edge, _ = inputs
+    options = plan.score.name, plan.normalizer.name, plan.dropout, plan.bias_by_offset
+    return (*options, query.dtype, query.shape, key.shape, value.shape, *(x is None for x in per_edge))
+
+
+def first_that_runs(
+    plan: Plan, inputs: Inputs, name: str | None, is_finite: bool | None
+) -> tuple[Kernel, dict[str, str]]:
     candidates = [kernel for kernel in KERNELS if is_called(kernel, name)]
     if not candidates:
         raise ValueError(f"'kernel' must be one of {[kernel.name for kernel in KERNELS]} or 'edges' (got {name!r})")

@@ -43,11 +43,8 @@ def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
     A union keeps its most structured operand whole; whatever else it has becomes one edge list. Examples of a mixed batch
     are gathered by kind. Anything else is its own only part.
     """
-    splits = {UnionGraph: union_parts, BatchedGraph: batch_parts, GlobalGraph: global_parts, PrefixGraph: prefix_parts}
-    for kind, split in splits.items():
-        if isinstance(graph, kind):
-            return graph.remember_on("disjoint parts", device, partial(split, graph))
-    return [Part(graph)]
+    split = next((SPLITS[kind] for kind in type(graph).__mro__ if kind in SPLITS), None)
+    return [Part(graph)] if split is None else graph.remember_on("disjoint parts", device, partial(split, graph))
 
 
 def union_parts(graph: UnionGraph, device: torch.device) -> list[Part]:
@@ -123,6 +120,9 @@ def prefix_parts(graph: PrefixGraph, device: torch.device) -> list[Part]:
         Part(CompleteGraph(graph.prefix), query_rows=prefix, key_rows=prefix),
         Part(BandedGraph(num_later, None, 0, num_keys=counts, offset=graph.prefix), query_rows=later),
     ]
+
+
+SPLITS = {UnionGraph: union_parts, BatchedGraph: batch_parts, GlobalGraph: global_parts, PrefixGraph: prefix_parts}
 
 
 def take(inputs: Inputs, part: Part) -> Inputs:

@@ -115,7 +115,7 @@ def restore(model: Module) -> int:
 
 def holds_compiled(module: MessagePassing) -> bool:
     """Whether the object itself has a `propagate` that PyG compiled for its class."""
-    return "propagate" in vars(module) and is_compiled(module, "propagate", home(module.propagate))
+    return "propagate" in vars(module) and is_compiled(type(module), "propagate", home(module.propagate))
 
 
 def restored(kind: type[Module]) -> type[Module]:
@@ -171,7 +171,7 @@ def own_methods(module: Module, kind: type[Module]) -> list[str]:
 
 def is_pygs(module: Module, name: str, value: Any) -> bool:
     """PyG itself sets `propagate` on an object that was explained."""
-    return name == "propagate" and (home(value) == MessagePassing.__module__ or is_compiled(module, name, home(value)))
+    return name == "propagate" and (home(value) == MessagePassing.__module__ or is_compiled(type(module), name, home(value)))
 
 
 def why_not_kind(module: Module) -> str | None:

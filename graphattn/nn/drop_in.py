@@ -28,7 +28,7 @@ class DropIn:
         cls = type(self)
         for name in ("propagate", "edge_updater"):
             where = home(getattr(cls, name))
-            if is_compiled(self, name, where):
+            if is_compiled(cls, name, where):
                 setattr(cls, f"_orig_{name}", getattr(MessagePassing, name))
                 if where != compiled_home(cls, name):
                     setattr(cls, name, getattr(MessagePassing, name))

@@ -1,6 +1,7 @@
 """When a layer must go through PyG's message passing instead of a kernel, and what it passes there."""
 
 import threading
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,7 @@ METHODS = ("message", "edge_update", "aggregate", "update", "message_and_aggrega
 
 def is_watched(conv: MessagePassing) -> bool:
     """Explainers and hooks look into the messages; nobody else pays for them."""
-    return bool(conv.explain) or any(getattr(conv, hooks) for hooks in HOOKS)
+    return bool(conv._explain) or any(map(vars(conv).__getitem__, HOOKS))
 
 
 def adds_up(conv: MessagePassing, node_dim: int = 0) -> bool:
@@ -36,18 +37,27 @@ def is_plain(linear: Module | None) -> bool:
 def own_method(conv: MessagePassing, kind: type[MessagePassing]) -> str | None:
     """The first method of message passing that is not the one of `kind`, which kernels compute: of a subclass, set on the
     object, or put into the class of PyG."""
-    for name in METHODS:
-        where = home(getattr(conv, name))
-        if where not in (MessagePassing.__module__, kind.__module__) and not is_compiled(conv, name, where):
+    cls = type(conv)
+    if vars(conv).keys().isdisjoint(METHODS):
+        return own_function(cls, kind, tuple([getattr(cls, name) for name in METHODS]))
+    return own_function.__wrapped__(cls, kind, tuple([getattr(conv, name) for name in METHODS]))
+
+
+@lru_cache(maxsize=256)
+def own_function(cls: type, kind: type, functions: tuple) -> str | None:
+    """The same of what a class, or an object of it, has for each name of METHODS now."""
+    for name, function in zip(METHODS, functions, strict=True):
+        where = home(function)
+        if where not in (MessagePassing.__module__, kind.__module__) and not is_compiled(cls, name, where):
             return name
     return None
 
 
-def is_compiled(conv: MessagePassing, name: str, where: str | None) -> bool:
+def is_compiled(cls: type[MessagePassing], name: str, where: str | None) -> bool:
     """Whether PyG wrote this down: it makes `propagate` and `edge_updater` anew for each class."""
     if where is None or not where.endswith(f"_{name}"):
         return False
-    return any(where == compiled_home(cls, name) for cls in type(conv).__mro__)
+    return any(where == compiled_home(cls, name) for cls in cls.__mro__)
 
 
 def compiled_home(cls: type, name: str) -> str:

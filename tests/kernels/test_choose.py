@@ -5,7 +5,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, batch_graphs, causal, choose_kernel
 from graphattn.arguments import prepare
 from graphattn.kernels import choose
-from graphattn.kernels.choose import KERNELS, select
+from graphattn.kernels.choose import KERNELS, first_that_runs, select
 from graphattn.kernels.edges_cuda import why_not_triton
 from graphattn.nn import ALiBi, Score
 
@@ -118,3 +118,27 @@ def test_a_bias_by_offset_and_dilation_move_the_crossover():
     ]
     assert choose_kernel(band, query[:600], bias=ALiBi(2)).kernel == "banded_torch"
     assert "less than 25%" in choose_kernel(BandedGraph(600, 1, 1), query[:600].float()).refusals["banded_cpu"]
+
+
+@pytest.mark.parametrize("graph", [causal([9, 150]), BandedGraph(300, 20, 20), CompleteGraph([5] * 3), GridGraph((24, 24), 16)])
+def test_a_remembered_choice_is_that_of_the_same_question(graph):
+    """Questions that differ in one thing alone, asked one after the other and all of them again."""
+    tensors = {
+        (dtype, heads, dim): torch.randn(graph.num_queries, heads, dim, dtype=dtype)
+        for dtype in (torch.float32, torch.float64, torch.bfloat16)
+        for heads, dim in ((2, 4), (2, 0), (1, 4))
+    }
+    options = [{}, {"dropout": 0.1}, {"dropout": 0.2}, {"normalizer": "relu"}, {"score": "cosine"}, {"score": "gaussian"}]
+    options += [{"bias": torch.zeros(graph.num_edges)}, {"bias": ALiBi(2)}, {"edge_features": torch.ones(graph.num_edges, 1)}]
+    asked = 0
+    for _ in range(2):
+        for query in tensors.values():
+            for given in options:
+                if query.size(1) == 1 and callable(given.get("bias")):
+                    continue
+                plan, inputs, _ = prepare(query, query, query, graph, **given)
+                for is_finite in (True, False):
+                    remembered = select(plan, inputs, None, is_finite)
+                    assert remembered == first_that_runs(plan, inputs, None, is_finite)
+                    asked += 1
+    assert asked > 200

@@ -327,3 +327,20 @@ def test_a_map_of_edges_with_an_offset_keeps_it():
         peer, own = twins(*PAIRS[kind], 6, 4, edge_dim=3)
         peer.lin_edge = own.lin_edge = pyg.Linear(5, 4).double()  # and takes other attributes than at first
         assert_same_layers(peer, own, torch.randn(9, 6).double(), random_graph(9, 9, 20), torch.randn(25, 5).double())
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_what_is_put_into_a_class_later_is_noticed(kind, monkeypatch):
+    """The layer looked at its methods before, and looks again."""
+    pyg_class, own_class = PAIRS[kind]
+    layer, inputs = own_class(6, 4, heads=2), (torch.randn(9, 6), random_graph(9, 9, 20))
+    before = layer(*inputs)
+    assert not needs_messages(layer)
+    with monkeypatch.context() as patch:
+        patch.setattr(pyg_class, "message", lambda self, *args, **kwargs: before.sum())
+        assert needs_messages(layer)
+    assert not needs_messages(layer)
+    layer.update = types.MethodType(lambda self, out: 2 * out, layer)
+    assert needs_messages(layer)
+    del layer.update
+    torch.testing.assert_close(layer(*inputs), before)
