@@ -3,6 +3,7 @@
     python -m benchmarks.edges            any graph: PyG's message passing, plain torch, dense SDPA
     python -m benchmarks.layers           whole layers: PyG, nn.MultiheadAttention, padding
     python -m benchmarks.bands            bands and grids: dense SDPA, FlexAttention, PyG
+    python -m benchmarks.everyday         molecules, Cora, sampled blocks, a tiny graph, sentences: whole models
     python -m benchmarks.choose_kernel    where one kernel overtakes another
     python -m benchmarks.reorder          nodes numbered at random, and so that neighbours are near
 

@@ -50,6 +50,7 @@ class Case(NamedTuple):
         rows: How many rows the output has.
         prepare: What is built once for a graph (its CSR), timed beside the table.
         beside: Timed with the peers but not the same work (reading memory), so neither checked nor weighed.
+        ready: Called with the name of a pass before it is timed, after the check (to switch dropout on in training).
     """
 
     inputs: tuple[Tensor, ...]
@@ -58,6 +59,7 @@ class Case(NamedTuple):
     rows: int
     prepare: Callable[[], object] | None = None
     beside: dict[str, Callable[[], object]] = {}  # noqa: RUF012  (never changed)
+    ready: Callable[[str], object] | None = None
 
 
 class Timing(NamedTuple):
@@ -101,12 +103,14 @@ PASSES = {"forward": forward, "forward + backward": training}
 
 def calls_of(case: Case, pass_: str) -> dict[str, Callable]:
     """The peers that can do this pass, ready to be called."""
+    if case.ready is not None:
+        case.ready(pass_)
     able = {name: peer for name, peer in case.peers.items() if peer.trains or pass_ == "forward"}
     return {name: PASSES[pass_](peer, case.inputs) for name, peer in able.items()}
 
 
 def check(case: Case, count: int = 16) -> None:
-    """Compares `count` rows of every peer, and the gradients that flow from them, with float64; raises ValueError.
+    """Compares `count` rows of every peer, and the gradients of inputs that flow from them, with float64; raises ValueError.
 
     Of huge inputs a few rows with float32, which their short sums leave precise enough.
     """
@@ -118,7 +122,7 @@ def check(case: Case, count: int = 16) -> None:
     out = torch.stack([case.expected(row, *precise) for row in rows])
     grad_out = torch.randn(out.shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
     wanted = [x for x in precise if x.requires_grad]
-    expected = [out.detach(), *torch.autograd.grad(out, wanted, grad_out)]
+    expected = [out.detach(), *(torch.autograd.grad(out, wanted, grad_out) if wanted else ())]
     cotangent = case.inputs[0].new_zeros(case.rows, *out.shape[1:])
     cotangent[rows] = grad_out.to(cotangent)
     for name, peer in case.peers.items():
