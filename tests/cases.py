@@ -14,8 +14,10 @@ from graphattn.graphs import (
     CompleteGraph,
     EdgeListGraph,
     GlobalGraph,
+    Graph,
     GridGraph,
     PrefixGraph,
+    RuleGraph,
     batch_graphs,
     causal,
 )
@@ -70,6 +72,37 @@ def shifted_grid_edges(sides, before, after, dilation):
 
 def global_edges(num_nodes, nodes):
     return [(key, query) for query in range(num_nodes) for key in range(num_nodes) if key in nodes or query in nodes]
+
+
+def is_near_or_even(query, key):
+    """A rule that no class of graphs has."""
+    return (abs(query - key) <= 1) | ((query + key) % 4 == 0)
+
+
+def rule_edges(num_queries, num_keys):
+    pairs = [(key, query) for query in range(num_queries) for key in range(num_keys)]
+    return [(key, query) for key, query in pairs if -1 <= query - key <= 1 or (query + key) % 4 == 0]
+
+
+class KnightMoves(Graph):
+    """Squares of a chess board that a knight joins, as a user would write it."""
+
+    def __init__(self, side):
+        super().__init__(side * side)
+        self.side = side
+
+    def allows(self, query, key):
+        rows, columns = query // self.side - key // self.side, query % self.side - key % self.side
+        return abs(rows * columns) == 2
+
+
+def knight_edges(side):
+    edges = []
+    for row, column in product(range(side), repeat=2):
+        for other_row, other_column in product(range(side), repeat=2):
+            if {abs(row - other_row), abs(column - other_column)} == {1, 2}:
+                edges.append((other_row * side + other_column, row * side + column))
+    return edges
 
 
 def prefix_edges(num_nodes, prefix):
@@ -237,6 +270,19 @@ GRAPHS = [
         side_by_side(
             *((count, count, prefix_edges(count, prefix)) for count, prefix in zip((5, 0, 3, 2, 1), (3, 2, 0, 7, 1)))
         ),
+    ),
+    ("rule", RuleGraph(5, 7, is_near_or_even), rule_edges(5, 7)),
+    (
+        "rule_ragged",
+        RuleGraph([4, 0, 1], [3, 2, 5], is_near_or_even),
+        side_by_side((4, 3, rule_edges(4, 3)), (0, 2, []), (1, 5, rule_edges(1, 5))),
+    ),
+    ("transposed_rule", RuleGraph(5, 7, is_near_or_even).T, [(query, key) for key, query in rule_edges(5, 7)]),
+    ("own_class", KnightMoves(3), knight_edges(3)),
+    (
+        "own_class_in_a_batch",
+        batch_graphs([KnightMoves(3), causal(2)]),
+        side_by_side((9, 9, knight_edges(3)), (2, 2, banded_edges(2, 2, 1, 0))),
     ),
     ("transposed_prefix", PrefixGraph(5, 3).T, [(query, key) for key, query in prefix_edges(5, 3)]),
     ("edge_list", edge_list(ASYMMETRIC, 6, 8), ASYMMETRIC),

@@ -15,6 +15,7 @@ from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph
 from graphattn.graphs.patterns import bigbird, expander, longformer, strided
 from graphattn.graphs.prefix import PrefixGraph
+from graphattn.graphs.rule_graph import RuleGraph
 from graphattn.graphs.transposed import TransposedGraph
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "GridGraph",
     "IntersectionGraph",
     "PrefixGraph",
+    "RuleGraph",
     "TransposedGraph",
     "UnionGraph",
     "as_graph",
@@ -54,6 +56,7 @@ torch.serialization.add_safe_globals(
         GridGraph,
         IntersectionGraph,
         PrefixGraph,
+        RuleGraph,
         TransposedGraph,
         UnionGraph,
     ]

@@ -39,6 +39,8 @@ class EdgeListGraph(Graph):
     _edges: Tensor  # int64 [2, num_edges], in memory that nobody else has and nobody writes
     is_undirected: bool
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a cache asks often: no edges are compared
+
     def __init__(self, edge_index, num_queries, num_keys=None, is_undirected=False):
         sizes = parse_sizes(num_queries, num_keys)
         _check_edge_index(edge_index)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
-from graphattn.graphs.sizes import offsets_of, parse_flag, parse_pairs
+from graphattn.graphs.pairs import keys_by_query
+from graphattn.graphs.sizes import offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.starts import AT_ZERO, Starts
 
 __all__ = ["CSR", "Graph"]
@@ -46,12 +47,15 @@ def fields_of_file(kind: type) -> tuple[frozenset[str], frozenset[str], bool]:
     return frozenset(each.name for each in named), needed, len(named) < len(parameters)
 
 
+OF_ITS_OWN = {"_cache", "number"}  # of a graph in memory, never of a file
+
+
 def check_names(state, kind: type) -> None:
     """A file has the fields of its kind, and no others."""
     if not isinstance(state, dict):
         raise TypeError(f"its state must be a dict (got {type(state).__name__})")
     known, needed, takes_any = fields_of_file(kind)
-    missing, unknown = needed - set(state), set() if takes_any else set(state) - known
+    missing, unknown = needed - set(state), set(state) & OF_ITS_OWN if takes_any else set(state) - known
     if missing or unknown:
         raise ValueError(f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})")
 
@@ -63,6 +67,13 @@ def whole(graph) -> "Graph":
     if "number" not in graph.__dict__:
         raise ValueError(f"its parts must be graphs on their own (got a {type(graph).__name__} that is not finished)")
     return graph
+
+
+def is_same(x, y) -> bool:
+    """Equal fields of two graphs; tensors number by number."""
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        return x.dtype == y.dtype and x.device == y.device and torch.equal(x, y)
+    return x is y or bool(x == y)
 
 
 def graph_of_number(number: int) -> "Graph":
@@ -87,10 +98,32 @@ class Graph(ABC):
     Everything per edge (biases, features, weights) follows the order of `edge_index()`: row-major by
     (query, key), example after example, and the caller's own columns for an edge list. `.T` keeps that
     order, `g.T.edge_index() == g.edge_index().flip(0)`: such a graph has `edges_by_key` set.
+
+    A class of your own calls `super().__init__(num_queries, num_keys)` and defines `allows`; unions, batches, `.T`, files and
+    all kernels for edges follow from it. Where it knows its edges, `keys_by_query` spares asking all pairs. Numbers and
+    tensors that are set as attributes are kept in copies and files, and tensors move with `to`.
+
+    >>> class EveryOther(Graph):
+    ...     def __init__(self, num_nodes, step):
+    ...         super().__init__(num_nodes)
+    ...         self.step = step
+    ...     def allows(self, query, key):
+    ...         return (query - key) % self.step == 0
+    >>> EveryOther(4, step=2).edge_index().tolist()
+    [[0, 2, 1, 3, 0, 2, 1, 3], [0, 0, 1, 1, 2, 2, 3, 3]]
     """
 
     sizes: tuple[tuple[int, int], ...]  # (num_queries, num_keys) of each example
     edges_by_key: bool  # True: edge_index() runs by (key, query), as `.T` of a graph that runs by (query, key)
+
+    def __init__(self, num_queries: int, num_keys: int | None = None):
+        """For classes of your own, which are one example each; `batch_graphs` puts several side by side."""
+        sizes = parse_sizes(num_queries, num_keys)
+        if len(sizes) > 1:
+            raise ValueError(
+                f"a {type(self).__name__} is one graph (got sizes of {len(sizes)}); batch_graphs puts several side by side"
+            )
+        self._freeze(sizes=sizes, edges_by_key=False)
 
     def _freeze(self, **fields) -> None:
         for name, value in fields.items():
@@ -150,7 +183,8 @@ class Graph(ABC):
     @property
     def device(self) -> torch.device | None:
         """Device of the edges; None where there is only a formula."""
-        return None
+        tensors = (x for x in self._fields().values() if isinstance(x, Tensor))
+        return self.remember("device", lambda: next((x.device for x in tensors), None))
 
     @property
     def is_symmetric(self) -> bool:
@@ -184,9 +218,19 @@ class Graph(ABC):
 
     # The edges --------------------------------------------------------------------------------------------------------
 
-    @abstractmethod
+    def keys_by_query(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Degree of each query [num_queries], and the keys query by query, each query's ascending [num_edges]: int64.
+
+        By default found by asking `allows` of all pairs, some millions at a time.
+        """
+        _, _, first_key = self._local_queries(device)
+        counts = torch.tensor([size[0] for size in self.sizes], device=device)
+        num_keys = torch.tensor([size[1] for size in self.sizes], device=device).repeat_interleave(counts)
+        return keys_by_query(self.allows, torch.as_tensor(first_key, device=device).expand(len(num_keys)), num_keys)
+
     def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Degree of each query [num_queries] and the keys row by row, ascending [num_edges]."""
+        """`keys_by_query`, by graphs that only this package knows."""
+        return self.keys_by_query(device)
 
     def edge_index(self, device=None) -> Tensor:
         """The edges `[2, num_edges]` in int64: row 0 = key (source), row 1 = query (target)."""
@@ -265,8 +309,10 @@ class Graph(ABC):
             transposed._cache["T"] = lambda: self
         return transposed
 
-    @abstractmethod
-    def _transposed(self) -> "Graph": ...
+    def _transposed(self) -> "Graph":
+        from graphattn.graphs.transposed import TransposedGraph
+
+        return TransposedGraph(self)
 
     def __or__(self, other) -> "Graph":
         from graphattn.graphs.algebra import union
@@ -301,8 +347,9 @@ class Graph(ABC):
         """The graphs of a batch, one by one; `[self]` for a single graph."""
         return [self] if self.num_examples == 1 else self._split()
 
-    @abstractmethod
-    def _split(self) -> list["Graph"]: ...
+    def _split(self) -> list["Graph"]:
+        """`examples` of a batch; classes whose graphs are one example each need none."""
+        return [self]
 
     @classmethod
     def _join(cls, graphs: list["Graph"]) -> "Graph | None":
@@ -338,7 +385,8 @@ class Graph(ABC):
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Graph":
         """The graph with `function` applied to its tensors; a formula has none."""
-        return self
+        own = {name: x for name, x in self._fields().items() if isinstance(x, Tensor)}
+        return self.twin(**{name: function(x) for name, x in own.items()}) if own else self
 
     def to(self, *args, **kwargs) -> "Graph":
         """The graph on another device, with the arguments of `torch.Tensor.to`; indices keep their dtype."""
@@ -368,14 +416,26 @@ class Graph(ABC):
     def __repr__(self) -> str:
         return f"{self.T!r}.T" if self.edges_by_key else self._describe()
 
-    @abstractmethod
     def _describe(self) -> str:
         """One line that writes nothing out."""
+        return f"{type(self).__name__}(num_queries={self.num_queries}, num_keys={self.num_keys})"
+
+    # Values -----------------------------------------------------------------------------------------------------------
+
+    def __eq__(self, other) -> bool:
+        """Of one class, and alike in every field."""
+        if type(other) is not type(self):
+            return NotImplemented
+        own, others = self._fields(), other._fields()
+        return own.keys() == others.keys() and all(is_same(x, others[name]) for name, x in own.items())
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.sizes, self.edges_by_key))
 
     # Copies and files -------------------------------------------------------------------------------------------------
 
     def _fields(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_cache", "number")}
+        return {name: value for name, value in self.__dict__.items() if name not in OF_ITS_OWN}
 
     def __copy__(self) -> "Graph":
         return self.twin()

@@ -10,9 +10,10 @@ from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph
 from graphattn.graphs.prefix import PrefixGraph
+from graphattn.graphs.rule_graph import RuleGraph
 from graphattn.graphs.starts import AT_ZERO
 
-Rule = tuple  # the name of a kind, and its arguments: numbers, None, or the rules of its members
+Rule = tuple  # the name of a kind, and its arguments: numbers, None, a function, or the rules of its members
 
 CAUSAL: Rule = ("band", None, 0, 1, 0)
 ANY_PREFIX: Rule = ("prefix", None)  # another one in each example
@@ -42,6 +43,8 @@ def find_rule(graph: Graph) -> Rule | None:
         length = max(graph.prefix)
         is_one = graph == PrefixGraph([size for size, _ in graph.sizes], length)
         return ("prefix", length) if is_one else ANY_PREFIX
+    if isinstance(graph, RuleGraph):
+        return ("function", graph.rule)
     if isinstance(graph, GlobalGraph):
         return rule_of_global(graph)
     if isinstance(graph, (UnionGraph, IntersectionGraph)):
@@ -89,6 +92,8 @@ def graph_of_rule(rule: Rule, counts: list[int], prefixes: list[int]) -> Graph:
     if name == "prefix":
         length = arguments[0]
         return PrefixGraph(counts, prefixes if length is None else [min(length, prefix) for prefix in prefixes])
+    if name == "function":
+        return RuleGraph(counts, rule=arguments[0])
     if name == "global":
         firsts = [sum(counts[:number]) for number in range(len(counts))]
         return GlobalGraph(counts, [first + n for first, count in zip(firsts, counts) for n in arguments if n < count])

@@ -1,0 +1,94 @@
+"""RuleGraph: the edges for which a function of query and key says yes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.sizes import abbreviate, parse_flag, parse_pairs, parse_sizes
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class RuleGraph(Graph):
+    """`query` attends to `key` where `rule(query, key)` is true, what FlexAttention calls a `mask_mod`.
+
+    The rule is asked once for every pair of an example, some millions at a time, and its edges are kept from then on as those
+    of any graph; num_queries x num_keys numbers are never in memory. A graph that has a class of its own (a band, a grid)
+    is asked nothing and runs faster.
+
+    Args:
+        num_queries: number of queries, or one int per example of a batch.
+        num_keys: number of keys, likewise; as many as queries where it is None.
+        rule: (query, key) -> bool, for int64 tensors of one shape that hold indices inside the example; number by number, so
+            that a pair's answer depends on the pair alone. It must give the same answers whenever it is asked. Graphs in files
+            and in workers of a DataLoader need a function with a name, not a lambda.
+
+    Raises:
+        TypeError: if `rule` is no function, or gives something other than a bool for each pair.
+
+    >>> RuleGraph(5, rule=lambda query, key: (query - key) % 2 == 0).mask().int()
+    tensor([[1, 0, 1, 0, 1],
+            [0, 1, 0, 1, 0],
+            [1, 0, 1, 0, 1],
+            [0, 1, 0, 1, 0],
+            [1, 0, 1, 0, 1]], dtype=torch.int32)
+    """
+
+    rule: Callable[[Tensor, Tensor], Tensor]
+
+    def __init__(self, num_queries, num_keys=None, rule: Callable[[Tensor, Tensor], Tensor] | None = None):
+        if rule is None and callable(num_keys):
+            raise TypeError(f"'rule' is the third argument (got it as 'num_keys'); write RuleGraph({num_queries}, rule=...)")
+        self._set(parse_sizes(num_queries, num_keys), rule)
+
+    def _set(self, sizes, rule, edges_by_key=False):
+        if not callable(rule):
+            raise TypeError(f"'rule' must be a function (query, key) -> bool (got {type(rule).__name__})")
+        pair = torch.zeros(1, dtype=torch.long)
+        if min(map(max, zip(*sizes))):
+            check_answer(rule, rule(pair, pair), pair)
+        self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, rule=rule)
+
+    def _restore(self, sizes, edges_by_key, rule):
+        self._set(parse_pairs(sizes), rule, parse_flag("edges_by_key", edges_by_key))
+
+    @classmethod
+    def _of(cls, *args):
+        graph = cls.__new__(cls)
+        graph._set(*args)
+        return graph
+
+    def allows(self, query, key):
+        query, key, _, same = self._locate(query, key)
+        pairs = torch.broadcast_tensors(query, key, same)
+        # An index of another example may be none of this one.
+        query, key = (torch.where(pairs[2], x, 0).long() for x in pairs[:2])
+        return check_answer(self.rule, self.rule(query, key), query) & pairs[2]
+
+    def _split(self):
+        return [self._of([size], self.rule, self.edges_by_key) for size in self.sizes]
+
+    @classmethod
+    def _join(cls, graphs):
+        first = graphs[0]
+        if any(graph.rule is not first.rule or graph.edges_by_key != first.edges_by_key for graph in graphs):
+            return None
+        return cls._of([size for graph in graphs for size in graph.sizes], first.rule, first.edges_by_key)
+
+    def _describe(self):
+        queries, keys = zip(*self.sizes)
+        counts = abbreviate(queries) if queries == keys else f"{abbreviate(queries)}, {abbreviate(keys)}"
+        return f"RuleGraph({counts}, rule={getattr(self.rule, '__name__', type(self.rule).__name__)})"
+
+
+def check_answer(rule: Callable, answer, pairs: Tensor) -> Tensor:
+    """One bool for each pair, as a rule owes it."""
+    if not isinstance(answer, Tensor) or answer.dtype != torch.bool or answer.shape != pairs.shape:
+        got = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+        raise TypeError(
+            f"'rule' must give a bool for each pair of query and key, {list(pairs.shape)} here (got {got} of {rule!r});"
+            " compare and combine tensors by ==, <, &, | and ~"
+        )
+    return answer

@@ -1,0 +1,86 @@
+"""Classes of graphs that users write, by the public names of `Graph` alone."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from graphattn import Graph, attend, batch_graphs
+from tests.cases import KnightMoves
+
+
+class Far(Graph):
+    """Keys at a distance of at least `least` from each query, along numbers that the user has."""
+
+    def __init__(self, places, least):
+        super().__init__(len(places))
+        self.places, self.least = places, least
+
+    def allows(self, query, key):
+        return (self.places[query] - self.places[key]).abs() >= self.least
+
+
+class FromKeys(Graph):
+    """A class that knows its edges."""
+
+    def __init__(self):
+        super().__init__(2, 5)
+
+    def allows(self, query, key):
+        return key == torch.tensor([3, 0])[query]
+
+    def keys_by_query(self, device):
+        return torch.tensor([1, 1], device=device), torch.tensor([3, 0], device=device)
+
+
+def test_tensors_are_kept_and_moved():
+    graph = Far(torch.tensor([0.0, 1.0, 5.0]), 2.0)
+    for twin in (copy.copy(graph), pickle.loads(pickle.dumps(graph)), graph.to("cpu"), graph.clone()):
+        assert torch.equal(twin.edge_index(), graph.edge_index()) and twin.least == 2.0
+    assert graph.device == torch.device("cpu") and graph.to("meta").device == torch.device("meta")
+    assert graph.edge_index().tolist() == [[2, 2, 0, 1], [0, 1, 2, 2]]
+
+
+def test_two_are_equal_if_their_fields_are():
+    places = torch.tensor([0.0, 1.0, 5.0])
+    graph = Far(places, 2.0)
+    assert graph == Far(places.clone(), 2.0) and hash(graph) == hash(Far(places.clone(), 2.0))
+    assert graph != Far(places, 3.0) and graph != Far(places + 1, 2.0) and graph != graph.T and graph != FromKeys()
+
+
+def test_edges_that_a_class_knows_are_not_asked_for():
+    assert FromKeys().edge_index().tolist() == [[3, 0], [0, 1]]
+    assert FromKeys().T.edge_index().tolist() == [[0, 1], [3, 0]]
+
+
+def test_one_line_of_repr():
+    assert repr(FromKeys()) == "FromKeys(num_queries=2, num_keys=5)"
+    assert repr(FromKeys().T) == "FromKeys(num_queries=2, num_keys=5).T"
+
+
+def test_many_examples_are_batched():
+    class Ragged(KnightMoves):
+        def __init__(self):
+            Graph.__init__(self, [3, 4])
+
+    with pytest.raises(ValueError, match="batch_graphs"):
+        Ragged()
+    batch = batch_graphs([KnightMoves(3), KnightMoves(4)])
+    x = torch.randn(25, 2, 4)
+    alone = torch.cat([attend(part, part, part, KnightMoves(side)) for part, side in zip(x.split([9, 16]), (3, 4))])
+    torch.testing.assert_close(attend(x, x, x, batch), alone)
+
+
+def test_allows_must_be_defined():
+    class Nothing(Graph):
+        pass
+
+    with pytest.raises(TypeError, match="allows"):
+        Nothing(3)
+
+
+def test_compiled():
+    graph, x = KnightMoves(3), torch.randn(9, 2, 4)
+    run = torch.compile(lambda x: attend(x, x, x, graph), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(run(x), attend(x, x, x, graph))
