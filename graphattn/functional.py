@@ -31,7 +31,7 @@ def attend(
     scale: float | None = None,
     dropout: float = 0.0,
     score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
-    normalizer: str | Normalizer = "softmax",
+    normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
     kernel: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention of queries over the keys that `graph` joins them to.
@@ -55,7 +55,8 @@ def attend(
         score: 'dot', 'cosine' or 'gaussian'; a Score with parameters (`Additive(vector)`, `Gat`, `Cosine`, `Bilinear`,
             `Gaussian`); or a function or torch.nn.Module (query, key [..., heads, dim]) -> scores [..., heads] (see `Custom`).
         normalizer: 'softmax', 'relu', 'squared_relu', 'sigmoid', 'identity', 'sparsemax', 'entmax15', or a Normalizer such as
-            `Softmax(sink=0.0)`, `TopK(8)` or `Relu(scale_by_degree=True)`.
+            `Softmax(sink=0.0)`, `TopK(8)` or `Relu(scale_by_degree=True)`, or a function of the scores of a row along the last
+            axis, as `torch.softmax(x, -1)` is one (see `CustomNormalizer`).
         kernel: Name of the kernel to use instead of the fastest (see `choose_kernel`).
 
     Everything per edge is in the order of `graph.edge_index()`.
@@ -98,7 +99,7 @@ def attention_weights(
     edge_query: Tensor | None = None,
     scale: float | None = None,
     score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
-    normalizer: str | Normalizer = "softmax",
+    normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
     edges: Tensor | None = None,
 ) -> Tensor | list[Tensor]:
     """The weights that `attend` uses, computed when asked for: [num_edges, heads] in the order of `graph.edge_index()`.

@@ -244,7 +244,7 @@ def row_gradients(plan: Plan, inputs: Inputs, grad: Partial, edges: Edges) -> tu
     for part, chunk in chunks(plan.graph, edges, inputs):
         factors = dropout_factors(plan, chunk, scores.size(1), scores)
         grad_weights[part] = gradient_of_weights(inputs, grad, chunk) * factors
-    return weights, plan.normalizer.row_grad_scores(weights, grad_weights, rows)
+    return weights, plan.normalizer.row_grad_scores(scores, weights, grad_weights, rows)
 
 
 def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: Inputs, given=None) -> None:

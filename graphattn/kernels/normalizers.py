@@ -54,13 +54,18 @@ class RowNormalizer(Normalizer):
     def row_weights(self, scores: Tensor, rows: Segments) -> Tensor:
         """Weights [num_edges, heads] from scores [num_edges, heads]; differentiable, more than once."""
 
-    @abstractmethod
-    def sensitivity(self, weights: Tensor) -> Tensor:
-        """How fast each weight follows its own score while the others are held: s in `row_grad_scores`."""
+    def sensitivity(self, weights: Tensor) -> Tensor | None:
+        """How fast each weight follows its own score while the others are held: s in `row_grad_scores`; None if autograd is to
+        find the gradient."""
+        return None
 
-    def row_grad_scores(self, weights: Tensor, grad_weights: Tensor, rows: Segments) -> Tensor:
+    def row_grad_scores(self, scores: Tensor, weights: Tensor, grad_weights: Tensor, rows: Segments) -> Tensor:
         """Gradient of the scores: (diag(s) - s sᵀ / sum(s)) grad_weights (Peters et al. 2019, prop. 2)."""
         s = self.sensitivity(weights)
+        if s is None:
+            with torch.enable_grad():
+                scores = scores.detach().requires_grad_()
+                return torch.autograd.grad(self.row_weights(scores, rows), scores, grad_weights)[0]
         mean = rows.sum(s * grad_weights) / one_if_zero(rows.sum(s))
         return torch.where(s > 0, s * (grad_weights - rows.spread(mean)), 0.0)
 
@@ -225,6 +230,54 @@ class TopK(RowNormalizer):
         return weights
 
 
+@dataclass(frozen=True)
+class CustomNormalizer(RowNormalizer):
+    """Any differentiable function of the scores of a row, which it is given without the edges of score -inf.
+
+    Rows with as many edges go to the function together. It runs on 'edges_torch'; compilers break their graph at it.
+
+    Args:
+        function: scores [..., num_edges of a row] -> weights of the same shape, along the last axis as `torch.softmax(x, -1)`.
+            Gradients flow to the scores, and to nothing else: a tensor that it closes over and that needs one is refused.
+    """
+
+    function: Callable[[Tensor], Tensor]
+
+    name = "custom"
+
+    def check(self, heads):
+        scores = torch.zeros(heads, 2)
+        with torch.enable_grad():
+            weights = self.of_rows(scores)
+        if weights.requires_grad:
+            raise ValueError(
+                "'normalizer' closes over a tensor that needs a gradient, which would be lost; scale scores by a learned number"
+                " before (score=...), or write a layer on attention_scores and weighted_sum"
+            )
+
+    def of_rows(self, scores: Tensor) -> Tensor:
+        weights = self.function(scores)
+        if not isinstance(weights, Tensor) or weights.shape != scores.shape:
+            got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+            raise ValueError(f"'normalizer' must give a weight for each score {list(scores.shape)} (got {got})")
+        return weights
+
+    def row_weights(self, scores, rows):
+        heads = scores.size(1)
+        row = (rows.row[:, None] * heads + torch.arange(heads, device=scores.device)).flatten()  # of each head
+        place = (scores.detach() != -torch.inf).flatten().nonzero().flatten()
+        place = place[row[place].argsort(stable=True)]
+        count = torch.bincount(row[place], minlength=rows.num_rows * heads)
+        first = count.cumsum(0) - count
+        numbers = scores.flatten()
+        weights = torch.zeros_like(numbers)
+        for degree in count.unique().tolist():
+            if degree:
+                of_rows = place[first[count == degree, None] + torch.arange(degree, device=scores.device)]
+                weights = weights.index_put((of_rows,), self.of_rows(numbers[of_rows]).to(weights.dtype))
+        return weights.view_as(scores)
+
+
 def one_if_zero(total: Tensor) -> Tensor:
     """A divisor for rows without edges: 0 / 1, which has derivatives."""
     return total.masked_fill(total == 0, 1.0)
@@ -234,10 +287,15 @@ NAMED = (Softmax, Relu, SquaredRelu, Sigmoid, Identity, Sparsemax, Entmax15)
 NORMALIZERS = {kind.name: kind for kind in NAMED}
 
 
-def as_normalizer(normalizer: str | Normalizer) -> Normalizer:
-    """The normalizer that a string names; a Normalizer object stands for itself."""
+def as_normalizer(normalizer: str | Normalizer | Callable[[Tensor], Tensor]) -> Normalizer:
+    """The normalizer that a string names; a Normalizer object stands for itself, a function is made one."""
     if isinstance(normalizer, Normalizer):
         return normalizer
     if isinstance(normalizer, str) and normalizer in NORMALIZERS:
         return NORMALIZERS[normalizer]()
-    raise ValueError(f"'normalizer' must be one of {list(NORMALIZERS)} or a Normalizer object (got {normalizer!r})")
+    if callable(normalizer) and not isinstance(normalizer, type):
+        return CustomNormalizer(normalizer)
+    raise ValueError(
+        f"'normalizer' must be one of {list(NORMALIZERS)}, a Normalizer object or a function of the scores of a row (got"
+        f" {normalizer!r})"
+    )

@@ -1,10 +1,13 @@
 """Layers."""
 
 from graphattn.kernels.normalizers import (
+    CustomNormalizer,
+    EdgeNormalizer,
     Entmax15,
     Identity,
     Normalizer,
     Relu,
+    RowNormalizer,
     Sigmoid,
     Softmax,
     Sparsemax,
@@ -56,9 +59,11 @@ __all__ = [
     "ContinuousPositions",
     "Cosine",
     "Custom",
+    "CustomNormalizer",
     "DecoderLayer",
     "Decoding",
     "Dot",
+    "EdgeNormalizer",
     "EdgeTypeBias",
     "EncoderLayer",
     "Entmax15",
@@ -87,6 +92,7 @@ __all__ = [
     "Relu",
     "Residual",
     "RotaryPositions",
+    "RowNormalizer",
     "Score",
     "Seq2Seq",
     "Sigmoid",

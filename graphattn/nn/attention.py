@@ -56,7 +56,7 @@ class GraphAttention(MessagePassing):
         kv_heads: Number of key and value heads, a divisor of `heads` (default: `heads`; Ainslie et al. 2023).
         score: 'dot', 'additive', 'gatv2', 'cosine', 'bilinear', 'gaussian', or a torch.nn.Module or function
             (query, key [..., heads, out_channels]) -> scores [..., heads].
-        normalizer: The name of a normalizer, as in `attend`, or a Normalizer such as `TopK(8)`.
+        normalizer: The name of a normalizer, as in `attend`, a Normalizer such as `TopK(8)`, or a function of the scores of a row.
         sink: Learn for each head the score of one more key with value 0, so that a node may attend to nothing (see `Softmax`).
         gate: Multiply each channel of each head by sigmoid(W x_i) of the target before the heads are joined (Qiu et al. 2025,
             sec. 2.2, the gate G1, elementwise).
@@ -105,7 +105,7 @@ class GraphAttention(MessagePassing):
         *,
         kv_heads: int | None = None,
         score: str | Callable[[Tensor, Tensor], Tensor] = "dot",
-        normalizer: str | Normalizer = "softmax",
+        normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
         sink: bool = False,
         gate: bool = False,
         edge_dim: int | None = None,

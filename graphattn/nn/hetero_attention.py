@@ -82,7 +82,7 @@ class HeteroGraphAttention(Module):
         *,
         kv_heads: int | None = None,
         score: str | Callable[[Tensor, Tensor], Tensor] = "dot",
-        normalizer: str | Normalizer = "softmax",
+        normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
         edge_dim: int | dict[EdgeType, int] | None = None,
         relation_maps: bool = True,
         relation_bias: bool = True,

@@ -1,10 +1,12 @@
 """When a layer must go through PyG's message passing instead of a kernel, and what it passes there."""
 
 import threading
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch.nn import Module
 from torch_geometric.nn.aggr import SumAggregation
 from torch_geometric.nn.conv import MessagePassing
@@ -19,7 +21,7 @@ METHODS = ("message", "edge_update", "aggregate", "update", "message_and_aggrega
 
 def is_watched(conv: MessagePassing) -> bool:
     """Explainers and hooks look into the messages; nobody else pays for them."""
-    return bool(conv._explain) or any(map(vars(conv).__getitem__, HOOKS))
+    return bool(conv.explain) or any(getattr(conv, hooks) for hooks in HOOKS)
 
 
 def adds_up(conv: MessagePassing, node_dim: int = 0) -> bool:
@@ -38,19 +40,21 @@ def own_method(conv: MessagePassing, kind: type[MessagePassing]) -> str | None:
     """The first method of message passing that is not the one of `kind`, which kernels compute: of a subclass, set on the
     object, or put into the class of PyG."""
     cls = type(conv)
-    if vars(conv).keys().isdisjoint(METHODS):
-        return own_function(cls, kind, tuple([getattr(cls, name) for name in METHODS]))
-    return own_function.__wrapped__(cls, kind, tuple([getattr(conv, name) for name in METHODS]))
+    if torch.compiler.is_compiling() or not vars(conv).keys().isdisjoint(METHODS):
+        return own_function(cls, kind, [getattr(conv, name) for name in METHODS])
+    return remembered_own_function(cls, kind, tuple([getattr(cls, name) for name in METHODS]))
 
 
-@lru_cache(maxsize=256)
-def own_function(cls: type, kind: type, functions: tuple) -> str | None:
+def own_function(cls: type, kind: type, functions: Sequence) -> str | None:
     """The same of what a class, or an object of it, has for each name of METHODS now."""
     for name, function in zip(METHODS, functions, strict=True):
         where = home(function)
         if where not in (MessagePassing.__module__, kind.__module__) and not is_compiled(cls, name, where):
             return name
     return None
+
+
+remembered_own_function = lru_cache(maxsize=256)(own_function)
 
 
 def is_compiled(cls: type[MessagePassing], name: str, where: str | None) -> bool:

@@ -95,3 +95,10 @@ def test_unions_and_complements():
     assert torch.equal((graph & BandedGraph(9, 2, 2)).edge_index(), BandedGraph(9, 2, 0).edge_index())
     assert torch.equal((graph | graph.T).mask(), torch.ones(9, 9, dtype=torch.bool))
     assert torch.equal((~graph).mask(), ~graph.mask())
+
+
+def test_a_rule_may_look_up_what_it_knows_of_nodes():
+    """It is never asked of a node that the example does not have."""
+    kind = torch.tensor([0, 1, 0, 1])
+    graph = RuleGraph([3, 4], rule=lambda query, key: kind[query] == kind[key])
+    assert graph.mask().sum() == graph.num_edges == 5 + 8

@@ -6,7 +6,14 @@ from graphattn.kernels.normalizers import NORMALIZERS, Relu, RowNormalizer, Sigm
 from graphattn.kernels.segments import Segments
 from graphattn.nn import Softmax, TopK
 
-ALL = [*(kind() for kind in NORMALIZERS.values()), TopK(3)]
+
+def softplus_shares(scores):
+    """A user's normalizer: shares of log(1 + exp(score))."""
+    weights = torch.nn.functional.softplus(scores)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+ALL = [*(kind() for kind in NORMALIZERS.values()), TopK(3), as_normalizer(softplus_shares)]
 
 
 def weights_of(normalizer, scores):
@@ -24,7 +31,7 @@ def test_gradient_of_scores_is_that_of_the_weights(normalizer):
     grad_weights = torch.randn_like(weights)
     wanted = torch.autograd.grad(weights, scores, grad_weights)[0]
     if isinstance(normalizer, RowNormalizer):
-        found = normalizer.row_grad_scores(weights, grad_weights, Segments(torch.zeros(5, dtype=torch.long), 1))
+        found = normalizer.row_grad_scores(scores, weights, grad_weights, Segments(torch.zeros(5, dtype=torch.long), 1))
     else:
         found = normalizer.grad_scores(weights, grad_weights, (weights * grad_weights).sum(0))
     torch.testing.assert_close(found, wanted)
@@ -106,3 +113,65 @@ def test_names_and_objects():
         Softmax(float("inf"))
     with pytest.raises(ValueError, match=r"\[2\] .got \[3\]"):
         attend(*[torch.ones(4, 2, 3)] * 3, causal(4), normalizer=Softmax(torch.zeros(3)))
+
+
+# Functions of the user ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", ["edges_torch", "reference"])
+def test_a_function_sees_the_scores_of_a_row(kernel):
+    """Degrees 0, 1, 2 and 4, a repeated edge, an edge that a bias takes away in one head; against a loop."""
+    torch.manual_seed(0)
+    edges = [(0, 1), (2, 2), (1, 2), (3, 4), (0, 4), (3, 4), (2, 4)]
+    graph = EdgeListGraph(torch.tensor(edges).T, 5)
+    query, key, value = (torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    bias = torch.randn(7, 2, dtype=torch.float64)
+    bias[4, 1] = bias[0, 0] = -torch.inf
+    bias.requires_grad_()
+    out = attend(query, key, value, graph, bias=bias, normalizer=softplus_shares, kernel=kernel)
+    rows = []
+    for node in range(5):
+        for head in range(2):
+            seen = [n for n, (_, to) in enumerate(edges) if to == node and bias[n, head] > -torch.inf]
+            total = value.new_zeros(3)
+            if seen:
+                scores = [query[node, head] @ key[edges[n][0], head] * 3**-0.5 + bias[n, head] for n in seen]
+                weights = softplus_shares(torch.stack(scores))
+                total = sum(weight * value[edges[n][0], head] for weight, n in zip(weights, seen))
+            rows.append(total)
+    wanted = torch.stack(rows).view(5, 2, 3)
+    torch.testing.assert_close(out, wanted)
+    inputs, grad = (query, key, value, bias), torch.randn_like(out)
+    for found, expected in zip(torch.autograd.grad(out, inputs, grad), torch.autograd.grad(wanted, inputs, grad)):
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_function_is_differentiated_twice():
+    query, key, value = (torch.randn(4, 1, 2, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    run = lambda *tensors: attend(*tensors, causal(4), normalizer=softplus_shares)  # noqa: E731
+    assert torch.autograd.gradcheck(run, (query, key, value)) and torch.autograd.gradgradcheck(run, (query, key, value))
+
+
+def test_softmax_as_a_function_is_softmax_everywhere():
+    from graphattn.nn import GraphAttention
+
+    torch.manual_seed(0)
+    x, graph = torch.randn(9, 6), EdgeListGraph(torch.randint(9, (2, 30)), 9)
+    layer = GraphAttention(6, 4, heads=2)
+    other = GraphAttention(6, 4, heads=2, normalizer=lambda scores: scores.softmax(-1))
+    other.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(other(x, graph), layer(x, graph))
+    found, expected = (each(x, graph, return_attention_weights=True)[1][1] for each in (other, layer))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.compile(other, backend="aot_eager")(x, graph), layer(x, graph))
+
+
+def test_a_function_must_give_a_weight_for_each_score():
+    x = torch.randn(3, 1, 2)
+    with pytest.raises(ValueError, match=r"a weight for each score \[1, 2\] \(got \[1\]\)"):
+        attend(x, x, x, causal(3), normalizer=lambda scores: scores.sum(-1))
+    with pytest.raises(ValueError, match="'normalizer' must be one of"):
+        attend(x, x, x, causal(3), normalizer=Softmax)
+    temperature = torch.ones((), requires_grad=True)
+    with pytest.raises(ValueError, match="closes over a tensor that needs a gradient"):
+        attend(x, x, x, causal(3), normalizer=lambda scores: (scores / temperature).softmax(-1))
