@@ -1,5 +1,6 @@
 """Which kernel runs: the first of KERNELS that can, and that is not known to be slower than a later one."""
 
+from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -24,10 +25,14 @@ from graphattn.kernels.sdpa import Sdpa, is_causal
 from graphattn.kernels.tiled import Tiled
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests.
-KERNELS: tuple[Kernel, ...] = (
+KERNELS: list[Kernel] = [
     Sdpa(), BandedCpu(), BandedTorch(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
     EdgesTorch(), Reference(),
-)  # fmt: skip
+]  # fmt: skip
+
+OWN = tuple(KERNELS)
+CHANGES = count()  # of KERNELS: a graph asks again what it remembers of another order
+_change = next(CHANGES)
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and training, ms, float32, two
 # cores; times vary by 20 % from run to run. BandedGraph(8192, window, window), with steps of 4, and 140 examples of 20 ... 99
@@ -94,6 +99,47 @@ LEAST_LONG_CAUSAL = 100
 #   4 heads of 16 flash_cuda  0.60 1.73   0.65 1.77   0.66 1.75
 #                 edges_cuda  0.21 1.17   0.33 1.35   0.45 1.50
 LEAST_KEYS = 24  # that a query sees, on average
+
+
+def register_kernel(kernel: Kernel, before: str | None = None) -> None:
+    """Puts a kernel of your own into the order in which they are asked, for this process.
+
+    Args:
+        kernel: An object of a subclass of `Kernel`, with a `name` that no other has.
+        before: Name of the kernel that it stands before, as the faster one; by default before all.
+
+    Raises:
+        TypeError: if it is no kernel.
+        ValueError: if its name is taken, or no kernel is named `before`.
+    """
+    if not isinstance(kernel, Kernel):
+        raise TypeError(f"'kernel' must be an object of a subclass of Kernel (got {kernel!r})")
+    names = [known.name for known in KERNELS]
+    if not isinstance(getattr(kernel, "name", None), str) or kernel.name in (*names, "edges"):
+        raise ValueError(f"a kernel needs a name of its own, other than {names} (got {getattr(kernel, 'name', None)!r})")
+    if before is not None and before not in names:
+        raise ValueError(f"'before' must be one of {names} (got {before!r})")
+    KERNELS.insert(0 if before is None else names.index(before), kernel)
+    forget()
+
+
+def remove_kernel(name: str) -> None:
+    """Takes a kernel that `register_kernel` put in out of the order.
+
+    Raises:
+        ValueError: if none of that name was registered.
+    """
+    found = [kernel for kernel in KERNELS if kernel.name == name and kernel not in OWN]
+    if not found:
+        raise ValueError(f"no kernel of that name was registered (got {name!r})")
+    KERNELS.remove(found[0])
+    forget()
+
+
+def forget() -> None:
+    """After a change of KERNELS."""
+    global _change
+    _change = next(CHANGES)
 
 
 class Choice(NamedTuple):
@@ -192,7 +238,7 @@ def select(
     """
     if is_finite is None or name is not None or inputs.query.device.type != "cpu":
         return first_that_runs(plan, inputs, name, is_finite)
-    asked = "kernel", is_finite, *facts_of(plan, inputs)
+    asked = "kernel", _change, is_finite, *facts_of(plan, inputs)
     return plan.graph.remember(asked, lambda: first_that_runs(plan, inputs, None, is_finite))
 
 

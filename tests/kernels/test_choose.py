@@ -2,11 +2,13 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, batch_graphs, causal, choose_kernel
+from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, attend, batch_graphs, causal, choose_kernel
 from graphattn.arguments import prepare
+from graphattn.extending import register_kernel, remove_kernel
 from graphattn.kernels import choose
 from graphattn.kernels.choose import KERNELS, first_that_runs, select
 from graphattn.kernels.edges_cuda import why_not_triton
+from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.nn import ALiBi, Score
 
 
@@ -142,3 +144,46 @@ def test_a_remembered_choice_is_that_of_the_same_question(graph):
                     assert remembered == first_that_runs(plan, inputs, None, is_finite)
                     asked += 1
     assert asked > 200
+
+
+class Toy(EdgesTorch):
+    """A kernel from outside, for complete graphs alone."""
+
+    name = "toy"
+
+    def why_not(self, plan, inputs):
+        return None if isinstance(plan.graph, CompleteGraph) else "'toy' runs complete graphs"
+
+    def forward(self, plan, inputs):
+        result = super().forward(plan, inputs)
+        return result._replace(out=2 * result.out)  # to be told from others
+
+
+def test_a_kernel_from_outside_is_asked_first_or_where_it_says():
+    graph, x = CompleteGraph(4), torch.randn(4, 2, 3)
+    before = attend(x, x, x, graph)
+    register_kernel(Toy())
+    try:
+        torch.testing.assert_close(attend(x, x, x, graph), 2 * before)
+        choice = choose_kernel(causal(4), x)
+        assert choice.kernel == "sdpa" and choice.refusals["toy"] == "'toy' runs complete graphs"
+        with pytest.raises(ValueError, match=r"a name of its own.*\(got 'toy'\)"):
+            register_kernel(Toy())
+    finally:
+        remove_kernel("toy")
+    torch.testing.assert_close(attend(x, x, x, graph), before)
+    register_kernel(Toy(), before="edges_torch")
+    try:
+        torch.testing.assert_close(attend(x, x, x, graph), before)
+        torch.testing.assert_close(attend(x, x, x, graph, kernel="toy"), 2 * before)
+    finally:
+        remove_kernel("toy")
+
+
+def test_only_kernels_are_registered_and_only_those_removed():
+    with pytest.raises(TypeError, match="subclass of Kernel"):
+        register_kernel(Toy)
+    with pytest.raises(ValueError, match="'before' must be one of"):
+        register_kernel(Toy(), before="fastest")
+    with pytest.raises(ValueError, match="no kernel of that name was registered"):
+        remove_kernel("sdpa")
