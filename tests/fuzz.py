@@ -35,7 +35,7 @@ from graphattn import (
 )
 from graphattn.kernels.choose import KERNELS
 from graphattn.nn import Additive, ALiBi, Bilinear, Cosine, Gat, Gaussian, Relu, Sigmoid, Softmax, TopK
-from tests.cases import (
+from graphattn.testing.cases import (
     banded_edges,
     complement_edges,
     complete_edges,
@@ -43,13 +43,12 @@ from tests.cases import (
     global_edges,
     grid_edges,
     in_order,
-    loop_attention,
-    sees_features,
     shifted_grid_edges,
     side_by_side,
 )
-from tests.layouts import LAYOUTS
-from tests.tolerance import TOLERANCE
+from graphattn.testing.layouts import LAYOUTS
+from graphattn.testing.loops import loop_attention, sees_features
+from graphattn.testing.tolerance import TOLERANCE
 
 KERNEL_NAMES = [kernel.name for kernel in KERNELS if kernel.name != "edges_cuda"]  # interpreted, that is slow
 DTYPES = {torch.float64: 4, torch.float32: 4, torch.bfloat16: 1, torch.float16: 1}  # how often

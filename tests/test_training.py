@@ -27,7 +27,7 @@ from graphattn.nn import (
     RotaryPositions,
     TransformerConv,
 )
-from tests.layouts import LAYOUTS
+from graphattn.testing.layouts import LAYOUTS
 
 
 def features(num_rows, channels=8):

@@ -14,7 +14,7 @@ from graphattn import (
     causal,
 )
 from graphattn.graphs.ahead import prefix_of
-from tests.cases import GRAPHS
+from graphattn.testing.cases import GRAPHS
 
 SQUARE = [(name, graph, edges) for name, graph, edges in GRAPHS if all(q == k for q, k in graph.sizes)]
 

@@ -14,7 +14,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
-from tests.cases import ASYMMETRIC, REPEATED, SQUARE, edge_list
+from graphattn.testing.cases import ASYMMETRIC, REPEATED, SQUARE, edge_list
 
 NODES = 6
 GRIDS = [GridGraph((2, 3), 1, 0), GridGraph((3, 2), (1, 0)), GridGraph((2, 3), 1, dilation=2)]

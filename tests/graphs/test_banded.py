@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphattn.graphs import BandedGraph, CompleteGraph, IntersectionGraph, UnionGraph, batch_graphs, causal
-from tests.cases import banded_edges, side_by_side
+from graphattn.testing.cases import banded_edges, side_by_side
 
 counts = st.integers(0, 7)
 bands = st.builds(

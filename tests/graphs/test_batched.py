@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from graphattn.graphs import BatchedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, GridGraph, batch_graphs, causal
-from tests.cases import ASYMMETRIC, SQUARE, edge_list
+from graphattn.testing.cases import ASYMMETRIC, SQUARE, edge_list
 
 
 def test_one_kind_becomes_its_ragged_form():

@@ -15,7 +15,7 @@ from torch_geometric.data import Batch, Data, HeteroData
 from torch_geometric.transforms import AddSelfLoops
 
 from graphattn.graphs import BatchedGraph, CompleteGraph, EdgeListGraph, as_graph, causal
-from tests.cases import ASYMMETRIC, REPEATED, SQUARE
+from graphattn.testing.cases import ASYMMETRIC, REPEATED, SQUARE
 
 EDGE_INDEX = torch.tensor(ASYMMETRIC).t().contiguous()  # 6 queries, 8 keys
 MASK = torch.zeros(6, 8, dtype=torch.bool)

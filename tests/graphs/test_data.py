@@ -21,8 +21,8 @@ from graphattn.graphs import (
     causal,
 )
 from graphattn.graphs.data import GraphData, follow_edges
+from graphattn.testing.cases import ASYMMETRIC, SQUARE, edge_list
 from graphattn.transforms import Complete
-from tests.cases import ASYMMETRIC, SQUARE, edge_list
 
 KINDS = {
     "complete": lambda n: CompleteGraph(n),

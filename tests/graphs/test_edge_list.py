@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from graphattn.graphs import CSR, EdgeListGraph, batch_graphs, causal
-from tests.cases import ASYMMETRIC, RAGGED, REPEATED, edge_list
+from graphattn.testing.cases import ASYMMETRIC, RAGGED, REPEATED, edge_list
 
 
 def random_edges(num_edges, num_queries, num_keys, seed=0):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphattn.graphs import CompleteGraph, GlobalGraph, batch_graphs
-from tests.cases import global_edges, side_by_side
+from graphattn.testing.cases import global_edges, side_by_side
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.lists(st.integers(0, 20)))

@@ -23,7 +23,7 @@ from graphattn.graphs import (
     causal,
 )
 from graphattn.kernels.flex import block_mask
-from tests.cases import GRAPHS, KnightMoves, is_near_or_even, side_by_side
+from graphattn.testing.cases import GRAPHS, KnightMoves, is_near_or_even, side_by_side
 
 every_graph = pytest.mark.parametrize("graph, edges", [case[1:] for case in GRAPHS], ids=[case[0] for case in GRAPHS])
 SYMBOLIC = [case for case in GRAPHS if case[1].device is None]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphattn.graphs import BandedGraph, CompleteGraph, GridGraph, TransposedGraph, batch_graphs
-from tests.cases import grid_edges, shifted_grid_edges
+from graphattn.testing.cases import grid_edges, shifted_grid_edges
 
 
 def edges_of(graph):

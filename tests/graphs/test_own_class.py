@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graphattn import Graph, attend, batch_graphs
-from tests.cases import KnightMoves
+from graphattn.testing.cases import KnightMoves
 
 
 class Far(Graph):

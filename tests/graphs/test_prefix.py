@@ -2,7 +2,7 @@ import pytest
 
 from graphattn import CompleteGraph, batch_graphs, causal
 from graphattn.graphs import BatchedGraph, PrefixGraph
-from tests.cases import prefix_edges, side_by_side
+from graphattn.testing.cases import prefix_edges, side_by_side
 
 
 @pytest.mark.parametrize("num_nodes", range(6))

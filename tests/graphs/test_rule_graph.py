@@ -5,7 +5,7 @@ import torch
 
 from graphattn import RuleGraph, attend, batch_graphs, causal
 from graphattn.graphs import BandedGraph, pairs
-from tests.cases import is_near_or_even
+from graphattn.testing.cases import is_near_or_even
 
 
 def is_before(query, key):

@@ -2,7 +2,7 @@ import pytest
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, GridGraph, batch_graphs, causal
 from graphattn.graphs.starts import common_starts
-from tests.cases import ASYMMETRIC, edge_list
+from graphattn.testing.cases import ASYMMETRIC, edge_list
 
 CACHE = BandedGraph(2, None, 0, num_keys=7, offset=5)
 RAGGED = BandedGraph([2, 1], 3, 0, num_keys=[7, 4], offset=[5, 3])

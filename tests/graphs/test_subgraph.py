@@ -3,7 +3,7 @@ import torch
 
 from graphattn.graphs import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, causal
 from graphattn.graphs.subgraph import _edges_among_all, _edges_among_pairs
-from tests.cases import REPEATED, edge_list
+from graphattn.testing.cases import REPEATED, edge_list
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from graphattn import attend
 from graphattn.kernels import arrays, edges_cpu, threads
 from graphattn.nn import Additive, ALiBi, Gat
-from tests.cases import GRAPHS
+from graphattn.testing.cases import GRAPHS
 
 NO_ACCESS = 0
 LIBC = ctypes.CDLL(None, use_errno=True)

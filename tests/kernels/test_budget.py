@@ -10,7 +10,7 @@ from graphattn.execution import pieces
 from graphattn.kernels import budget
 from graphattn.kernels.budget import range_of
 from graphattn.nn import Softmax, TopK
-from tests.cases import ASYMMETRIC, RAGGED, REPEATED, STAR, edge_list
+from graphattn.testing.cases import ASYMMETRIC, RAGGED, REPEATED, STAR, edge_list
 
 GRAPHS = {
     "asymmetric": edge_list(ASYMMETRIC, 6, 8),

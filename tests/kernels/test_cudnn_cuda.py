@@ -11,7 +11,7 @@ from graphattn.kernels.flash import flash, flash_backward
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
-from tests.cases import GRAPHS
+from graphattn.testing.cases import GRAPHS
 from tests.kernels.test_efficient_cuda import check_against_loops
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}

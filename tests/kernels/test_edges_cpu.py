@@ -11,7 +11,7 @@ import torch
 from graphattn import EdgeListGraph, attend, choose_kernel
 from graphattn.kernels import edges_cpu
 from graphattn.kernels.scores import Additive
-from tests.cases import STAR
+from graphattn.testing.cases import STAR
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from graphattn.kernels.flash import flash, flash_backward
 from graphattn.kernels.kernel import Inputs, Partial, Plan
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
-from tests.cases import GRAPHS, loop_attention
+from graphattn.testing.cases import GRAPHS
+from graphattn.testing.loops import loop_attention
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 HEADS, KV_HEADS, DIM, VALUE_DIM = 4, 2, 11, 9

@@ -1,6 +1,5 @@
 """Every graph x every kernel x every option, forward and backward, against attention by plain loops."""
 
-from functools import cache
 from itertools import product
 
 import pytest
@@ -10,44 +9,11 @@ from graphattn import attend, attention_weights
 from graphattn.arguments import prepare
 from graphattn.kernels.choose import KERNELS
 from graphattn.kernels.edges_cuda import why_not_triton
-from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, Softmax, TopK
-from tests.cases import GRAPHS, loop_attention
-from tests.layouts import LAYOUTS
-from tests.tolerance import TOLERANCE
+from graphattn.nn import Additive
+from graphattn.testing.layouts import LAYOUTS
+from graphattn.testing.problems import CASES, DIM, EDGE_DIM, HEADS, OPTIONS, arguments_of, expected, problem
+from graphattn.testing.tolerance import TOLERANCE
 
-CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
-# what to give beside query, key, value; tensors by name
-OPTIONS = {
-    "plain": {},
-    "scale": {"scale": 0.3},
-    "bias": {"bias": True},
-    "head_bias": {"bias": "heads"},
-    "edges": {"edge_features": True, "edge_query": True},
-    "edge_values": {"edge_features": True, "bias": "heads"},
-    "relu": {"normalizer": "relu", "bias": "heads", "edge_features": True, "edge_query": True},
-    "sigmoid": {"normalizer": "sigmoid", "edge_features": True, "edge_query": True},
-    "additive": {"score": "additive", "bias": "heads"},
-    "sink": {"normalizer": "sink", "edge_features": True, "edge_query": True},
-    "gaussian": {"score": "gaussian", "normalizer": "squared_relu", "bias": "heads", "edge_features": True},
-    "bilinear": {"score": "bilinear", "normalizer": "identity", "bias": "heads", "edge_features": True},
-    "cosine": {"score": "cosine", "normalizer": "sink"},
-    "sparsemax": {"normalizer": "sparsemax", "bias": "heads", "edge_features": True, "edge_query": True},
-    "entmax15": {"normalizer": "entmax15", "edge_features": True, "edge_query": True},
-    "top_k": {"normalizer": ("top_k", 2), "bias": "heads", "score": "gat"},
-}
-# shape of each parameter, the score made of them, and its formula for one query and key
-SCORES = {
-    "additive": ({"vector": "hd"}, Additive, lambda q, k, vector: (vector * (q + k).tanh()).sum()),
-    "cosine": ({"positive": "h"}, Cosine, lambda q, k, t: torch.cosine_similarity(q, k, 0) / t),
-    "gaussian": ({"positive": "h"}, Gaussian, lambda q, k, width: -((q - k) / width).square().sum() / 2),
-    "bilinear": ({"matrix": "hdd"}, Bilinear, lambda q, k, weight: q @ weight @ k),
-    "gat": (
-        {"source": "kd", "target": "hd"},
-        lambda *vectors: Gat(*vectors, negative_slope=0.1),
-        lambda q, k, source, target: torch.nn.functional.leaky_relu(source @ k + target @ q, 0.1),
-    ),
-}
-HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
 KERNEL_NAMES = [kernel.name for kernel in KERNELS]
 # They run these tests on a GPU where there is one.
 ON_CUDA = {"edges_cuda", "cudnn_cuda", "flash_cuda", "efficient_cuda"} if torch.cuda.is_available() else set()
@@ -63,74 +29,6 @@ def is_quick(name, option, kernel, dtype=torch.float64):
     if kernel != "edges_cuda" or not IS_INTERPRETED:
         return True
     return name in ("edge_list_repeated", "zero_edges") or (option == "plain" and dtype == torch.float64)
-
-
-@cache
-def problem(name: str, option: str) -> tuple[dict, dict]:
-    """Random leaves in float64 and the other arguments."""
-    graph, edges = CASES[name]
-    wanted = dict(OPTIONS[option])
-    generator = torch.Generator().manual_seed(sum(map(ord, name + option)))
-
-    def leaf(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    leaves = {
-        "query": leaf(graph.num_queries, HEADS, DIM),
-        "key": leaf(graph.num_keys, KV_HEADS, DIM),
-        "value": leaf(graph.num_keys, KV_HEADS, VALUE_DIM),
-    }
-    bias = wanted.pop("bias", None)
-    if bias is not None:
-        leaves["bias"] = leaf(len(edges), HEADS) if bias == "heads" else leaf(len(edges))
-        leaves["bias"][::4] = -torch.inf  # every fourth edge is taken away
-    if wanted.pop("edge_features", False):
-        leaves["edge_features"] = leaf(len(edges), EDGE_DIM)
-    if wanted.pop("edge_query", False):
-        leaves["edge_query"] = leaf(graph.num_queries, HEADS, EDGE_DIM)
-    for parameter, axes in SCORES[wanted["score"]][0].items() if "score" in wanted else ():
-        leaves[parameter] = leaf(*({"h": HEADS, "k": KV_HEADS, "d": DIM}[axis] for axis in axes))
-        if parameter == "positive":
-            leaves[parameter] = 2 + leaves[parameter].abs()
-    if wanted.get("normalizer") == "sink":
-        leaves["sink"] = leaf(HEADS)
-    return leaves, wanted
-
-
-@cache
-def expected(name: str, option: str):
-    """Result of the loops, cotangents, and gradients of the leaves."""
-    leaves, wanted = problem(name, option)
-    leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
-    arguments = dict(leaves)
-    if "score" in wanted:
-        parameters, _, formula = SCORES[wanted["score"]]
-        wanted = {**wanted, "score": (formula, *(arguments.pop(parameter) for parameter in parameters))}
-    if "sink" in arguments:
-        wanted = {**wanted, "normalizer": ("softmax", arguments.pop("sink"))}
-    out, edge_out, weights, _ = loop_attention(edges=CASES[name][1], **arguments, **wanted)
-    outputs = [out] if edge_out is None else [out, edge_out]
-    generator = torch.Generator().manual_seed(5)
-    cotangents = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in outputs]
-    connected = [(x, g) for x, g in zip(outputs, cotangents) if x.requires_grad]
-    gradients = [torch.zeros_like(x) for x in leaves.values()]
-    if connected:
-        connected_outputs, connected_cotangents = zip(*connected)
-        found = torch.autograd.grad(connected_outputs, list(leaves.values()), connected_cotangents, allow_unused=True)
-        gradients = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves.values())]
-    return [x.detach() for x in outputs], cotangents, dict(zip(leaves, gradients)), weights.detach()
-
-
-def arguments_of(leaves: dict, wanted: dict) -> dict:
-    arguments = {**leaves, **wanted}
-    if "score" in wanted:
-        parameters, make, _ = SCORES[wanted["score"]]
-        arguments["score"] = make(*(arguments.pop(parameter) for parameter in parameters))
-    if "sink" in arguments:
-        arguments["normalizer"] = Softmax(arguments.pop("sink"))
-    if isinstance(arguments.get("normalizer"), tuple):
-        arguments["normalizer"] = TopK(arguments["normalizer"][1])
-    return arguments
 
 
 def run(name, option, kernel, dtype):

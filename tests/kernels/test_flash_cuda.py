@@ -13,7 +13,8 @@ from graphattn.kernels.flash_cuda import FlashCuda, layout_of, sequences_of, win
 from graphattn.kernels.kernel import Inputs, Partial, Plan
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
-from tests.cases import GRAPHS, loop_attention
+from graphattn.testing.cases import GRAPHS
+from graphattn.testing.loops import loop_attention
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 WINDOWS = {

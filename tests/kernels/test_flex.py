@@ -6,7 +6,8 @@ from graphattn.kernels.flex import Flex, block_mask
 from graphattn.kernels.kernel import Inputs, Partial, Plan, spread_to_heads
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.scores import Dot
-from tests.cases import GRAPHS, edge_list, loop_attention
+from graphattn.testing.cases import GRAPHS, edge_list
+from graphattn.testing.loops import loop_attention
 
 STRUCTURED = {name: (graph, edges) for name, graph, edges in GRAPHS if min(graph.shape)}
 

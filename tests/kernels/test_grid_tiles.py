@@ -5,7 +5,7 @@ import torch
 
 from graphattn import GridGraph
 from graphattn.kernels.grid_tiles import GridTiles, area_of_grid_tiles, block_of, in_blocks, lay_out_axis, product
-from tests.cases import grid_edges
+from graphattn.testing.cases import grid_edges
 from tests.kernels.test_grid import GRAPHS
 
 

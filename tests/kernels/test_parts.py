@@ -3,7 +3,7 @@ import torch
 
 from graphattn.kernels.kernel import Partial
 from graphattn.kernels.parts import Merger, Part, disjoint_parts
-from tests.cases import GRAPHS
+from graphattn.testing.cases import GRAPHS
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from graphattn import (
 from graphattn.nn import ALiBi, GraphAttention, GraphTransformer, RelativeBias, RotaryPositions, T5Bias
 from graphattn.nn.bias import alibi_slopes, bias_of_layer
 from graphattn.nn.positions.coordinates import positions_of
-from tests.cases import loop_attention
+from graphattn.testing.loops import loop_attention
 
 BIASES = {"alibi": lambda: ALiBi(4), "relative": lambda: RelativeBias(4, 2), "t5": lambda: T5Bias(4, 8, 6)}
 every_bias = pytest.mark.parametrize("make", BIASES.values(), ids=BIASES)

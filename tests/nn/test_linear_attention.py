@@ -3,7 +3,7 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, causal
 from graphattn.nn.linear_attention import LinearAttention, linear_attend, linear_attend_step
-from tests.cases import complete_edges
+from graphattn.testing.cases import complete_edges
 
 RAGGED = [5, 0, 1, 9]
 

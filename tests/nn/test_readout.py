@@ -3,7 +3,7 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, causal
 from graphattn.nn import AttentionReadout, ClassNode, EncoderLayer, MeanReadout
-from tests.cases import loop_attention
+from graphattn.testing.loops import loop_attention
 
 
 def random(*shape):

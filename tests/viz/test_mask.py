@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, causal
+from graphattn.testing.cases import ASYMMETRIC, edge_list
 from graphattn.viz import draw_mask
-from tests.cases import ASYMMETRIC, edge_list
 
 
 def drawn(ax):

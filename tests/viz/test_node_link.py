@@ -5,10 +5,10 @@ import torch
 from torch_geometric.data import Data
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, as_graph
+from graphattn.testing.cases import ASYMMETRIC, SQUARE, edge_list
 from graphattn.viz import draw_graph, draw_network
 from graphattn.viz.node_link import place_nodes, to_network
 from graphattn.viz.sample import sample_nodes, weights_among
-from tests.cases import ASYMMETRIC, SQUARE, edge_list
 
 
 def places_of(graph, pos=None):

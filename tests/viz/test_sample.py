@@ -2,8 +2,8 @@ import networkx
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph
+from graphattn.testing.cases import ASYMMETRIC, REPEATED, edge_list
 from graphattn.viz.sample import sample_blocks, sample_nearby, sample_nodes, weights_among
-from tests.cases import ASYMMETRIC, REPEATED, edge_list
 
 
 def test_blocks_are_spread_over_all_nodes():

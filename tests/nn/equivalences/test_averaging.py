@@ -4,7 +4,7 @@ from torch_geometric.nn import GCNConv, MaxAggregation, SimpleConv
 
 from graphattn import BandedGraph, EdgeListGraph
 from graphattn.nn.equivalences.averaging import AveragingAttention
-from tests.cases import REPEATED, SQUARE, banded_edges
+from graphattn.testing.cases import REPEATED, SQUARE, banded_edges
 from tests.nn.peer import LOSSES
 from tests.nn.spoiled import WAYS
 

@@ -5,7 +5,7 @@ from torch_geometric.nn import MaxAggregation
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal
 from graphattn.nn import GraphAttention, Softmax
 from graphattn.nn.equivalences.multihead import from_attn_mask, from_multihead, to_multihead
-from tests.cases import banded_edges
+from graphattn.testing.cases import banded_edges
 from tests.nn.peer import LOSSES
 from tests.nn.spoiled import WAYS
 

@@ -6,7 +6,7 @@ import torch
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, causal
 from graphattn.nn.equivalences import recurrence as module
 from graphattn.nn.equivalences.recurrence import path_length, rnn_graph, sequential_steps
-from tests.cases import ASYMMETRIC, REPEATED, edge_list
+from graphattn.testing.cases import ASYMMETRIC, REPEATED, edge_list
 
 
 @pytest.mark.parametrize(
