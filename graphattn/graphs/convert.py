@@ -13,6 +13,7 @@ from graphattn.graphs.csr import rows_of
 from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.of_edges import depends_on_edges
+from graphattn.graphs.recording import refuse_make_fx
 from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
 from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
 from graphattn.graphs.together import made_together
@@ -103,6 +104,7 @@ def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
 
 
 def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
+    refuse_make_fx()
     if x.layout != torch.strided:
         return _check_sizes(_from_torch_sparse(x), num_queries, num_keys)
     if x.dtype == torch.bool:
