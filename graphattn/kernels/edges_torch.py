@@ -175,13 +175,6 @@ def weights_by_degree(normalizer: Normalizer, scores: Tensor, row: Tensor, num_r
     return weights.to(scores.dtype)
 
 
-def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:
-    """The log-sum-exp [num_queries, heads] with one more score, [heads] or a number."""
-    sink = torch.as_tensor(sink, dtype=lse.dtype, device=lse.device).expand_as(lse)
-    top = torch.maximum(lse, sink).detach()  # torch.logaddexp has no second derivative at -inf
-    return top + ((lse - top).exp() + (sink - top).exp()).log()
-
-
 class EdgesTorch(Kernel):
     """The fallback that runs everywhere: every graph, score, normalizer and option."""
 
