@@ -35,7 +35,6 @@ Results are written as they come; what is finished is not repeated.
 """
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -47,6 +46,7 @@ from torch import Tensor, nn
 from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
+from examples.kept_results import read_results, write_results
 from graphattn import CompleteGraph
 from graphattn.datasets.mnist import MNIST
 from graphattn.nn import EncoderLayer
@@ -157,7 +157,7 @@ def run_all(args: argparse.Namespace) -> list[dict]:
     """Seed after seed, each through all sizes, so that an interrupted command has something of everything."""
     train_set, test_set = (MNIST(f"{args.root}/mnist", train=is_train) for is_train in (True, False))
     settings = {"steps": args.steps, "batch_size": args.batch_size, "lr": args.lr}
-    kept = json.loads(args.results.read_text()) if args.results.is_file() else {}
+    kept = read_results(args.results, {})
     records = kept["records"] if kept.get("settings") == settings else []  # figures of two recipes do not mix
     done = {(each["model"], each["images"], each["seed"]): each for each in records}
     wanted = [
@@ -170,7 +170,7 @@ def run_all(args: argparse.Namespace) -> list[dict]:
     for each in wanted:
         if each not in done:
             done[each] = run(*each, train_set, test_set, args)
-            args.results.write_text(json.dumps({"settings": settings, "records": list(done.values())}, indent=1))
+            write_results(args.results, {"settings": settings, "records": list(done.values())}, indent=1)
             name, size, seed = each
             print(f"{size:>6,} images, seed {seed}, {name:11}: {done[each]['accuracy']:.2f} %", flush=True)
             draw(list(done.values()), args)

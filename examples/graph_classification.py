@@ -25,7 +25,6 @@ Proteins are told apart by their nodes: without the attention these recipes have
 import argparse
 import copy
 import itertools
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -46,6 +45,7 @@ from torch_geometric.nn import global_max_pool, global_mean_pool
 from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
+from examples.kept_results import read_results, write_results
 from graphattn import CompleteGraph, Graph, as_graph
 from graphattn.datasets import MNIST, TUDataset
 from graphattn.nn import GraphAttention
@@ -304,7 +304,7 @@ def run_once(name: str, recipe: Recipe, root: str, fold: int, run: int) -> tuple
 
 def run_all(name: str, recipe: Recipe, root: str, results: Path) -> list[list[dict]]:
     """What is kept of every run of every fold; runs that the results file does not have are done now."""
-    kept = json.loads(results.read_text()) if results.is_file() else {}
+    kept = read_results(results, {})
     unimportant = ("published", "source", "folds", "runs")
     settings = {field: value for field, value in asdict(recipe).items() if field not in unimportant}
     if kept.get(name, {}).get("settings") != settings:  # figures of two recipes do not mix
@@ -313,7 +313,7 @@ def run_all(name: str, recipe: Recipe, root: str, results: Path) -> list[list[di
     for fold, run in itertools.product(range(recipe.folds), range(recipe.runs)):
         if f"{fold}.{run}" not in known:
             known[f"{fold}.{run}"], task = run_once(name, recipe, root, fold, run)
-            results.write_text(json.dumps(kept, indent=1))
+            write_results(results, kept, indent=1)
             if name == "MNIST" and run == 0:
                 draw_attention(task.model, task.test.images[:4], results.with_name(results.stem + "_attention.png"))
     return [[known[f"{fold}.{run}"] for run in range(recipe.runs)] for fold in range(recipe.folds)]

@@ -25,7 +25,6 @@ two points; the global word adds nothing here; and the gold edges, the fewest of
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -42,6 +41,7 @@ from torch_geometric.seed import seed_everything
 from torch_geometric.utils import to_undirected
 from tqdm import tqdm
 
+from examples.kept_results import write_results
 from examples.sequence_labeling import NUM_BUCKETS, encode
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, causal
 from graphattn.datasets import UDEnglishEWT
@@ -225,7 +225,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict]:
               f" {statistics.mean(result['accuracy']):.2f} +- {spread:.2f} %  ({args.seeds} seeds)"
               f"  {statistics.mean(result['seconds']):.0f} CPU seconds a run", flush=True)  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
-    (out / "masks.json").write_text(json.dumps(results, indent=1))
+    write_results(out / "masks.json", results, indent=1)
     draw_results(results, out / "masks.png")
     draw_masks(
         min(splits[1], key=lambda sentence: abs(sentence.num_nodes - 12)), args.masks, out / "masks_of_a_sentence.png"

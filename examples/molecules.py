@@ -27,7 +27,6 @@ read from its SMILES here, so a `processed` folder that another featuriser wrote
 
 import argparse
 import copy
-import json
 import os
 import time
 from dataclasses import asdict, dataclass, replace
@@ -44,6 +43,7 @@ from torch_geometric.nn import global_add_pool
 from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
+from examples.kept_results import read_results, write_results
 from graphattn import CompleteGraph, EdgeListGraph
 from graphattn.datasets import MoleculeNet
 from graphattn.inputs import from_smiles
@@ -204,14 +204,14 @@ def run_once(name: str, molecules: list[Data], recipe: Recipe, seed: int) -> tup
 
 def run_all(name: str, root: str, recipe: Recipe, seeds: int, file: Path) -> list[dict]:
     """A record for each seed; those that `file` has of the same recipe are not repeated."""
-    kept = json.loads(file.read_text()) if file.is_file() else {}
+    kept = read_results(file, {})
     if kept.get(name, {}).get("recipe") != asdict(recipe):  # figures of two recipes do not mix
         kept[name] = {"recipe": asdict(recipe)}
     molecules = load(name, root) if any(str(seed) not in kept[name] for seed in range(seeds)) else []
     for seed in range(seeds):
         if str(seed) not in kept[name]:
             kept[name][str(seed)], fitted, test = run_once(name, molecules, recipe, seed)
-            file.write_text(json.dumps(kept))
+            write_results(file, kept)
             print(f"{name}, seed {seed}: test RMSE {kept[name][str(seed)]['test']:.3f} {UNITS[name]}", flush=True)
             if seed == 0:
                 draw_attention(name, fitted, test, file.with_name(f"{file.stem}_{name}_attention.png"))

@@ -19,7 +19,6 @@ repeated.
 """
 
 import argparse
-import json
 import os
 import time
 import warnings
@@ -40,6 +39,7 @@ from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import add_self_loops, k_hop_subgraph
 from tqdm import tqdm
 
+from examples.kept_results import read_results, write_results
 from graphattn import EdgeListGraph
 from graphattn.datasets import HeterophilousGraphDataset, Planetoid
 from graphattn.nn import GraphAttention
@@ -242,7 +242,7 @@ def train(data: Data, recipe: Recipe, run: int, title: str = "") -> tuple[nn.Mod
 
 def run_all(name: str, data: Data, recipe: Recipe, runs: int, file: Path) -> list[dict]:
     """A record of each run; runs that `file` has of the same recipe are not repeated."""
-    records = json.loads(file.read_text()) if file.exists() else []
+    records = read_results(file, [])
     wanted = {"dataset": name, "recipe": asdict(recipe)}
     finished = {record["run"]: record for record in records if wanted.items() <= record.items()}
     for run in range(runs):
@@ -255,19 +255,11 @@ def run_all(name: str, data: Data, recipe: Recipe, runs: int, file: Path) -> lis
         best = {"run": run, "epoch": epoch, **history[epoch]._asdict()}
         finished[run] = wanted | best | spent | {"history": [list(each) for each in history]}
         records.append(finished[run])
-        write_in_one_step(file, json.dumps(records))
+        write_results(file, records)
         print(f"{name} run {run}: test {100 * history[epoch].test:.2f} % at epoch {epoch}", flush=True)
         if run == 0 and recipe.layer == "graphattn":
             draw_attention(name, model, data, recipe, picture(file, name, "attention"))
     return [finished[run] for run in range(runs)]
-
-
-def write_in_one_step(file: Path, text: str) -> None:
-    """An interruption leaves the old file or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".part")
-    draft.write_text(text)
-    draft.replace(file)
 
 
 def picture(file: Path, name: str, what: str) -> Path:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.recording import refuse_recording
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.kernels.normalizers import as_normalizer
@@ -36,7 +37,7 @@ def prepare(
     normalizer="softmax",
 ) -> Problem:
     """Checked arguments in the form that kernels take; a leading batch dimension becomes more heads."""
-    refuse_jit_trace()
+    refuse_recording()
     check_node_tensors(query, key, value)
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
@@ -64,15 +65,6 @@ def prepare(
     budget = None if torch.compiler.is_compiling() else current_budget()
     plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, bias_by_offset=table is not None)
     return Problem(plan, inputs, batch)
-
-
-def refuse_jit_trace() -> None:
-    """What torch.jit.trace records has the edges of its example as constants, and no compiled kernel at all."""
-    if torch.jit.is_tracing():
-        raise RuntimeError(
-            "torch.jit.trace would keep the edges of its example for every input (got a call while it traces); use"
-            " torch.export or torch.compile, or call graphattn.restore(model) before, which gives PyG's layers back"
-        )
 
 
 def bias_of(bias, graph: Graph) -> Tensor | None:

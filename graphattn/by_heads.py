@@ -1,7 +1,7 @@
 """Attention with another graph for each head: groups of heads, each on the kernel of its graph."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,11 +19,10 @@ PER_EDGE = ("bias", "edge_features")
 def attend_by_heads(attend: Callable, query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options):
     """`attend` for each group of heads that share a graph and what is given per edge; results in the order of the heads."""
     results, order = [], []
-    for some, heads, its_graph, its_options in groups(query, graph, options):
-        tensors = (query.index_select(-2, heads), *(keys_of(x, heads, query.size(-2)) for x in (key, value)))
-        result = attend(*tensors, its_graph, **its_options)
+    for group in groups((query, key, value), graph, options):
+        result = attend(*group.tensors, group.graph, **group.options)
         results.append(result if isinstance(result, tuple) else (result,))
-        order += some
+        order += group.heads
     back = torch.tensor(order, device=query.device).argsort()
     joined = tuple(torch.cat(parts, -2).index_select(-2, back) for parts in zip(*results))
     return joined if len(joined) > 1 else joined[0]
@@ -34,10 +33,9 @@ def per_edge_by_heads(
 ) -> list[Tensor]:
     """`attention_weights` or `attention_scores` of each head: [num_edges] of its graph, or those at its places `edges`."""
     found: list[Tensor] = [None] * query.size(-2)
-    for some, heads, its_graph, its_options in groups(query, graph, options):
-        tensors = query.index_select(-2, heads), keys_of(key, heads, query.size(-2))
-        numbers = function(*tensors, its_graph, **its_options)
-        for head, of_head in zip(some, numbers.unbind(1)):
+    for group in groups((query, key), graph, options):
+        numbers = function(*group.tensors, group.graph, **group.options)
+        for head, of_head in zip(group.heads, numbers.unbind(1)):
             places = edges[head] if isinstance(edges, (list, tuple)) else edges
             found[head] = of_head if places is None else of_head[check_places(places, len(of_head))]
     return found
@@ -46,9 +44,8 @@ def per_edge_by_heads(
 def choice_by_heads(choose_kernel: Callable, query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options):
     """The kernels of all groups of heads, joined as those of parts are, and all their refusals."""
     names, refusals = [], {}
-    for _, heads, its_graph, its_options in groups(query, graph, options):
-        tensors = (query.index_select(-2, heads), *(keys_of(x, heads, query.size(-2)) for x in (key, value)))
-        choice = choose_kernel(its_graph, *tensors, **its_options)
+    for group in groups((query, key, value), graph, options):
+        choice = choose_kernel(group.graph, *group.tensors, **group.options)
         names += [name for name in choice.kernel.split(" + ") if name not in names]
         refusals |= choice.refusals
     return Choice(" + ".join(names), refusals)
@@ -74,17 +71,26 @@ def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: Pe
     return torch.cat(results, 1).index_select(1, torch.tensor(order, device=value.device).argsort())
 
 
-def groups(
-    query: Tensor, graph: PerHead, options: dict[str, Any]
-) -> Iterator[tuple[list[int], Tensor, Graph, dict[str, Any]]]:
-    """(heads, also as a tensor, their graph, their options): tensors of all heads cut to some, lists to their one entry."""
+class Group(NamedTuple):
+    """Heads that share a graph and what is given per edge."""
+
+    heads: list[int]
+    tensors: tuple[Tensor, ...]  # query, key and perhaps value, of these heads
+    graph: Graph
+    options: dict[str, Any]  # tensors of all heads cut to these, lists to their one entry
+
+
+def groups(tensors: tuple[Tensor, ...], graph: PerHead, options: dict[str, Any]) -> Iterator[Group]:
+    """The groups of heads for `tensors`, query and key or query, key and value, of all heads."""
+    query, *keys = tensors
     num_heads = query.size(-2)
     check(graph, num_heads, options)
     given = [options.get(name) for name in PER_EDGE]
     members = groups_of_same(zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given)))
     for some in members:
         heads = torch.tensor(some, device=query.device)
-        yield some, heads, graph.graphs[some[0]], options_of(options, heads, some[0], len(members) == 1)
+        own = (query.index_select(-2, heads), *(keys_of(x, heads, num_heads) for x in keys))
+        yield Group(some, own, graph.graphs[some[0]], options_of(options, heads, some[0], len(members) == 1))
 
 
 def options_of(options: dict[str, Any], heads: Tensor, first: int, are_all: bool) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from graphattn.hidden import ShowHidden, run_what_is_left
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
-from graphattn.kernels.edges_torch import add_sink
 from graphattn.kernels.finite import AreFinite, NotFinite
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, count_edges, delta_of
 from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, first_gradients, take, take_partial
@@ -111,6 +110,13 @@ def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:
     lse = add_sink(merged.lse, sink)
     share = (merged.lse - torch.as_tensor(sink, dtype=lse.dtype, device=lse.device)).sigmoid()[..., None]
     return Partial(share * merged.out, lse, None if merged.edge_out is None else share * merged.edge_out)
+
+
+def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:
+    """The log-sum-exp [num_queries, heads] with one more score, [heads] or a number."""
+    sink = torch.as_tensor(sink, dtype=lse.dtype, device=lse.device).expand_as(lse)
+    top = torch.maximum(lse, sink).detach()  # torch.logaddexp has no second derivative at -inf
+    return top + ((lse - top).exp() + (sink - top).exp()).log()
 
 
 class Attend(torch.autograd.Function):

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_graph, check_no_batch, prepare, refuse_jit_trace
+from graphattn.arguments import check_graph, check_no_batch, prepare
 from graphattn.by_heads import per_edge_by_heads, sums_by_heads
 from graphattn.edge_operators import traced_scores
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.per_head import PerHead
+from graphattn.graphs.recording import refuse_recording
 from graphattn.hidden import scores_shown
 from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
@@ -77,7 +78,7 @@ def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Any) 
     if isinstance(graph, PerHead):
         return sums_by_heads(weighted_sum, weights, value, graph)
     if not isinstance(graph, Graph):
-        refuse_jit_trace()
+        refuse_recording()
         graph = as_graph(graph, value.size(0))
     check_graph(graph, value, graph.num_queries, value.size(0))
     if not isinstance(weights, Tensor) or weights.dim() != 2 or weights.size(1) % max(value.size(1), 1):

@@ -1,12 +1,14 @@
 """Attention in plain torch operations, for what compilers are to see through: derivatives of any order by torch.func, and
 scores and normalizers of the caller's own.
 
-num_edges * heads * dim numbers are gathered, unless the compiler fuses what makes them with what uses them.
+num_edges * heads * dim numbers are gathered, unless the compiler fuses what makes them with what uses them. Whether they are
+finite cannot be asked here: where there is a bias, what it hides is left out in any case.
 """
 
 import torch
 from torch import Tensor
 
+from graphattn.kernels.differentiable import hidden_by_bias, seen_by_heads, without_hidden
 from graphattn.kernels.edges_torch import (
     Edges,
     dropout_factors,
@@ -26,10 +28,13 @@ def run_unfused(plan: Plan, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
     num_queries, heads = inputs.query.shape[:2]
     weights, _ = weights_of(plan.normalizer, scores_of(plan, inputs, edges), edges.row, num_queries)
     weights = (weights * dropout_factors(plan, edges, heads, weights))[..., None]
-    out = sum_of_rows(weights * gather_values(inputs, edges), edges, num_queries)
+    values, hidden = gather_values(inputs, edges), hidden_by_bias(inputs.bias)
+    values = values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
+    out = sum_of_rows(weights * values, edges, num_queries)
     if inputs.edge_features is None:
         return out, None
     features = inputs.edge_features.to(weights.dtype)[:, None]
+    features = features if hidden is None else features.masked_fill(hidden[..., None], 0.0)
     return out, sum_of_rows(weights * features, edges, num_queries)
 
 
@@ -40,12 +45,21 @@ def scores_unfused(plan: Plan, inputs: Inputs) -> Tensor:
 
 def weights_unfused(plan: Plan, inputs: Inputs) -> Tensor:
     """[num_edges, heads] in the accumulation dtype, before dropout."""
-    edges = edges_of(plan, inputs)
-    return weights_by_degree(plan.normalizer, scores_of(plan, inputs, edges), edges.row, inputs.query.size(0))
+    edges, hidden = edges_of(plan, inputs), hidden_by_bias(inputs.bias)
+    weights = weights_by_degree(plan.normalizer, scores_of(plan, inputs, edges), edges.row, inputs.query.size(0))
+    return weights if hidden is None else weights.masked_fill(hidden, 0.0)
 
 
 def scores_of(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
-    return edge_scores(plan, *gather(inputs, edges)).to(accumulation_dtype(inputs.query.dtype))
+    query, key, bias, features, edge_query = gathered = gather(inputs, edges)
+    hidden = hidden_by_bias(inputs.bias)
+    if hidden is None:
+        scores = edge_scores(plan, *gathered)
+    else:
+        query, key, features = without_hidden(plan.score, query, key, features, hidden)
+        edge_query = None if edge_query is None else seen_by_heads(edge_query, hidden)
+        scores = edge_scores(plan, query, key, bias, features, edge_query).masked_fill(hidden, -torch.inf)
+    return scores.to(accumulation_dtype(inputs.query.dtype))
 
 
 def edges_of(plan: Plan, inputs: Inputs) -> Edges:

@@ -1,6 +1,7 @@
 """A node that a query does not see, or that a bias of -inf hides from it, may hold anything: NaN and infinity too."""
 
 import math
+from functools import partial
 from itertools import product
 
 import pytest
@@ -16,6 +17,7 @@ from graphattn import (
     attention_scores,
     attention_weights,
     causal,
+    execution,
 )
 from graphattn.kernels.normalizers import NORMALIZERS
 from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, RelativeBias, Relu, Softmax, TopK
@@ -158,3 +160,127 @@ def test_a_query_that_sees_nothing_shows_nothing():
     out = attend(query, key, key, edges, bias=bias)
     (gradient,) = torch.autograd.grad(out.sum(), key)
     assert (out[4] == 0).all() and gradient.isfinite().all()
+
+
+# torch.func, functions as score and layers that look at messages --------------------------------------------------------
+
+REST = torch.arange(NODES) != BROKEN
+LOSING = 2  # heads that do not see node BROKEN, the first ones; the others do
+WAYS = ["autograd", "grad", "jvp", "vmap", "vmap of grad", "hessian"]
+OF_EDGES = {"edge_weight": lambda: Additive(torch.randn(HEADS, DIM), torch.randn(HEADS, DIM, 2))}
+
+
+def hidden_case(score, with_features):
+    """(run, tensors): `attend` of query, key, value, bias and perhaps features, which hold nothing broken yet."""
+    torch.manual_seed(0)
+    graph, score = GRAPHS["edges"], (SCORES | OF_EDGES)[score]()
+    lost = (graph.edge_index()[0] == BROKEN)[:, None] & (torch.arange(HEADS) < LOSING)
+    tensors = [torch.randn(NODES, HEADS, DIM) for _ in range(3)]
+    tensors += [torch.randn(graph.num_edges, HEADS).masked_fill(lost, -math.inf)]
+    tensors += [torch.randn(graph.num_edges, 2)] if with_features else []
+
+    def run(query, key, value, bias, features=None):
+        edge_query = None if features is None else query[..., :2]
+        options = {"bias": bias, "edge_features": features, "edge_query": edge_query, "score": score}
+        out = attend(query, key, value, graph, **options)
+        return torch.cat(out, -1) if features is not None else out
+
+    return run, tensors
+
+
+def with_broken(tensors, number):
+    """The same, with `number` in the key and value of node BROKEN and in the features of its edges."""
+    query, key, value, bias, *features = (x.clone() for x in tensors)
+    key[BROKEN], value[BROKEN] = number, number
+    for x in features:
+        x[GRAPHS["edges"].edge_index()[0] == BROKEN] = number
+    return [query, key, value, bias, *features]
+
+
+def results_of(way, run, tensors):
+    """What `run` and its derivatives give for heads that do not see node BROKEN, by one way of differentiating."""
+
+    def loss(*tensors):
+        return run(*tensors)[:, :LOSING].square().sum()
+
+    if way in ("autograd", "grad", "vmap of grad"):
+        stacked = [torch.stack([x, x]) for x in tensors]
+        if way == "autograd":
+            leaves = [x.clone().requires_grad_() for x in tensors]
+            out, gradients = run(*leaves), torch.autograd.grad(loss(*leaves), leaves[:4])
+        elif way == "grad":
+            out, gradients = run(*tensors), torch.func.grad(loss, (0, 1, 2, 3))(*tensors)
+        else:
+            gradients = [x[0] for x in torch.func.vmap(torch.func.grad(loss, (0, 1, 2, 3)))(*stacked)]
+            out = torch.func.vmap(run)(*stacked)[0]
+        assert all((x[BROKEN, :LOSING] == 0).all() for x in gradients[1:3])
+        assert (gradients[3][tensors[3] == -math.inf] == 0).all()
+        return [x[:, :LOSING] for x in (out, *gradients)]
+    if way == "jvp":
+        found = torch.func.jvp(run, tuple(tensors), tuple(torch.ones_like(x) for x in tensors))
+        return [x[:, :LOSING] for x in found]
+    if way == "vmap":
+        stacked, rest = [torch.stack([x, x / 2]) for x in tensors[:3]], tensors[3:]
+        some = torch.func.vmap(run, (0, 0, 0, *[None] * len(rest)))(*stacked, *rest)
+        every = torch.func.vmap(run)(*stacked, *(torch.stack([x, x]) for x in rest))
+        return [some[:, :, :LOSING], every[:, :, :LOSING]]
+    by_query = torch.func.hessian(lambda query: loss(query, *tensors[1:]))(tensors[0])
+    return [by_query[:, :LOSING, :, :, :LOSING]]
+
+
+CASES_OF_HEADS = [*product(["dot", "additive", "function"], [False]), *product(["dot", "edge_weight"], [True])]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf], ids=str)
+@pytest.mark.parametrize("score, with_features", CASES_OF_HEADS, ids=str)
+@pytest.mark.parametrize("way", WAYS)
+def test_heads_that_lose_an_edge_do_not_show_it(way, score, with_features, number):
+    run, tensors = hidden_case(score, with_features)
+    wanted = results_of(way, run, with_broken(tensors, 0.0))
+    found = results_of(way, run, with_broken(tensors, number))
+    for actual, expected in zip(found, wanted, strict=True):
+        assert expected.isfinite().all()
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("score, with_features", CASES_OF_HEADS, ids=str)
+def test_heads_that_see_it_show_it(score, with_features):
+    run, tensors = hidden_case(score, with_features)
+    query, *rest = with_broken(tensors, math.nan)
+    sees = torch.zeros(NODES, dtype=torch.bool)
+    key, row = GRAPHS["edges"].edge_index()
+    sees[row[key == BROKEN]] = True
+    for out in (run(query, *rest), torch.func.vmap(run, (0, *[None] * len(rest)))(query[None], *rest)[0]):
+        assert torch.equal(out.isnan().any(-1), sees[:, None] & (torch.arange(HEADS) >= LOSING))
+
+
+@pytest.mark.parametrize("score", ["dot", "additive", "function"])
+def test_weights_and_scores_in_torch_func(score):
+    _, (query, _, _, bias) = hidden_case(score, with_features=False)
+    key, graph = torch.randn(NODES, HEADS, DIM), GRAPHS["edges"]
+    key[BROKEN], score = math.nan, SCORES[score]()
+    for function, of_hidden in ((attention_weights, 0.0), (attention_scores, -math.inf)):
+        run = partial(function, graph=graph, bias=bias, score=score)
+        for found in (run(query, key), torch.func.vmap(run)(query[None], key[None])[0]):
+            assert (found[bias == -math.inf] == of_hidden).all()
+
+
+@pytest.mark.parametrize("score, with_features", CASES_OF_HEADS, ids=str)
+def test_compiled_torch_func_hides_it_too(score, with_features):
+    run, tensors = hidden_case(score, with_features)
+
+    def results(*tensors):
+        gradients = torch.func.grad(lambda *x: run(*x)[:, :LOSING].square().sum(), (0, 1, 2, 3))
+        return run(*tensors), *gradients(*tensors)
+
+    compiled = torch.compile(results, backend="aot_eager", fullgraph=True)
+    pairs = zip(compiled(*with_broken(tensors, math.nan)), results(*with_broken(tensors, 0.0)), strict=True)
+    for actual, wanted in pairs:
+        torch.testing.assert_close(actual[:, :LOSING], wanted[:, :LOSING], rtol=1e-4, atol=1e-4)
+
+
+def test_finite_numbers_take_the_usual_way(monkeypatch):
+    run, tensors = hidden_case("dot", with_features=False)
+    monkeypatch.setattr(execution, "run_what_is_left", None)  # not to be called
+    assert run(*tensors).isfinite().all()
+    assert torch.func.grad(lambda *x: run(*x).sum())(*tensors).isfinite().all()

@@ -13,6 +13,7 @@ from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph
+from graphattn.graphs.of_edges import GraphOfEdges
 from graphattn.graphs.patterns import bigbird, expander, longformer, strided
 from graphattn.graphs.prefix import PrefixGraph
 from graphattn.graphs.rule_graph import RuleGraph
@@ -53,6 +54,7 @@ torch.serialization.add_safe_globals(
         EdgeListGraph,
         GlobalGraph,
         GraphData,
+        GraphOfEdges,
         GridGraph,
         IntersectionGraph,
         PrefixGraph,

@@ -12,6 +12,8 @@ from graphattn.graphs.batched import batch_graphs
 from graphattn.graphs.csr import rows_of
 from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
 from graphattn.graphs.graph import Graph
+from graphattn.graphs.of_edges import depends_on_edges
+from graphattn.graphs.recording import refuse_make_fx
 from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
 from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
 from graphattn.graphs.together import made_together
@@ -102,6 +104,7 @@ def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
 
 
 def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
+    refuse_make_fx()
     if x.layout != torch.strided:
         return _check_sizes(_from_torch_sparse(x), num_queries, num_keys)
     if x.dtype == torch.bool:
@@ -186,14 +189,23 @@ def _from_compressed(x: Tensor) -> EdgeListGraph:
 
 def _from_data(data: Data, num_queries, num_keys) -> Graph:
     if "graph" in data:
-        graph = as_graph(data.graph, num_queries, num_keys)
-        # A class with a graph of its own, as GraphData, sees to it itself.
-        if not hasattr(type(data), "graph") and isinstance(graph, EdgeListGraph):
+        kept, sees_to_it = data.graph, hasattr(type(data), "graph")  # as GraphData, which has a graph of its own
+        if not sees_to_it and depends_on_edges(kept):
+            return as_graph(graph_of_data(data, kept), num_queries, num_keys)
+        graph = as_graph(kept, num_queries, num_keys)
+        if not sees_to_it and isinstance(graph, EdgeListGraph):
             _check_same_edges(data, graph)
         return graph
     if data.get("edge_index") is None:
         raise ValueError(f"a Data needs 'graph' or 'edge_index' (got {data}); see graphattn.transforms")
     return _check_sizes(as_graph(data.edge_index, sizes_of(data)), num_queries, num_keys)
+
+
+def graph_of_data(data: Data, kept) -> Graph | list[Graph]:
+    """Of a plain Data that came out of a batch of others, what GraphData reads."""
+    from graphattn.graphs.data import edges_of, graph_now
+
+    return graph_now(data, kept, edges_of(data))
 
 
 def sizes_of(data: Data) -> int | tuple[int, ...] | None:

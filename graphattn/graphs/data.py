@@ -10,8 +10,9 @@ from torch_geometric.data import Batch, Data
 
 from graphattn.graphs.convert import as_graph, lists_edges, sizes_of
 from graphattn.graphs.graph import Graph
+from graphattn.graphs.of_edges import GraphOfEdges, depends_on_edges, graph_alone
 
-FOLLOWING = "graph_of_edges"  # the attribute that keeps the graph with the edges of edge_index
+ONCE = "graph_of_edges"  # in files of version 0.1, the name of a graph that follows the edges, or of the edges that one was made of
 
 
 class GraphData(Data):
@@ -20,7 +21,8 @@ class GraphData(Data):
     `data.graph` is the graph that `follow_edges` was given as long as its edges are those of `edge_index` (or of `adj_t`, or
     where there are none of these), and the edges themselves from then on. A graph that is set, `data.graph = causal(5)`, is
     kept as it is: it is another one than the edges. One that a transform made of the edges and others, as GlobalNodes does,
-    cannot follow them: it is refused (ValueError) once they have changed. A batch has a list with the graph of each example.
+    cannot follow them: it is refused (ValueError) once they have changed. A batch has a list with the graph of each example,
+    whichever of these it is.
 
     >>> from torch_geometric.transforms import AddSelfLoops
     >>> edges = torch.tensor([[0, 1], [1, 2]])
@@ -32,39 +34,43 @@ class GraphData(Data):
     @property
     def graph(self) -> Graph | list[Graph]:
         store = self._store
-        if "graph" in store:
-            if FOLLOWING in store and not torch.compiler.is_compiling():
-                check_made_of(self, store[FOLLOWING])
-            return store["graph"]
-        edges = store.get("edge_index")
-        edges = store.get("adj_t") if edges is None else edges
-        graph = store.get(FOLLOWING)
-        if graph is None and edges is None:
-            raise AttributeError  # PyG says it
-        # What is compiled cannot ask for the numbers of edges; their count has to do.
-        is_counted = torch.compiler.is_compiling() and graph is not None and "edge_index" in store
-        if is_counted and count_edges(graph) == edges.size(1):
-            return graph
-        return graph_of_edges(self, graph, edges)
+        edges = edges_of(self)
+        if "graph" not in store:
+            if edges is None:
+                raise AttributeError  # PyG says it
+            return as_graph(edges, sizes_of(self))
+        kept = store["graph"]
+        if not depends_on_edges(kept):
+            return kept
+        if torch.compiler.is_compiling() and looks_the_same(kept, edges):
+            return alone(kept)
+        return graph_now(self, kept, edges)
 
     @graph.setter
     def graph(self, graph: Any) -> None:
-        self._store["graph"] = graph
-        self._store.pop(FOLLOWING, None)
+        self._store["graph"] = alone(graph) if isinstance(graph, Graph) else graph
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
-        if FOLLOWING in attributes and attributes.get("graph") is attributes[FOLLOWING]:
-            del attributes["graph"]  # of to_dict: it is the graph that follows
+        graph = graph_of_file(attributes)
         super().__init__(*args, **attributes)
+        if graph is not None:
+            self._store["graph"] = graph
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        mapping = self._store._mapping
+        graph = graph_of_file(mapping)
+        if graph is not None:
+            mapping["graph"] = graph
 
     def __delattr__(self, name: str) -> None:
-        if name != "graph" or name in self._store:
-            super().__delattr__(name)
         if name == "graph":
-            self._store.pop(FOLLOWING, None)
+            del self._store["graph"]
+        else:
+            super().__delattr__(name)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._store or (name == "graph" and FOLLOWING in self._store)
+        return name in self._store
 
     def __getitem__(self, name: str) -> Any:
         return self.graph if name == "graph" else super().__getitem__(name)
@@ -72,26 +78,22 @@ class GraphData(Data):
     def get(self, name: str, default: Any = None) -> Any:
         return self.graph if name == "graph" and name in self else self._store.get(name, default)
 
-    def keys(self) -> list[str]:
-        names = super().keys()
-        return [*names, "graph"] if FOLLOWING in names and "graph" not in names else names
-
     def to_dict(self) -> dict[str, Any]:
         attributes = self._store.to_dict()
+        kept = attributes.get("graph")
         # A data set lays the edges of its examples end to end as they are: they are those of no graph.
-        is_data_set = isinstance(attributes.get(FOLLOWING), list) and "ptr" not in attributes
-        if FOLLOWING in attributes and "graph" not in attributes and not is_data_set:
-            attributes["graph"] = attributes[FOLLOWING] = self.graph
+        is_data_set = isinstance(kept, list) and "ptr" not in attributes
+        if depends_on_edges(kept) and not is_data_set:
+            attributes["graph"] = kept_now(self, kept)
         return attributes
 
     def to_namedtuple(self) -> NamedTuple:
-        attributes = {name: value for name, value in self.to_dict().items() if name in self.keys()}
+        attributes = {name: self.graph if name == "graph" else value for name, value in self._store.items()}
         return namedtuple(f"{type(self._store).__name__}Tuple", attributes)(**attributes)
 
     def __call__(self, *names: str) -> Iterator[tuple[str, Any]]:
-        yield from super().__call__(*names)
-        if "graph" in names and "graph" not in self._store and "graph" in self:
-            yield "graph", self.graph
+        for name, value in super().__call__(*names):
+            yield name, self.graph if name == "graph" else value
 
 
 def follow_edges(data: Data, graph: Graph) -> Data:
@@ -99,20 +101,19 @@ def follow_edges(data: Data, graph: Graph) -> Data:
 
     A Data of another class, which this cannot change, keeps `graph` whatever happens to its edges.
     """
-    if not make_graph_data(data):
+    if make_graph_data(data):
+        data._store["graph"] = GraphOfEdges(graph)
+    else:
         data.graph = graph
-        return data
-    data._store.pop("graph", None)
-    data[FOLLOWING] = graph
     return data
 
 
 def depend_on_edges(data: GraphData, graph: Graph) -> None:
-    """Set a graph that was made of the one that the Data has: refused when that one followed the edges, and they change."""
-    of_edges = data._store.get(FOLLOWING)
+    """Set a graph that was made of the one that the Data has: refused when that one depended on the edges, and they change."""
+    kept = data._store.get("graph")
     data.graph = graph
-    if of_edges is not None:
-        data[FOLLOWING] = of_edges
+    if depends_on_edges(kept):
+        data._store["graph"] = GraphOfEdges(graph, edges_that(data, kept))
 
 
 def make_graph_data(data: Data) -> bool:
@@ -123,36 +124,123 @@ def make_graph_data(data: Data) -> bool:
     return isinstance(data, GraphData)
 
 
-@torch.compiler.disable(reason="whether the edges of a Data have changed is asked of their numbers")
-def check_made_of(data: GraphData, of_edges: Graph | list[Graph]) -> None:
-    edges = data.get("edge_index")
-    edges = data.get("adj_t") if edges is None else edges
-    if not has_edges(as_graph(of_edges), edges, data.num_nodes):
-        raise ValueError(f"the edges or nodes of {data} have changed since 'graph' was made of them and of others; apply the"
-                         " transforms that change edge_index first, then those of graphattn")  # fmt: skip
+# What is kept under the name `graph`: a graph or the list of a batch ---------------------------------------------------
+
+
+def alone(kept: Graph | list[Graph]) -> Graph | list[Graph]:
+    return [graph_alone(graph) for graph in kept] if isinstance(kept, list) else graph_alone(kept)
+
+
+def edges_of(data: Data) -> Any:
+    """Its edge_index or else its `adj_t`; None if it has neither."""
+    edges = data._store.get("edge_index")
+    return data._store.get("adj_t") if edges is None else edges
+
+
+def looks_the_same(kept: Graph | list[Graph], edges: Any) -> bool:
+    """What can be said of the edges in compiled code, which cannot ask for their numbers: their count has to do."""
+    graphs = kept if isinstance(kept, list) else [kept]
+    if not all(isinstance(graph, GraphOfEdges) and graph.follows for graph in graphs):
+        return True
+    return isinstance(edges, Tensor) and sum(graph.num_edges for graph in graphs) == edges.size(1)
 
 
 @torch.compiler.disable(reason="the edges of a Data have changed since its graph was made; read data.graph before")
-def graph_of_edges(data: GraphData, graph: Graph | list[Graph] | None, edges: Any) -> Graph | list[Graph]:
-    """The graph that was given if it has the edges that the Data has now, else that of the edges."""
-    if graph is not None and has_edges(as_graph(graph), edges, data.num_nodes):
-        return graph
+def graph_now(data: GraphData, kept: Graph | list[Graph], edges: Any) -> Graph | list[Graph]:
+    """The graph, or graphs, that a Data has with the edges that it has now."""
+    graphs = kept if isinstance(kept, list) else [kept]
+    if all(isinstance(graph, GraphOfEdges) for graph in graphs) and len({graph.follows for graph in graphs}) == 1:
+        of_edges = as_graph([graph.of_edges for graph in graphs])
+        if has_edges(of_edges, edges, data.num_nodes):
+            return alone(kept)
+        check_follows(data, graphs[0], edges, data.num_nodes)
+        return as_graph(edges, sizes_of(data))
+    found = []
+    for graph, (own, size) in zip(graphs, edges_of_examples(data, edges, len(graphs)), strict=True):
+        if isinstance(graph, GraphOfEdges) and not has_edges(graph.of_edges, own, size):
+            check_follows(data, graph, own, size)
+            found.append(as_graph(own, size))
+        else:
+            found.append(graph_alone(graph))
+    return found
+
+
+def check_follows(data: GraphData, graph: GraphOfEdges, edges: Any, num_nodes: int) -> None:
+    """Raise ValueError where a graph cannot follow edges or nodes that have changed."""
+    if not graph.follows:
+        raise ValueError(f"the edges or nodes of {data} have changed since 'graph' was made of them and of others; apply the"
+                         " transforms that change edge_index first, then those of graphattn")  # fmt: skip
     if edges is None:
-        raise ValueError(f"the graph of {data} is that of {as_graph(graph).num_queries} nodes, there are {data.num_nodes}; set"
-                         " its edge_index, or its graph")  # fmt: skip
-    return as_graph(edges, sizes_of(data))
+        raise ValueError(f"the graph of {data} is that of {graph.num_queries} nodes, there are {num_nodes}; set its edge_index,"
+                         " or its graph")  # fmt: skip
 
 
-def count_edges(graph: Graph | list[Graph]) -> int:
-    return graph.num_edges if isinstance(graph, Graph) else sum(one.num_edges for one in graph)
+def edges_of_examples(data: GraphData, edges: Any, count: int) -> list[tuple[Tensor | None, int]]:
+    """The edge_index, and the number of nodes, of each example of a batch."""
+    sizes = sizes_of(data)
+    if not isinstance(sizes, tuple) or len(sizes) != count:
+        raise ValueError(f"'graph' has {count} graphs, which not all follow the edges; which nodes of {data} belong to which is"
+                         " not known any more; transform the examples before they are batched")  # fmt: skip
+    if edges is None:
+        return [(None, size) for size in sizes]
+    edges = edge_index_of(edges, data.num_nodes)
+    ends = torch.tensor(sizes, device=edges.device).cumsum(0)
+    source, target = torch.bucketize(edges.contiguous(), ends, right=True)
+    if not torch.equal(source, target):
+        raise ValueError(f"edges cross from one example of {data} to another; set its 'graph' to one for all its nodes")
+    order = source.argsort(stable=True)
+    parts = edges[:, order].split(torch.bincount(source, minlength=count).tolist(), 1)
+    return [(part - (end - size), size) for part, end, size in zip(parts, ends.tolist(), sizes)]
 
 
-def has_edges(graph: Graph, edges: Tensor | None, num_nodes: int) -> bool:
+def kept_now(data: GraphData, kept: Graph | list[Graph]) -> Graph | list[Graph]:
+    """What is to be kept with the edges that a Data has now."""
+    graphs = graph_now(data, kept, edges_of(data))
+    if not isinstance(graphs, list):
+        of_edges = kept.of_edges if isinstance(kept, GraphOfEdges) and not kept.follows else None
+        return GraphOfEdges(graphs, of_edges)
+    return [
+        GraphOfEdges(graph, None if old.follows else old.of_edges) if isinstance(old, GraphOfEdges) else graph
+        for graph, old in zip(graphs, kept, strict=True)
+    ]
+
+
+def edges_that(data: GraphData, kept: Graph | list[Graph]) -> Graph:
+    """The edges that what is kept depends on, as one graph."""
+    if isinstance(kept, GraphOfEdges):
+        return kept.of_edges
+    if all(isinstance(graph, GraphOfEdges) for graph in kept):
+        return as_graph([graph.of_edges for graph in kept])
+    edges = edges_of(data)
+    return as_graph(alone(kept)) if edges is None else as_graph(edges, sizes_of(data))
+
+
+def as_one(data: Data, graphs: list[Graph] | Any) -> Graph:
+    """The graphs that a batch keeps as one that it could keep; of another Data, what `as_graph` makes of it."""
+    if not depends_on_edges(graphs):
+        return as_graph(graphs)
+    follow = all(isinstance(graph, GraphOfEdges) and graph.follows for graph in graphs)
+    return GraphOfEdges(as_graph(alone(graphs)), None if follow else edges_that(data, graphs))
+
+
+def edge_index_of(edges: Any, num_nodes: int) -> Tensor:
+    is_plain = isinstance(edges, Tensor) and edges.layout == torch.strided
+    return edges.as_subclass(Tensor).long() if is_plain else as_graph(edges, num_nodes).edge_index()
+
+
+def has_edges(graph: Graph, edges: Any, num_nodes: int) -> bool:
     """Whether a graph has these nodes and, in their order, these edges: edge_index, a sparse matrix, or any if None."""
     if graph.shape != (num_nodes, num_nodes):
         return False
-    if edges is None:
-        return True
-    if not (isinstance(edges, Tensor) and edges.layout == torch.strided):
-        edges = as_graph(edges, num_nodes).edge_index()
-    return lists_edges(graph, edges)
+    return edges is None or lists_edges(graph, edge_index_of(edges, num_nodes))
+
+
+def graph_of_file(attributes: dict[str, Any]) -> Graph | list[Graph] | None:
+    """Takes a graph that depends on the edges out of the attributes of a Data, also in the form that it had in version 0.1."""
+    if ONCE in attributes:
+        of_edges = attributes.pop(ONCE)
+        graph = attributes.pop("graph", of_edges)
+        if isinstance(of_edges, list) and isinstance(graph, list):
+            return [GraphOfEdges(*pair) for pair in zip(graph, of_edges, strict=True)]
+        return GraphOfEdges(as_graph(graph), as_graph(of_edges) if graph is not of_edges else None)
+    return attributes.pop("graph") if isinstance(attributes.get("graph"), GraphOfEdges) else None

@@ -68,10 +68,14 @@ def chunks(graph: Graph, edges: Edges, inputs: Inputs) -> Iterator[tuple[slice, 
 
 
 def edge_scores(plan: Plan, query: Tensor, key: Tensor, bias, edge_features, edge_query) -> Tensor:
-    """scale * (score + edge_query . edge_features) + bias of gathered [..., heads, dim] tensors: [..., heads]."""
+    """scale * (score + edge_query . edge_features) + bias of gathered [..., heads, dim] tensors: [..., heads].
+
+    `edge_features` are [..., edge_dim], or [..., heads, edge_dim] for a score that takes them by head.
+    """
     scores = plan.score.between(query, key, edge_features)
     if edge_query is not None:
-        scores = scores + (edge_query * edge_features[..., None, :]).sum(-1)
+        by_head = edge_features if edge_features.dim() == edge_query.dim() else edge_features[..., None, :]
+        scores = scores + (edge_query * by_head).sum(-1)
     scores = scores * plan.scale
     return scores if bias is None else scores + bias
 
@@ -169,13 +173,6 @@ def weights_by_degree(normalizer: Normalizer, scores: Tensor, row: Tensor, num_r
         degree = weights.new_zeros(num_rows).index_add_(0, row, weights.new_ones(len(row)))
         weights = weights / degree[row, None]
     return weights.to(scores.dtype)
-
-
-def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:
-    """The log-sum-exp [num_queries, heads] with one more score, [heads] or a number."""
-    sink = torch.as_tensor(sink, dtype=lse.dtype, device=lse.device).expand_as(lse)
-    top = torch.maximum(lse, sink).detach()  # torch.logaddexp has no second derivative at -inf
-    return top + ((lse - top).exp() + (sink - top).exp()).log()
 
 
 class EdgesTorch(Kernel):

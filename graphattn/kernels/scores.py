@@ -21,6 +21,7 @@ class Score(ABC):
     """A function of one query and one key vector, evaluated for many pairs at once by broadcasting."""
 
     name: str
+    takes_features_by_head: ClassVar[bool] = False
     wants_width: ClassVar[bool] = False  # rewritten vectors in half precision would give other scores, or leave its range
 
     @property
@@ -56,7 +57,10 @@ class Score(ABC):
 
     @abstractmethod
     def between(self, query: Tensor, key: Tensor, edge_features: Tensor | None) -> Tensor:
-        """`query`, `key` [..., heads, dim], `edge_features` [..., edge_dim] -> scores [..., heads]."""
+        """`query`, `key` [..., heads, dim], `edge_features` [..., edge_dim] -> scores [..., heads].
+
+        Where another edge feature stands for each head, `edge_features` is [..., heads, edge_dim] if `takes_features_by_head`.
+        """
 
 
 class Reduced(Score):
@@ -72,6 +76,7 @@ class Dot(Score):
     """query · key, scaled by 1 / sqrt(dim) unless told otherwise (Vaswani et al. 2017, eq. 1)."""
 
     name = "dot"
+    takes_features_by_head = True
 
     def default_scale(self, dim):
         return max(dim, 1) ** -0.5
@@ -99,6 +104,7 @@ class Additive(Score):
     negative_slope: float = KERNEL_SLOPE
 
     name = "additive"
+    takes_features_by_head = True
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
@@ -137,7 +143,8 @@ class Additive(Score):
     def between(self, query, key, edge_features):
         hidden = query + key
         if self.edge_weight is not None:
-            hidden = hidden + torch.einsum("hcd,...d->...hc", self.edge_weight.to(hidden), edge_features)
+            features = "...hd" if edge_features.dim() == hidden.dim() else "...d"
+            hidden = hidden + torch.einsum(f"hcd,{features}->...hc", self.edge_weight.to(hidden), edge_features)
         hidden = hidden.tanh() if self.activation == "tanh" else leaky_relu(hidden, self.negative_slope)
         return (hidden * self.vector.to(hidden)).sum(-1)
 
@@ -283,7 +290,8 @@ class Custom(Score):
 
     Args:
         function: `query`, `key` [..., heads, dim] of one shape -> scores [..., heads]. Its gradients flow to query, key and
-            `tensors`, and to nothing else: a tensor that it closes over and that needs a gradient is refused.
+            `tensors`, and to nothing else: a tensor that it closes over and that needs a gradient is refused. It sees all heads
+            together, so that NaN and infinity in a head that loses the edge (a bias of -inf) count as 1 for the others.
         tensors: Further arguments, differentiable.
         batch: How many examples lie side by side in the heads; None if there is no batch.
     """

@@ -16,17 +16,20 @@ from graphattn.arguments import bias_of, check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.per_head import PerHead
+from graphattn.hidden import hidden_edges
+from graphattn.kernels.differentiable import seen_by_heads
 from graphattn.kernels.edges_torch import weights_by_degree
 from graphattn.kernels.edgewise import sums
+from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
 from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, bias_of_layer
-from graphattn.nn.messages import adds_up, is_watched, own_method
+from graphattn.nn.messages import PerThread, adds_up, is_watched, own_method
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.talking_heads import TalkingHeads
-from graphattn.per_edge import attention_scores, weighted_sum
+from graphattn.per_edge import attention_scores
 
 SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
 ACTIVATIONS = {"additive": "tanh", "gatv2": "leaky_relu"}
@@ -95,6 +98,8 @@ class GraphAttention(MessagePassing):
         >>> layer(torch.randn(100, 16), BandedGraph(100, before=5, after=5)).shape
         torch.Size([100, 32])
     """
+
+    _hidden = PerThread()  # where `by_messages` leaves it for the steps of message passing, whose arguments are PyG's
 
     def __init__(
         self,
@@ -201,6 +206,7 @@ class GraphAttention(MessagePassing):
             key_pos, query_pos = positions_of(layouts[0], pos, query.device, beside=layouts)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
         mixes, updates = self.talking_heads is not None and not self.wants_messages(), self.lin_edge_out is not None
+        bias = bias_of(bias, graph) if mixes else bias
         scores = self.edge_scores(query, key, graph, edge_attr, bias) if mixes or updates else None
         weights = None
         if mixes or return_attention_weights:
@@ -231,7 +237,7 @@ class GraphAttention(MessagePassing):
             out = self.by_kernel(query, key, value, graph, edge_attr, edge_bias)
         else:
             weights = self.edge_weights(query, key, graph, edge_attr, edge_bias) if weights is None else weights
-            out = self.by_edges(weights, value, graph, edge_attr)
+            out = self.by_edges(weights, value, graph, edge_attr, edge_bias)
         if self.lin_gate is not None:
             if target is None:
                 raise ValueError("'gate' needs the features of the targets (got target=None)")
@@ -313,10 +319,17 @@ class GraphAttention(MessagePassing):
         """What the normalizer gets: [num_edges, heads]."""
         query, key, options = self.scored(query, key, edge_attr)
         del options["normalizer"]
-        scores = attention_scores(query, key, graph, **options)
-        scores = scores if self.talking_heads is None else self.talking_heads.mix_scores(scores)
+        if self.talking_heads is None:
+            return attention_scores(query, key, graph, bias=edge_bias, **options)
         bias = bias_of(edge_bias, graph)
-        return scores if bias is None else scores + bias.to(scores.dtype)
+        hidden = hidden_edges(bias, query, key, edge_attr)
+        if hidden is None:
+            scores = self.talking_heads.mix_scores(attention_scores(query, key, graph, **options))
+            return scores if bias is None else with_bias(scores, bias)
+        gone = hidden.all(1)  # from every head: such scores are not to be mixed
+        lost = torch.zeros_like(gone, dtype=query.dtype).masked_fill(gone, -torch.inf)
+        scores = attention_scores(query, key, graph, bias=lost, **options).masked_fill(gone[:, None], 0.0)
+        return with_bias(self.talking_heads.mix_scores(scores), bias).masked_fill(hidden, -torch.inf)
 
     def edge_weights(self, query, key, graph, edge_attr, edge_bias, scores: Tensor | None = None) -> Tensor:
         """The weights of the values, before dropout, from their scores if these are known: [num_edges, heads]."""
@@ -328,14 +341,25 @@ class GraphAttention(MessagePassing):
         weights = weights_by_degree(self.make_normalizer(), scores, target, graph.num_queries)
         return weights if self.talking_heads is None else self.talking_heads.mix_weights(weights)
 
-    def by_edges(self, weights: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+    def by_edges(
+        self,
+        weights: Tensor,
+        value: Tensor,
+        graph: Graph,
+        edge_attr: Tensor | None,
+        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
+    ) -> Tensor:
         """[num_targets, heads, out_channels] from the weights of all edges, where no kernel knows how they come about."""
         weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
-        out = weighted_sum(weights, value, graph)
+        hidden = hidden_edges(bias_of(edge_bias, graph), value, edge_attr)
+        gone = None if hidden is None else hidden.all(1, keepdim=True)  # other heads get a part of what one head sees
+        source, target = graph.edge_index(value.device)
+        dtype = accumulation_dtype(value.dtype)
+        out = sums(weights.to(dtype), value.to(dtype), source, target, graph.num_queries, gone).to(value.dtype)
         if edge_attr is None:
             return out
-        edges, target = torch.arange(len(edge_attr), device=out.device), graph.edge_index(out.device)[1]
-        edge_out = sums(weights, edge_attr[:, None], edges, target, graph.num_queries)
+        edges = torch.arange(len(edge_attr), device=out.device)
+        edge_out = sums(weights, edge_attr[:, None], edges, target, graph.num_queries, gone)
         return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
 
     def by_messages(
@@ -356,8 +380,13 @@ class GraphAttention(MessagePassing):
         edge_bias = bias_of(edge_bias, graph)
         edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
         nodes = {"query": (None, query), "key": (key, None)}
-        alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=edge_bias, size=size)
-        return self.propagate(edge_index, value=(value, None), alpha=alpha, edge_attr=edge_attr, size=size)
+        self._hidden = hidden_edges(edge_bias, query, key, value, edge_attr)
+        try:
+            alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=edge_bias, size=size)
+            pair = value if self.decomposed_layers > 1 else (value, None)  # PyG decomposes no pairs
+            return self.propagate(edge_index, value=pair, alpha=alpha, edge_attr=edge_attr, size=size)
+        finally:
+            self._hidden = None
 
     def edge_update(
         self,
@@ -372,7 +401,10 @@ class GraphAttention(MessagePassing):
         score = self.make_score(has_edges=False)
         scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
         score = Dot() if isinstance(score, Reduced) else score  # `by_messages` has rewritten query and key
-        edge = None if edge_attr is None else self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+        hidden = self.hidden_from_messages()
+        if hidden is not None:
+            query_i, key_j = (seen_by_heads(x, hidden) for x in (query_i, key_j))
+        edge = None if edge_attr is None else self.edge_terms(edge_attr, hidden)
         if edge is not None and self.score in ACTIVATIONS:
             key_j = key_j + edge
         scores = score.between(query_i, key_j, None)
@@ -382,21 +414,45 @@ class GraphAttention(MessagePassing):
         if self.talking_heads is not None:
             scores = self.talking_heads.mix_scores(scores)
         if edge_bias is not None:
-            scores = scores + edge_bias
+            scores = with_bias(scores, edge_bias)
+        if self._hidden is not None:
+            scores = scores.masked_fill(self._hidden, -torch.inf)
         alpha = weights_by_degree(self.make_normalizer(), scores, index, size_i)
         if self.talking_heads is not None:
             alpha = self.talking_heads.mix_weights(alpha)
         return torch.nn.functional.dropout(alpha, self.dropout, self.training)
 
     def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:
-        """Message of every edge: [num_edges, heads, out_channels]."""
+        """Message of every edge: [num_edges, heads, out_channels].
+
+        A method in its place asks `hidden_from_messages()` which edges must not show what they hold.
+        """
+        hidden = self.hidden_from_messages()
+        value_j = value_j if hidden is None else value_j.masked_fill(hidden[..., None], 0.0)
         if edge_attr is not None:
-            value_j = value_j + self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+            value_j = value_j + self.edge_terms(edge_attr, hidden)
         return alpha.unsqueeze(-1) * value_j
+
+    def hidden_from_messages(self) -> Tensor | None:
+        """The edges [num_edges, heads or 1] that must not show in messages; heads that talk see what one of them sees."""
+        hidden = self._hidden
+        return hidden if hidden is None or self.talking_heads is None else hidden.all(1, keepdim=True)
+
+    def edge_terms(self, edge_attr: Tensor, hidden: Tensor | None) -> Tensor:
+        """What the features of edges add to keys and values, 0 where `hidden`: [num_edges, heads, out_channels]."""
+        if hidden is None:
+            return self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+        by_head = edge_attr[:, None].masked_fill(hidden[..., None], 0.0).expand(-1, self.heads, -1)
+        return torch.einsum("ehd,hcd->ehc", by_head, self.edge_weight())
 
     def __repr__(self) -> str:
         score = repr(self.score) if isinstance(self.score, str) else type(self.score).__name__
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={score})"
+
+
+def with_bias(scores: Tensor, bias: Tensor) -> Tensor:
+    """[num_edges, heads]; the bias is that, or one number for all heads, [num_edges] or [num_edges, 1]."""
+    return scores + (bias[:, None] if bias.dim() == 1 else bias).to(scores.dtype)
 
 
 def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | None) -> None:

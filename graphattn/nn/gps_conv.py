@@ -12,9 +12,9 @@ from torch_geometric.nn.attention import PerformerAttention
 from torch_geometric.nn.attention.performer import PerformerProjection, generalized_kernel
 from torch_geometric.utils import to_dense_batch
 
-from graphattn.arguments import refuse_jit_trace
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.normalizers import Softmax
 from graphattn.kernels.sdpa import equal_sizes
@@ -104,7 +104,7 @@ def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
         batch = x.new_zeros(x.size(0), dtype=torch.int64)
     if batch is None:
         return complete_of_sizes((x.size(0),))
-    refuse_jit_trace()
+    refuse_recording()
     if batch.shape != x.shape[:1] or batch.is_floating_point():
         raise ValueError(
             f"'batch' must hold one example index per node, [{x.size(0)}] (got {batch.dtype} {list(batch.shape)})"

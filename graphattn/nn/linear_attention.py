@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.arguments import check_graph, check_node_tensors, refuse_jit_trace
+from graphattn.arguments import check_graph, check_node_tensors
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.nn.linear_sums import remember, sums_of_features
@@ -69,7 +70,7 @@ def linear_attend(
             f" {list(key.shape)})"
         )
     if not isinstance(graph, Graph):
-        refuse_jit_trace()
+        refuse_recording()
     graph = as_graph(graph, query.size(0), key.size(0))
     check_graph(graph, query, query.size(0), key.size(0))
     chunk = parse_integer("chunk", chunk, minimum=1)

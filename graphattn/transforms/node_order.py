@@ -9,8 +9,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from graphattn.graphs import EdgeListGraph, Graph, as_graph
-from graphattn.graphs.data import FOLLOWING
+from graphattn.graphs import EdgeListGraph, Graph
+from graphattn.graphs.data import as_one
+from graphattn.graphs.of_edges import GraphOfEdges
 from graphattn.transforms.graph_transform import count_nodes
 
 NAME = 'node_order'
@@ -52,11 +53,12 @@ def renumber(data: Data, order: Tensor) -> Data:
     """Makes node `order[i]` of a Data node i of the same Data."""
     place = order.argsort()
     names = list(data._store.keys())
-    of_nodes = {name for name in names if name not in ('graph', FOLLOWING, 'ptr') and data.is_node_attr(name)}
+    of_nodes = {name for name in names if name not in ('graph', 'ptr') and data.is_node_attr(name)}
+    values = data.to_dict()  # where the graph is that of the edges as they are now
     for name in names:
-        value = data[name]
-        if name in ('graph', FOLLOWING) or isinstance(value, Graph):
-            data[name] = _renumber_graph(name, as_graph(value), place)
+        value = values[name]
+        if name == 'graph' or isinstance(value, Graph):
+            data[name] = _renumber_graph(name, value if isinstance(value, Graph) else as_one(data, value), place)
         elif 'adj' in name:
             raise ValueError(f"cannot renumber the nodes of {name!r}; keep edges in 'edge_index' instead")
         elif _has_node_numbers(name, value):
@@ -98,6 +100,9 @@ def _has_node_numbers(name: str, value) -> bool:
 
 
 def _renumber_graph(name: str, graph: Graph, place: Tensor) -> Graph:
+    if isinstance(graph, GraphOfEdges):
+        renumbered = _renumber_graph(name, graph.graph, place)
+        return GraphOfEdges(renumbered, None if graph.follows else _renumber_graph(name, graph.of_edges, place))
     if graph.shape != (place.numel(), place.numel()):
         raise ValueError(f"{name!r} joins {graph.num_queries} queries to {graph.num_keys} keys, the data has "
                          f"{place.numel()} nodes")

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from itertools import permutations
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from graphattn.graphs import (
 )
 from graphattn.graphs.data import GraphData, follow_edges
 from graphattn.testing.cases import ASYMMETRIC, SQUARE, edge_list
-from graphattn.transforms import Complete
+from graphattn.transforms import Complete, GlobalNodes
 
 KINDS = {
     "complete": lambda n: CompleteGraph(n),
@@ -277,3 +278,152 @@ def test_another_class_of_data_keeps_its_graph():
 
     data = follow_edges(Own(x=torch.rand(6, 1), edge_index=EDGES), EdgeListGraph(EDGES, 6))
     assert type(data) is Own and torch.equal(data.graph.edge_index(), EDGES)
+
+
+# Batches of all kinds of graphs ---------------------------------------------------------------------------------------
+
+
+def plain(num_nodes=6):
+    return Data(x=torch.rand(num_nodes, 2), edge_index=EDGES, edge_attr=torch.rand(5, 3), graph=causal(num_nodes))
+
+
+def was_set():
+    return Complete()(following())
+
+
+def made():
+    return GlobalNodes([0])(following(EDGES.flip(0)))
+
+
+OF_ALL_KINDS = {"follows": following, "set": was_set, "made": made, "plain": plain}
+ORDERS = [*permutations(OF_ALL_KINDS, 2), tuple(OF_ALL_KINDS), tuple(reversed(OF_ALL_KINDS))]
+
+
+@pytest.mark.parametrize("kinds", ORDERS, ids="-".join)
+def test_examples_of_all_kinds_make_a_batch(kinds):
+    examples = [OF_ALL_KINDS[kind]() for kind in kinds]
+    (batch,) = DataLoader(examples, batch_size=len(examples))
+    for one in (batch, batch.to("cpu"), copy.copy(batch), copy.deepcopy(batch), batch.clone(), pickle.loads(pickle.dumps(batch))):
+        assert_same(as_graph(one).normal_form(), batch_graphs([example.graph for example in examples]))
+        for example, back in zip(examples, one.to_data_list(), strict=True):
+            assert_same(as_graph(back).normal_form(), example.graph)
+            assert back.keys() == example.keys()
+    assert isinstance(batch.graph, list) and "graph" in batch and "graph_of_edges" not in batch
+
+
+@pytest.mark.parametrize("kinds", ORDERS, ids="-".join)
+def test_examples_out_of_a_batch_notice_changes(kinds):
+    batch = Batch.from_data_list([OF_ALL_KINDS[kind]() for kind in kinds])
+    for kind, example in zip(kinds, batch.to_data_list()):
+        check_notices(kind, example, T.AddSelfLoops()(example))
+
+
+def check_notices(kind, example, changed):
+    """A plain Data gives what it has to those who read `graph`; as a graph it notices changes all the same."""
+    read = (lambda data: data.graph) if isinstance(example, GraphData) else as_graph
+    if kind == "follows":
+        assert torch.equal(read(changed).edge_index(), changed.edge_index)
+    elif kind == "made":
+        with pytest.raises(ValueError, match="have changed since 'graph' was made"):
+            read(changed)
+    else:
+        assert read(changed) == example.graph
+
+
+def test_a_mixed_batch_follows_its_edges():
+    batch = Batch.from_data_list([was_set(), following(), was_set()])
+    kept = batch.graph
+    batch.edge_index = torch.cat([batch.edge_index, torch.tensor([[11, 0], [11, 1]])], 1)
+    found = batch.graph
+    assert found[0] is kept[0] and found[2] is kept[2]
+    assert torch.equal(found[1].edge_index(), torch.cat([EDGES, torch.tensor([[5], [5]])], 1))
+    assert_same(as_graph(pickle.loads(pickle.dumps(batch))), as_graph(found))
+    assert Data.from_dict(batch.to_dict()).graph[1].num_edges == 6
+    batch.edge_index = torch.tensor([[0], [7]])
+    with pytest.raises(ValueError, match="edges cross from one example"):
+        batch.graph  # noqa: B018
+    del batch.edge_index
+    assert_same(as_graph(batch.graph), as_graph(kept))
+    mixed = Batch.from_data_list([was_set(), made()])
+    mixed.edge_index = mixed.edge_index[:, :-1]
+    with pytest.raises(ValueError, match="have changed since 'graph' was made"):
+        mixed.graph  # noqa: B018
+    part = Batch.from_data_list([was_set(), following()])
+    part.x, part.batch, part.ptr = part.x[:3], part.batch[:3], None
+    with pytest.raises(ValueError, match="2 graphs, which not all follow .* not known any more"):
+        part.graph  # noqa: B018
+
+
+def test_global_nodes_on_a_mixed_batch_depend_on_its_edges():
+    batch = GlobalNodes([0])(Batch.from_data_list([was_set(), following()]))
+    assert batch.graph.num_examples == 2
+    with pytest.raises(ValueError, match="have changed since 'graph' was made"):
+        T.AddSelfLoops()(batch).graph  # noqa: B018
+
+
+def test_batches_leave_out_and_follow_the_graph():
+    for make in (following, was_set, made):
+        (batch,) = DataLoader([make(), make()], batch_size=2, exclude_keys=["graph"])
+        assert "graph" not in batch and "graph" not in batch.to_dict() and "graph" not in batch[0]
+        assert torch.equal(as_graph(batch).edge_index(), batch.edge_index)
+        (batch,) = DataLoader([make(), make()], batch_size=2, follow_batch=["graph"])
+        assert torch.equal(batch.graph_batch, torch.tensor([0, 1])) and len(batch.graph) == 2
+
+
+def test_a_dataset_of_all_kinds(tmp_path):
+    kinds = ("follows", "set", "made")
+    InMemoryDataset.save([OF_ALL_KINDS[kind]() for kind in kinds], tmp_path / "data.pt")
+    dataset = InMemoryDataset()
+    dataset.load(tmp_path / "data.pt")
+    for kind, example in zip(kinds, dataset):
+        assert_same(example.graph, OF_ALL_KINDS[kind]().graph)
+        check_notices(kind, example, T.AddSelfLoops()(example))
+
+
+def test_all_kinds_move_and_are_saved():
+    for kind in ("follows", "made"):
+        data = OF_ALL_KINDS[kind]()
+        moved = data.clone().to("meta")
+        assert moved._store["graph"].device.type == "meta" and moved._store["graph"].of_edges.device.type == "meta"
+        for save, load in ((data, lambda x: x), (data.to_dict(), GraphData.from_dict)):
+            file = io.BytesIO()
+            torch.save(save, file)
+            file.seek(0)
+            again = load(torch.load(file, weights_only=isinstance(save, dict)))
+            assert_same(again.graph, data.graph)
+            check_notices(kind, again, T.AddSelfLoops()(again))
+
+
+def in_old_form(data):
+    """As version 0.1 kept the graph: what follows the edges under a name of its own."""
+    kept = data._store._mapping.pop("graph")
+    kept = kept if isinstance(kept, list) else [kept]
+    of_edges, graphs = [graph.of_edges for graph in kept], [graph.graph for graph in kept]
+    is_list = "ptr" in data._store
+    data._store._mapping["graph_of_edges"] = of_edges if is_list else of_edges[0]
+    if not kept[0].follows:
+        data._store._mapping["graph"] = graphs if is_list else graphs[0]
+    return data
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("kind", ["follows", "made"])
+def test_files_of_the_old_form(kind, batched):
+    make = OF_ALL_KINDS[kind]
+    make = (lambda: Batch.from_data_list([OF_ALL_KINDS[kind]() for _ in range(2)])) if batched else make
+    wanted, old = make(), in_old_form(make())
+    state = dict(old._store._mapping)
+    for again in [pickle.loads(pickle.dumps(old))] + ([] if batched else [GraphData.from_dict(state)]):
+        assert "graph_of_edges" not in again
+        assert_same(as_graph(again.graph), as_graph(wanted.graph))
+        check_notices(kind, again, T.AddSelfLoops()(again))
+
+
+def test_compiled_functions_read_mixed_batches():
+    def degrees(data):
+        return as_graph(data.graph, data.x.size(0)).degrees()
+
+    for data in (Batch.from_data_list([was_set(), following()]), made()):
+        torch.compiler.reset()
+        found = torch.compile(degrees, backend="eager", fullgraph=True)(data)
+        assert torch.equal(found, degrees(data))

@@ -62,3 +62,28 @@ def test_no_edges():
     out = sums(weights[:0], right, none, none, 4)
     (gradient,) = torch.autograd.grad(out, right, torch.ones_like(out))
     assert out.abs().max() == 0 and gradient.abs().max() == 0
+
+
+def test_hidden_edges_count_as_none():
+    left, right, weights, at_left, at_right = (x.detach() for x in inputs())
+    hidden, broken = torch.rand(9, 4) < 0.5, at_right == at_right[0]
+    hidden[broken] = True
+
+    def results(right):
+        def total(left, right, weights):
+            numbers = products(left, right, at_left, at_right, hidden)
+            return sums(numbers * weights, right, at_right, at_left, 4, hidden).square().sum()
+
+        numbers = products(left, right, at_left, at_right, hidden)
+        totals = sums(weights, right, at_right, at_left, 4, hidden)
+        of_two = vmap(products, (0, None, None, None, 0))
+        by_heads = of_two(torch.stack([left] * 2), right, at_left, at_right, torch.stack([hidden] * 2))
+        return numbers, totals, by_heads, *torch.func.grad(total, (0, 1, 2))(left, right, weights)
+
+    found = results(right.index_fill(0, at_right[:1], torch.nan))
+    for actual, wanted in zip(found, results(right), strict=True):
+        torch.testing.assert_close(actual, wanted)
+    everything = products(left, right, at_left, at_right).masked_fill(hidden, 0.0)
+    torch.testing.assert_close(found[0], everything)
+    torch.testing.assert_close(found[2], torch.stack([everything] * 2))
+    torch.testing.assert_close(found[1], sums(weights.masked_fill(hidden, 0.0), right, at_right, at_left, 4))

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch_geometric.nn import TransformerConv
@@ -244,3 +246,53 @@ def test_repr():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+HIDES = {
+    "messages": {},
+    "additive messages": {"score": "additive", "edge_dim": 2},
+    "function as messages": {"score": lambda query, key: (query - key).abs().sum(-1)},
+    "groups": {"kv_heads": 2, "edge_dim": 2},
+    "talking heads": {"talking_heads": True, "edge_dim": 2},
+    "talking messages": {"talking_heads": True, "edge_dim": 2},
+    "new edge features": {"update_edges": True, "edge_dim": 2},
+    "decomposed": {},
+}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf], ids=str)
+@pytest.mark.parametrize("by_head", [False, True])
+@pytest.mark.parametrize("way", HIDES)
+def test_what_a_bias_hides_does_not_show(way, by_head, number):
+    torch.manual_seed(0)
+    layer, graph = GraphAttention(5, 3, heads=4, **HIDES[way]), EdgeListGraph(edges(8, 8, 40), 8)
+    if "messages" in way:
+        layer.register_message_forward_hook(lambda *_: None)
+    layer.decomposed_layers = 3 if way == "decomposed" else 1
+    broken, talks = graph.edge_index()[0] == 3, "talking" in way
+    loses = torch.tensor([True, True, False, False]) if by_head and not talks else torch.ones(4, dtype=torch.bool)
+    bias = torch.randn(graph.num_edges, 4).masked_fill(broken[:, None] & loses, -math.inf)
+    bias = bias if by_head or talks else bias[:, 0]
+    tensors = [torch.randn(8, 4, 3), *(torch.randn(8, layer.kv_heads, 3) for _ in range(2)), bias]
+    tensors += [torch.randn(graph.num_edges, 2)] if layer.edge_dim else []
+    found = []
+    for spoiled in (0.0, number):
+        leaves = [x.clone().requires_grad_() for x in tensors]
+        with torch.no_grad():
+            leaves[1][3], leaves[2][3] = spoiled, spoiled
+            for features in leaves[4:]:
+                features[broken] = spoiled
+        query, key, value, bias, *features = leaves
+        out = layer.combine(query, key, value, graph, *(features or [None]), bias).unflatten(-1, (4, 3))[:, loses]
+        weights = layer.edge_weights(query, key, graph, *(features or [None]), bias)
+        scores = layer.edge_scores(query, key, graph, *(features or [None]), bias)
+        hidden = (bias if bias.dim() > 1 else bias[:, None]) == -math.inf
+        assert (weights[hidden.expand_as(weights)] == 0).all() and (scores[hidden.expand_as(scores)] == -math.inf).all()
+        leaves = [*leaves[:4], *(layer.talking_heads.parameters() if talks else ())]
+        by_query, by_key, by_value, by_bias, *rest = torch.autograd.grad(out.square().sum(), leaves)
+        keys = loses if layer.kv_heads == 4 else loses[::2]
+        assert (by_bias[bias == -math.inf] == 0).all()
+        found.append([out, by_query[:, loses], by_key[:, keys], by_value[:, keys], *rest])
+    for actual, wanted in zip(*reversed(found), strict=True):
+        assert wanted.isfinite().all()
+        torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-4)

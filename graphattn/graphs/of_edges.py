@@ -1,0 +1,123 @@
+"""GraphOfEdges: how a Data keeps a graph that depends on its edges."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from graphattn.graphs.graph import Graph, whole
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class GraphOfEdges(Graph):
+    """`graph`, as long as the edges of its Data are those of `of_edges`, which is `graph` itself where it has just these edges.
+
+    `GraphData` keeps such a one under the name `graph`, beside examples whose graph was set, and gives `graph` itself to those
+    who read it. Elsewhere (in a Batch whose first example is a plain Data) it answers whatever `graph` answers.
+
+    >>> from graphattn.graphs import causal
+    >>> GraphOfEdges(causal(3))
+    BandedGraph(3, before=2, after=0)
+    """
+
+    graph: Graph
+    of_edges: Graph
+
+    def __init__(self, graph: Graph, of_edges: Graph | None = None):
+        graph, of_edges = graph_alone(graph), graph_alone(graph if of_edges is None else of_edges)
+        self._freeze(sizes=graph.sizes, edges_by_key=graph.edges_by_key, graph=graph, of_edges=of_edges)
+
+    def _restore(self, sizes, edges_by_key, graph, of_edges):
+        self.__init__(whole(graph), whole(of_edges))
+
+    @property
+    def follows(self) -> bool:
+        """Whether the graph has the edges of its Data and no others: it changes with them."""
+        return self.of_edges is self.graph
+
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "GraphOfEdges":
+        graph = self.graph._map_tensors(function)
+        return GraphOfEdges(graph, graph if self.follows else self.of_edges._map_tensors(function))
+
+    @property
+    def num_edges(self):
+        return self.graph.num_edges
+
+    @property
+    def device(self):
+        return self.graph.device
+
+    @property
+    def is_symmetric(self):
+        return self.graph.is_symmetric
+
+    @property
+    def has_repeats(self):
+        return self.graph.has_repeats
+
+    @property
+    def has_own_order(self):
+        return self.graph.has_own_order
+
+    @property
+    def starts(self):
+        return self.graph.starts
+
+    @property
+    def T(self):
+        return self.graph.T
+
+    def allows(self, query, key):
+        return self.graph.allows(query, key)
+
+    def edge_index(self, device=None):
+        return self.graph.edge_index(device)
+
+    def by_query(self, device=None):
+        return self.graph.by_query(device)
+
+    def by_key(self, device=None):
+        return self.graph.by_key(device)
+
+    def normal_form(self):
+        return self.graph.normal_form()
+
+    def examples(self):
+        return self.graph.examples()
+
+    def subgraph(self, nodes):
+        return self.graph.subgraph(nodes)
+
+    def __or__(self, other):
+        return self.graph | other
+
+    def __and__(self, other):
+        return self.graph & other
+
+    def __invert__(self):
+        return ~self.graph
+
+    def _rows(self, device):
+        return self.graph._rows(device)
+
+    def _ordered(self, edges_by_key):
+        return self.graph._ordered(edges_by_key)
+
+    def _transposed(self):
+        return self.graph._transposed()
+
+    def _split(self):
+        return self.graph.examples()
+
+    def _describe(self):
+        return self.graph._describe()
+
+
+def graph_alone(graph: Graph) -> Graph:
+    """The graph that a GraphOfEdges keeps; any other as it is."""
+    return graph.graph if isinstance(graph, GraphOfEdges) else graph
+
+
+def depends_on_edges(kept) -> bool:
+    """Whether the graph of a Data, or one of the list of a batch, is a GraphOfEdges."""
+    return any(isinstance(graph, GraphOfEdges) for graph in kept) if isinstance(kept, list) else isinstance(kept, GraphOfEdges)
