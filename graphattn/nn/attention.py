@@ -58,7 +58,7 @@ class GraphAttention(MessagePassing):
         concat: Join the heads to [heads * out_channels] (default), or take their mean [out_channels].
         kv_heads: Number of key and value heads, a divisor of `heads` (default: `heads`; Ainslie et al. 2023).
         score: 'dot', 'additive', 'gatv2', 'cosine', 'bilinear', 'gaussian', or a torch.nn.Module or function
-            (query, key [..., heads, out_channels]) -> scores [..., heads].
+            (query, key [..., heads, out_channels]) -> scores [..., heads], or a Score object without parameters such as `Dot()`.
         normalizer: The name of a normalizer, as in `attend`, a Normalizer such as `TopK(8)`, or a function of the scores of a row.
         sink: Learn for each head the score of one more key with value 0, so that a node may attend to nothing (see `Softmax`).
         gate: Multiply each channel of each head by sigmoid(W x_i) of the target before the heads are joined (Qiu et al. 2025,
@@ -109,7 +109,7 @@ class GraphAttention(MessagePassing):
         concat: bool = True,
         *,
         kv_heads: int | None = None,
-        score: str | Callable[[Tensor, Tensor], Tensor] = "dot",
+        score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
         normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
         sink: bool = False,
         gate: bool = False,
@@ -128,8 +128,7 @@ class GraphAttention(MessagePassing):
         super().__init__(aggr="add", node_dim=0)
         kv_heads = heads if kv_heads is None else kv_heads
         check_sizes(out_channels, heads, kv_heads, edge_dim)
-        if not callable(score) and score not in SCORES:
-            raise ValueError(f"'score' must be one of {list(SCORES)}, a module or a function (got {score!r})")
+        check_score(score)
         self.in_channels = in_channels
         self.out_channels, self.heads, self.kv_heads, self.concat = out_channels, heads, kv_heads, concat
         self.score, self.edge_dim, self.dropout = score, edge_dim, check_dropout(dropout)
@@ -448,6 +447,18 @@ class GraphAttention(MessagePassing):
     def __repr__(self) -> str:
         score = repr(self.score) if isinstance(self.score, str) else type(self.score).__name__
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={score})"
+
+
+def check_score(score: Any) -> None:
+    """What a layer can make its scores of."""
+    if isinstance(score, Score):
+        if score.parameters:
+            raise ValueError(
+                f"the parameters of a {type(score).__name__} object would not be learned (got {len(score.parameters)}); name the"
+                f" score, one of {list(SCORES)}, and the layer has parameters of its own, or give a torch.nn.Module"
+            )
+    elif not callable(score) and score not in SCORES:
+        raise ValueError(f"'score' must be one of {list(SCORES)}, a Score object, a module or a function (got {score!r})")
 
 
 def with_bias(scores: Tensor, bias: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch_geometric.nn import TransformerConv
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, causal
-from graphattn.nn import GraphAttention, Relu, TopK
+from graphattn.nn import Additive, Dot, GraphAttention, Relu, TopK
 
 
 def random(*shape):
@@ -296,3 +296,18 @@ def test_what_a_bias_hides_does_not_show(way, by_head, number):
     for actual, wanted in zip(*reversed(found), strict=True):
         assert wanted.isfinite().all()
         torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_score_may_be_an_object_without_parameters():
+    torch.manual_seed(0)
+    named, given = GraphAttention(6, 4, heads=2), GraphAttention(6, 4, heads=2, score=Dot())
+    given.load_state_dict(named.state_dict())
+    x, graph = torch.randn(9, 6), causal(9)
+    torch.testing.assert_close(given(x, graph), named(x, graph))
+    found, wanted = (layer(x, graph, return_attention_weights=True)[1][1] for layer in (given, named))
+    torch.testing.assert_close(found, wanted)
+    given.register_message_forward_hook(lambda module, inputs, out: None)
+    torch.testing.assert_close(given(x, graph), named(x, graph))
+    assert repr(given) == "GraphAttention(6, 4, heads=2, score=Dot)"
+    with pytest.raises(ValueError, match="would not be learned"):
+        GraphAttention(6, 4, heads=2, score=Additive(torch.ones(2, 4)))
