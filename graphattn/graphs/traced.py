@@ -278,7 +278,7 @@ def refuse_unknown_sizes() -> None:
     if not GRAD_TAKES_UNKNOWN_SIZES and torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
         raise RuntimeError(
             f"torch {torch.__version__} cannot compile torch.func over a Graph, whose number of edges is not known before the"
-            " code runs; give an edge_index [2, num_edges], compile without fullgraph=True, or take torch 2.13"
+            " code runs; give an edge_index [2, num_edges], or take torch 2.13"
         )
 
 
