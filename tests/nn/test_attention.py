@@ -296,3 +296,17 @@ def test_what_a_bias_hides_does_not_show(way, by_head, number):
     for actual, wanted in zip(*reversed(found), strict=True):
         assert wanted.isfinite().all()
         torch.testing.assert_close(actual, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["talking heads", "decomposed"])
+def test_compiled_layers_hide_it_too(way):
+    torch.manual_seed(0)
+    options, graph, x = {"talking_heads": way == "talking heads"}, EdgeListGraph(edges(8, 8, 40), 8), torch.randn(8, 5)
+    layer = GraphAttention(5, 3, heads=4, **options)
+    layer.decomposed_layers = 3 if way == "decomposed" else 1
+    bias = torch.randn(40, 4).masked_fill((graph.edge_index()[0] == 3)[:, None], -math.inf)
+    wanted, others = layer(x, graph, edge_bias=bias), torch.arange(8) != 3
+    x[3] = math.nan
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for found in (layer(x, graph, edge_bias=bias), compiled(x, graph, edge_bias=bias)):
+        torch.testing.assert_close(found[others], wanted[others])
