@@ -182,7 +182,7 @@ def hidden_case(score, with_features):
     def run(query, key, value, bias, features=None):
         edge_query = None if features is None else query[..., :2]
         options = {"bias": bias, "edge_features": features, "edge_query": edge_query, "score": score}
-        out = attend(query, key, value, graph, **options)
+        out = attend(query, key, value, SOME, **options)
         return torch.cat(out, -1) if features is not None else out
 
     return run, tensors

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, as_graph, attend, attention_scores, attention_weights, causal
+from graphattn.graphs import traced
 from graphattn.kernels.edges_torch import repeat_numbers
 from graphattn.kernels.normalizers import EdgeNormalizer, Relu, TopK
 from graphattn.nn import (
@@ -151,6 +152,13 @@ def test_forces_inside_compiled_code_can_be_trained(name):
     make, arguments_of = FORCES[name]
     torch.manual_seed(0)
     check_compiled(Forces(make()).double(), arguments_of, backend="aot_eager")
+
+
+def test_forces_over_a_graph_are_refused_where_torch_has_no_such_sizes(monkeypatch):
+    monkeypatch.setattr(traced, "GRAD_TAKES_UNKNOWN_SIZES", False)
+    forces, x = Forces(GraphAttention(8, 4, 2)), torch.rand(4, 8)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="cannot compile torch.func over a Graph.* give an edge_index"):
+        torch.compile(forces, fullgraph=True, backend="eager")(x, causal(4))
 
 
 def test_forces_by_inductor():

@@ -62,6 +62,9 @@ class GraphData(Data):
         graph = graph_of_file(mapping)
         if graph is not None:
             mapping["graph"] = graph
+        for of_names in map(self._store.__dict__.get, ("_slice_dict", "_inc_dict")):  # by which a batch is taken apart
+            if of_names is not None and ONCE in of_names:
+                of_names.setdefault("graph", of_names.pop(ONCE))
 
     def __delattr__(self, name: str) -> None:
         if name == "graph":

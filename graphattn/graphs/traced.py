@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental import symbolic_shapes
 
 from graphattn.graphs.graph import Graph, graph_of_number
 
@@ -72,6 +73,8 @@ class TracedGraph(Graph):
 
     def edge_index(self, device=None):
         if self.known_edges is None:
+            if not is_edge_index(self.tensor):
+                refuse_unknown_sizes()
             self.known_edges = edge_index(self.tensor, *self.counts, torch.device(device or self.tensor.device))
         return self.known_edges if device is None else self.known_edges.to(device)
 
@@ -84,6 +87,7 @@ class TracedGraph(Graph):
     def example_sizes(self) -> Tensor:
         """(num_queries, num_keys) of each example: [num_examples, 2] int64."""
         if self.known_examples is None:
+            refuse_unknown_sizes()
             self.known_examples = example_sizes(self.tensor, *self.counts)
         return self.known_examples
 
@@ -264,6 +268,18 @@ def edge_index(graph: Tensor, num_queries: int, num_keys: int, device: torch.dev
 @edge_index.register_fake
 def _(graph, num_queries, num_keys, device):
     return torch.empty(2, num_edges_of(graph), dtype=torch.int64, device=device)
+
+
+# torch 2.11 stops with an AssertionError where an operator gives a tensor of unknown size to torch.func.grad.
+GRAD_TAKES_UNKNOWN_SIZES = hasattr(symbolic_shapes, "is_gradtrackingtensor")
+
+
+def refuse_unknown_sizes() -> None:
+    if not GRAD_TAKES_UNKNOWN_SIZES and torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        raise RuntimeError(
+            f"torch {torch.__version__} cannot compile torch.func over a Graph, whose number of edges is not known before the"
+            " code runs; give an edge_index [2, num_edges], or take torch 2.13"
+        )
 
 
 def num_edges_of(graph: Tensor) -> int:

@@ -311,3 +311,17 @@ def test_a_score_may_be_an_object_without_parameters():
     assert repr(given) == "GraphAttention(6, 4, heads=2, score=Dot)"
     with pytest.raises(ValueError, match="would not be learned"):
         GraphAttention(6, 4, heads=2, score=Additive(torch.ones(2, 4)))
+
+
+@pytest.mark.parametrize("way", ["talking heads", "decomposed"])
+def test_compiled_layers_hide_it_too(way):
+    torch.manual_seed(0)
+    options, graph, x = {"talking_heads": way == "talking heads"}, EdgeListGraph(edges(8, 8, 40), 8), torch.randn(8, 5)
+    layer = GraphAttention(5, 3, heads=4, **options)
+    layer.decomposed_layers = 3 if way == "decomposed" else 1
+    bias = torch.randn(40, 4).masked_fill((graph.edge_index()[0] == 3)[:, None], -math.inf)
+    wanted, others = layer(x, graph, edge_bias=bias), torch.arange(8) != 3
+    x[3] = math.nan
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for found in (layer(x, graph, edge_bias=bias), compiled(x, graph, edge_bias=bias)):
+        torch.testing.assert_close(found[others], wanted[others])
