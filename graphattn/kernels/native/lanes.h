@@ -1,0 +1,152 @@
+/* Vectors of eight numbers, of the type that a file is compiled for: REAL is float or double.
+
+   GCC and Clang lay them into whatever registers the processor has: one of 32 bytes, two of 16, half of one of 64.
+   exp, tanh and sums are the same on every one of them. */
+
+#ifndef GRAPHATTN_LANES_H
+#define GRAPHATTN_LANES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef REAL real;
+
+#define LANES 8
+#define INLINE static inline __attribute__((always_inline))
+#define EACH_LANE(i) _Pragma("GCC unroll 8") for (int i = 0; i < LANES; i++)
+
+/* The name of a function that the library exports: edges_forward becomes edges_forward_f32_v3 (build.py gives SUFFIX). */
+#define JOIN_NOW(name, suffix) name##suffix
+#define JOIN(name, suffix) JOIN_NOW(name, suffix)
+#define EXPORTED(name) JOIN(name, SUFFIX)
+
+#ifdef REAL_IS_DOUBLE
+typedef int64_t whole; /* an integer as wide as a real: masks, and the bits of a number */
+#else
+typedef int32_t whole;
+#endif
+
+typedef real lanes __attribute__((vector_size(LANES * sizeof(real))));
+typedef whole mask __attribute__((vector_size(LANES * sizeof(real)))); /* -1 where true, 0 where false */
+typedef real lanes_anywhere __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+
+INLINE int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
+INLINE int64_t larger(int64_t x, int64_t y) { return x > y ? x : y; }
+
+/* ---- moving ---- */
+
+INLINE lanes load(const real *x) { return *(const lanes_anywhere *)x; }
+INLINE void store(real *x, lanes y) { *(lanes_anywhere *)x = y; }
+INLINE lanes spread(real x) { return x - (lanes){0}; }
+
+/* The first `count` < 8 numbers at x, 0 behind them: what lies there is not read. */
+INLINE lanes load_first(const real *x, int64_t count) {
+    lanes y = {0};
+    memcpy(&y, x, count * sizeof(real));
+    return y;
+}
+
+INLINE void store_first(real *x, lanes y, int64_t count) { memcpy(x, &y, count * sizeof(real)); }
+
+/* ---- choosing ---- */
+
+INLINE lanes where(mask which, lanes yes, lanes no) { return (lanes)((which & (mask)yes) | (~which & (mask)no)); }
+INLINE mask first_of(int64_t count) { return (mask){0, 1, 2, 3, 4, 5, 6, 7} < (whole)smaller(count, LANES); }
+INLINE lanes only_first(lanes x, int64_t count) { return where(first_of(count), x, (lanes){0}); }
+
+/* ---- adding up ---- */
+
+INLINE real largest_of(lanes x) { /* NaN is passed over */
+    real y = x[0];
+    for (int i = 1; i < LANES; i++) y = y < x[i] ? x[i] : y;
+    return y;
+}
+
+INLINE real total_of(lanes x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
+
+#define PICK(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+
+/* The sum of each of eight vectors, one in each lane: neighbours are added pair by pair. */
+INLINE lanes sums_of(const lanes x[LANES]) {
+    lanes y[4], z[2];
+    for (int i = 0; i < 4; i++)
+        y[i] = PICK(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) + PICK(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    for (int i = 0; i < 2; i++)
+        z[i] = PICK(y[2 * i], y[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) + PICK(y[2 * i], y[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+    return PICK(z[0], z[1], 0, 1, 2, 3, 8, 9, 10, 11) + PICK(z[0], z[1], 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+/* Eight vectors of eight numbers, in place: number j of vector i changes places with number i of vector j. */
+INLINE void transpose(lanes x[LANES]) {
+    lanes y[LANES];
+    for (int i = 0; i < 8; i += 2) {
+        y[i] = PICK(x[i], x[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        y[i + 1] = PICK(x[i], x[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = i; j < i + 2; j++) {
+            x[j] = PICK(y[j], y[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            x[j + 2] = PICK(y[j], y[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int j = 0; j < 4; j++) {
+        lanes low = PICK(x[j], x[j + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        x[j + 4] = PICK(x[j], x[j + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        x[j] = low;
+    }
+}
+
+/* ---- exp and tanh ---- */
+
+/* exp(x) = 2^n * exp(r) with n whole and |r| <= ln(2) / 2; the bits of n are those of the exponent. 0 and infinity come
+   some tenths before the last numbers that the type has (float: below -87.7 and above 88.4). NaN stays NaN.
+
+   float: relative error below 2e-7 (coefficients of Cephes' expf). double: below 4e-16 (Taylor's series to r^13 / 13!). */
+INLINE lanes exponentials(lanes x) {
+#ifdef REAL_IS_DOUBLE
+    const real least = -709, most = 710, to_whole = 6755399441055744.0 /* 1.5 * 2^52: its last bits are a whole number */;
+    const int bits = 52, bias = 1023;
+    const real ln2_high = 0.693145751953125, ln2_low = 1.42860682030941723212e-6;
+#else
+    const real least = -88, most = 89, to_whole = 12582912.f /* 1.5 * 2^23 */;
+    const int bits = 23, bias = 127;
+    const real ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+#endif
+    x = where(x < least, spread(least), x);
+    x = where(x > most, spread(most), x);
+    lanes shifted = x * (real)1.44269504088896341 + to_whole, n = shifted - to_whole;
+    lanes r = (x - n * ln2_high) - n * ln2_low;
+#ifdef REAL_IS_DOUBLE
+    lanes p = r * (real)(1 / 6227020800.0) + (real)(1 / 479001600.0);
+    p = p * r + (real)(1 / 39916800.0);
+    p = p * r + (real)(1 / 3628800.0);
+    p = p * r + (real)(1 / 362880.0);
+    p = p * r + (real)(1 / 40320.0);
+    p = p * r + (real)(1 / 5040.0);
+    p = p * r + (real)(1 / 720.0);
+    p = p * r + (real)(1 / 120.0);
+    p = p * r + (real)(1 / 24.0);
+    p = p * r + (real)(1 / 6.0);
+    p = p * r + (real)0.5;
+#else
+    lanes p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+#endif
+    p = p * r * r + r + 1;
+    return p * (lanes)(((mask)shifted << bits) + ((whole)bias << bits));
+}
+
+/* tanh; float: to an absolute error of 1e-7. */
+INLINE lanes tanhs(lanes x) {
+#ifdef REAL_IS_DOUBLE
+    EACH_LANE(i) x[i] = tanh(x[i]);
+    return x;
+#else
+    return 1 - 2 / (exponentials(x * 2) + 1);
+#endif
+}
+
+#endif
