@@ -17,10 +17,14 @@ def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
     The memory is that of the tensor where its numbers already lie so.
     """
-    if tensor is None:
-        return None
+    if tensor is None or (lies_as_loops_want(tensor) and tensor.dtype is dtype):
+        return tensor
     tensor = tensor.detach().to(dtype).resolve_neg().contiguous()
     return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
+
+
+def lies_as_loops_want(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() and tensor.data_ptr() % tensor.itemsize == 0 and not tensor.is_neg()
 
 
 class Struct(ctypes.Structure):
@@ -49,9 +53,7 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
             tensor.dtype is not dtype
             or tensor.numel() != count
             or tensor.device.type != "cpu"
-            or not tensor.is_contiguous()
-            or tensor.is_neg()
-            or tensor.data_ptr() % dtype.itemsize
+            or not lies_as_loops_want(tensor)
         ):
             raise ValueError(
                 f"a loop takes `{name}` as {count} numbers of {dtype} side by side on the CPU (got {tensor.numel()} of"

@@ -40,14 +40,63 @@ INLINE lanes load(const real *x) { return *(const lanes_anywhere *)x; }
 INLINE void store(real *x, lanes y) { *(lanes_anywhere *)x = y; }
 INLINE lanes spread(real x) { return x - (lanes){0}; }
 
-/* The first `count` < 8 numbers at x, 0 behind them: what lies there is not read. */
+/* The first `count` < 8 numbers at x, 0 behind them: what lies there is not read, and not written by `store_first`.
+
+   AVX has instructions for that. Elsewhere 4, 2 and 1 numbers are moved: a copy of so many bytes as a variable says is a call. */
+#ifdef __AVX__
+#ifdef REAL_IS_DOUBLE
+typedef double part __attribute__((vector_size(32)));
+typedef long long part_mask __attribute__((vector_size(32)));
+#define LOAD_WHERE __builtin_ia32_maskloadpd256
+#define STORE_WHERE __builtin_ia32_maskstorepd256
+#else
+typedef float part __attribute__((vector_size(32)));
+typedef int part_mask __attribute__((vector_size(32)));
+#define LOAD_WHERE __builtin_ia32_maskloadps256
+#define STORE_WHERE __builtin_ia32_maskstoreps256
+#endif
+#define PARTS (int)(sizeof(lanes) / sizeof(part))
+
+INLINE mask first_of(int64_t count);
+
 INLINE lanes load_first(const real *x, int64_t count) {
-    lanes y = {0};
-    memcpy(&y, x, count * sizeof(real));
-    return y;
+    union { lanes all; part of[PARTS]; } y;
+    const union { mask all; part_mask of[PARTS]; } inside = {first_of(count)};
+    for (int i = 0; i < PARTS; i++) y.of[i] = LOAD_WHERE((const part *)x + i, inside.of[i]);
+    return y.all;
 }
 
-INLINE void store_first(real *x, lanes y, int64_t count) { memcpy(x, &y, count * sizeof(real)); }
+INLINE void store_first(real *x, lanes z, int64_t count) {
+    const union { lanes all; part of[PARTS]; } y = {z};
+    const union { mask all; part_mask of[PARTS]; } inside = {first_of(count)};
+    for (int i = 0; i < PARTS; i++) STORE_WHERE((part *)x + i, inside.of[i], y.of[i]);
+}
+#else
+INLINE lanes load_first(const real *x, int64_t count) {
+    real y[LANES] = {0};
+    int64_t i = 0;
+    if (count & 4) memcpy(y, x, 4 * sizeof(real)), i = 4;
+    if (count & 2) memcpy(y + i, x + i, 2 * sizeof(real)), i += 2;
+    if (count & 1) y[i] = x[i];
+    return load(y);
+}
+
+INLINE void store_first(real *x, lanes z, int64_t count) {
+    real y[LANES];
+    store(y, z);
+    int64_t i = 0;
+    if (count & 4) memcpy(x, y, 4 * sizeof(real)), i = 4;
+    if (count & 2) memcpy(x + i, y + i, 2 * sizeof(real)), i += 2;
+    if (count & 1) x[i] = y[i];
+}
+#endif
+
+/* The same for any count: where a loop over the eights of a vector gives a constant 8, no question is left. */
+INLINE lanes load_part(const real *x, int64_t count) { return count >= LANES ? load(x) : load_first(x, count); }
+INLINE void store_part(real *x, lanes y, int64_t count) {
+    if (count >= LANES) store(x, y);
+    else store_first(x, y, count);
+}
 
 /* ---- choosing ---- */
 
@@ -67,14 +116,15 @@ INLINE real total_of(lanes x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] 
 
 #define PICK(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 
-/* The sum of each of eight vectors, one in each lane: neighbours are added pair by pair. */
+/* The sum of each of eight vectors, one in each lane. Halves are added, then quarters: one of the two operands of an addition
+   takes its lanes from where they are, which is cheaper than to move them. */
 INLINE lanes sums_of(const lanes x[LANES]) {
     lanes y[4], z[2];
     for (int i = 0; i < 4; i++)
-        y[i] = PICK(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) + PICK(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+        y[i] = PICK(x[i], x[i + 4], 0, 1, 2, 3, 12, 13, 14, 15) + PICK(x[i], x[i + 4], 4, 5, 6, 7, 8, 9, 10, 11);
     for (int i = 0; i < 2; i++)
-        z[i] = PICK(y[2 * i], y[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) + PICK(y[2 * i], y[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
-    return PICK(z[0], z[1], 0, 1, 2, 3, 8, 9, 10, 11) + PICK(z[0], z[1], 4, 5, 6, 7, 12, 13, 14, 15);
+        z[i] = PICK(y[i], y[i + 2], 0, 1, 10, 11, 4, 5, 14, 15) + PICK(y[i], y[i + 2], 2, 3, 8, 9, 6, 7, 12, 13);
+    return PICK(z[0], z[1], 0, 8, 2, 10, 4, 12, 6, 14) + PICK(z[0], z[1], 1, 9, 3, 11, 5, 13, 7, 15);
 }
 
 /* Eight vectors of eight numbers, in place: number j of vector i changes places with number i of vector j. */

@@ -1,0 +1,136 @@
+/* The forward pass: rows first ... last - 1 of out, lse and edge_out.
+
+   The scores of up to BLOCK edges are held at a time. A longer row is merged block by block: what was summed up so far shrinks
+   when a larger score comes (the softmax of Milakov and Gimelshein 2018). */
+
+#include "dropout.h"
+#include "scores.h"
+
+#define BLOCK 64
+
+#ifdef REAL_IS_DOUBLE
+#define EXP exp
+#define LOG log
+#else
+#define EXP expf
+#define LOG logf
+#endif
+
+INLINE void scale_by(real *x, int64_t size, real factor) {
+    for (int64_t c = 0; c < size; c++) x[c] *= factor;
+}
+
+/* Turns the scores of a head in a block into weights and keeps the running maximum and total of softmax. Returns the factor by
+   which sums over the blocks before shrink. */
+INLINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, real *top, real *total) {
+    if (normalizer != SOFTMAX) {
+        for (int64_t e = 0; e < count; e += LANES) {
+            const lanes s = load(scores + e), one = spread(1);
+            store(scores + e, only_first(normalizer == RELU ? where(s <= 0, (lanes){0}, s) : one / (exponentials(-s) + one), count - e));
+        }
+        return 1;
+    }
+    lanes most = spread(*top), sums = {0};
+    for (int64_t e = 0; e < count; e += LANES) {
+        const lanes s = load(scores + e);
+        most = where(s > most, s, most);
+    }
+    const real new_top = largest_of(most), start = new_top == -INFINITY ? 0 : new_top;
+    const real shrink = new_top == *top ? 1 : EXP(*top - new_top);
+    for (int64_t e = 0; e < count; e += LANES) {
+        const lanes s = only_first(exponentials(load(scores + e) - start), count - e);
+        sums += s;
+        store(scores + e, s);
+    }
+    *total = *total * shrink + total_of(sums);
+    *top = new_top;
+    return shrink;
+}
+
+INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
+    const int64_t heads = w->heads, group = heads / w->kv_heads, edge_dim = w->edge_dim;
+    const int64_t key_width = w->kv_heads * dim, value_width = w->kv_heads * value_dim, padded = eights(heads) * LANES;
+    void *memory;
+    real *scores = room_for(padded * (BLOCK + LANES) + 2 * heads, &memory), *factors = scores + padded * BLOCK;
+    real *top = factors + padded * LANES, *total = top + heads;
+    int64_t nodes[BLOCK + LANES], edges[BLOCK + LANES];
+    Eight x;
+    Rows values, values_coming, weights;
+    for (int64_t row = first; row < last; row++) {
+        const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
+        real *out = w->out + row * heads * value_dim, *edge_out = edge_dim ? w->edge_out + row * heads * edge_dim : NULL;
+        memset(out, 0, heads * value_dim * sizeof(real));
+        if (edge_dim) memset(edge_out, 0, heads * edge_dim * sizeof(real));
+        for (int64_t h = 0; h < heads; h++) top[h] = -INFINITY, total[h] = 0;
+        x.query = w->query + query * heads * dim;
+        x.edge_query = w->edge_query ? w->edge_query + query * heads * edge_dim : NULL;
+        for (int64_t start = begin; start < end; start += BLOCK) {
+            const int64_t count = smaller(BLOCK, end - start);
+            find(nodes, w->col, w->index_is_64, start, count, w->entries);
+            if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
+            for (int64_t e = 0; e < count; e += LANES) {
+                rows_at(x.keys, w->key, key_width, nodes + e);
+                rows_at(x.keys_coming, w->key, key_width, nodes + e + LANES);
+                if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges + e);
+                if (edge_dim) {
+                    rows_at(x.features, w->edge_features, edge_dim, edges + e);
+                    rows_at(x.features_coming, w->edge_features, edge_dim, edges + e + LANES);
+                }
+                score_eight(w, score, dim, scores + e, BLOCK, &x, NULL);
+            }
+            for (int64_t h = 0; h < heads; h++) {
+                const real shrink = weights_of_block(w->normalizer, scores + h * BLOCK, count, top + h, total + h);
+                if (shrink != 1 && start > begin) {
+                    scale_by(out + h * value_dim, value_dim, shrink);
+                    if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, shrink);
+                }
+            }
+            for (int64_t e = 0; e < count; e += LANES) {
+                const int64_t n = smaller(LANES, count - e);
+                if (w->threshold) {
+                    keep_factors(w, factors, query, nodes + e, start + e, n);
+                    for (int64_t h = 0; h < heads; h++) {
+                        real *here = scores + h * BLOCK + e;
+                        store(here, load(here) * load(factors + h * LANES));
+                    }
+                }
+                EACH_LANE(i) weights[i] = scores + e + i;
+                rows_at(values, w->value, value_width, nodes + e);
+                rows_at(values_coming, w->value, value_width, nodes + e + LANES);
+                for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
+                    ask_for(values_coming, g * value_dim, value_dim);
+                    for (const int64_t stop = h + group; h < stop; h++)
+                        add_rows(out + h * value_dim, weights, h * BLOCK, values, n, g * value_dim, value_dim);
+                }
+                if (edge_dim) {
+                    rows_at(x.features, w->edge_features, edge_dim, edges + e);
+                    for (int64_t h = 0; h < heads; h++)
+                        add_rows(edge_out + h * edge_dim, weights, h * BLOCK, x.features, n, 0, edge_dim);
+                }
+            }
+        }
+        for (int64_t h = 0; h < heads; h++) {
+            w->lse[row * heads + h] = w->normalizer != SOFTMAX ? 0 : total[h] != 0 ? top[h] + LOG(total[h]) : -INFINITY;
+            if (w->normalizer == SOFTMAX) {
+                const real share = total[h] != 0 ? 1 / total[h] : 0; /* NaN stays NaN */
+                scale_by(out + h * value_dim, value_dim, share);
+                if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, share);
+            }
+        }
+    }
+    free(memory);
+}
+
+#define LOOP(name, score, size)                                                                          \
+    __attribute__((noinline)) static void forward_##name(const Edges *w, int64_t first, int64_t last, int64_t piece) { \
+        (void)piece;                                                                                     \
+        forward(w, first, last, score, size ? size : w->dim, size ? size : w->value_dim);                \
+    }
+EACH_KIND(LOOP)
+
+#define ENTRY(name, score, size) {score, size, forward_##name},
+static const Kind KINDS[] = {EACH_KIND(ENTRY)};
+
+void EXPORTED(edges_forward)(const void *work, int64_t first, int64_t last, int64_t piece) {
+    run_kind(KINDS, work, first, last, piece);
+}
