@@ -60,5 +60,5 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
                 f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}); pass inputs through `readable`"
             )
         setattr(struct, name, tensor.data_ptr())
-    struct.kept = tensors
+    struct.__dict__.setdefault("kept", []).append(tensors)
     return struct
