@@ -125,10 +125,10 @@ INLINE void over_queries(
     if (w->grad_vector) to_vector = w->grad_vector + piece * width;
     real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
     int64_t nodes[2 * LANES], edges[2 * LANES];
-    Eight x;
-    Rows values, values_coming, grad_rows;
+    Eight x = {0};
+    Rows values;
+    lanes factor_of[LANES];
     Targets targets;
-    EACH_LANE(e) grad_rows[e] = grads + e;
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
         const real *grad_out = w->grad_out + query * heads * value_dim;
@@ -148,19 +148,15 @@ INLINE void over_queries(
             const int64_t n = smaller(LANES, end - at);
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
             rows_at(x.keys, w->key, key_width, nodes);
-            rows_at(x.keys_coming, w->key, key_width, nodes + LANES);
             rows_at(values, w->value, value_width, nodes);
-            rows_at(values_coming, w->value, value_width, nodes + LANES);
+            x.coming = nodes + LANES, x.edges_coming = edges + LANES;
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
             if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges);
-            if (edge_dim) {
-                rows_at(x.features, w->edge_features, edge_dim, edges);
-                rows_at(x.features_coming, w->edge_features, edge_dim, edges + LANES);
-            }
+            if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges);
             score_eight(w, score, dim, weights, LANES, &x, hidden);
             if (w->threshold) keep_factors(w, factors, query, nodes, at, n);
             for (int64_t g = 0, h = 0; g < kv_heads; g++) {
-                ask_for(values_coming, g * value_dim, value_dim);
+                ask_for(w->value, value_width, nodes + LANES, g, kv_heads);
                 for (const int64_t stop = h + group; h < stop; h++) {
                     lanes grad = dots(grad_out + h * value_dim, values, g * value_dim, value_dim);
                     if (grad_edge_out) grad += dots(grad_edge_out + h * edge_dim, x.features, 0, edge_dim);
@@ -183,11 +179,14 @@ INLINE void over_queries(
             }
             if (score == DOT)
                 for (int64_t g = 0, h = 0; g < kv_heads; g++)
-                    for (const int64_t stop = h + group; h < stop; h++)
-                        add_rows(grad_query + h * dim, grad_rows, h * LANES, x.keys, n, g * dim, dim);
-            if (grad_edge_query)
-                for (int64_t h = 0; h < heads; h++)
-                    add_rows(grad_edge_query + h * edge_dim, grad_rows, h * LANES, x.features, n, 0, edge_dim);
+                    for (const int64_t stop = h + group; h < stop; h++) {
+                        spread_each(factor_of, grads + h * LANES);
+                        add_rows(grad_query + h * dim, factor_of, x.keys, g * dim, dim);
+                    }
+            for (int64_t h = 0; grad_edge_query && h < heads; h++) {
+                spread_each(factor_of, grads + h * LANES);
+                add_rows(grad_edge_query + h * edge_dim, factor_of, x.features, 0, edge_dim);
+            }
             if (w->grad_edge_features) {
                 for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * edge_dim;
                 put_rows(targets, n, weights, grad_edge_out, 1, heads, edge_dim, 0);
@@ -218,13 +217,12 @@ INLINE void over_queries(
 
 /* ---- the pass over keys ---- */
 
-/* to_key [dim] of one head += vector * the sum of n gradients, times SLOPE where the sign bit of the hidden number is 0. */
+/* to_key [dim] of one head += vector * the sum of eight gradients, times SLOPE where the sign bit of the hidden number is 0. */
 INLINE void add_by_signs(
-    real *to_key, const Rows grads, int64_t head, const uint8_t *const signs[LANES], const real *vector, int64_t dim, int64_t n
+    real *to_key, const lanes grad[LANES], const uint8_t *const signs[LANES], int64_t bits_at, const real *vector, int64_t dim
 ) {
-    lanes grad[LANES] = {{0}}, all = {0};
-    for (int64_t e = 0; e < n; e++) all += grad[e] = spread(grads[e][head]);
-    int64_t bits_at = head * eights(dim);
+    lanes all = {0};
+    EACH_LANE(e) all += grad[e];
     EACH_EIGHT(c, count, dim, {
         lanes steep = {0};
         EACH_LANE(e) steep += (lanes)(mask_of(signs[e][bits_at]) & (mask)grad[e]);
@@ -235,11 +233,9 @@ INLINE void add_by_signs(
 
 /* The same where there are no signs: the hidden numbers are computed again. */
 INLINE void add_again(
-    const Edges *w, int score, real *to_key, const Rows grads, int64_t head, const real *key, const Rows queries, const Rows features,
-    int64_t dim, int64_t n
+    const Edges *w, int score, real *to_key, const lanes grad[LANES], int64_t head, const real *key, const Rows queries,
+    const Rows features, int64_t dim
 ) {
-    lanes grad[LANES] = {{0}};
-    for (int64_t e = 0; e < n; e++) grad[e] = spread(grads[e][head]);
     EACH_EIGHT(c, count, dim, {
         const int64_t at = head * dim + c;
         lanes hidden[LANES];
@@ -254,7 +250,10 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
     const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
     const int64_t width = heads * dim, key_width = kv_heads * dim, grad_width = heads * value_dim, value_width = kv_heads * value_dim;
     int64_t nodes[2 * LANES], places[2 * LANES], edges[2 * LANES];
-    Rows queries, queries_coming, grads_out, grads_out_coming, handed, handed_coming, handed_grads, features = {0};
+    void *memory;
+    const real *nothing = room_for(2 * heads, &memory); /* what lanes without an edge are handed */
+    Rows queries, grads_out, handed, features = {0};
+    lanes factors[LANES];
     const uint8_t *signs[LANES] = {0};
     for (int64_t row = first; row < last; row++) {
         const int64_t key = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
@@ -266,14 +265,10 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             const int64_t n = smaller(LANES, end - at);
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
             find(places, w->place, w->index_is_64, at, n, w->entries);
-            rows_at(handed, w->handed, 2 * heads, places);
-            EACH_LANE(e) handed_grads[e] = handed[e] + heads;
-            rows_at(handed_coming, w->handed, 2 * heads, places + LANES);
-            ask_for(handed_coming, 0, 2 * heads);
+            EACH_LANE(e) handed[e] = e < n ? w->handed + places[e] * 2 * heads : nothing;
             rows_at(queries, w->query, width, nodes);
-            rows_at(queries_coming, w->query, width, nodes + LANES);
             rows_at(grads_out, w->grad_out, grad_width, nodes);
-            rows_at(grads_out_coming, w->grad_out, grad_width, nodes + LANES);
+            ask_for(w->handed, 2 * heads, places + LANES, 0, 1);
             if (w->signs)
                 EACH_LANE(e) {
                     signs[e] = w->signs + places[e] * heads * eights(dim);
@@ -286,24 +281,26 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             if (to_key && score == GAT)
                 EACH_EIGHT(h, count, heads, {
                     lanes t = load_part(to_key + h, count);
-                    for (int64_t e = 0; e < n; e++) t += load_part(handed_grads[e] + h, count);
+                    EACH_LANE(e) t += load_part(handed[e] + heads + h, count);
                     store_part(to_key + h, t, count);
                 });
             else if (to_key)
                 for (int64_t h = 0; h < heads; h++) {
-                    real *here = to_key + (group == 1 ? h : h / group) * dim;
-                    if (score != LEAKY) ask_for(queries_coming, h * dim, dim);
-                    if (score == DOT) add_rows(here, handed_grads, h, queries, n, h * dim, dim);
-                    else if (score == LEAKY) add_by_signs(here, handed_grads, h, signs, w->vector + h * dim, dim, n);
-                    else
-                        add_again(w, score, here, handed_grads, h, w->key + key * key_width + (h / group) * dim, queries, features, dim, n);
+                    const int64_t g = group == 1 ? h : h / group;
+                    spread_of_rows(factors, handed, heads + h);
+                    if (score != LEAKY) ask_for(w->query, width, nodes + LANES, h, heads);
+                    if (score == DOT) add_rows(to_key + g * dim, factors, queries, h * dim, dim);
+                    else if (score == LEAKY) add_by_signs(to_key + g * dim, factors, signs, h * eights(dim), w->vector + h * dim, dim);
+                    else add_again(w, score, to_key + g * dim, factors, h, w->key + key * key_width + g * dim, queries, features, dim);
                 }
             for (int64_t h = 0; to_value && h < heads; h++) {
-                ask_for(grads_out_coming, h * value_dim, value_dim);
-                add_rows(to_value + (group == 1 ? h : h / group) * value_dim, handed, h, grads_out, n, h * value_dim, value_dim);
+                spread_of_rows(factors, handed, h);
+                ask_for(w->grad_out, grad_width, nodes + LANES, h, heads);
+                add_rows(to_value + (group == 1 ? h : h / group) * value_dim, factors, grads_out, h * value_dim, value_dim);
             }
         }
     }
+    free(memory);
 }
 
 /* Gradients of the parameters: those of pieces first + 1 ... last - 1 are added to those of the first, in order. */

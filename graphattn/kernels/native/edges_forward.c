@@ -8,16 +8,8 @@
 
 #define BLOCK 64
 
-#ifdef REAL_IS_DOUBLE
-#define EXP exp
-#define LOG log
-#else
-#define EXP expf
-#define LOG logf
-#endif
-
 INLINE void scale_by(real *x, int64_t size, real factor) {
-    for (int64_t c = 0; c < size; c++) x[c] *= factor;
+    EACH_EIGHT(c, count, size, store_part(x + c, load_part(x + c, count) * factor, count));
 }
 
 /* Turns the scores of a head in a block into weights and keeps the running maximum and total of softmax. Returns the factor by
@@ -36,7 +28,7 @@ INLINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, re
         most = where(s > most, s, most);
     }
     const real new_top = largest_of(most), start = new_top == -INFINITY ? 0 : new_top;
-    const real shrink = new_top == *top ? 1 : EXP(*top - new_top);
+    const real shrink = new_top == *top || *top == -INFINITY ? 1 : exponentials(spread(*top - new_top))[0];
     for (int64_t e = 0; e < count; e += LANES) {
         const lanes s = only_first(exponentials(load(scores + e) - start), count - e);
         sums += s;
@@ -54,8 +46,9 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
     real *scores = room_for(padded * (BLOCK + LANES) + 2 * heads, &memory), *factors = scores + padded * BLOCK;
     real *top = factors + padded * LANES, *total = top + heads;
     int64_t nodes[BLOCK + LANES], edges[BLOCK + LANES];
-    Eight x;
-    Rows values, values_coming, weights;
+    Eight x = {0};
+    Rows values;
+    lanes weights[LANES];
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
         real *out = w->out + row * heads * value_dim, *edge_out = edge_dim ? w->edge_out + row * heads * edge_dim : NULL;
@@ -70,12 +63,9 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
                 rows_at(x.keys, w->key, key_width, nodes + e);
-                rows_at(x.keys_coming, w->key, key_width, nodes + e + LANES);
+                x.coming = nodes + e + LANES, x.edges_coming = edges + e + LANES;
                 if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges + e);
-                if (edge_dim) {
-                    rows_at(x.features, w->edge_features, edge_dim, edges + e);
-                    rows_at(x.features_coming, w->edge_features, edge_dim, edges + e + LANES);
-                }
+                if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
                 score_eight(w, score, dim, scores + e, BLOCK, &x, NULL);
             }
             for (int64_t h = 0; h < heads; h++) {
@@ -94,28 +84,33 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                         store(here, load(here) * load(factors + h * LANES));
                     }
                 }
-                EACH_LANE(i) weights[i] = scores + e + i;
                 rows_at(values, w->value, value_width, nodes + e);
-                rows_at(values_coming, w->value, value_width, nodes + e + LANES);
                 for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-                    ask_for(values_coming, g * value_dim, value_dim);
-                    for (const int64_t stop = h + group; h < stop; h++)
-                        add_rows(out + h * value_dim, weights, h * BLOCK, values, n, g * value_dim, value_dim);
+                    ask_for(w->value, value_width, nodes + e + LANES, g, w->kv_heads);
+                    for (const int64_t stop = h + group; h < stop; h++) {
+                        spread_each(weights, scores + h * BLOCK + e);
+                        add_rows(out + h * value_dim, weights, values, g * value_dim, value_dim);
+                    }
                 }
-                if (edge_dim) {
-                    rows_at(x.features, w->edge_features, edge_dim, edges + e);
-                    for (int64_t h = 0; h < heads; h++)
-                        add_rows(edge_out + h * edge_dim, weights, h * BLOCK, x.features, n, 0, edge_dim);
+                if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
+                for (int64_t h = 0; edge_dim && h < heads; h++) {
+                    spread_each(weights, scores + h * BLOCK + e);
+                    add_rows(edge_out + h * edge_dim, weights, x.features, 0, edge_dim);
                 }
             }
         }
+        if (w->normalizer != SOFTMAX) {
+            memset(w->lse + row * heads, 0, heads * sizeof(real));
+            continue;
+        }
+        EACH_EIGHT(h, count, heads, {
+            const lanes sum = load_part(total + h, count), lse = load_part(top + h, count) + logarithms(sum);
+            store_part(w->lse + row * heads + h, where(sum == 0, spread(-INFINITY), lse), count);
+            store_part(total + h, where(sum == 0, (lanes){0}, 1 / sum), count); /* NaN stays NaN */
+        });
         for (int64_t h = 0; h < heads; h++) {
-            w->lse[row * heads + h] = w->normalizer != SOFTMAX ? 0 : total[h] != 0 ? top[h] + LOG(total[h]) : -INFINITY;
-            if (w->normalizer == SOFTMAX) {
-                const real share = total[h] != 0 ? 1 / total[h] : 0; /* NaN stays NaN */
-                scale_by(out + h * value_dim, value_dim, share);
-                if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, share);
-            }
+            scale_by(out + h * value_dim, value_dim, total[h]);
+            if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, total[h]);
         }
     }
     free(memory);

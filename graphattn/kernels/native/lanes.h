@@ -106,15 +106,21 @@ INLINE lanes only_first(lanes x, int64_t count) { return where(first_of(count), 
 
 /* ---- adding up ---- */
 
-INLINE real largest_of(lanes x) { /* NaN is passed over */
-    real y = x[0];
-    for (int i = 1; i < LANES; i++) y = y < x[i] ? x[i] : y;
-    return y;
+#define PICK(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+
+INLINE real largest_of(lanes x) { /* of numbers that are not NaN */
+    lanes y = PICK(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    x = where(x > y, x, y);
+    y = PICK(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+    x = where(x > y, x, y);
+    return x[0] > x[1] ? x[0] : x[1];
 }
 
-INLINE real total_of(lanes x) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
-
-#define PICK(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+INLINE real total_of(lanes x) {
+    x += PICK(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    x += PICK(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+    return x[0] + x[1];
+}
 
 /* The sum of each of eight vectors, one in each lane. Halves are added, then quarters: one of the two operands of an addition
    takes its lanes from where they are, which is cheaper than to move them. */
@@ -187,6 +193,28 @@ INLINE lanes exponentials(lanes x) {
 #endif
     p = p * r * r + r + 1;
     return p * (lanes)(((mask)shifted << bits) + ((whole)bias << bits));
+}
+
+/* log of numbers from 1 on, which sums of softmax are; NaN stays NaN. float: absolute error below 1e-6 (Cephes' logf). */
+INLINE lanes logarithms(lanes x) {
+#ifdef REAL_IS_DOUBLE
+    EACH_LANE(i) x[i] = log(x[i]);
+    return x;
+#else
+    const whole half_of_root = 0x3f3504f3 /* bits of sqrt(1 / 2) */;
+    const mask bits = (mask)x, n = (bits - half_of_root) >> 23; /* x = 2^n * m, sqrt(1 / 2) <= m < sqrt(2) */
+    const lanes m = (lanes)(bits - (n << 23)) - 1, e = __builtin_convertvector(n, lanes), z = m * m;
+    lanes p = m * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    const lanes y = m + (p * m * z - e * 2.12194440e-4f - z * 0.5f) + e * 0.693359375f;
+    return where(x < INFINITY, y, x);
+#endif
 }
 
 /* tanh; float: to an absolute error of 1e-7. */

@@ -1,7 +1,7 @@
 /* Sums over eight rows of a table at once: the vectors of all heads at the nodes of eight edges.
 
    Where fewer than eight edges are left, the last one stands in the lanes that remain, so that nothing beyond a table is read;
-   their weights are 0. A vector of `size` numbers is done in eights and a rest: `count` says how many numbers one step has. */
+   their weights are 0: that is faster than to count. A vector of `size` numbers is done in eights and a rest: `count` says how many numbers one step has. */
 
 #ifndef GRAPHATTN_TABLES_H
 #define GRAPHATTN_TABLES_H
@@ -56,10 +56,10 @@ INLINE void rows_at(Rows rows, const real *table, int64_t width, const int64_t *
     EACH_LANE(e) rows[e] = table + width * nodes[e];
 }
 
-/* Prefetches numbers at ... at + size - 1 of eight rows. */
-INLINE void ask_for(const Rows rows, int64_t at, int64_t size) {
-    for (int64_t c = 0; c < size; c += 64 / (int64_t)sizeof(real))
-        EACH_LANE(e) __builtin_prefetch(rows[e] + at + c);
+/* Prefetches one part of what is wanted next, the rows of `nodes`: all of them come when `part` has been 0 ... parts - 1. */
+INLINE void ask_for(const real *table, int64_t width, const int64_t *nodes, int64_t part, int64_t parts) {
+    for (int64_t e = part; e < LANES; e += parts)
+        for (int64_t c = 0; c < width; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch(table + width * nodes[e] + c);
 }
 
 /* ---- sums ---- */
@@ -74,23 +74,20 @@ INLINE lanes dots(const real *a, const Rows rows, int64_t at, int64_t size) {
     return sums_of(t);
 }
 
-/* y += the sum over n <= 8 rows of factors[e][factor_at] * row, from row[at] on. */
-INLINE void add_rows(real *y, const Rows factors, int64_t factor_at, const Rows rows, int64_t n, int64_t at, int64_t size) {
-    if (n >= LANES) {
-        lanes f[LANES];
-        EACH_LANE(e) f[e] = spread(factors[e][factor_at]);
-        EACH_EIGHT(c, count, size, {
-            lanes t = load_part(y + c, count);
-            EACH_LANE(e) t += f[e] * load_part(rows[e] + at + c, count);
-            store_part(y + c, t, count);
-        });
-    } else
-        EACH_EIGHT(c, count, size, {
-            lanes t = load_part(y + c, count);
-            for (int64_t e = 0; e < n; e++) t += spread(factors[e][factor_at]) * load_part(rows[e] + at + c, count);
-            store_part(y + c, t, count);
-        });
+/* y += the sum of factors[e] * row, from row[at] on, over eight rows. */
+INLINE void add_rows(real *y, const lanes factors[LANES], const Rows rows, int64_t at, int64_t size) {
+    EACH_EIGHT(c, count, size, {
+        lanes t = load_part(y + c, count);
+        EACH_LANE(e) t += factors[e] * load_part(rows[e] + at + c, count);
+        store_part(y + c, t, count);
+    });
 }
+
+/* Eight numbers, each spread over a vector. */
+INLINE void spread_each(lanes y[LANES], const real *x) { EACH_LANE(e) y[e] = spread(x[e]); }
+
+/* Number `at` of each of eight rows, spread over a vector. */
+INLINE void spread_of_rows(lanes y[LANES], const Rows rows, int64_t at) { EACH_LANE(e) y[e] = spread(rows[e][at]); }
 
 /* Of n edges: to[e] [groups, size] = the sum over the heads of a group of factors[head][e] * x[head] [size], or += `is_added`. */
 INLINE void put_rows(
