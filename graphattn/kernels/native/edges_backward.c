@@ -65,14 +65,17 @@ INLINE void hidden_gradients(
             } else
                 EACH_LANE(e) grad[e] = spread(grads[part * LANES + e]);
             if (score == LEAKY && signs) {
-                for (int64_t e = 0; e < n; e++) signs[e * signs_of_edge] = bits_of(hidden[e] > 0);
+                EACH_LANE(e) if (e < n) signs[e * signs_of_edge] = bits_of(hidden[e] > 0);
                 signs++;
             }
+            lanes sum = {0};
             EACH_LANE(e) {
                 of_vector += grad[e] * hidden[e];
-                hidden[e] = grad[e] * vector * slope_of(hidden[e], score);
-                of_query += hidden[e];
+                grad[e] = before_activation(grad[e], hidden[e], score);
+                sum += grad[e];
             }
+            if (score == GAT || w->edge_weight) EACH_LANE(e) hidden[e] = vector * grad[e];
+            of_query += vector * sum;
             store_part(to_query + at, of_query, count);
             store_part(to_vector + at, of_vector, count);
             hidden += LANES;
@@ -241,7 +244,7 @@ INLINE void add_again(
         lanes hidden[LANES];
         lanes t = {0};
         hidden_numbers(w, score, hidden, key + c, queries, at, features, at, count);
-        EACH_LANE(e) t += grad[e] * slope_of(hidden[e], score);
+        EACH_LANE(e) t += before_activation(grad[e], hidden[e], score);
         store_part(to_key + c, load_part(to_key + c, count) + load_part(w->vector + at, count) * t, count);
     });
 }

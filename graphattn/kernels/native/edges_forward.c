@@ -23,10 +23,7 @@ INLINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, re
         return 1;
     }
     lanes most = spread(*top), sums = {0};
-    for (int64_t e = 0; e < count; e += LANES) {
-        const lanes s = load(scores + e);
-        most = where(s > most, s, most);
-    }
+    for (int64_t e = 0; e < count; e += LANES) most = larger_of(load(scores + e), most); /* passes over NaN */
     const real new_top = largest_of(most), start = new_top == -INFINITY ? 0 : new_top;
     const real shrink = new_top == *top || *top == -INFINITY ? 1 : exponentials(spread(*top - new_top))[0];
     for (int64_t e = 0; e < count; e += LANES) {

@@ -17,10 +17,12 @@ typedef struct {
 
 /* ---- vector . f(q + k + edge_weight @ features) ---- */
 
-INLINE lanes activated(lanes x, int score) { return score == TANH ? tanhs(x) : where(x > 0, x, x * SLOPE); }
+INLINE lanes activated(lanes x, int score) { return score == TANH ? tanhs(x) : larger_of(x * SLOPE, x); }
 
-/* Derivative of the activation, from the activated number. */
-INLINE lanes slope_of(lanes y, int score) { return score == TANH ? 1 - y * y : where(y > 0, spread(1), spread(SLOPE)); }
+/* A gradient before the activation from that of the activated number y. */
+INLINE lanes before_activation(lanes grad, lanes y, int score) {
+    return score == TANH ? grad * (1 - y * y) : where(y > 0, grad, grad * SLOPE);
+}
 
 /* Activated hidden numbers at ... at + count - 1 of eight edges: those of the node that they share, `near`, and of the eight at
    the other end, whose rows begin at `far_at`. */
