@@ -48,7 +48,8 @@ def rows_of(csr: CSR) -> Rows:
     pieces = (-(-degrees // HEAVY)).clamp(min=1)
     row_of = torch.repeat_interleave(pieces)
     number = torch.arange(row_of.numel()) - (pieces.cumsum(0) - pieces)[row_of]  # of each piece in its row
-    return Rows(torch.cat([rowptr[row_of] + number * HEAVY, rowptr[-1:]]), row_of, col)
+    rowptr = torch.cat([rowptr[row_of] + number * HEAVY, rowptr[-1:]])
+    return Rows(readable(rowptr, torch.int64), readable(row_of, torch.int64), col)
 
 
 @dataclass(frozen=True, eq=False)
