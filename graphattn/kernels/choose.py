@@ -11,7 +11,7 @@ from graphattn.kernels.banded_cpu import BandedCpu
 from graphattn.kernels.banded_torch import BandedTorch
 from graphattn.kernels.cudnn_cuda import CudnnCuda
 from graphattn.kernels.dense import Dense
-from graphattn.kernels.edges_cpu import EdgesCpu, why_not_compiled
+from graphattn.kernels.edges_cpu import EdgesCpu
 from graphattn.kernels.edges_cuda import EdgesCuda, why_not_triton
 from graphattn.kernels.edges_torch import EdgesTorch
 from graphattn.kernels.efficient_cuda import EfficientCuda
@@ -20,6 +20,7 @@ from graphattn.kernels.flash_cuda import FlashCuda
 from graphattn.kernels.flex import Flex
 from graphattn.kernels.grid import Grid
 from graphattn.kernels.kernel import Inputs, Kernel, Plan, count_edges
+from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.reference import Reference
 from graphattn.kernels.sdpa import Sdpa, is_causal
 from graphattn.kernels.tiled import Tiled
@@ -178,7 +179,7 @@ def why_slow(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
 
 def why_many_calls(kernel: Sdpa, graph: Graph, dtype: torch.dtype) -> str | None:
     """The sentence that says why 'sdpa' is slower than loops: examples of many sizes, long causal ones."""
-    if not (isinstance(graph, CompleteGraph) or is_causal(graph)) or why_not_compiled() is not None:
+    if not (isinstance(graph, CompleteGraph) or is_causal(graph)) or why_not_native() is not None:
         return None
     calls = graph.remember("calls of sdpa", lambda: kernel.num_calls(graph))
     if dtype == torch.float32:
@@ -217,7 +218,7 @@ def why_empty_tiles(kernel: BandedCpu | Tiled, plan: Plan, query: Tensor) -> str
 def least_share(kernel: BandedCpu | Tiled, plan: Plan) -> float:
     """Of the tiles that must be edges for tiles to be worth it."""
     least = LEAST_SHARE_OF_TILES[kernel.name]
-    if plan.bias_by_offset or why_not_compiled() is not None:
+    if plan.bias_by_offset or why_not_native() is not None:
         return min(least, LEAST_SHARE_WITH_BIAS)
     is_dilated = isinstance(kernel, BandedTorch) and plan.graph.dilation > 1
     return LEAST_SHARE_OF_DILATED_BANDS if is_dilated else least

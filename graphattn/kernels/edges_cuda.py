@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs.csr import rows_of
-from graphattn.kernels.edges_cpu import edge_dim_first, edge_dim_last
 from graphattn.kernels.edges_cuda_layout import Pieces, arrangement, transposition
 from graphattn.kernels.edges_torch import sorted_edges
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, sum_to_groups
+from graphattn.kernels.kernel import (
+    Inputs,
+    Kernel,
+    Partial,
+    Plan,
+    accumulation_dtype,
+    edge_dim_first,
+    edge_dim_last,
+    sum_to_groups,
+)
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WIDEST = 1024  # padded channels of all heads of a program; a node with more is shared among programs

@@ -1,6 +1,7 @@
 """What every kernel is given and what it gives back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -111,3 +112,13 @@ def spread_to_heads(per_group: Tensor, heads: int) -> Tensor:
     """[n, kv_heads, dim] -> [n, heads, dim]: head h reads key head h // (heads / kv_heads)."""
     kv_heads = per_group.size(1)
     return per_group.repeat_interleave(heads // kv_heads, 1) if kv_heads != heads else per_group
+
+
+def edge_dim_first(parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Parameters of a score with the edge weight as [edge_dim, heads, dim], the order in which loops read it."""
+    return (*parameters[:1], *(x.permute(2, 0, 1) for x in parameters[1:]))
+
+
+def edge_dim_last(parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The way back: the edge weight as [heads, dim, edge_dim]."""
+    return (*parameters[:1], *(x.permute(1, 2, 0) for x in parameters[1:]))

@@ -1,6 +1,7 @@
 """Memory that ends, or begins, where the next byte cannot be touched: one number too many ends the process.
 
-Nothing here knows how loops are compiled: what they read and write passes `graphattn.kernels.arrays`.
+Nothing here knows how loops are compiled: what they read passes `readable` of `graphattn.kernels.native.border` (of bands
+`graphattn.kernels.arrays`), what they write is made by `graphattn.kernels.arrays`.
 """
 
 import ctypes
@@ -14,7 +15,9 @@ import numpy as np
 import torch
 
 from graphattn import attend
-from graphattn.kernels import arrays, edges_cpu, threads
+from graphattn.kernels import arrays, threads
+from graphattn.kernels.native import border, rows
+from graphattn.kernels.native import threads as native_threads
 from graphattn.nn import Additive, ALiBi, Gat
 from graphattn.testing.cases import GRAPHS
 
@@ -37,7 +40,7 @@ def fenced(count: int, dtype: np.dtype, at_end: bool) -> np.ndarray:
 
 def fence_everything(at_end: bool) -> None:
     """From now on whatever the loops of this process are given lies behind a fence, and what is nothing on it."""
-    read = arrays.in_a_row
+    read, make_readable = arrays.in_a_row, border.readable
 
     def fenced_copy(tensor: torch.Tensor) -> np.ndarray:
         tensor = behind_fence(tensor, at_end)
@@ -47,6 +50,9 @@ def fence_everything(at_end: bool) -> None:
         copy = fenced(numbers.size, numbers.dtype, at_end)
         copy[:] = numbers
         return copy
+
+    def fenced_readable(tensor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+        return tensor if tensor is None else behind_fence(make_readable(behind_fence(tensor, at_end), dtype), at_end)
 
     def fenced_room(make: Callable, count: int, dtype: np.dtype) -> np.ndarray:
         found = fenced(count, dtype, at_end)
@@ -61,6 +67,7 @@ def fence_everything(at_end: bool) -> None:
         arrays.NOTHING[dtype] = fenced(0, nothing.dtype, at_end=True)
     for old, new in (
         (arrays.in_a_row, fenced_copy),
+        (border.readable, fenced_readable),
         (arrays.at_cache_line, fenced_room),
         (arrays.allocate, fenced_tensor),
     ):
@@ -85,8 +92,8 @@ def put_everywhere(old: Callable, new: Callable) -> None:
 def main(side: str) -> None:
     """Every graph of the suite through every compiled kernel, forward and backward, with sizes that fill no vector."""
     fence_everything(at_end=side == "end")
-    edges_cpu.HEAVY = 3  # rows are cut, in pieces of their own, and so is work for threads
-    threads.PIECE = 2**9
+    rows.HEAVY = 3  # rows are cut, in pieces of their own, and so is work for threads
+    threads.PIECE = native_threads.PIECE = 2**9
     torch.manual_seed(0)
     count = 0
     for number, ((name, graph, edges), option) in enumerate(product(GRAPHS, OPTIONS)):
@@ -111,8 +118,8 @@ def run(graph, kernel, dtype, given, heads, kv_heads, dim, value_dim) -> bool:
         return False
     outputs = [out] if isinstance(out, torch.Tensor) else list(out)
     cotangents = [torch.ones((), dtype=dtype).expand_as(x) for x in outputs]  # what .sum() sends back: one number
-    torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True)
-    return all(bool(x.isfinite().all()) for x in outputs)
+    outputs += torch.autograd.grad(outputs, leaves, cotangents, allow_unused=True)
+    return all(bool(x.isfinite().all()) for x in outputs if x is not None)
 
 
 def to_leaf(x, dtype):

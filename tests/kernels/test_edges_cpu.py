@@ -1,8 +1,5 @@
-import builtins
 import multiprocessing
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +7,7 @@ import torch
 
 from graphattn import EdgeListGraph, attend, choose_kernel
 from graphattn.kernels import edges_cpu
+from graphattn.kernels.native import build, library, rows, threads
 from graphattn.kernels.scores import Additive
 from graphattn.testing.cases import STAR
 
@@ -29,15 +27,14 @@ def test_heavy_rows_are_cut_without_changing_the_result(monkeypatch, normalizer)
     tensors = [torch.randn(40, 2, 5, dtype=torch.float64).requires_grad_() for _ in range(3)]
     edge_query = torch.randn(40, 2, 3, dtype=torch.float64).requires_grad_()
     results = []
-    for heavy in (edges_cpu.HEAVY, 7):
-        monkeypatch.setattr(edges_cpu, "HEAVY", heavy)
+    for heavy in (rows.HEAVY, 7):
+        monkeypatch.setattr(rows, "HEAVY", heavy)
         graph = EdgeListGraph(edge_index, 40)
         options = {"edge_features": features, "edge_query": edge_query, "normalizer": normalizer, "kernel": "edges_cpu"}
         outputs = attend(*tensors, graph, **options)
         cotangents = cotangents or [torch.randn_like(x) for x in outputs]
         results.append([*outputs, *torch.autograd.grad(outputs, [*tensors, edge_query], cotangents)])
-        rows = edges_cpu.arrangement(graph).by_query
-        assert rows.num_rows == (40 if heavy > 39 else 45)
+        assert rows.arrangement(graph).by_query.num_rows == (40 if heavy > 39 else 45)
     for whole, cut in zip(*results):
         torch.testing.assert_close(cut, whole, rtol=1e-12, atol=1e-12)
 
@@ -90,83 +87,61 @@ def test_runs_in_several_threads_at_once(problem):
     assert all(torch.equal(result, wanted) for result in results)
 
 
-def test_works_without_numba(problem, monkeypatch):
+def test_without_the_library_torch_operations_run(problem, monkeypatch):
     graph, tensors = problem
-    wanted = attend(*tensors, graph)
-    monkeypatch.setattr(edges_cpu, "why_not_compiled", lambda: "'edges_cpu' needs Numba, which failed here: it is away")
-    choice = choose_kernel(graph, *tensors)
-    assert choice.kernel == "edges_torch"
-    assert "it is away" in choice.refusals["edges_cpu"]
-    torch.testing.assert_close(attend(*tensors, graph), wanted, rtol=1e-5, atol=1e-5)
+    wanted = attend(*tensors, graph, kernel="edges_cpu")
+    monkeypatch.setattr(build, "library_name", lambda: "no_such_library.so")
+    library.library.cache_clear()
+    library.why_not_native.cache_clear()
+    try:
+        choice = choose_kernel(graph, *tensors)
+        assert choice.kernel == "edges_torch"
+        assert "no_such_library.so' is missing" in choice.refusals["edges_cpu"] and "build.py" in choice.refusals["edges_cpu"]
+        torch.testing.assert_close(attend(*tensors, graph), wanted, rtol=1e-5, atol=1e-5)
+        with pytest.raises(ValueError, match="no_such_library.so' is missing"):
+            attend(*tensors, graph, kernel="edges_cpu")
+    finally:
+        library.library.cache_clear()
+        library.why_not_native.cache_clear()
 
 
-def test_reason_when_numba_cannot_be_imported():
-    program = """
-import sys
-sys.modules["numba"] = None
-import torch, graphattn
-graph = graphattn.EdgeListGraph(torch.tensor([[0], [1]]), 2)
-print(graphattn.choose_kernel(graph, torch.ones(2, 1, 4)))
-"""
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "kernel='edges_torch'" in result.stdout
-    assert "needs Numba" in result.stdout
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interrupt_is_no_reason(error, monkeypatch):
-    """It is neither swallowed nor remembered: Numba is there the next time."""
-
-    def interrupt(name, *arguments):
-        if name.startswith("graphattn.kernels.edges_cpu_"):
-            raise error
-        return import_of(name, *arguments)
-
-    import_of = builtins.__import__
-    edges_cpu.why_not_compiled.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(builtins, "__import__", interrupt)
-        with pytest.raises(error):
-            edges_cpu.why_not_compiled()
-    assert edges_cpu.why_not_compiled() is None
-
-
-def test_works_where_numba_may_not_compile():
-    program = """
-import torch, graphattn
-graph = graphattn.EdgeListGraph(torch.tensor([[0], [1]]), 2)
-x = torch.ones(2, 1, 4)
-print(graphattn.choose_kernel(graph, x))
-print(graphattn.attend(x, x, x, graph).sum().item())
-"""
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert "kernel='edges_torch'" in result.stdout and "NUMBA_DISABLE_JIT" in result.stdout
-    assert result.stdout.split()[-1] == "4.0"
-
-
-def test_a_read_only_cache_is_no_error(tmp_path):
-    program = """
-import torch, graphattn
-graph = graphattn.EdgeListGraph(torch.tensor([[0], [1]]), 2)
-x = torch.ones(2, 1, 4)
-print(graphattn.attend(x, x, x, graph, kernel="edges_cpu").flatten().tolist())
-"""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file" / "cache")}
-    (tmp_path / "file").touch()  # no folder can be made inside a file
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert result.stdout.split() == ["[0.0,", "0.0,", "0.0,", "0.0,", "1.0,", "1.0,", "1.0,", "1.0]"], result.stderr
+@pytest.mark.parametrize("options", ["plain", "edges", "gatv2", "gat", "tanh"])
+def test_the_number_of_threads_changes_no_bit(monkeypatch, options):
+    """Rows of every length, so many that threads finish in another order each time; parameters are summed over pieces."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(threads, "PIECE", 2**12)
+    graph = EdgeListGraph((torch.rand(2, 9000) ** 2 * 300).long(), 300)
+    dim, features = 1 if options == "gat" else 8, torch.randn(9000, 3)
+    leaves = [torch.randn(300, 4, width) for width in (dim, dim, 8)]
+    given = {"edges": {"edge_features": features, "edge_query": torch.randn(300, 4, 3)}}.get(options, {})
+    if options in ("gatv2", "gat", "tanh"):
+        parameters = [torch.randn(4, dim), torch.randn(4, dim, 3)]
+        activation = "tanh" if options == "tanh" else "leaky_relu"
+        given = {"score": Additive(*parameters, activation), "edge_features": features}
+        leaves += parameters
+    leaves = [*leaves, *(x for x in given.values() if isinstance(x, torch.Tensor))]
+    results, before = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 2, 3):
+            torch.set_num_threads(count)
+            outputs = attend(*(x.requires_grad_() for x in leaves[:3]), graph, kernel="edges_cpu", **given)
+            outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+            [x.requires_grad_() for x in leaves]
+            results.append([*outputs, *torch.autograd.grad(sum(x.square().sum() for x in outputs), leaves, allow_unused=True)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(x is None or torch.equal(x, y) for other in results[1:] for x, y in zip(results[0], other, strict=True))
 
 
 @pytest.mark.parametrize("score", ["dot", "additive"])
 @pytest.mark.parametrize("seen", [180, 200])  # of 200 keys
 def test_keys_of_one_query_at_most(monkeypatch, seen, score):
-    monkeypatch.setattr(edges_cpu, "HEAVY", 50)
+    monkeypatch.setattr(rows, "HEAVY", 50)
     monkeypatch.setattr(edges_cpu, "empty", lambda shape, dtype: torch.full(shape, torch.nan, dtype=dtype))
     torch.manual_seed(0)
     query = torch.randint(0, 3, (seen,)).sort().values
     graph = EdgeListGraph(torch.stack([torch.randperm(200)[:seen], query]), 3, 200)
-    assert edges_cpu.arrangement(graph).keys_have_one_query
+    assert rows.arrangement(graph).keys_have_one_query
     tensors = [torch.randn(n, h, 5, dtype=torch.float64).requires_grad_() for n, h in ((3, 4), (200, 2), (200, 2))]
     parameters = [torch.randn(*shape, dtype=torch.float64).requires_grad_() for shape in ((4, 5), (4, 5, 3))]
     options = {"edge_features": torch.randn(seen, 3, dtype=torch.float64).requires_grad_(), "dropout": 0.3}

@@ -1,0 +1,64 @@
+"""The border between tensors and loops in C: everything that becomes an address is looked at here, and nowhere else.
+
+Loops know where a number lies from sizes alone. A tensor may hold its numbers in any other way: a gradient that `.sum()` sends
+back is one number with stride 0, a column of a table has gaps. `readable` lays them side by side; `hand_over` refuses whatever
+does not lie so, has another dtype, is on another device, or is shorter or longer than the loop takes it to be.
+"""
+
+import ctypes
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """The numbers of a tensor one after the other, each at a multiple of its size, as they are: no sign is left to be turned.
+
+    The memory is that of the tensor where its numbers already lie so.
+    """
+    if tensor is None or (lies_as_loops_want(tensor) and tensor.dtype is dtype):
+        return tensor
+    tensor = tensor.detach().to(dtype).resolve_neg().contiguous()
+    return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
+
+
+def lies_as_loops_want(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() and tensor.data_ptr() % tensor.itemsize == 0 and not tensor.is_neg()
+
+
+class Struct(ctypes.Structure):
+    """A struct of C: sizes (int64), numbers (double) and addresses (None for an array that is not there).
+
+    Subclasses list `_fields_` in the order of the struct in C, which exports the same list (`fields.c`); a test compares them.
+    """
+
+    def arrays(self, real: torch.dtype) -> Mapping[str, tuple[torch.dtype, int]]:
+        """dtype and count of numbers of every array, from the sizes that are set."""
+        raise NotImplementedError
+
+
+def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
+    """Puts the addresses of the tensors into the struct, whose sizes are set; the struct keeps the tensors alive.
+
+    Raises:
+        ValueError: for a tensor that loops would read or write wrongly.
+    """
+    expected = struct.arrays(real)
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        dtype, count = expected[name]
+        if (
+            tensor.dtype is not dtype
+            or tensor.numel() != count
+            or tensor.device.type != "cpu"
+            or not lies_as_loops_want(tensor)
+        ):
+            raise ValueError(
+                f"a loop takes `{name}` as {count} numbers of {dtype} side by side on the CPU (got {tensor.numel()} of"
+                f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}); pass inputs through `readable`"
+            )
+        setattr(struct, name, tensor.data_ptr())
+    struct.__dict__.setdefault("kept", []).append(tensors)
+    return struct

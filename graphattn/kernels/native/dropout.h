@@ -1,0 +1,34 @@
+/* Dropout without a stored mask: the same words as graphattn/kernels/dropout.py, which says how they are drawn. */
+
+#ifndef GRAPHATTN_DROPOUT_H
+#define GRAPHATTN_DROPOUT_H
+
+#include "edges.h"
+
+typedef uint32_t words __attribute__((vector_size(LANES * 4)));
+typedef int32_t words_mask __attribute__((vector_size(LANES * 4)));
+
+INLINE words scramble(words x) {
+    x = (x ^ (x >> 16)) * 0x7FEB352Du;
+    x = (x ^ (x >> 15)) * 0x846CA68Bu;
+    return x ^ (x >> 16);
+}
+
+/* factors[h * 8 + e]: keep_scale where the edge from nodes[e] to `query` is kept, 0 where it is dropped. `at` is the first of
+   n <= 8 entries; lanes behind them hold anything. */
+INLINE void keep_factors(const Edges *w, real *factors, int64_t query, const int64_t *nodes, int64_t at, int64_t n) {
+    words key, repeat = {0};
+    EACH_LANE(e) key[e] = (uint32_t)nodes[e];
+    if (w->repeat)
+        for (int64_t e = 0; e < n; e++) repeat[e] = (uint32_t)w->repeat[at + e];
+    const uint32_t start = (uint32_t)w->seed ^ (uint32_t)query * 0x9E3779B1u;
+    words edge = scramble(start - (words){0});
+    edge = scramble(edge ^ key * 0x85EBCA77u);
+    edge = scramble(edge ^ repeat * 0xC2B2AE3Du);
+    for (int64_t h = 0; h < w->heads; h++) {
+        const words_mask kept = scramble(edge ^ (uint32_t)h * 0x27D4EB2Fu) >= (uint32_t)w->threshold;
+        store(factors + h * LANES, where(__builtin_convertvector(kept, mask), spread((real)w->keep_scale), (lanes){0}));
+    }
+}
+
+#endif

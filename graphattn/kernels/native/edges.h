@@ -1,0 +1,68 @@
+/* Attention over any edges: what Python hands to edges_forward.c and edges_backward.c (native/edges.py declares it again).
+
+   Entries are the edges in the order of their queries (rows of a CSR), or of their keys in the pass over keys. A row is a query,
+   a key, or a piece of one that has very many edges. All arrays are contiguous; NULL stands for an option that is not used. */
+
+#ifndef GRAPHATTN_EDGES_H
+#define GRAPHATTN_EDGES_H
+
+#include "lanes.h"
+
+/* The score of an edge, before it is scaled: q . k, or vector . f(q + k + edge_weight @ features) with LeakyReLU or tanh as f;
+   GAT is the second where every head is a single number. */
+enum Score { DOT, LEAKY, TANH, GAT };
+enum Normalizer { SOFTMAX, RELU, SIGMOID };
+
+typedef struct {
+    int64_t entries, heads, kv_heads, dim, value_dim, edge_dim, bias_heads /* heads, or 1 for all */;
+    int64_t score, normalizer, index_is_64 /* of col and place, else 32 bits */;
+    int64_t seed, threshold; /* of dropout: an edge is kept if its word is at least `threshold`, which is 0 without dropout */
+    double scale, keep_scale;
+    const int64_t *rowptr;  /* [rows + 1] */
+    const int64_t *row_of;  /* [rows] the node of a row; NULL if it has the same number */
+    const void *col;        /* [entries] the node at the other end */
+    const int64_t *edge_id; /* [entries by query] the edge, as bias and features count; NULL if it has the same number */
+    const int64_t *repeat;  /* [entries by query] its number among equal edges; NULL if there are none */
+    const void *place;      /* [entries by key] its number by query */
+    const real *query;      /* [queries, heads, dim] */
+    const real *key;        /* [keys, kv_heads, dim] */
+    const real *value;      /* [keys, kv_heads, value_dim] */
+    const real *bias;       /* [edges, bias_heads] */
+    const real *edge_features; /* [edges, edge_dim] */
+    const real *edge_query; /* [queries, heads, edge_dim]: the score has edge_query . features on top */
+    const real *vector;     /* [heads, dim] */
+    const real *edge_weight; /* [edge_dim, heads, dim] */
+    real *out;              /* [rows, heads, value_dim]; backward is given the results of all rows, by query */
+    real *lse;              /* [rows, heads] */
+    real *edge_out;         /* [rows, heads, edge_dim] */
+    const real *grad_out, *grad_edge_out;
+    real *grad_query, *grad_key, *grad_value, *grad_bias, *grad_edge_features, *grad_edge_query;
+    real *grad_vector, *grad_edge_weight; /* [pieces, ...]: each piece of the work adds up its own */
+    real *handed;           /* [entries by query, 2, heads] for the pass over keys: weight and gradient (see there) */
+    uint8_t *signs;         /* [entries by query, heads, eights(dim)]: a bit for each hidden number, set above 0 */
+} Edges;
+
+/* Loops are compiled once for each of these: a score, and the length of a head's vectors, 0 for any. Of those that fit, the
+   first is taken. Lengths that are known to the compiler pay up to 32. */
+#define EACH_KIND(KIND)                                                     \
+    KIND(dot_8, DOT, 8) KIND(dot_16, DOT, 16) KIND(dot_32, DOT, 32) KIND(dot, DOT, 0) \
+    KIND(leaky_8, LEAKY, 8) KIND(leaky_16, LEAKY, 16) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
+
+typedef struct {
+    int score;
+    int64_t size;
+    void (*loop)(const Edges *, int64_t first, int64_t last, int64_t piece);
+} Kind;
+
+/* Runs `loops`, a list of Kinds, on a piece of the work. */
+INLINE void run_kind(const Kind *kind, const Edges *edges, int64_t first, int64_t last, int64_t piece) {
+    while (kind->score != edges->score || (kind->size && (kind->size != edges->dim || kind->size != edges->value_dim))) kind++;
+    kind->loop(edges, first, last, piece);
+}
+
+INLINE int64_t eights(int64_t count) { return (count + LANES - 1) / LANES; }
+
+/* Dimension of the edge weight, 0 without one: then features are no part of the hidden numbers. */
+INLINE int64_t weight_dim(const Edges *w) { return w->edge_weight ? w->edge_dim : 0; }
+
+#endif

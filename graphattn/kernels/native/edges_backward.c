@@ -1,0 +1,340 @@
+/* The backward passes, without atomics: one over queries (rows of the CSR), one over keys (rows of its transpose).
+
+   The pass over queries leaves in `handed` what the pass over keys needs, so that no score is computed a third time: of each
+   edge and head the weight, and scale * the gradient of the score (GAT: that of the hidden number). Behind LeakyReLU the sign
+   of each hidden number comes with it, one bit. Where no key has two queries, gradients of keys and values are no sums: then
+   `handed` is NULL and the pass over queries writes them. */
+
+#include "dropout.h"
+#include "scores.h"
+
+/* The eight bits of a mask, and back. */
+INLINE uint8_t bits_of(mask which) {
+#if defined(__AVX__) && !defined(REAL_IS_DOUBLE)
+    return __builtin_ia32_movmskps256((lanes)which);
+#else
+    uint8_t bits = 0;
+    EACH_LANE(i) bits |= (which[i] & 1) << i;
+    return bits;
+#endif
+}
+INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4, 8, 16, 32, 64, 128}) != 0; }
+
+/* ---- the pass over queries ---- */
+
+/* The weights of eight edges after dropout, and the gradients of their scores from those of the weights, in their stead. */
+INLINE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, real lse, real delta) {
+    lanes weight;
+    *grad *= factor;
+    if (normalizer == SOFTMAX) {
+        weight = exponentials(score - (lse == -INFINITY ? 0 : lse));
+        *grad = weight * (*grad - delta);
+    } else if (normalizer == RELU) {
+        weight = where(score <= 0, (lanes){0}, score);
+        *grad = where(weight <= 0, (lanes){0}, *grad);
+    } else {
+        weight = 1 / (exponentials(-score) + 1);
+        *grad *= weight * (1 - weight);
+    }
+    return weight * factor;
+}
+
+/* delta of Dao et al. 2022 (FlashAttention, algorithm 4): the sum of grad * result over what a head gives out. */
+INLINE real delta_of(const real *grad, const real *result, int64_t size) {
+    lanes t = {0};
+    EACH_EIGHT(c, count, size, t += load_part(grad + c, count) * load_part(result + c, count));
+    return total_of(t);
+}
+
+/* The hidden numbers of an additive score become their gradients, in their stead, from those of the scores, `grads` [heads, 8].
+   Adds to the gradients of query and vector, and writes down the signs of n edges where `signs` is not NULL. */
+INLINE void hidden_gradients(
+    const Edges *w, int score, int64_t dim, lanes *hidden, const real *grads, real *to_query, real *to_vector, uint8_t *signs, int64_t n
+) {
+    const int64_t parts = score == GAT ? 1 : w->heads, size = score == GAT ? w->heads : dim, signs_of_edge = parts * eights(size);
+    for (int64_t part = 0; part < parts; part++)
+        EACH_EIGHT(c, count, size, {
+            const int64_t at = part * size + c;
+            const lanes vector = load_part(w->vector + at, count);
+            lanes of_query = load_part(to_query + at, count);
+            lanes of_vector = load_part(to_vector + at, count);
+            lanes grad[LANES];
+            if (score == GAT) {
+                EACH_LANE(i) grad[i] = load(grads + (c + i) * LANES);
+                transpose(grad);
+            } else
+                EACH_LANE(e) grad[e] = spread(grads[part * LANES + e]);
+            if (score == LEAKY && signs) {
+                EACH_LANE(e) if (e < n) signs[e * signs_of_edge] = bits_of(hidden[e] > 0);
+                signs++;
+            }
+            lanes sum = {0};
+            EACH_LANE(e) {
+                of_vector += grad[e] * hidden[e];
+                grad[e] = before_activation(grad[e], hidden[e], score);
+                sum += grad[e];
+            }
+            if (score == GAT || w->edge_weight) EACH_LANE(e) hidden[e] = vector * grad[e];
+            of_query += vector * sum;
+            store_part(to_query + at, of_query, count);
+            store_part(to_vector + at, of_vector, count);
+            hidden += LANES;
+        });
+}
+
+/* From the gradients of the hidden numbers of eight edges: adds to those of the edge weight, if `to_weight` is not NULL, and to
+   those of the features of n edges, if `to_features` holds any. */
+INLINE void edge_gradients(
+    const Edges *w, int score, int64_t dim, const lanes *hidden, const Rows features, real *to_weight, const Targets to_features, int64_t n
+) {
+    const int64_t parts = score == GAT ? 1 : w->heads, size = score == GAT ? w->heads : dim, width = parts * size;
+    for (int64_t d = 0; d < w->edge_dim; d++) {
+        const lanes *here = hidden;
+        lanes feature[LANES], by_edge[LANES] = {{0}};
+        EACH_LANE(e) feature[e] = spread(features[e][d]);
+        for (int64_t part = 0; part < parts; part++)
+            EACH_EIGHT(c, count, size, {
+                const int64_t at = d * width + part * size + c;
+                if (to_weight) {
+                    lanes t = load_part(to_weight + at, count);
+                    EACH_LANE(e) t += feature[e] * here[e];
+                    store_part(to_weight + at, t, count);
+                }
+                if (w->grad_edge_features) {
+                    const lanes weight = load_part(w->edge_weight + at, count);
+                    EACH_LANE(e) by_edge[e] += weight * here[e];
+                }
+                here += LANES;
+            });
+        const lanes sums = sums_of(by_edge);
+        if (w->grad_edge_features)
+            for (int64_t e = 0; e < n; e++) to_features[e][d] += sums[e];
+    }
+}
+
+INLINE void over_queries(
+    const Edges *w, int64_t first, int64_t last, int64_t piece, const int score, const int64_t dim, const int64_t value_dim
+) {
+    const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
+    const int64_t width = heads * dim, key_width = kv_heads * dim, value_width = kv_heads * value_dim;
+    const int64_t padded = eights(heads) * LANES * LANES; /* numbers by head of eight edges */
+    const int64_t num_hidden = score == DOT ? 0 : score == GAT ? padded : heads * eights(dim) * LANES * LANES;
+    const real scale = w->scale;
+    void *memory;
+    real *weights = room_for(4 * padded + num_hidden + width + heads, &memory), *grads = weights + padded;
+    real *factors = grads + padded, *to_bias = factors + padded;
+    lanes *hidden = score == DOT ? NULL : (lanes *)(to_bias + padded);
+    real *to_vector = to_bias + padded + num_hidden, *delta = to_vector + width;
+    if (w->grad_vector) to_vector = w->grad_vector + piece * width;
+    real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
+    int64_t nodes[2 * LANES], edges[2 * LANES];
+    Eight x = {0};
+    Rows values;
+    lanes factor_of[LANES];
+    Targets targets;
+    for (int64_t row = first; row < last; row++) {
+        const int64_t query = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
+        const real *grad_out = w->grad_out + query * heads * value_dim;
+        const real *grad_edge_out = w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
+        real *grad_query = w->grad_query + row * width;
+        real *grad_edge_query = w->grad_edge_query ? w->grad_edge_query + row * heads * edge_dim : NULL;
+        x.query = w->query + query * width;
+        x.edge_query = w->edge_query ? w->edge_query + query * heads * edge_dim : NULL;
+        memset(grad_query, 0, width * sizeof(real));
+        if (grad_edge_query) memset(grad_edge_query, 0, heads * edge_dim * sizeof(real));
+        for (int64_t h = 0; w->normalizer == SOFTMAX && h < heads; h++) {
+            delta[h] = delta_of(grad_out + h * value_dim, w->out + (query * heads + h) * value_dim, value_dim);
+            if (grad_edge_out)
+                delta[h] += delta_of(grad_edge_out + h * edge_dim, w->edge_out + (query * heads + h) * edge_dim, edge_dim);
+        }
+        for (int64_t at = w->rowptr[row]; at < end; at += LANES) {
+            const int64_t n = smaller(LANES, end - at);
+            find(nodes, w->col, w->index_is_64, at, n, w->entries);
+            rows_at(x.keys, w->key, key_width, nodes);
+            rows_at(values, w->value, value_width, nodes);
+            x.coming = nodes + LANES, x.edges_coming = edges + LANES;
+            if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
+            if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges);
+            if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges);
+            score_eight(w, score, dim, weights, LANES, &x, hidden);
+            if (w->threshold) keep_factors(w, factors, query, nodes, at, n);
+            for (int64_t g = 0, h = 0; g < kv_heads; g++) {
+                ask_for(w->value, value_width, nodes + LANES, g, kv_heads);
+                for (const int64_t stop = h + group; h < stop; h++) {
+                    lanes grad = dots(grad_out + h * value_dim, values, g * value_dim, value_dim);
+                    if (grad_edge_out) grad += dots(grad_edge_out + h * edge_dim, x.features, 0, edge_dim);
+                    const lanes factor = w->threshold ? load(factors + h * LANES) : spread(1);
+                    const lanes weight = weights_and_gradients(
+                        w->normalizer, load(weights + h * LANES), &grad, factor, w->lse[query * heads + h], delta[h]);
+                    grad = only_first(grad, n);
+                    store(weights + h * LANES, only_first(weight, n));
+                    store(grads + h * LANES, grad * scale);
+                    if (w->grad_bias) store(to_bias + h * LANES, grad);
+                }
+            }
+            if (w->grad_bias && w->bias_heads > 1) {
+                for (int64_t e = 0; e < n; e++) targets[e] = w->grad_bias + edges[e] * heads;
+                put_by_edge(targets, n, to_bias, heads);
+            } else if (w->grad_bias) {
+                lanes t = {0};
+                for (int64_t h = 0; h < heads; h++) t += load(to_bias + h * LANES);
+                for (int64_t e = 0; e < n; e++) w->grad_bias[edges[e]] = t[e];
+            }
+            if (score == DOT)
+                for (int64_t g = 0, h = 0; g < kv_heads; g++)
+                    for (const int64_t stop = h + group; h < stop; h++) {
+                        spread_each(factor_of, grads + h * LANES);
+                        add_rows(grad_query + h * dim, factor_of, x.keys, g * dim, dim);
+                    }
+            for (int64_t h = 0; grad_edge_query && h < heads; h++) {
+                spread_each(factor_of, grads + h * LANES);
+                add_rows(grad_edge_query + h * edge_dim, factor_of, x.features, 0, edge_dim);
+            }
+            if (w->grad_edge_features) {
+                for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * edge_dim;
+                put_rows(targets, n, weights, grad_edge_out, 1, heads, edge_dim, 0);
+                if (x.edge_query) put_rows(targets, n, grads, x.edge_query, 1, heads, edge_dim, 1);
+            }
+            if (score != DOT) {
+                uint8_t *signs = w->signs ? w->signs + at * heads * eights(dim) : NULL;
+                hidden_gradients(w, score, dim, hidden, grads, grad_query, to_vector, signs, n);
+                if (w->edge_weight) edge_gradients(w, score, dim, hidden, x.features, to_weight, targets, n);
+            }
+            if (w->handed) {
+                for (int64_t e = 0; e < n; e++) targets[e] = w->handed + (at + e) * 2 * heads;
+                put_by_edge(targets, n, weights, heads);
+                for (int64_t e = 0; e < n; e++) targets[e] += heads;
+                if (score != GAT) put_by_edge(targets, n, grads, heads);
+                else
+                    EACH_EIGHT(h, count, heads, for (int64_t e = 0; e < n; e++) store_part(targets[e] + h, hidden[h + e], count));
+            } else {
+                for (int64_t e = 0; w->grad_key && e < n; e++) targets[e] = w->grad_key + nodes[e] * key_width;
+                if (w->grad_key) put_rows(targets, n, grads, x.query, kv_heads, group, dim, 0);
+                for (int64_t e = 0; w->grad_value && e < n; e++) targets[e] = w->grad_value + nodes[e] * value_width;
+                if (w->grad_value) put_rows(targets, n, weights, grad_out, kv_heads, group, value_dim, 0);
+            }
+        }
+    }
+    free(memory);
+}
+
+/* ---- the pass over keys ---- */
+
+/* to_key [dim] of one head += vector * the sum of eight gradients, times SLOPE where the sign bit of the hidden number is 0. */
+INLINE void add_by_signs(
+    real *to_key, const lanes grad[LANES], const uint8_t *const signs[LANES], int64_t bits_at, const real *vector, int64_t dim
+) {
+    lanes all = {0};
+    EACH_LANE(e) all += grad[e];
+    EACH_EIGHT(c, count, dim, {
+        lanes steep = {0};
+        EACH_LANE(e) steep += (lanes)(mask_of(signs[e][bits_at]) & (mask)grad[e]);
+        bits_at++;
+        store_part(to_key + c, load_part(to_key + c, count) + load_part(vector + c, count) * (steep * (1 - SLOPE) + all * SLOPE), count);
+    });
+}
+
+/* The same where there are no signs: the hidden numbers are computed again. */
+INLINE void add_again(
+    const Edges *w, int score, real *to_key, const lanes grad[LANES], int64_t head, const real *key, const Rows queries,
+    const Rows features, int64_t dim
+) {
+    EACH_EIGHT(c, count, dim, {
+        const int64_t at = head * dim + c;
+        lanes hidden[LANES];
+        lanes t = {0};
+        hidden_numbers(w, score, hidden, key + c, queries, at, features, at, count);
+        EACH_LANE(e) t += before_activation(grad[e], hidden[e], score);
+        store_part(to_key + c, load_part(to_key + c, count) + load_part(w->vector + at, count) * t, count);
+    });
+}
+
+INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
+    const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
+    const int64_t width = heads * dim, key_width = kv_heads * dim, grad_width = heads * value_dim, value_width = kv_heads * value_dim;
+    int64_t nodes[2 * LANES], places[2 * LANES], edges[2 * LANES];
+    void *memory;
+    const real *nothing = room_for(2 * heads, &memory); /* what lanes without an edge are handed */
+    Rows queries, grads_out, handed, features = {0};
+    lanes factors[LANES];
+    const uint8_t *signs[LANES] = {0};
+    for (int64_t row = first; row < last; row++) {
+        const int64_t key = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
+        real *to_key = w->grad_key ? w->grad_key + row * key_width : NULL;
+        real *to_value = w->grad_value ? w->grad_value + row * value_width : NULL;
+        if (to_key) memset(to_key, 0, key_width * sizeof(real));
+        if (to_value) memset(to_value, 0, value_width * sizeof(real));
+        for (int64_t at = w->rowptr[row]; at < end; at += LANES) {
+            const int64_t n = smaller(LANES, end - at);
+            find(nodes, w->col, w->index_is_64, at, n, w->entries);
+            find(places, w->place, w->index_is_64, at, n, w->entries);
+            EACH_LANE(e) handed[e] = e < n ? w->handed + places[e] * 2 * heads : nothing;
+            rows_at(queries, w->query, width, nodes);
+            rows_at(grads_out, w->grad_out, grad_width, nodes);
+            ask_for(w->handed, 2 * heads, places + LANES, 0, 1);
+            if (w->signs)
+                EACH_LANE(e) {
+                    signs[e] = w->signs + places[e] * heads * eights(dim);
+                    __builtin_prefetch(w->signs + places[e + LANES] * heads * eights(dim));
+                }
+            if (weight_dim(w)) {
+                EACH_LANE(e) edges[e] = w->edge_id ? w->edge_id[places[e]] : places[e];
+                rows_at(features, w->edge_features, edge_dim, edges);
+            }
+            if (to_key && score == GAT)
+                EACH_EIGHT(h, count, heads, {
+                    lanes t = load_part(to_key + h, count);
+                    EACH_LANE(e) t += load_part(handed[e] + heads + h, count);
+                    store_part(to_key + h, t, count);
+                });
+            else if (to_key)
+                for (int64_t h = 0; h < heads; h++) {
+                    const int64_t g = group == 1 ? h : h / group;
+                    spread_of_rows(factors, handed, heads + h);
+                    if (score != LEAKY) ask_for(w->query, width, nodes + LANES, h, heads);
+                    if (score == DOT) add_rows(to_key + g * dim, factors, queries, h * dim, dim);
+                    else if (score == LEAKY) add_by_signs(to_key + g * dim, factors, signs, h * eights(dim), w->vector + h * dim, dim);
+                    else add_again(w, score, to_key + g * dim, factors, h, w->key + key * key_width + g * dim, queries, features, dim);
+                }
+            for (int64_t h = 0; to_value && h < heads; h++) {
+                spread_of_rows(factors, handed, h);
+                ask_for(w->grad_out, grad_width, nodes + LANES, h, heads);
+                add_rows(to_value + (group == 1 ? h : h / group) * value_dim, factors, grads_out, h * value_dim, value_dim);
+            }
+        }
+    }
+    free(memory);
+}
+
+/* Gradients of the parameters: those of pieces first + 1 ... last - 1 are added to those of the first, in order. */
+void EXPORTED(edges_add_pieces)(const void *work, int64_t first, int64_t last, int64_t piece) {
+    const Edges *w = work;
+    (void)piece;
+    for (int64_t p = first + 1; p < last; p++) {
+        for (int64_t i = 0, size = w->heads * w->dim; i < size; i++) w->grad_vector[i] += w->grad_vector[p * size + i];
+        for (int64_t i = 0, size = weight_dim(w) * w->heads * w->dim; i < size; i++)
+            w->grad_edge_weight[i] += w->grad_edge_weight[p * size + i];
+    }
+}
+
+#define LOOPS(name, score, size)                                                                         \
+    __attribute__((noinline)) static void over_queries_##name(const Edges *w, int64_t first, int64_t last, int64_t piece) { \
+        over_queries(w, first, last, piece, score, size ? size : w->dim, size ? size : w->value_dim);    \
+    }                                                                                                    \
+    __attribute__((noinline)) static void over_keys_##name(const Edges *w, int64_t first, int64_t last, int64_t piece) { \
+        (void)piece;                                                                                     \
+        over_keys(w, first, last, score, size ? size : w->dim, size ? size : w->value_dim);              \
+    }
+EACH_KIND(LOOPS)
+
+#define OF_QUERIES(name, score, size) {score, size, over_queries_##name},
+#define OF_KEYS(name, score, size) {score, size, over_keys_##name},
+static const Kind QUERIES[] = {EACH_KIND(OF_QUERIES)}, KEYS[] = {EACH_KIND(OF_KEYS)};
+
+void EXPORTED(edges_backward_queries)(const void *work, int64_t first, int64_t last, int64_t piece) {
+    run_kind(QUERIES, work, first, last, piece);
+}
+
+void EXPORTED(edges_backward_keys)(const void *work, int64_t first, int64_t last, int64_t piece) {
+    run_kind(KEYS, work, first, last, piece);
+}

@@ -1,0 +1,101 @@
+"""The edges of a graph as the loops in C walk over them: rows of a CSR, by query and by key."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from graphattn.graphs import CSR, Graph
+from graphattn.kernels.edges_torch import sorted_edges
+from graphattn.kernels.native.border import readable
+
+HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    rowptr: Tensor  # int64 [num_rows + 1]
+    row_of: Tensor | None  # int64 [num_rows], the node of each row; None if every node is one row
+    col: Tensor  # int32 or int64
+    cuts: dict[int, Tensor] = field(default_factory=dict)  # by count of pieces
+
+    @property
+    def num_rows(self) -> int:
+        return self.rowptr.numel() - 1
+
+    def bounds(self, count: int) -> Tensor:
+        """int64 [pieces + 1]: at most `count` ranges of rows with about equal numbers of edges; remembered."""
+        if count not in self.cuts:
+            targets = torch.arange(1, count) * self.col.numel() // count
+            inner = torch.searchsorted(self.rowptr, targets).clamp(max=self.num_rows)
+            ends = torch.tensor([0]), torch.tensor([self.num_rows])
+            cuts = torch.unique(torch.cat([ends[0], inner, ends[1]]))
+            self.cuts[count] = cuts if cuts.numel() > 1 else torch.cat(ends)
+        return self.cuts[count]
+
+    def add_up(self, x: Tensor | None, num_nodes: int) -> Tensor | None:
+        """[num_rows, ...] -> [num_nodes, ...] where heavy rows were cut."""
+        if x is None or self.row_of is None:
+            return x
+        return x.new_zeros(num_nodes, *x.shape[1:]).index_add_(0, self.row_of, x)
+
+
+def rows_of(csr: CSR) -> Rows:
+    rowptr, col = readable(csr.rowptr, torch.int64), readable(csr.col, csr.col.dtype)
+    degrees = rowptr.diff()
+    if not degrees.numel() or degrees.max() <= HEAVY:
+        return Rows(rowptr, None, col)
+    pieces = (-(-degrees // HEAVY)).clamp(min=1)
+    row_of = torch.repeat_interleave(pieces)
+    number = torch.arange(row_of.numel()) - (pieces.cumsum(0) - pieces)[row_of]  # of each piece in its row
+    rowptr = torch.cat([rowptr[row_of] + number * HEAVY, rowptr[-1:]])
+    return Rows(readable(rowptr, torch.int64), readable(row_of, torch.int64), col)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Everything that the loops need of a graph, made once."""
+
+    by_query: Rows
+    edge_id: Tensor | None  # int64, place in edge_index() of each entry by query; None if it is the same
+    keys_have_one_query: bool  # at most: gradients of keys and values are then no sums, and need no pass of their own
+    calls: dict = field(default_factory=dict)  # structs for sizes and options that came before (native/edges.py)
+
+
+@dataclass(frozen=True, eq=False)
+class Transposition:
+    by_key: Rows
+    place: Tensor  # among the entries by query, of each entry by key; in the dtype of `col`
+
+
+def arrangement(graph: Graph) -> Arrangement:
+    def build(device) -> Arrangement:
+        csr = graph.by_query(device)
+        one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
+        return Arrangement(rows_of(csr), readable(csr.edge_id, torch.int64), one_query)
+
+    return graph.remember_on("edges_cpu arrangement", "cpu", build)
+
+
+def transposition(graph: Graph) -> Transposition:
+    def build(device) -> Transposition:
+        transposed, edge_id = graph.by_key(device), arrangement(graph).edge_id
+        place = transposed.edge_id
+        if place is None:
+            place = torch.arange(transposed.col.numel())
+        if edge_id is not None:
+            inverse = torch.empty_like(edge_id)
+            inverse[edge_id] = torch.arange(inverse.numel())
+            place = inverse[place.long()]
+        return Transposition(rows_of(transposed), readable(place, transposed.col.dtype))
+
+    return graph.remember_on("edges_cpu transposition", "cpu", build)
+
+
+def repeats(graph: Graph) -> Tensor | None:
+    """int64, number of each entry among equal edges (for dropout); None where no edge repeats."""
+
+    def build(device) -> Tensor:
+        return readable(sorted_edges(graph, device, with_repeat=True).repeat, torch.int64)
+
+    return graph.remember_on("edges_cpu repeats", "cpu", build) if graph.has_repeats else None

@@ -1,0 +1,49 @@
+import ctypes
+
+import pytest
+import torch
+
+from graphattn import EdgeListGraph
+from graphattn.arguments import prepare
+from graphattn.kernels.native import edges
+from graphattn.kernels.native.library import library, why_not_native
+
+pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the library is not here")
+
+
+class Field(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
+
+
+def test_the_struct_is_that_of_c():
+    table = (Field * 100).in_dll(library(), "edges_fields")
+    found = []
+    while table[len(found)].name is not None:
+        field = table[len(found)]
+        found.append((field.name.decode(), field.offset, field.size))
+    declared = [(name, getattr(edges.Edges, name).offset, getattr(edges.Edges, name).size) for name, _ in edges.Edges._fields_]
+    assert found == declared
+
+
+def call_of(heads=2, graph=None):
+    torch.manual_seed(0)
+    graph = EdgeListGraph(torch.tensor([[0, 1, 2, 0], [0, 0, 1, 2]]), 3) if graph is None else graph
+    plan, inputs, _ = prepare(*[torch.randn(3, heads, 4) for _ in range(3)], graph)
+    return plan, inputs, edges.forward_call(plan, inputs)
+
+
+def test_calls_are_remembered_by_graph_sizes_and_options():
+    plan, inputs, call = call_of()
+    assert edges.forward_call(plan, inputs) is call
+    assert call_of(graph=plan.graph)[2] is call
+    assert call_of(heads=1, graph=plan.graph)[2] is not call
+    assert edges.backward_call(plan, inputs) is not call
+    doubled = inputs._replace(**{name: getattr(inputs, name).double() for name in ("query", "key", "value")})
+    assert edges.forward_call(plan, doubled) is not call
+
+
+def test_tensors_of_another_size_are_refused():
+    plan, inputs, call = call_of()
+    struct = call.struct(plan)
+    with pytest.raises(ValueError, match=r"takes `key` as 24 numbers .* \(got 16 of torch.float32"):
+        edges.give_inputs(call, struct, inputs._replace(key=inputs.key[:2]))
