@@ -12,6 +12,10 @@
 
 #include "lanes.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 /* Sums of VECTORS * ROWS vectors stay in registers: more than an addition takes cycles, and with what they are made of no
    more than there are registers. ROWS divides WIDE, and 8 divides TILE. */
 #if defined(__AVX512F__) /* 32 registers of 64 bytes */
@@ -29,20 +33,38 @@ typedef real wide __attribute__((vector_size(WIDE * sizeof(real))));
 typedef whole wide_mask __attribute__((vector_size(WIDE * sizeof(real))));
 typedef real wide_anywhere __attribute__((vector_size(WIDE * sizeof(real)), aligned(sizeof(real)), may_alias));
 
-#define VECTOR wide
-#define MASK wide_mask
-#define EXPONENTIALS wide_exponentials
-#include "exponentials.h"
-#undef VECTOR
-#undef MASK
-#undef EXPONENTIALS
-
 INLINE wide load_wide(const real *x) { return *(const wide_anywhere *)x; }
 INLINE void store_wide(real *x, wide y) { *(wide_anywhere *)x = y; }
 INLINE wide spread_wide(real x) { return x - (wide){0}; }
-INLINE wide larger_of(wide x, wide y) { /* y where one is NaN */
+
+/* The larger of two numbers, y where one is NaN. Of the plain form compilers make four instructions. */
+INLINE wide larger_of(wide x, wide y) {
+#if defined(__AVX512F__)
+    return (wide)_mm512_max_ps((__m512)x, (__m512)y);
+#elif defined(__AVX2__)
+    return (wide)_mm256_max_ps((__m256)x, (__m256)y);
+#elif defined(__SSE2__)
+    return (wide)_mm_max_ps((__m128)x, (__m128)y);
+#else
     const wide_mask is_larger = x > y;
     return (wide)((is_larger & (wide_mask)x) | (~is_larger & (wide_mask)y));
+#endif
+}
+
+/* 2^x for x <= 0, or above by what rounding makes of it; relative error below 2e-7. 0 from x = -126.5 on, NaN where x is NaN.
+
+   2^x = 2^n * 2^r with n whole and |r| <= 1 / 2, where 2^r is a polynomial (least relative error, exactly 1 at 0). Added to
+   1.5 * 2^23 + 127, x becomes n + 127 in the last bits of the sum: the exponent of 2^n. */
+INLINE wide powers_of_two(wide x) {
+    const real to_whole = 12582912.f + 127;
+    x = larger_of(spread_wide(-127), x);
+    const wide shifted = x + to_whole, r = x - (shifted - to_whole);
+    wide p = r * 1.326472731307149e-3f + 9.671512991189957e-3f;
+    p = p * r + 5.550733581185341e-2f;
+    p = p * r + 0.24022242426872253f;
+    p = p * r + 0.6931470036506653f;
+    p = p * r + 1;
+    return p * (wide)((wide_mask)shifted << 23);
 }
 
 INLINE int64_t in_vectors(int64_t channels) { return (channels + WIDE - 1) / WIDE * WIDE; }
@@ -82,24 +104,19 @@ INLINE void sum_products(Sums sums, const int vectors, const real *restrict fact
     }
 
 INLINE void dot_rows_of(const int vectors, real *restrict to, const real *restrict rows, int64_t size, int64_t count,
-                        const real *restrict lanes_, real scale, const real *restrict added) {
+                        const real *restrict tile, const real *restrict added) {
     for (int64_t first = 0; first < count; first += ROWS) {
         Sums sums;
-        sum_products(sums, vectors, rows + first * size, size, 1, lanes_, TILE, size);
-        real *place = to + first * TILE;
-        if (added) {
-            EACH(r, ROWS) EACH(v, vectors) sums[r][v] = sums[r][v] * scale + load_wide(added - first - r + v * WIDE);
-        } else {
-            EACH(r, ROWS) EACH(v, vectors) sums[r][v] *= scale;
-        }
-        EACH(r, ROWS) EACH(v, vectors) store_wide(place + r * TILE + v * WIDE, sums[r][v]);
+        sum_products(sums, vectors, rows + first * size, size, 1, tile, TILE, size);
+        if (added) EACH(r, ROWS) EACH(v, vectors) sums[r][v] += load_wide(added - first - r + v * WIDE);
+        EACH(r, ROWS) EACH(v, vectors) store_wide(to + (first + r) * TILE + v * WIDE, sums[r][v]);
     }
 }
 
-/* to[r, lane] = scale * row r . lane, + added[lane - r] unless that is NULL. Rows of `size` numbers lie side by side. */
+/* to[r, lane] = row r . lane, + added[lane - r] unless that is NULL. Rows of `size` numbers lie side by side. */
 NOT_INLINED void dot_rows(int vectors, real *to, const real *rows, int64_t size, int64_t count,
-                                               const real *tile, real scale, const real *added) {
-#define CALL(n) dot_rows_of(n, to, rows, size, count, tile, scale, added)
+                                               const real *tile, const real *added) {
+#define CALL(n) dot_rows_of(n, to, rows, size, count, tile, added)
     WITH_VECTORS(vectors, CALL)
 #undef CALL
 }
@@ -155,11 +172,18 @@ NOT_INLINED void add_lanes(real *to, int64_t size, int64_t count, const real *we
 
 /* ---- moving ---- */
 
+enum { AHEAD = 8 }; /* rows that are asked for before they are read: of a table with many heads, none follows from the one before */
+
+INLINE void ask_for(const real *x, int64_t size) {
+    for (int64_t i = 0; i < size; i += 16) __builtin_prefetch(x + i);
+}
+
 /* Rows of `size` numbers, every `step` numbers in the table, every `to_step` >= size in `to`. What is returned is NaN in some lane
    if one of them is not finite. */
 NOT_INLINED wide copy_rows(real *restrict to, int64_t to_step, const real *restrict table, int64_t step, int64_t size, int64_t count) {
     wide sign = {0};
     for (int64_t r = 0; r < count; r++, to += to_step, table += step) {
+        if (r + AHEAD < count) ask_for(table + AHEAD * step, size);
         int64_t i = 0;
         for (; i + WIDE <= size; i += WIDE) {
             const wide x = load_wide(table + i);
@@ -176,20 +200,26 @@ NOT_INLINED wide copy_rows(real *restrict to, int64_t to_step, const real *restr
 
 INLINE lanes load_some(const real *x, int64_t count) { return count >= LANES ? load(x) : load_first(x, count); }
 
-/* A tile of `count` rows of a table, at least one; the lanes that are left are like the last of them. */
-NOT_INLINED void to_lanes(real *restrict tile, const real *restrict table, int64_t step, int64_t size, int64_t count) {
-    for (int64_t first = 0; first < TILE; first += LANES)
+/* A tile of `count` rows of a table, at least one, times a factor; the lanes that are left are like the last of them. */
+NOT_INLINED void to_lanes(real *restrict tile, const real *restrict table, int64_t step, int64_t size, int64_t count, real factor) {
+    for (int64_t first = 0; first < TILE; first += LANES) {
+        const real *rows[LANES];
+        for (int i = 0; i < LANES; i++) {
+            rows[i] = table + smaller(first + i, count - 1) * step;
+            if (first + LANES + i < count) ask_for(rows[i] + LANES * step, size);
+        }
         for (int64_t channel = 0; channel < size; channel += LANES) {
             lanes x[LANES];
-            for (int i = 0; i < LANES; i++) x[i] = load_some(table + smaller(first + i, count - 1) * step + channel, size - channel);
+            for (int i = 0; i < LANES; i++) x[i] = load_some(rows[i] + channel, size - channel) * factor;
             transpose(x);
             for (int i = 0; i < LANES; i++) store(tile + (channel + i) * TILE + first, x[i]);
         }
+    }
 }
 
 /* The first `count` lanes times factor[lane] back to their rows. */
 NOT_INLINED void from_lanes(real *restrict table, int64_t step, int64_t size, int64_t count, const real *restrict tile,
-                       const real *restrict factor) {
+                            const real *restrict factor) {
     for (int64_t first = 0; first < count; first += LANES)
         for (int64_t channel = 0; channel < size; channel += LANES) {
             lanes x[LANES];

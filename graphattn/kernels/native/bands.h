@@ -18,7 +18,8 @@ typedef struct {
     _Atomic int64_t not_finite;     /* becomes 1 where a key or value near a query is not finite */
     double scale;
     const int64_t *runs; /* [num_runs, 5]: first node of the lanes, lanes, first node of the rows, rows, `low` */
-    const void *added;   /* [heads_added or 1, MARGIN + window + 1 + MARGIN], to the scores, in the order of lanes; -inf outside */
+    const void *added;   /* [heads_added or 1, MARGIN + window + 1 + MARGIN], to the
+                            scores, in the order of lanes and times log2(e); -inf outside */
     const void *query, *key, *value; /* [nodes, heads or kv_heads, dim or value_dim] */
     void *out, *lse;                 /* [num_queries, heads, value_dim], [num_queries, heads] */
     const void *merged_lse, *delta, *grad_out;
@@ -98,6 +99,9 @@ INLINE Block block_at(const Tile *tile, int64_t start, int64_t window) {
 #define EACH_BLOCK(block, tile, window) \
     for (Block block = block_at(&tile, tile.start, window); block.count; block = block_at(&tile, block.start + block.count, window))
 
+/* Scores are those of powers of two, not of e: what is in the lanes comes times scale * LOG2E, `added` times LOG2E. */
+#define LOG2E ((real)1.44269504088896341)
+
 /* ---- memory ---- */
 
 /* Memory of one piece of the work, cut into parts that start at cache lines. */
@@ -133,11 +137,11 @@ INLINE void fill(real *x, int64_t count, real number) {
 /* One head of a table [nodes, heads, size] for the nodes in the lanes of a run, or its rows. */
 INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
 
-/* The tiles of a run. */
-static void put_in_lanes(real *tiles, const real *table, const Run *run, int64_t step, int64_t heads, int64_t size) {
+/* The tiles of a run, times a factor. */
+static void put_in_lanes(real *tiles, const real *table, const Run *run, int64_t step, int64_t heads, int64_t size, real factor) {
     for (int64_t t = 0; t < tiles_of(run->lanes); t++)
         to_lanes(tiles + t * room_for(size), table + place_of(run->node + t * TILE * step, heads, run->head, size),
-                 step * heads * size, size, smaller(TILE, run->lanes - t * TILE));
+                 step * heads * size, size, smaller(TILE, run->lanes - t * TILE), factor);
 }
 
 /* The way back, each lane times its factor. */

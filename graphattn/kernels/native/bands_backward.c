@@ -9,7 +9,7 @@ static void gradients_by_lane(real *restrict scores, real *restrict grads, Block
     for (int64_t lane = block.first_lane; lane < block.first_lane + block.vectors * WIDE; lane += WIDE) {
         const wide of_lanes = load_wide(lse + lane), less = load_wide(delta + lane);
         for (int64_t i = lane; i < block.count * TILE; i += TILE) {
-            const wide weight = wide_exponentials(load_wide(scores + i) - of_lanes);
+            const wide weight = powers_of_two(load_wide(scores + i) - of_lanes);
             store_wide(grads + i, weight * (load_wide(grads + i) - less));
         }
     }
@@ -20,14 +20,14 @@ static void gradients_by_row(real *restrict scores, real *restrict grads, Block 
                              const real *restrict delta) {
     for (int64_t r = 0; r < block.count; r++)
         for (int64_t i = r * TILE + block.first_lane; i < r * TILE + block.first_lane + block.vectors * WIDE; i += WIDE) {
-            const wide weight = wide_exponentials(load_wide(scores + i) - lse[r]);
+            const wide weight = powers_of_two(load_wide(scores + i) - lse[r]);
             store_wide(scores + i, weight);
             store_wide(grads + i, weight * (load_wide(grads + i) - delta[r]));
         }
 }
 
-/* A query without edges, or a lane without a query, has weights of 0. */
-INLINE real lse_or_infinity(real lse) { return lse == -INFINITY ? INFINITY : lse; }
+/* log2 instead of log; a query without edges, or a lane without a query, has weights of 0. */
+INLINE real log2_of_sum(real lse) { return lse == -INFINITY ? INFINITY : lse * LOG2E; }
 
 INLINE real *slot_of(const Bands *b, int64_t piece) {
     return b->grad_added ? (real *)b->grad_added + piece * larger(1, b->heads_added) * (b->window + 1 + 2 * MARGIN) : NULL;
@@ -50,14 +50,14 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const int64_t start_of_added = (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
         const real *added = (const real *)b->added + start_of_added;
-        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim);
-        put_in_lanes(grads_out, b->grad_out, &run, b->step, b->heads, value_dim);
+        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale * LOG2E);
+        put_in_lanes(grads_out, b->grad_out, &run, b->step, b->heads, value_dim, 1);
         fill(sums, tiles_of(run.lanes) * of_dim, 0);
         fill(lse, RUN, INFINITY);
         fill(delta, RUN, 0);
         for (int64_t lane = 0; lane < run.lanes; lane++) {
             const int64_t place = place_of(run.node + lane * b->step, b->heads, run.head, 1);
-            lse[lane] = lse_or_infinity(((const real *)b->merged_lse)[place]);
+            lse[lane] = log2_of_sum(((const real *)b->merged_lse)[place]);
             delta[lane] = ((const real *)b->delta)[place];
         }
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
@@ -71,10 +71,10 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
                 EACH_BLOCK(block, tile, b->window) {
                     const int64_t lane = block.first_lane, row = block.start - chunk;
                     const int is_added = b->heads_added || block.is_cut;
-                    dot_rows(block.vectors, scores + lane, keys + row * dim, dim, block.count, queries + t * of_dim + lane, b->scale,
+                    dot_rows(block.vectors, scores + lane, keys + row * dim, dim, block.count, queries + t * of_dim + lane,
                              is_added ? added + block.before : NULL);
                     dot_rows(block.vectors, grads + lane, values + row * value_dim, value_dim, block.count,
-                             grads_out + t * of_value + lane, 1, NULL);
+                             grads_out + t * of_value + lane, NULL);
                     gradients_by_lane(scores, grads, block, lse + t * TILE, delta + t * TILE);
                     add_rows(block.vectors, sums + t * of_dim + lane, keys + row * dim, dim, block.count, grads + lane, NULL);
                     if (b->grad_added)
@@ -107,8 +107,8 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
     fill(ones, RUN, 1);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->kv_heads);
-        put_in_lanes(keys, b->key, &run, b->step, b->kv_heads, dim);
-        put_in_lanes(values, b->value, &run, b->step, b->kv_heads, value_dim);
+        put_in_lanes(keys, b->key, &run, b->step, b->kv_heads, dim, b->scale * LOG2E);
+        put_in_lanes(values, b->value, &run, b->step, b->kv_heads, value_dim, 1);
         fill(key_sums, tiles_of(run.lanes) * of_dim, 0);
         fill(value_sums, tiles_of(run.lanes) * of_value, 0);
         if (b->grad_query) {
@@ -128,7 +128,7 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
                 if (b->grad_query) fill(query_sums, (end - chunk) * padded, 0);
                 for (int64_t r = 0; r < end - chunk; r++) {
                     const int64_t place = place_of(node + r * b->step, b->heads, h, 1);
-                    lse[r] = lse_or_infinity(((const real *)b->merged_lse)[place]);
+                    lse[r] = log2_of_sum(((const real *)b->merged_lse)[place]);
                     delta[r] = ((const real *)b->delta)[place];
                 }
                 for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
@@ -138,9 +138,9 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
                         const int64_t lanes_seen = smaller(block.vectors * WIDE, tile.lanes - lane);
                         const int is_added = b->heads_added || block.is_cut;
                         dot_rows(block.vectors, scores + lane, queries + row * dim, dim, block.count, keys + t * of_dim + lane,
-                                 b->scale, is_added ? added + block.before : NULL);
+                                 is_added ? added + block.before : NULL);
                         dot_rows(block.vectors, grads + lane, grads_out + row * value_dim, value_dim, block.count,
-                                 values + t * of_value + lane, 1, NULL);
+                                 values + t * of_value + lane, NULL);
                         gradients_by_row(scores, grads, block, lse + row, delta + row);
                         add_rows(block.vectors, key_sums + t * of_dim + lane, queries + row * dim, dim, block.count, grads + lane,
                                  NULL);

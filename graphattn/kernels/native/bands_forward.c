@@ -12,10 +12,10 @@ static void weights_of_block(real *restrict scores, Block block, real *restrict 
         const wide before = load_wide(top + lane);
         wide most = before;
         for (int64_t i = lane; i < block.count * TILE; i += TILE) most = larger_of(load_wide(scores + i), most);
-        const wide less = wide_exponentials(before - most);
+        const wide less = powers_of_two(before - most);
         wide sums = less * load_wide(total + lane);
         for (int64_t i = lane; i < block.count * TILE; i += TILE) {
-            const wide weight = wide_exponentials(load_wide(scores + i) - most);
+            const wide weight = powers_of_two(load_wide(scores + i) - most);
             sums += weight;
             store_wide(scores + i, weight);
         }
@@ -40,7 +40,7 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const real *added = (const real *)b->added + (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
-        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim);
+        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale * LOG2E);
         fill(sums, tiles_of(run.lanes) * of_value, 0);
         fill(top, RUN, LOWEST);
         fill(total, RUN, 0);
@@ -55,7 +55,7 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
                 EACH_BLOCK(block, tile, b->window) {
                     const int64_t lane = block.first_lane, row = block.start - chunk;
                     const int is_added = b->heads_added || block.is_cut;
-                    dot_rows(block.vectors, scores + lane, keys + row * dim, dim, block.count, queries + t * of_dim + lane, b->scale,
+                    dot_rows(block.vectors, scores + lane, keys + row * dim, dim, block.count, queries + t * of_dim + lane,
                              is_added ? added + block.before : NULL);
                     weights_of_block(scores, block, top + t * TILE, total + t * TILE, shrink);
                     add_rows(block.vectors, sums + t * of_value + lane, values + row * value_dim, value_dim, block.count,
@@ -66,7 +66,7 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
         real *lse = (real *)b->lse + place_of(run.node, b->heads, run.head, 1);
         for (int64_t lane = 0; lane < run.lanes; lane++) {
             const real x = total[lane];
-            lse[lane * b->step * b->heads] = x != 0 ? top[lane] + logf(x) : -INFINITY;
+            lse[lane * b->step * b->heads] = x != 0 ? (top[lane] + log2f(x)) / LOG2E : -INFINITY;
             total[lane] = x != 0 ? 1 / x : 0;
         }
         take_from_lanes(b->out, sums, &run, b->step, b->heads, value_dim, total);
