@@ -172,7 +172,7 @@ NOT_INLINED void add_lanes(real *to, int64_t size, int64_t count, const real *we
 
 /* ---- moving ---- */
 
-enum { AHEAD = 8 }; /* rows that are asked for before they are read: of a table with many heads, none follows from the one before */
+enum { AHEAD = 16 }; /* rows that are asked for before they are read: of a table with many heads, none follows from the one before */
 
 INLINE void ask_for(const real *x, int64_t size) {
     for (int64_t i = 0; i < size; i += 16) __builtin_prefetch(x + i);
