@@ -20,6 +20,7 @@ from graphattn.kernels.native.bands import Bands, lanes
 from graphattn.kernels.native.border import hand_over, readable
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.threads import count_pieces, run
+from graphattn.kernels.offsets import longest
 from graphattn.kernels.tiled import wants_bias
 
 LOG2E = 1 / math.log(2)
@@ -61,7 +62,7 @@ class BandedCpu(Kernel):
         runs = runs_of(band, lanes().longest)
         out = empty((inputs.query.size(0), sizes.heads, sizes.value_dim), torch.float32)
         lse = empty((inputs.query.size(0), sizes.heads), torch.float32)
-        tensors = tensors_of(inputs) | table_of(band, inputs.bias)
+        tensors = tensors_of(inputs) | table_of(plan.graph, band, inputs.bias)
         work = hand_over(struct_of(plan, inputs, sizes, runs), torch.float32, **tensors, runs=runs.numbers, out=out, lse=lse)
         run("bands_forward_f32", work, bounds_of(band, runs, sizes.heads, work_of(runs, sizes))[0])
         if work.not_finite:
@@ -86,19 +87,20 @@ class BandedCpu(Kernel):
             [bounds] = bounds_of(band, runs, sizes.heads, work_of(runs, sizes))
             struct = struct_of(plan, inputs, sizes, runs)
             tables = room_for_tables(plan, inputs, struct, bounds)
-            given_here = given | table_of(band, inputs.bias) | dict(runs=runs.numbers, grad_query=query, grad_added=tables)
+            given_here = given | table_of(plan.graph, band, inputs.bias) | dict(runs=runs.numbers, grad_query=query, grad_added=tables)
             run("bands_backward_by_query_f32", hand_over(struct, torch.float32, **given_here), bounds)
         if of_keys:
             turns = bounds_of(band, by_key, sizes.kv_heads, work_of(by_key, sizes), in_turns)
             struct = struct_of(plan, inputs, sizes, by_key)
-            given = given | table_of(band, inputs.bias, is_by_key=True) | dict(runs=by_key.numbers, grad_key=key, grad_value=value)
+            given |= table_of(plan.graph, band, inputs.bias, is_by_key=True)
+            given |= dict(runs=by_key.numbers, grad_key=key, grad_value=value)
             if in_turns:
                 tables = room_for_tables(plan, inputs, struct, *turns)
                 given |= dict(grad_query=query, grad_added=tables)
             work = hand_over(struct, torch.float32, **given)
             for bounds in turns:
                 run("bands_backward_by_key_f32", work, bounds)
-        bias = None if tables is None else steps_of(tables, inputs.bias, is_by_key=in_turns)
+        bias = None if tables is None else steps_of(tables, rows_of_bias(plan.graph, band), inputs.bias, is_by_key=in_turns)
         return Inputs(query, key, value, bias)
 
 
@@ -133,7 +135,13 @@ def bounds_of(band: BandedGraph, runs: Runs, heads: int, work: int, in_turns: bo
     return band.remember(("bounds", id(runs), heads, pieces, in_turns), lay_out)
 
 
-def table_of(band: BandedGraph, bias: Tensor | None, is_by_key: bool = False) -> dict[str, Tensor]:
+def rows_of_bias(graph: Graph, band: BandedGraph) -> slice:
+    """Those of `offsets_of(graph)` that the band has: an example without keys, or queries, may be the longest of all."""
+    first = 0 if graph is band else longest(graph)[0] - 1 - band.before
+    return slice(first, first + band.before + band.after + 1)
+
+
+def table_of(graph: Graph, band: BandedGraph, bias: Tensor | None, is_by_key: bool = False) -> dict[str, Tensor]:
     """What is added to scores, [heads or 1, MARGIN + window + 1 + MARGIN], in the order in which it stands in lanes.
 
     A bias goes from the first key of a query to its last; the queries of neighbouring lanes see one key in the other order.
@@ -146,7 +154,7 @@ def table_of(band: BandedGraph, bias: Tensor | None, is_by_key: bool = False) ->
             return readable(torch.nn.functional.pad(steps, (margin, margin), value=-torch.inf), torch.float32)
 
         return dict(added=band.remember(("table without a bias", margin), lay_out))
-    steps = bias.detach().float().T * LOG2E
+    steps = bias.detach()[rows_of_bias(graph, band)].float().T * LOG2E
     table = torch.nn.functional.pad(steps if is_by_key else steps.flip(1), (margin, margin), value=-torch.inf)
     return dict(added=readable(table, torch.float32))
 
@@ -159,10 +167,12 @@ def room_for_tables(plan: Plan, inputs: Inputs, struct: Bands, *bounds: Tensor) 
     return zeros((struct.slots, inputs.bias.size(1), struct.window + 1 + 2 * lanes().margin), torch.float32)
 
 
-def steps_of(tables: Tensor, bias: Tensor, is_by_key: bool) -> Tensor:
-    """The way back for their gradient, [window + 1, heads or 1], summed in the order of the pieces."""
-    steps = tables.cumsum(0)[-1:].sum(0)[:, lanes().margin :][:, : bias.size(0)]
-    return steps.T if is_by_key else steps.flip(1).T
+def steps_of(tables: Tensor, rows: slice, bias: Tensor, is_by_key: bool) -> Tensor:
+    """The way back for their gradient, of the size of the bias, summed in the order of the pieces."""
+    found, margin = torch.zeros_like(bias, dtype=torch.float32), lanes().margin
+    for table in tables[:, :, margin:-margin]:
+        found[rows] += table.T if is_by_key else table.flip(1).T
+    return found
 
 
 def work_of(runs: Runs, sizes: Sizes) -> int:

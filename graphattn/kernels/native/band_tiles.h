@@ -70,7 +70,7 @@ INLINE wide powers_of_two(wide x) {
 INLINE int64_t in_vectors(int64_t channels) { return (channels + WIDE - 1) / WIDE * WIDE; }
 
 /* Numbers of a tile with so many channels. */
-INLINE int64_t room_for(int64_t channels) { return in_vectors(channels) * TILE; }
+INLINE int64_t room_for(int64_t channels) { return (channels + 15) / 16 * 16 * TILE; }
 
 #define NOT_INLINED static __attribute__((noinline, unused)) /* stands under its own name in profiles */
 

@@ -110,10 +110,9 @@ typedef struct {
     real *next;
 } Scratch;
 
-INLINE int64_t in_lines(int64_t numbers) { return (numbers + 15) / 16 * 16; }
-
-INLINE Scratch scratch_of(int64_t numbers) {
-    Scratch scratch = {malloc(numbers * sizeof(real) + 64), NULL};
+/* For so many parts, which have so many numbers together. */
+INLINE Scratch scratch_of(int parts, int64_t numbers) {
+    Scratch scratch = {malloc(numbers * sizeof(real) + (parts + 1) * 64), NULL};
     if (!scratch.memory) {
         fprintf(stderr, "graphattn: no memory for %lld numbers\n", (long long)numbers);
         abort();
@@ -124,7 +123,7 @@ INLINE Scratch scratch_of(int64_t numbers) {
 
 INLINE real *take(Scratch *scratch, int64_t numbers) {
     real *part = scratch->next;
-    scratch->next += in_lines(numbers);
+    scratch->next += (numbers + 15) / 16 * 16;
     return part;
 }
 
