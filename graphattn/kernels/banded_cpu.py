@@ -87,8 +87,9 @@ class BandedCpu(Kernel):
             [bounds] = bounds_of(band, runs, sizes.heads, work_of(runs, sizes))
             struct = struct_of(plan, inputs, sizes, runs)
             tables = room_for_tables(plan, inputs, struct, bounds)
-            given_here = given | table_of(plan.graph, band, inputs.bias) | dict(runs=runs.numbers, grad_query=query, grad_added=tables)
-            run("bands_backward_by_query_f32", hand_over(struct, torch.float32, **given_here), bounds)
+            of_queries = given | table_of(plan.graph, band, inputs.bias)
+            of_queries |= dict(runs=runs.numbers, grad_query=query, grad_added=tables)
+            run("bands_backward_by_query_f32", hand_over(struct, torch.float32, **of_queries), bounds)
         if of_keys:
             turns = bounds_of(band, by_key, sizes.kv_heads, work_of(by_key, sizes), in_turns)
             struct = struct_of(plan, inputs, sizes, by_key)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph
+from graphattn.kernels.native.border import readable
 from graphattn.kernels.tiles import strips_of
 
 
@@ -33,7 +34,8 @@ class Runs(NamedTuple):
 
 def bounds_of(first: int, last: int, pieces: int) -> Tensor:
     """From where to where each of at most so many pieces goes, and at least one does."""
-    return torch.linspace(first, last, max(1, min(pieces, last - first)) + 1, dtype=torch.float64).long()
+    bounds = torch.linspace(first, last, max(1, min(pieces, last - first)) + 1, dtype=torch.float64)
+    return readable(bounds, torch.int64)
 
 
 def runs_of(graph: BandedGraph, longest: int, is_by_key: bool = False) -> Runs:
@@ -63,6 +65,5 @@ def in_runs(graph: BandedGraph, longest: int, is_by_key: bool) -> Runs:
     # A run sees at most longest + window rows, from `longest` rows further on than the run before it in its strip.
     turn, order = torch.sort(place % (1 - window // -longest), stable=True)
     ends = turn.unique_consecutive(return_counts=True)[1].cumsum(0).tolist()
-    return Runs(
-        torch.stack(columns, 1)[order].contiguous(), graph.dilation, window, int(lanes.sum()), tuple(zip([0, *ends], ends))
-    )
+    numbers = readable(torch.stack(columns, 1)[order], torch.int64)
+    return Runs(numbers, graph.dilation, window, int(lanes.sum()), tuple(zip([0, *ends], ends)))

@@ -1,6 +1,7 @@
 """Memory that ends, or begins, where the next byte cannot be touched: one number too many ends the process.
 
-Nothing here knows how loops are compiled: what they read and write passes `graphattn.kernels.arrays`.
+Nothing here knows how loops are compiled: what they read and write passes `graphattn.kernels.arrays`, and what loops in C
+read `readable` of `graphattn.kernels.native.border`.
 """
 
 import ctypes
@@ -15,6 +16,8 @@ import torch
 
 from graphattn import attend
 from graphattn.kernels import arrays, edges_cpu, threads
+from graphattn.kernels.native import border
+from graphattn.kernels.native import threads as native_threads
 from graphattn.nn import Additive, ALiBi, Gat
 from tests.cases import GRAPHS
 
@@ -57,12 +60,19 @@ def fence_everything(at_end: bool) -> None:
     def fenced_tensor(shape, dtype, few, many) -> torch.Tensor:
         return torch.from_numpy(fenced_room(many, math.prod(shape), arrays.NOTHING[dtype].dtype)).view(*shape)
 
+    readable = border.readable
+
+    def fenced_readable(tensor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+        tensor = readable(tensor, dtype)
+        return None if tensor is None else behind_fence(tensor, at_end)
+
     for dtype, nothing in arrays.NOTHING.items():
         arrays.NOTHING[dtype] = fenced(0, nothing.dtype, at_end=True)
     for old, new in (
         (arrays.in_a_row, fenced_copy),
         (arrays.at_cache_line, fenced_room),
         (arrays.allocate, fenced_tensor),
+        (readable, fenced_readable),
     ):
         put_everywhere(old, new)
 
@@ -86,7 +96,7 @@ def main(side: str) -> None:
     """Every graph of the suite through every compiled kernel, forward and backward, with sizes that fill no vector."""
     fence_everything(at_end=side == "end")
     edges_cpu.HEAVY = 3  # rows are cut, in pieces of their own, and so is work for threads
-    threads.PIECE = 2**9
+    threads.PIECE = native_threads.PIECE = 2**9
     torch.manual_seed(0)
     count = 0
     for number, ((name, graph, edges), option) in enumerate(product(GRAPHS, OPTIONS)):
