@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 import torch
 
-from graphattn import attend
-from graphattn.kernels import arrays, edges_cpu, threads
+from graphattn import BandedGraph, CompleteGraph, attend
+from graphattn.kernels import arrays, banded_cpu, edges_cpu, threads
 from graphattn.kernels.native import border
 from graphattn.kernels.native import threads as native_threads
 from graphattn.nn import Additive, ALiBi, Gat
@@ -99,9 +99,13 @@ def main(side: str) -> None:
     threads.PIECE = native_threads.PIECE = 2**9
     torch.manual_seed(0)
     count = 0
-    for number, ((name, graph, edges), option) in enumerate(product(GRAPHS, OPTIONS)):
+    bands = [(str(graph), graph, []) for graph in BANDS]
+    for number, ((name, graph, edges), option) in enumerate(product([*GRAPHS, *bands], OPTIONS)):
         sizes = SIZES[number % len(SIZES)]
+        banded_cpu.LEAST_ITEMS = number % 3 * 10  # one way to the gradient of the query, or the other
         for kernel, dtype in KERNELS:
+            if graph in BANDS and kernel != "banded_cpu":
+                continue
             given = OPTIONS[option](graph, len(edges), *sizes)
             if kernel == "banded_cpu" and option not in ("plain", "rule"):
                 continue
@@ -129,6 +133,8 @@ def to_leaf(x, dtype):
     return x.to(dtype).requires_grad_() if isinstance(x, torch.Tensor) else x
 
 
+# Of more nodes than a tile has lanes, so that all its rows are reached.
+BANDS = [BandedGraph(150, 37, 9), BandedGraph(200, 70, 3, dilation=3, num_keys=90, offset=-5), CompleteGraph([90, 0, 35], [3, 5, 140])]
 # heads, kv_heads, dim, value_dim
 SIZES = [(1, 1, 1, 1), (3, 1, 5, 2), (2, 2, 8, 8), (4, 2, 17, 9), (3, 3, 16, 33), (5, 5, 7, 31), (8, 4, 4, 3)]
 KERNELS = [("edges_cpu", torch.float32), ("edges_cpu", torch.float64), ("banded_cpu", torch.float32)]
