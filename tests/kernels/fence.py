@@ -134,7 +134,11 @@ def to_leaf(x, dtype):
 
 
 # Of more nodes than a tile has lanes, so that all its rows are reached.
-BANDS = [BandedGraph(150, 37, 9), BandedGraph(200, 70, 3, dilation=3, num_keys=90, offset=-5), CompleteGraph([90, 0, 35], [3, 5, 140])]
+BANDS = [
+    BandedGraph(150, 37, 9),
+    BandedGraph(200, 70, 3, dilation=3, num_keys=90, offset=-5),
+    CompleteGraph([90, 0, 35], [3, 5, 140]),
+]
 # heads, kv_heads, dim, value_dim
 SIZES = [(1, 1, 1, 1), (3, 1, 5, 2), (2, 2, 8, 8), (4, 2, 17, 9), (3, 3, 16, 33), (5, 5, 7, 31), (8, 4, 4, 3)]
 KERNELS = [("edges_cpu", torch.float32), ("edges_cpu", torch.float64), ("banded_cpu", torch.float32)]
