@@ -1,7 +1,5 @@
 """Attention over any edges on CPU: loops in C over rows of equal work, in as many threads as torch has."""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -11,22 +9,6 @@ from graphattn.kernels.native.border import hand_over, readable
 from graphattn.kernels.native.edges import DOT, LEAKY, Call, backward_call, forward_call, give_inputs
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.rows import Rows, arrangement, transposition
-
-
-@cache
-def why_not_compiled() -> str | None:
-    """Why the loops over bands cannot be had on this machine; imports Numba on the first call."""
-    try:
-        import numba
-
-        if numba.config.DISABLE_JIT:
-            return "a compiled kernel needs Numba's compiler, which NUMBA_DISABLE_JIT turns off"
-        import graphattn.kernels.banded_cpu_loops  # noqa: F401
-    except MemoryError:  # there may be more the next time
-        raise
-    except Exception as error:  # whatever Numba or LLVM say, torch operations still run
-        return f"a compiled kernel needs Numba, which failed here: {type(error).__name__}: {error}"
-    return None
 
 
 class EdgesCpu(Kernel):

@@ -1,23 +1,22 @@
 """Memory that ends, or begins, where the next byte cannot be touched: one number too many ends the process.
 
-Nothing here knows how loops are compiled: what they read passes `readable` of `graphattn.kernels.native.border` (of bands
-`graphattn.kernels.arrays`), what they write is made by `graphattn.kernels.arrays`.
+Nothing here knows how loops are compiled: what they read passes `readable` of `graphattn.kernels.native.border`, what they
+write is made by `graphattn.kernels.arrays`.
 """
 
 import ctypes
 import math
 import mmap
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
 import torch
 
-from graphattn import attend
-from graphattn.kernels import arrays, threads
-from graphattn.kernels.native import border, rows
-from graphattn.kernels.native import threads as native_threads
+from graphattn import BandedGraph, CompleteGraph, attend
+from graphattn.kernels import arrays, banded_cpu
+from graphattn.kernels.native import border, rows, threads
 from graphattn.nn import Additive, ALiBi, Gat
 from graphattn.testing.cases import GRAPHS
 
@@ -39,39 +38,20 @@ def fenced(count: int, dtype: np.dtype, at_end: bool) -> np.ndarray:
 
 
 def fence_everything(at_end: bool) -> None:
-    """From now on whatever the loops of this process are given lies behind a fence, and what is nothing on it."""
-    read, make_readable = arrays.in_a_row, border.readable
-
-    def fenced_copy(tensor: torch.Tensor) -> np.ndarray:
-        tensor = behind_fence(tensor, at_end)
-        numbers = read(tensor)
-        if not numbers.size or numbers.__array_interface__["data"][0] == tensor.data_ptr():
-            return numbers
-        copy = fenced(numbers.size, numbers.dtype, at_end)
-        copy[:] = numbers
-        return copy
+    """From now on whatever the loops of this process read or write lies behind a fence."""
+    make_readable = border.readable
 
     def fenced_readable(tensor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
         return tensor if tensor is None else behind_fence(make_readable(behind_fence(tensor, at_end), dtype), at_end)
 
-    def fenced_room(make: Callable, count: int, dtype: np.dtype) -> np.ndarray:
-        found = fenced(count, dtype, at_end)
-        if make is np.empty and dtype.kind == "f":
-            found[:] = np.nan
-        return found
+    def fenced_room(shape: Sequence[int], dtype: torch.dtype, is_zero: bool) -> torch.Tensor:
+        room = torch.from_numpy(fenced(math.prod(shape), torch.empty(0, dtype=dtype).numpy().dtype, at_end))
+        if not is_zero and dtype.is_floating_point:
+            room.fill_(math.nan)
+        return room.view(*shape)
 
-    def fenced_tensor(shape, dtype, few, many) -> torch.Tensor:
-        return torch.from_numpy(fenced_room(many, math.prod(shape), arrays.NOTHING[dtype].dtype)).view(*shape)
-
-    for dtype, nothing in arrays.NOTHING.items():
-        arrays.NOTHING[dtype] = fenced(0, nothing.dtype, at_end=True)
-    for old, new in (
-        (arrays.in_a_row, fenced_copy),
-        (border.readable, fenced_readable),
-        (arrays.at_cache_line, fenced_room),
-        (arrays.allocate, fenced_tensor),
-    ):
-        put_everywhere(old, new)
+    put_everywhere(make_readable, fenced_readable)
+    put_everywhere(arrays.allocate, fenced_room)
 
 
 def behind_fence(tensor: torch.Tensor, at_end: bool) -> torch.Tensor:
@@ -93,12 +73,16 @@ def main(side: str) -> None:
     """Every graph of the suite through every compiled kernel, forward and backward, with sizes that fill no vector."""
     fence_everything(at_end=side == "end")
     rows.HEAVY = 3  # rows are cut, in pieces of their own, and so is work for threads
-    threads.PIECE = native_threads.PIECE = 2**9
+    threads.PIECE = 2**9
     torch.manual_seed(0)
     count = 0
-    for number, ((name, graph, edges), option) in enumerate(product(GRAPHS, OPTIONS)):
+    bands = [(str(graph), graph, []) for graph in BANDS]
+    for number, ((name, graph, edges), option) in enumerate(product([*GRAPHS, *bands], OPTIONS)):
         sizes = SIZES[number % len(SIZES)]
+        banded_cpu.LEAST_ITEMS = number % 3 * 10  # one way to the gradient of the query, or the other
         for kernel, dtype in KERNELS:
+            if graph in BANDS and kernel != "banded_cpu":
+                continue
             given = OPTIONS[option](graph, len(edges), *sizes)
             if kernel == "banded_cpu" and option not in ("plain", "rule"):
                 continue
@@ -126,6 +110,12 @@ def to_leaf(x, dtype):
     return x.to(dtype).requires_grad_() if isinstance(x, torch.Tensor) else x
 
 
+# Of more nodes than a tile has lanes, so that all its rows are reached.
+BANDS = [
+    BandedGraph(150, 37, 9),
+    BandedGraph(200, 70, 3, dilation=3, num_keys=90, offset=-5),
+    CompleteGraph([90, 0, 35], [3, 5, 140]),
+]
 # heads, kv_heads, dim, value_dim
 SIZES = [(1, 1, 1, 1), (3, 1, 5, 2), (2, 2, 8, 8), (4, 2, 17, 9), (3, 3, 16, 33), (5, 5, 7, 31), (8, 4, 4, 3)]
 KERNELS = [("edges_cpu", torch.float32), ("edges_cpu", torch.float64), ("banded_cpu", torch.float32)]

@@ -2,23 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from graphattn.kernels.arrays import LARGE_PAGES, LINE, Sizes, empty, flat, zeros
+from graphattn.kernels.arrays import LARGE_PAGES, LINE, Sizes, empty, zeros
 from graphattn.kernels.kernel import Inputs
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_flat(dtype):
-    numbers = torch.arange(6, dtype=torch.int32).view(2, 3).T.to(torch.bfloat16).requires_grad_()
-    found = flat(numbers, dtype)
-    assert found.tolist() == [0, 3, 1, 4, 2, 5]
-    assert found.dtype == flat(None, dtype).dtype == torch.empty(0, dtype=dtype).numpy().dtype
-    assert flat(None, dtype).size == 0
-
-
-def test_flat_shares_memory_where_it_can():
-    numbers = torch.zeros(4, 2)
-    flat(numbers, torch.float32)[3] = 7
-    assert numbers[1, 1] == 7
 
 
 @pytest.mark.parametrize("make", [zeros, empty])

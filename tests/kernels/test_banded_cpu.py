@@ -1,6 +1,5 @@
 """Bands of several runs, chunks and blocks in float32; small ones of every kind are in test_every_kernel.py."""
 
-import os
 import subprocess
 import sys
 
@@ -8,17 +7,25 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, attend, causal, choose_kernel
-from graphattn.kernels.banded_cpu_tiles import TILE
+from graphattn.kernels import banded_cpu
+from graphattn.kernels.native import build
+from graphattn.kernels.native.bands import lanes
+from graphattn.kernels.native.library import level, why_not_native
 from graphattn.kernels.offsets import offsets_of
 from graphattn.nn import ALiBi, RelativeBias
 from tests.kernels.test_banded_torch import GRAPHS as BANDS
 
+pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="no compiled loops here")
+
+TILE = 32  # lanes of a tile where registers are widest
 GRAPHS = {
     **BANDS,
     "key 0 is hidden from the last lane of a tile alone": BandedGraph(2 * TILE, TILE - 2, 3),
     "the last key is hidden from the first lane of a tile alone": BandedGraph(2 * TILE, 3, 2 * TILE - 2),
     "complete": CompleteGraph(300),
     "complete, rectangular": CompleteGraph(70, 600),
+    "complete, the longest example without keys": CompleteGraph([1, 6, 7], [4, 6, 0]),
+    "complete, the longest example without queries": CompleteGraph([3, 0, 4], [2, 9, 5]),
     "complete, ragged": CompleteGraph([40, 3, 0, 310, 5], [50, 9, 4, 280, 0]),
 }
 # heads, kv_heads, dim, value_dim
@@ -53,9 +60,19 @@ def close(found, wanted):
         torch.testing.assert_close(x.double() / scale, exactly / scale, rtol=TOLERANCE, atol=5 * TOLERANCE)
 
 
+@pytest.fixture(params=[0, 10**9], ids=["in turns", "queries apart"])
+def way(request, monkeypatch):
+    """Both ways to the gradient of the query."""
+    monkeypatch.setattr(banded_cpu, "LEAST_ITEMS", request.param)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_equals_edges(name, shape):
+def test_equals_edges(name, shape, way):
+    check(name, shape)
+
+
+def check(name, shape):
     leaves, cotangent, wanted = problem(GRAPHS[name], *shape)
     close(derivatives(leaves, GRAPHS[name], cotangent), wanted)
 
@@ -71,7 +88,11 @@ def random_rule(heads, taken=True):
 
 
 @pytest.mark.parametrize("name", [name for name, graph in GRAPHS.items() if offsets_of(graph) is not None])
-def test_a_bias_by_offset_equals_one_by_edge(name):
+def test_a_bias_by_offset_equals_one_by_edge(name, way):
+    check_bias(name)
+
+
+def check_bias(name):
     graph, rule = GRAPHS[name], random_rule(4)
     leaves, cotangent, wanted = problem(graph, 4, 2, 8, 6, rule)
     close(derivatives(leaves, graph, cotangent, rule.float()), wanted)
@@ -121,7 +142,7 @@ def test_scores_that_are_all_very_low():
     torch.testing.assert_close(attend(query, key, value, graph, scale=1.0, kernel="banded_cpu"), wanted)
 
 
-def test_the_same_whatever_the_number_of_threads():
+def test_the_same_whatever_the_number_of_threads(way):
     graph, rule = BandedGraph(3000, 30, 30), random_rule(4, taken=False)
     leaves, cotangent, _ = problem(graph, 4, 2, 16, 16)
     threads, found = torch.get_num_threads(), []
@@ -176,21 +197,23 @@ def test_neighbours_alone_matter_bit_for_bit():
 
 
 NARROW = """
-import llvmlite.binding
-features = llvmlite.binding.get_host_cpu_features()
-features.update({name: False for name in features if name.startswith("avx512")})
-llvmlite.binding.get_host_cpu_features = lambda: features
-from graphattn.kernels import vectors
-assert vectors.WIDE == 8
+import sys
+from graphattn.kernels.native import bands, library
+library.level = bands.level = lambda: sys.argv[1]
 from tests.kernels import test_banded_cpu as tests
-for name in ("many tiles", "dilation, offset, rectangular", "short and long examples"):
-    tests.test_equals_edges(name, (4, 2, 8, 6))
-    tests.test_equals_edges(name, (3, 3, 16, 40))
-    if name != "short and long examples":
-        tests.test_a_bias_by_offset_equals_one_by_edge(name)
+for name in ("many tiles", "dilation, offset, rectangular", "short and long examples", "complete, rectangular"):
+    for least in (0, 10**9):
+        tests.banded_cpu.LEAST_ITEMS = least
+        tests.check(name, (4, 2, 8, 6))
+        tests.check(name, (3, 3, 16, 40))
+        tests.check(name, (4, 1, 33, 20))
+        if name != "short and long examples":
+            tests.check_bias(name)
+print(*bands.lanes())
 """
 
 
-def test_narrow_registers(tmp_path):
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", NARROW], check=True, env=environment)
+@pytest.mark.parametrize("narrow", [x for x in build.X86_LEVELS if x < level()])
+def test_narrow_registers(narrow):
+    found = subprocess.run([sys.executable, "-c", NARROW, narrow], check=True, capture_output=True, text=True)
+    assert tuple(map(int, found.stdout.split())) != lanes()

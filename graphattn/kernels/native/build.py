@@ -19,7 +19,7 @@ REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE"]
 X86_LEVELS = {"": ["-march=x86-64"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
 # Sources and what they are compiled for: each level of the processor and each type of numbers, or once.
 BY_LEVEL_AND_REAL: tuple[str, ...] = ("edges_forward.c", "edges_backward.c")
-BY_LEVEL: tuple[str, ...] = ()
+BY_LEVEL: tuple[str, ...] = ("bands_forward.c", "bands_backward.c")
 ONCE = "library.c", "pieces.c", "fields.c"
 FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas"]
 

@@ -1,4 +1,5 @@
 #define REAL float /* an address is as long for any type */
+#include "bands.h"
 #include "edges.h"
 #include "fields.h"
 #include "pieces.h"
@@ -13,3 +14,10 @@ const Field edges_fields[] = {
     F(edge_out), F(grad_out), F(grad_edge_out), F(grad_query), F(grad_key), F(grad_value), F(grad_bias), F(grad_edge_features),
     F(grad_edge_query), F(grad_vector), F(grad_edge_weight), F(handed), F(signs), {0}};
 #undef F
+
+const Field bands_fields[] = {
+    FIELD(Bands, heads), FIELD(Bands, kv_heads), FIELD(Bands, dim), FIELD(Bands, value_dim), FIELD(Bands, num_queries),
+    FIELD(Bands, num_keys), FIELD(Bands, num_runs), FIELD(Bands, step), FIELD(Bands, window), FIELD(Bands, heads_added),
+    FIELD(Bands, slots), FIELD(Bands, not_finite), FIELD(Bands, scale), FIELD(Bands, runs), FIELD(Bands, added), FIELD(Bands, query),
+    FIELD(Bands, key), FIELD(Bands, value), FIELD(Bands, out), FIELD(Bands, lse), FIELD(Bands, merged_lse), FIELD(Bands, delta),
+    FIELD(Bands, grad_out), FIELD(Bands, grad_query), FIELD(Bands, grad_key), FIELD(Bands, grad_value), FIELD(Bands, grad_added), {0}};

@@ -41,5 +41,10 @@ def loop(name: str) -> ctypes.c_void_p:
     >>> bool(loop("edges_forward_f32").value) if why_not_native() is None else True
     True
     """
-    found = library()
-    return ctypes.cast(getattr(found, name + found.level().decode()), ctypes.c_void_p)
+    return ctypes.cast(getattr(library(), name + level()), ctypes.c_void_p)
+
+
+@cache
+def level() -> str:
+    """The last part of the names of what runs best on this processor."""
+    return library().level().decode()

@@ -1,0 +1,155 @@
+/* Bands: neighbouring nodes, every `step`-th, see neighbouring nodes, in whatever order they are given.
+
+   They come in runs. A run has some nodes in its lanes, tile by tile, and the nodes that these see as rows: lane i sees those of
+   the rows low + i ... low + i + window that there are. Runs are computed head by head. Rows come in chunks, copied side by side
+   once for all tiles; a tile goes through them block by block. */
+
+#ifndef GRAPHATTN_BANDS_H
+#define GRAPHATTN_BANDS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+typedef struct {
+    int64_t heads, kv_heads, dim, value_dim, num_queries, num_keys;
+    int64_t num_runs, step, window; /* step: from node to node */
+    int64_t heads_added;            /* of `added`; 0 where it only hides rows */
+    int64_t slots;                  /* of grad_added */
+    _Atomic int64_t not_finite;     /* becomes 1 where a key or value near a query is not finite */
+    double scale;
+    const int64_t *runs; /* [num_runs, 5]: first node of the lanes, lanes, first node of the rows, rows, `low` */
+    const void *added;   /* [heads_added or 1, MARGIN + window + 1 + MARGIN], to the
+                            scores, in the order of lanes and times log2(e); -inf outside */
+    const void *query, *key, *value; /* [nodes, heads or kv_heads, dim or value_dim] */
+    void *out, *lse;                 /* [num_queries, heads, value_dim], [num_queries, heads] */
+    const void *merged_lse, *delta, *grad_out;
+    void *grad_query; /* with keys in the lanes, NULL or zeros to add to */
+    void *grad_key, *grad_value;
+    void *grad_added; /* NULL, or zeros [slots] of the size of `added`, one for each piece of the work */
+} Bands;
+
+#ifdef REAL
+
+#include <stdlib.h>
+#include <stdio.h>
+
+#include "band_tiles.h"
+
+enum {
+    TILES = 256 / TILE, /* of a run: with more, chunks are copied less often, until tiles and chunk do not fit the second cache */
+    RUN = TILES * TILE, /* lanes */
+    CHUNK = 256,        /* rows */
+    BLOCK = 32,         /* rows */
+    MARGIN = TILE + ROWS /* numbers before and after those of the steps in `added`, for rows out of reach */
+};
+
+typedef struct {
+    int64_t node, lanes, row_node, rows, low; /* as in `runs` */
+    int64_t first_row, last_row;              /* of those that some lane sees; the last is not one of them */
+    int64_t head;
+} Run;
+
+INLINE Run run_of(const Bands *bands, int64_t item, int64_t heads) {
+    const int64_t *of = bands->runs + item / heads * 5;
+    Run run = {of[0], of[1], of[2], of[3], of[4], larger(0, of[4]), smaller(of[3], of[4] + of[1] + bands->window), item % heads};
+    return run;
+}
+
+INLINE int64_t tiles_of(int64_t lanes_) { return (lanes_ + TILE - 1) / TILE; }
+
+/* Some rows for some lanes of a tile. */
+typedef struct {
+    int64_t start, count;
+    int64_t first_lane; /* a multiple of WIDE; no lane before sees any of the rows */
+    int vectors;        /* from there to the last lane that sees any */
+    int is_cut;         /* whether some lanes of these vectors do not see some of these rows */
+    int64_t before;     /* of row `start` and lane first_lane in `added` */
+} Block;
+
+/* A tile of a run and those of its rows that lie in one chunk. */
+typedef struct {
+    int64_t lanes, low;
+    int64_t start, end; /* rows */
+} Tile;
+
+INLINE Tile tile_of(const Run *run, int64_t t, int64_t chunk, int64_t end_of_chunk, int64_t window) {
+    Tile tile = {smaller(TILE, run->lanes - t * TILE), run->low + t * TILE, 0, 0};
+    tile.start = larger(chunk, tile.low);
+    tile.end = smaller(end_of_chunk, tile.low + tile.lanes + window);
+    return tile;
+}
+
+/* The block from row `start` on; empty behind the last row. It ends where one vector of lanes more, or less, sees rows: the others
+   need not be computed. */
+INLINE Block block_at(const Tile *tile, int64_t start, int64_t window) {
+    const int64_t end_of_window = tile->low + window + 1;
+    int64_t stop = smaller(tile->end, start + BLOCK);
+    for (int64_t lane = WIDE; lane < TILE; lane += WIDE) {
+        const int64_t seen_by_more = tile->low + lane, seen_by_less = end_of_window + lane - 1;
+        if (start < seen_by_more) stop = smaller(stop, seen_by_more);
+        if (start < seen_by_less) stop = smaller(stop, start + (seen_by_less - start + ROWS - 1) / ROWS * ROWS);
+    }
+    const int64_t first = larger(0, start - tile->low - window) / WIDE * WIDE, last = smaller(tile->lanes, stop - tile->low);
+    Block block = {start, larger(0, stop - start), first, (int)((last - first + WIDE - 1) / WIDE), 0, 0};
+    block.is_cut = start < tile->low + smaller(tile->lanes, first + block.vectors * WIDE) - 1 || stop > end_of_window + first;
+    block.before = MARGIN + window + tile->low - start + first;
+    return block;
+}
+
+#define EACH_BLOCK(block, tile, window) \
+    for (Block block = block_at(&tile, tile.start, window); block.count; block = block_at(&tile, block.start + block.count, window))
+
+/* Scores are those of powers of two, not of e: what is in the lanes comes times scale * LOG2E, `added` times LOG2E. */
+#define LOG2E ((real)1.44269504088896341)
+
+/* ---- memory ---- */
+
+/* Memory of one piece of the work, cut into parts that start at cache lines. */
+typedef struct {
+    void *memory;
+    real *next;
+} Scratch;
+
+/* For so many parts, which have so many numbers together. */
+INLINE Scratch scratch_of(int parts, int64_t numbers) {
+    Scratch scratch = {malloc(numbers * sizeof(real) + (parts + 1) * 64), NULL};
+    if (!scratch.memory) {
+        fprintf(stderr, "graphattn: no memory for %lld numbers\n", (long long)numbers);
+        abort();
+    }
+    scratch.next = (real *)(((uintptr_t)scratch.memory + 63) / 64 * 64);
+    return scratch;
+}
+
+INLINE real *take(Scratch *scratch, int64_t numbers) {
+    real *part = scratch->next;
+    scratch->next += (numbers + 15) / 16 * 16;
+    return part;
+}
+
+INLINE void fill(real *x, int64_t count, real number) {
+    for (int64_t i = 0; i < count; i++) x[i] = number;
+}
+
+/* ---- between tables and tiles ---- */
+
+/* One head of a table [nodes, heads, size] for the nodes in the lanes of a run, or its rows. */
+INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
+
+/* The tiles of a run, times a factor. */
+static inline void put_in_lanes(real *tiles, const real *table, const Run *run, int64_t step, int64_t heads, int64_t size, real factor) {
+    for (int64_t t = 0; t < tiles_of(run->lanes); t++)
+        to_lanes(tiles + t * room_for(size), table + place_of(run->node + t * TILE * step, heads, run->head, size),
+                 step * heads * size, size, smaller(TILE, run->lanes - t * TILE), factor);
+}
+
+/* The way back, each lane times its factor. */
+static inline void take_from_lanes(real *table, const real *tiles, const Run *run, int64_t step, int64_t heads, int64_t size,
+                            const real *factors) {
+    for (int64_t t = 0; t < tiles_of(run->lanes); t++)
+        from_lanes(table + place_of(run->node + t * TILE * step, heads, run->head, size), step * heads * size, size,
+                   smaller(TILE, run->lanes - t * TILE), tiles + t * room_for(size), factors + t * TILE);
+}
+
+#endif
+#endif

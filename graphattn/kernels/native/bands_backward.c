@@ -1,0 +1,166 @@
+/* Gradients of bands: scores are computed again, once with queries in the lanes and once with keys. Where runs do not stand in
+   each other's way, those with keys give the gradients of queries, too, and the first are not needed. */
+
+#include "bands.h"
+
+/* Scores become weights, the gradients of weights those of scores; each lane has its lse and delta. */
+static void gradients_by_lane(real *restrict scores, real *restrict grads, Block block, const real *restrict lse,
+                              const real *restrict delta) {
+    for (int64_t lane = block.first_lane; lane < block.first_lane + block.vectors * WIDE; lane += WIDE) {
+        const wide of_lanes = load_wide(lse + lane), less = load_wide(delta + lane);
+        for (int64_t i = lane; i < block.count * TILE; i += TILE) {
+            const wide weight = powers_of_two(load_wide(scores + i) - of_lanes);
+            store_wide(grads + i, weight * (load_wide(grads + i) - less));
+        }
+    }
+}
+
+/* The same where each row has its own; the weights are kept. */
+static void gradients_by_row(real *restrict scores, real *restrict grads, Block block, const real *restrict lse,
+                             const real *restrict delta) {
+    for (int64_t r = 0; r < block.count; r++)
+        for (int64_t i = r * TILE + block.first_lane; i < r * TILE + block.first_lane + block.vectors * WIDE; i += WIDE) {
+            const wide weight = powers_of_two(load_wide(scores + i) - lse[r]);
+            store_wide(scores + i, weight);
+            store_wide(grads + i, weight * (load_wide(grads + i) - delta[r]));
+        }
+}
+
+/* log2 instead of log; a query without edges, or a lane without a query, has weights of 0. */
+INLINE real log2_of_sum(real lse) { return lse == -INFINITY ? INFINITY : lse * LOG2E; }
+
+INLINE real *slot_of(const Bands *b, int64_t piece) {
+    return b->grad_added ? (real *)b->grad_added + piece * larger(1, b->heads_added) * (b->window + 1 + 2 * MARGIN) : NULL;
+}
+
+/* Queries in the lanes: fills the gradient of the query, and adds to that of `added`, if it has one. */
+void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t last, int64_t piece) {
+    const Bands *b = work;
+    const int64_t dim = b->dim, value_dim = b->value_dim, of_dim = room_for(dim), of_value = room_for(value_dim);
+    Scratch scratch = scratch_of(10, TILES * (2 * of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) + 2 * (BLOCK + ROWS) * TILE + 3 * RUN);
+    real *queries = take(&scratch, TILES * of_dim), *sums = take(&scratch, TILES * of_dim);
+    real *grads_out = take(&scratch, TILES * of_value);
+    real *keys = take(&scratch, (CHUNK + ROWS) * dim), *values = take(&scratch, (CHUNK + ROWS) * value_dim);
+    real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *grads = take(&scratch, (BLOCK + ROWS) * TILE);
+    real *lse = take(&scratch, RUN), *delta = take(&scratch, RUN), *factors = take(&scratch, RUN);
+    fill(factors, RUN, b->scale);
+    for (int64_t item = first; item < last; item++) {
+        const Run run = run_of(b, item, b->heads);
+        const int64_t kv_head = run.head / (b->heads / b->kv_heads);
+        const int64_t start_of_added = (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
+        const real *added = (const real *)b->added + start_of_added;
+        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale * LOG2E);
+        put_in_lanes(grads_out, b->grad_out, &run, b->step, b->heads, value_dim, 1);
+        fill(sums, tiles_of(run.lanes) * of_dim, 0);
+        fill(lse, RUN, INFINITY);
+        fill(delta, RUN, 0);
+        for (int64_t lane = 0; lane < run.lanes; lane++) {
+            const int64_t place = place_of(run.node + lane * b->step, b->heads, run.head, 1);
+            lse[lane] = log2_of_sum(((const real *)b->merged_lse)[place]);
+            delta[lane] = ((const real *)b->delta)[place];
+        }
+        for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
+            const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
+            copy_rows(keys, dim, (const real *)b->key + place_of(node, b->kv_heads, kv_head, dim), b->step * b->kv_heads * dim, dim,
+                      end - chunk);
+            copy_rows(values, value_dim, (const real *)b->value + place_of(node, b->kv_heads, kv_head, value_dim),
+                      b->step * b->kv_heads * value_dim, value_dim, end - chunk);
+            for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
+                const Tile tile = tile_of(&run, t, chunk, end, b->window);
+                EACH_BLOCK(block, tile, b->window) {
+                    const int64_t lane = block.first_lane, row = block.start - chunk;
+                    const int is_added = b->heads_added || block.is_cut;
+                    dot_rows(block.vectors, scores + lane, keys + row * dim, dim, block.count, queries + t * of_dim + lane,
+                             is_added ? added + block.before : NULL);
+                    dot_rows(block.vectors, grads + lane, values + row * value_dim, value_dim, block.count,
+                             grads_out + t * of_value + lane, NULL);
+                    gradients_by_lane(scores, grads, block, lse + t * TILE, delta + t * TILE);
+                    add_rows(block.vectors, sums + t * of_dim + lane, keys + row * dim, dim, block.count, grads + lane, NULL);
+                    if (b->grad_added)
+                        add_by_distance(slot_of(b, piece) + start_of_added + block.before, grads + lane,
+                                        smaller(block.vectors * WIDE, tile.lanes - lane), block.count);
+                }
+            }
+        }
+        take_from_lanes(b->grad_query, sums, &run, b->step, b->heads, dim, factors);
+    }
+    free(scratch.memory);
+}
+
+/* Keys in the lanes, head by head of those that share them: fills the gradients of key and value. */
+void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t last, int64_t piece) {
+    const Bands *b = work;
+    const int64_t dim = b->dim, value_dim = b->value_dim, of_dim = room_for(dim), of_value = room_for(value_dim);
+    const int64_t group = b->heads / b->kv_heads, padded = in_vectors(dim);
+    const int64_t of_rows = b->grad_query ? (CHUNK + RUN) * padded : 0;
+    Scratch scratch = scratch_of(13, 2 * TILES * (of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) + 2 * (BLOCK + ROWS) * TILE + 2 * CHUNK + 2 * RUN + of_rows);
+    real *keys = take(&scratch, TILES * of_dim), *key_sums = take(&scratch, TILES * of_dim);
+    real *values = take(&scratch, TILES * of_value), *value_sums = take(&scratch, TILES * of_value);
+    real *queries = take(&scratch, (CHUNK + ROWS) * dim), *grads_out = take(&scratch, (CHUNK + ROWS) * value_dim);
+    real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *grads = take(&scratch, (BLOCK + ROWS) * TILE);
+    real *lse = take(&scratch, CHUNK), *delta = take(&scratch, CHUNK);
+    real *factors = take(&scratch, RUN), *ones = take(&scratch, RUN);
+    real *query_sums = take(&scratch, 0), *rows_of_keys = query_sums + CHUNK * padded; /* rows of `padded` numbers */
+    fill(factors, RUN, b->scale);
+    fill(ones, RUN, 1);
+    for (int64_t item = first; item < last; item++) {
+        const Run run = run_of(b, item, b->kv_heads);
+        put_in_lanes(keys, b->key, &run, b->step, b->kv_heads, dim, b->scale * LOG2E);
+        put_in_lanes(values, b->value, &run, b->step, b->kv_heads, value_dim, 1);
+        fill(key_sums, tiles_of(run.lanes) * of_dim, 0);
+        fill(value_sums, tiles_of(run.lanes) * of_value, 0);
+        if (b->grad_query) {
+            fill(rows_of_keys, run.lanes * padded, 0);
+            copy_rows(rows_of_keys, padded, (const real *)b->key + place_of(run.node, b->kv_heads, run.head, dim),
+                      b->step * b->kv_heads * dim, dim, run.lanes);
+        }
+        for (int64_t h = run.head * group; h < (run.head + 1) * group; h++) {
+            const int64_t start_of_added = (b->heads_added > 1 ? h : 0) * (b->window + 1 + 2 * MARGIN);
+            const real *added = (const real *)b->added + start_of_added;
+            for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
+                const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
+                copy_rows(queries, dim, (const real *)b->query + place_of(node, b->heads, h, dim), b->step * b->heads * dim, dim,
+                          end - chunk);
+                copy_rows(grads_out, value_dim, (const real *)b->grad_out + place_of(node, b->heads, h, value_dim),
+                          b->step * b->heads * value_dim, value_dim, end - chunk);
+                if (b->grad_query) fill(query_sums, (end - chunk) * padded, 0);
+                for (int64_t r = 0; r < end - chunk; r++) {
+                    const int64_t place = place_of(node + r * b->step, b->heads, h, 1);
+                    lse[r] = log2_of_sum(((const real *)b->merged_lse)[place]);
+                    delta[r] = ((const real *)b->delta)[place];
+                }
+                for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
+                    const Tile tile = tile_of(&run, t, chunk, end, b->window);
+                    EACH_BLOCK(block, tile, b->window) {
+                        const int64_t lane = block.first_lane, row = block.start - chunk;
+                        const int64_t lanes_seen = smaller(block.vectors * WIDE, tile.lanes - lane);
+                        const int is_added = b->heads_added || block.is_cut;
+                        dot_rows(block.vectors, scores + lane, queries + row * dim, dim, block.count, keys + t * of_dim + lane,
+                                 is_added ? added + block.before : NULL);
+                        dot_rows(block.vectors, grads + lane, grads_out + row * value_dim, value_dim, block.count,
+                                 values + t * of_value + lane, NULL);
+                        gradients_by_row(scores, grads, block, lse + row, delta + row);
+                        add_rows(block.vectors, key_sums + t * of_dim + lane, queries + row * dim, dim, block.count, grads + lane,
+                                 NULL);
+                        add_rows(block.vectors, value_sums + t * of_value + lane, grads_out + row * value_dim, value_dim,
+                                 block.count, scores + lane, NULL);
+                        if (b->grad_query)
+                            add_lanes(query_sums + row * padded, padded, block.count, grads + lane,
+                                      rows_of_keys + (t * TILE + lane) * padded, lanes_seen);
+                        if (b->grad_added)
+                            add_by_distance(slot_of(b, piece) + start_of_added + block.before, grads + lane, lanes_seen,
+                                            block.count);
+                    }
+                }
+                if (b->grad_query)
+                    for (int64_t r = 0; r < end - chunk; r++) {
+                        real *to = (real *)b->grad_query + place_of(node + r * b->step, b->heads, h, dim);
+                        for (int64_t i = 0; i < dim; i++) to[i] += query_sums[r * padded + i] * (real)b->scale;
+                    }
+            }
+        }
+        take_from_lanes(b->grad_key, key_sums, &run, b->step, b->kv_heads, dim, factors);
+        take_from_lanes(b->grad_value, value_sums, &run, b->step, b->kv_heads, value_dim, ones);
+    }
+    free(scratch.memory);
+}
