@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from graphattn.kernels.arrays import Sizes, empty, zeros
+from graphattn.kernels.arrays import empty, zeros
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, edge_dim_first, edge_dim_last
-from graphattn.kernels.native.border import hand_over, readable
-from graphattn.kernels.native.edges import DOT, LEAKY, Call, backward_call, forward_call, give_inputs
+from graphattn.kernels.native.border import hand_over, let_read, readable
+from graphattn.kernels.native.edges import DOT, LEAKY, Call, backward_call, forward_call, let_read_inputs
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.rows import Rows, arrangement, transposition
 
@@ -27,12 +27,13 @@ class EdgesCpu(Kernel):
         return why_not_native()
 
     def forward(self, plan, inputs):
-        rows, call, sizes = arrangement(plan.graph).by_query, forward_call(plan, inputs), Sizes.of(inputs)
-        out = empty((rows.num_rows, sizes.heads, sizes.value_dim), call.real)
-        lse = empty((rows.num_rows, sizes.heads), call.real)
-        edge_out = empty((rows.num_rows, sizes.heads, sizes.edge_dim), call.real) if sizes.edge_dim else None
+        call = forward_call(plan, inputs)
+        rows, sizes = call.rows, call.sizes
+        shape = rows.num_rows, sizes.heads
+        out, lse = empty((*shape, sizes.value_dim), call.real), empty(shape, call.real)
+        edge_out = empty((*shape, sizes.edge_dim), call.real) if sizes.edge_dim else None
         struct = call.struct(plan)
-        give_inputs(call, struct, inputs)
+        let_read_inputs(call, struct, inputs)
         hand_over(struct, call.real, out=out, lse=lse, edge_out=edge_out)
         call.run("edges_forward", struct)
         result = Partial(out, lse, edge_out)
@@ -58,20 +59,19 @@ class EdgesCpu(Kernel):
 
     def backward(self, plan, inputs, merged, grad):
         call = backward_call(plan, inputs)
-        real, score, rows = call.real, call.template.score, arrangement(plan.graph).by_query
-        in_one_pass = arrangement(plan.graph).keys_have_one_query and score == DOT
+        real, rows = call.real, call.rows
+        in_one_pass = call.template.score == DOT and arrangement(plan.graph).keys_have_one_query
         transposed = None if in_one_pass else transposition(plan.graph)
         columns = None if in_one_pass else transposed.by_key
         grads = empty_gradients(plan, inputs, rows, columns, call)
         struct = call.struct(plan)
-        give_inputs(call, struct, inputs)
+        let_read_inputs(call, struct, inputs)
         grad_out = readable(grad.out, real)
         handed, signs = (None, None) if in_one_pass else handed_on(call, inputs, grads)
         vector, edge_weight = (*grads.parameters, None, None)[:2]
+        let_read(struct, real, lse=merged.lse, out=merged.out, edge_out=merged.edge_out, grad_edge_out=grad.edge_out)
         hand_over(
-            struct, real, lse=readable(merged.lse, real), out=readable(merged.out, real),
-            edge_out=readable(merged.edge_out, real), grad_out=grad_out, grad_edge_out=readable(grad.edge_out, real),
-            grad_query=grads.query, grad_bias=grads.bias, grad_edge_features=grads.edge_features,
+            struct, real, grad_out=grad_out, grad_query=grads.query, grad_bias=grads.bias, grad_edge_features=grads.edge_features,
             grad_edge_query=grads.edge_query, grad_vector=vector, grad_edge_weight=edge_weight, handed=handed, signs=signs,
             grad_key=grads.key if in_one_pass else None, grad_value=grads.value if in_one_pass else None,
         )  # fmt: skip
@@ -81,7 +81,7 @@ class EdgesCpu(Kernel):
         if not in_one_pass and not (grads.key is None and grads.value is None):
             call = backward_call(plan, inputs, transposed)
             struct = call.struct(plan)
-            give_inputs(call, struct, inputs)
+            let_read_inputs(call, struct, inputs)
             hand_over(
                 struct, real, grad_out=grad_out, handed=handed, signs=signs, grad_key=grads.key, grad_value=grads.value
             )

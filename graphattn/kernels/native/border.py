@@ -39,7 +39,9 @@ class Struct(ctypes.Structure):
 
 
 def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
-    """Puts the addresses of the tensors into the struct, whose sizes are set; the struct keeps the tensors alive.
+    """Puts the addresses of tensors that loops write, or that `readable` made, into the struct, whose sizes are set.
+
+    The struct keeps the tensors alive.
 
     Raises:
         ValueError: for a tensor that loops would read or write wrongly.
@@ -49,12 +51,7 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
         if tensor is None:
             continue
         dtype, count = expected[name]
-        if (
-            tensor.dtype is not dtype
-            or tensor.numel() != count
-            or tensor.device.type != "cpu"
-            or not lies_as_loops_want(tensor)
-        ):
+        if tensor.dtype is not dtype or tensor.numel() != count or not tensor.is_cpu or not lies_as_loops_want(tensor):
             raise ValueError(
                 f"a loop takes `{name}` as {count} numbers of {dtype} side by side on the CPU (got {tensor.numel()} of"
                 f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}); pass inputs through `readable`"
@@ -62,3 +59,12 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
         setattr(struct, name, tensor.data_ptr())
     struct.__dict__.setdefault("kept", []).append(tensors)
     return struct
+
+
+def let_read(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
+    """The same for tensors that loops only read, which pass through `readable` where they must."""
+    expected = struct.arrays(real)
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            tensors[name] = readable(tensor, expected[name][0])
+    return hand_over(struct, real, **tensors)

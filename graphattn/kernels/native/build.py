@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE"]}
-X86_LEVELS = {"": ["-march=x86-64"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
+# -O2 where speed matters less: it halves the compiler's time.
+REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE", "-O2"]}
+X86_LEVELS = {"": ["-march=x86-64", "-O2"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
 # Sources and what they are compiled for: each level of the processor and each type of numbers, or once.
 BY_LEVEL_AND_REAL: tuple[str, ...] = ("edges_forward.c", "edges_backward.c")
 BY_LEVEL: tuple[str, ...] = ("bands_forward.c", "bands_backward.c")

@@ -43,10 +43,15 @@ typedef struct {
 } Edges;
 
 /* Loops are compiled once for each of these: a score, and the length of a head's vectors, 0 for any. Of those that fit, the
-   first is taken. Lengths that are known to the compiler pay up to 32. */
-#define EACH_KIND(KIND)                                                     \
-    KIND(dot_8, DOT, 8) KIND(dot_16, DOT, 16) KIND(dot_32, DOT, 32) KIND(dot, DOT, 0) \
-    KIND(leaky_8, LEAKY, 8) KIND(leaky_16, LEAKY, 16) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
+   first is taken. Lengths that are known to the compiler pay up to 32; double and old processors do without, for they take the
+   compiler minutes. */
+#if defined(REAL_IS_DOUBLE) || (defined(__x86_64__) && !defined(__AVX2__))
+#define EACH_LENGTH(KIND)
+#else
+#define EACH_LENGTH(KIND) \
+    KIND(dot_8, DOT, 8) KIND(dot_16, DOT, 16) KIND(dot_32, DOT, 32) KIND(leaky_8, LEAKY, 8) KIND(leaky_16, LEAKY, 16)
+#endif
+#define EACH_KIND(KIND) EACH_LENGTH(KIND) KIND(dot, DOT, 0) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
 
 typedef struct {
     int score;

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from graphattn.kernels.arrays import Sizes
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
-from graphattn.kernels.native.border import Struct, hand_over, readable
+from graphattn.kernels.native.border import Struct, hand_over, let_read
 from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats
 from graphattn.kernels.native.threads import count_pieces, run
 
@@ -39,8 +39,10 @@ class Call(NamedTuple):
     """One pass of the loops over a graph, for given sizes and options: what does not depend on the tensors is remembered."""
 
     template: Edges
+    rows: Rows
     bounds: Tensor  # of the pieces of the work
     expected: dict[str, tuple[torch.dtype, int]]
+    sizes: Sizes
     real: torch.dtype
 
     @property
@@ -99,7 +101,7 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
     hand_over(template, real, rowptr=rows.rowptr, row_of=rows.row_of, col=rows.col, edge_id=arranged.edge_id)
     if transposed is not None:
         hand_over(template, real, place=transposed.place)
-    return arranged.calls.setdefault(key, Call(template, bounds, template.expected, real))
+    return arranged.calls.setdefault(key, Call(template, rows, bounds, template.expected, sizes, real))
 
 
 def arrays(
@@ -128,19 +130,8 @@ def arrays(
     }
 
 
-def give_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:
+def let_read_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:
     """Puts the tensors that every pass reads into the struct."""
-    real = call.real
-    vector, edge_weight = (*edge_dim_first(inputs.parameters), None, None)[:2]
-    hand_over(
-        struct,
-        real,
-        query=readable(inputs.query, real),
-        key=readable(inputs.key, real),
-        value=readable(inputs.value, real),
-        bias=readable(inputs.bias, real),
-        edge_features=readable(inputs.edge_features, real),
-        edge_query=readable(inputs.edge_query, real),
-        vector=readable(vector, real),
-        edge_weight=readable(edge_weight, real),
-    )
+    names = ("query", "key", "value", "bias", "edge_features", "edge_query", "vector", "edge_weight")
+    tensors = zip(names, (*inputs[:6], *edge_dim_first(inputs.parameters)), strict=False)
+    let_read(struct, call.real, **{name: tensor for name, tensor in tensors if tensor is not None})

@@ -42,7 +42,7 @@ INLINE lanes spread(real x) { return x - (lanes){0}; }
 
 /* The first `count` < 8 numbers at x, 0 behind them: what lies there is not read, and not written by `store_first`.
 
-   AVX has instructions for that. Elsewhere 4, 2 and 1 numbers are moved: a copy of so many bytes as a variable says is a call. */
+   AVX has instructions for that. Elsewhere 4, 2 and 1 numbers are moved. */
 #ifdef __AVX__
 #ifdef REAL_IS_DOUBLE
 typedef double part __attribute__((vector_size(32)));
@@ -71,8 +71,9 @@ INLINE void store_first(real *x, lanes z, int64_t count) {
     const union { mask all; part_mask of[PARTS]; } inside = {first_of(count)};
     for (int i = 0; i < PARTS; i++) STORE_WHERE((part *)x + i, inside.of[i], y.of[i]);
 }
-#else
-INLINE lanes load_first(const real *x, int64_t count) {
+#else /* functions of their own: in line the questions below, eight times for every sum, take the compiler minutes */
+#define OUT_OF_LINE __attribute__((noinline, unused)) static
+OUT_OF_LINE lanes load_first(const real *x, int64_t count) {
     real y[LANES] = {0};
     int64_t i = 0;
     if (count & 4) memcpy(y, x, 4 * sizeof(real)), i = 4;
@@ -81,7 +82,7 @@ INLINE lanes load_first(const real *x, int64_t count) {
     return load(y);
 }
 
-INLINE void store_first(real *x, lanes z, int64_t count) {
+OUT_OF_LINE void store_first(real *x, lanes z, int64_t count) {
     real y[LANES];
     store(y, z);
     int64_t i = 0;

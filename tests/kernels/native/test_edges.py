@@ -46,4 +46,4 @@ def test_tensors_of_another_size_are_refused():
     plan, inputs, call = call_of()
     struct = call.struct(plan)
     with pytest.raises(ValueError, match=r"takes `key` as 24 numbers .* \(got 16 of torch.float32"):
-        edges.give_inputs(call, struct, inputs._replace(key=inputs.key[:2]))
+        edges.let_read_inputs(call, struct, inputs._replace(key=inputs.key[:2]))
