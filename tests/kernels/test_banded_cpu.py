@@ -135,6 +135,14 @@ def test_scores_that_exp_alone_could_not_take():
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
 
 
+def test_weights_are_those_of_before_in_the_backward_pass(way):
+    """Scores of 1e5 and more are rounded by some hundredths: the same way each time, or the weight of a lonely edge is not 1."""
+    graph = BandedGraph(100, 0, 0)
+    leaves, cotangent, _ = problem(graph, 1, 1, 16, 8)
+    _, of_query, of_key, of_value = derivatives([leaves[0] * 1e3, leaves[1] * 1e3, leaves[2]], graph, cotangent)
+    torch.testing.assert_close(of_value, cotangent, rtol=1e-6, atol=0)
+
+
 def test_scores_that_are_all_very_low():
     graph, value = BandedGraph(100, 7, 2), torch.randn(100, 1, 3)
     query, key = torch.ones(100, 1, 1), torch.full((100, 1, 1), -1e30)
