@@ -5,8 +5,6 @@ so that no two threads add to one number. Where turns would leave threads withou
 A bias by offset is a table that is added where scores are, shifted from row to row.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -23,7 +21,6 @@ from graphattn.kernels.native.threads import count_pieces, run
 from graphattn.kernels.offsets import longest
 from graphattn.kernels.tiled import wants_bias
 
-LOG2E = 1 / math.log(2)
 WIDTH = 32  # lanes of a tile where registers are widest
 LEAST_ITEMS = 8  # runs times heads of a turn, fewer of which would leave threads without work
 
@@ -155,7 +152,7 @@ def table_of(graph: Graph, band: BandedGraph, bias: Tensor | None, is_by_key: bo
             return readable(torch.nn.functional.pad(steps, (margin, margin), value=-torch.inf), torch.float32)
 
         return dict(added=band.remember(("table without a bias", margin), lay_out))
-    steps = bias.detach()[rows_of_bias(graph, band)].float().T * LOG2E
+    steps = bias.detach()[rows_of_bias(graph, band)].float().T
     table = torch.nn.functional.pad(steps if is_by_key else steps.flip(1), (margin, margin), value=-torch.inf)
     return dict(added=readable(table, torch.float32))
 

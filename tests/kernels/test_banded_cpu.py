@@ -135,6 +135,14 @@ def test_scores_that_exp_alone_could_not_take():
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
 
 
+def test_weights_are_those_of_before_in_the_backward_pass(way):
+    """Scores of some thousands are rounded by as many 1e-7: the same way each time, or the weight of a lonely edge is not 1."""
+    graph = BandedGraph(100, 0, 0)
+    leaves, cotangent, _ = problem(graph, 1, 1, 15, 8)  # a scale that is no power of two
+    *_, of_value = derivatives([leaves[0] * 40, leaves[1] * 40, leaves[2]], graph, cotangent)
+    torch.testing.assert_close(of_value, cotangent, rtol=1e-6, atol=0)
+
+
 def test_scores_that_are_all_very_low():
     graph, value = BandedGraph(100, 7, 2), torch.randn(100, 1, 3)
     query, key = torch.ones(100, 1, 1), torch.full((100, 1, 1), -1e30)
@@ -213,7 +221,9 @@ print(*bands.lanes())
 """
 
 
-@pytest.mark.parametrize("narrow", [x for x in build.X86_LEVELS if x < level()])
+@pytest.mark.parametrize("narrow", build.X86_LEVELS)
 def test_narrow_registers(narrow):
+    if narrow >= level():
+        pytest.skip("the processor's own registers, or wider ones")
     found = subprocess.run([sys.executable, "-c", NARROW, narrow], check=True, capture_output=True, text=True)
     assert tuple(map(int, found.stdout.split())) != lanes()

@@ -19,7 +19,7 @@ typedef struct {
     double scale;
     const int64_t *runs; /* [num_runs, 5]: first node of the lanes, lanes, first node of the rows, rows, `low` */
     const void *added;   /* [heads_added or 1, MARGIN + window + 1 + MARGIN], to the
-                            scores, in the order of lanes and times log2(e); -inf outside */
+                            scores, in the order of lanes; -inf outside */
     const void *query, *key, *value; /* [nodes, heads or kv_heads, dim or value_dim] */
     void *out, *lse;                 /* [num_queries, heads, value_dim], [num_queries, heads] */
     const void *merged_lse, *delta, *grad_out;
@@ -98,9 +98,6 @@ INLINE Block block_at(const Tile *tile, int64_t start, int64_t window) {
 
 #define EACH_BLOCK(block, tile, window) \
     for (Block block = block_at(&tile, tile.start, window); block.count; block = block_at(&tile, block.start + block.count, window))
-
-/* Scores are those of powers of two, not of e: what is in the lanes comes times scale * LOG2E, `added` times LOG2E. */
-#define LOG2E ((real)1.44269504088896341)
 
 /* ---- memory ---- */
 

@@ -3,13 +3,16 @@
 
 #include "bands.h"
 
+/* At most 1 by rights; infinite where scores are so large that rounding makes it more than e^89. */
+INLINE wide weights_of(wide scores, wide lse) { return exponentials_below(-larger_wide(spread_wide(-89), lse - scores)); }
+
 /* Scores become weights, the gradients of weights those of scores; each lane has its lse and delta. */
 static void gradients_by_lane(real *restrict scores, real *restrict grads, Block block, const real *restrict lse,
                               const real *restrict delta) {
     for (int64_t lane = block.first_lane; lane < block.first_lane + block.vectors * WIDE; lane += WIDE) {
         const wide of_lanes = load_wide(lse + lane), less = load_wide(delta + lane);
         for (int64_t i = lane; i < block.count * TILE; i += TILE) {
-            const wide weight = powers_of_two(load_wide(scores + i) - of_lanes);
+            const wide weight = weights_of(load_wide(scores + i), of_lanes);
             store_wide(grads + i, weight * (load_wide(grads + i) - less));
         }
     }
@@ -20,14 +23,14 @@ static void gradients_by_row(real *restrict scores, real *restrict grads, Block 
                              const real *restrict delta) {
     for (int64_t r = 0; r < block.count; r++)
         for (int64_t i = r * TILE + block.first_lane; i < r * TILE + block.first_lane + block.vectors * WIDE; i += WIDE) {
-            const wide weight = powers_of_two(load_wide(scores + i) - lse[r]);
+            const wide weight = weights_of(load_wide(scores + i), spread_wide(lse[r]));
             store_wide(scores + i, weight);
             store_wide(grads + i, weight * (load_wide(grads + i) - delta[r]));
         }
 }
 
-/* log2 instead of log; a query without edges, or a lane without a query, has weights of 0. */
-INLINE real log2_of_sum(real lse) { return lse == -INFINITY ? INFINITY : lse * LOG2E; }
+/* A query without edges, or a lane without a query, has weights of 0. */
+INLINE real lse_or_infinity(real lse) { return lse == -INFINITY ? INFINITY : lse; }
 
 INLINE real *slot_of(const Bands *b, int64_t piece) {
     return b->grad_added ? (real *)b->grad_added + piece * larger(1, b->heads_added) * (b->window + 1 + 2 * MARGIN) : NULL;
@@ -49,22 +52,22 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const int64_t start_of_added = (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
         const real *added = (const real *)b->added + start_of_added;
-        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale * LOG2E);
+        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale);
         put_in_lanes(grads_out, b->grad_out, &run, b->step, b->heads, value_dim, 1);
         fill(sums, tiles_of(run.lanes) * of_dim, 0);
         fill(lse, RUN, INFINITY);
         fill(delta, RUN, 0);
         for (int64_t lane = 0; lane < run.lanes; lane++) {
             const int64_t place = place_of(run.node + lane * b->step, b->heads, run.head, 1);
-            lse[lane] = log2_of_sum(((const real *)b->merged_lse)[place]);
+            lse[lane] = lse_or_infinity(((const real *)b->merged_lse)[place]);
             delta[lane] = ((const real *)b->delta)[place];
         }
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
             copy_rows(keys, dim, (const real *)b->key + place_of(node, b->kv_heads, kv_head, dim), b->step * b->kv_heads * dim, dim,
-                      end - chunk);
+                      end - chunk, 1);
             copy_rows(values, value_dim, (const real *)b->value + place_of(node, b->kv_heads, kv_head, value_dim),
-                      b->step * b->kv_heads * value_dim, value_dim, end - chunk);
+                      b->step * b->kv_heads * value_dim, value_dim, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {
@@ -99,20 +102,19 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
     real *queries = take(&scratch, (CHUNK + ROWS) * dim), *grads_out = take(&scratch, (CHUNK + ROWS) * value_dim);
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *grads = take(&scratch, (BLOCK + ROWS) * TILE);
     real *lse = take(&scratch, CHUNK), *delta = take(&scratch, CHUNK);
-    real *factors = take(&scratch, RUN), *ones = take(&scratch, RUN);
+    real *ones = take(&scratch, RUN);
     real *query_sums = take(&scratch, 0), *rows_of_keys = query_sums + CHUNK * padded; /* rows of `padded` numbers */
-    fill(factors, RUN, b->scale);
     fill(ones, RUN, 1);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->kv_heads);
-        put_in_lanes(keys, b->key, &run, b->step, b->kv_heads, dim, b->scale * LOG2E);
+        put_in_lanes(keys, b->key, &run, b->step, b->kv_heads, dim, 1);
         put_in_lanes(values, b->value, &run, b->step, b->kv_heads, value_dim, 1);
         fill(key_sums, tiles_of(run.lanes) * of_dim, 0);
         fill(value_sums, tiles_of(run.lanes) * of_value, 0);
         if (b->grad_query) {
             fill(rows_of_keys, run.lanes * padded, 0);
             copy_rows(rows_of_keys, padded, (const real *)b->key + place_of(run.node, b->kv_heads, run.head, dim),
-                      b->step * b->kv_heads * dim, dim, run.lanes);
+                      b->step * b->kv_heads * dim, dim, run.lanes, 1);
         }
         for (int64_t h = run.head * group; h < (run.head + 1) * group; h++) {
             const int64_t start_of_added = (b->heads_added > 1 ? h : 0) * (b->window + 1 + 2 * MARGIN);
@@ -120,13 +122,13 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
             for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
                 const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
                 copy_rows(queries, dim, (const real *)b->query + place_of(node, b->heads, h, dim), b->step * b->heads * dim, dim,
-                          end - chunk);
+                          end - chunk, b->scale);
                 copy_rows(grads_out, value_dim, (const real *)b->grad_out + place_of(node, b->heads, h, value_dim),
-                          b->step * b->heads * value_dim, value_dim, end - chunk);
+                          b->step * b->heads * value_dim, value_dim, end - chunk, 1);
                 if (b->grad_query) fill(query_sums, (end - chunk) * padded, 0);
                 for (int64_t r = 0; r < end - chunk; r++) {
                     const int64_t place = place_of(node + r * b->step, b->heads, h, 1);
-                    lse[r] = log2_of_sum(((const real *)b->merged_lse)[place]);
+                    lse[r] = lse_or_infinity(((const real *)b->merged_lse)[place]);
                     delta[r] = ((const real *)b->delta)[place];
                 }
                 for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
@@ -159,7 +161,7 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
                     }
             }
         }
-        take_from_lanes(b->grad_key, key_sums, &run, b->step, b->kv_heads, dim, factors);
+        take_from_lanes(b->grad_key, key_sums, &run, b->step, b->kv_heads, dim, ones); /* the queries came times scale */
         take_from_lanes(b->grad_value, value_sums, &run, b->step, b->kv_heads, value_dim, ones);
     }
     free(scratch.memory);

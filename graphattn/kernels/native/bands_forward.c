@@ -12,10 +12,10 @@ static void weights_of_block(real *restrict scores, Block block, real *restrict 
         const wide before = load_wide(top + lane);
         wide most = before;
         for (int64_t i = lane; i < block.count * TILE; i += TILE) most = larger_wide(load_wide(scores + i), most);
-        const wide less = powers_of_two(before - most);
+        const wide less = exponentials_below(before - most);
         wide sums = less * load_wide(total + lane);
         for (int64_t i = lane; i < block.count * TILE; i += TILE) {
-            const wide weight = powers_of_two(load_wide(scores + i) - most);
+            const wide weight = exponentials_below(load_wide(scores + i) - most);
             sums += weight;
             store_wide(scores + i, weight);
         }
@@ -39,16 +39,16 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const real *added = (const real *)b->added + (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
-        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale * LOG2E);
+        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale);
         fill(sums, tiles_of(run.lanes) * of_value, 0);
         fill(top, RUN, LOWEST);
         fill(total, RUN, 0);
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
             sign += copy_rows(keys, dim, (const real *)b->key + place_of(node, b->kv_heads, kv_head, dim),
-                              b->step * b->kv_heads * dim, dim, end - chunk);
+                              b->step * b->kv_heads * dim, dim, end - chunk, 1);
             sign += copy_rows(values, value_dim, (const real *)b->value + place_of(node, b->kv_heads, kv_head, value_dim),
-                              b->step * b->kv_heads * value_dim, value_dim, end - chunk);
+                              b->step * b->kv_heads * value_dim, value_dim, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {
@@ -65,7 +65,7 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
         real *lse = (real *)b->lse + place_of(run.node, b->heads, run.head, 1);
         for (int64_t lane = 0; lane < run.lanes; lane++) {
             const real x = total[lane];
-            lse[lane * b->step * b->heads] = x != 0 ? (top[lane] + log2f(x)) / LOG2E : -INFINITY;
+            lse[lane * b->step * b->heads] = x != 0 ? top[lane] + logf(x) : -INFINITY;
             total[lane] = x != 0 ? 1 / x : 0;
         }
         take_from_lanes(b->out, sums, &run, b->step, b->heads, value_dim, total);

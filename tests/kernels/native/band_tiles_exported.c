@@ -18,8 +18,8 @@ void add_of_lanes(real *to, int64_t size, int64_t count, const real *weights, co
     add_lanes(to, size, count, weights, rows_of_lanes, num_lanes);
 }
 
-void copy(real *to, int64_t to_step, const real *table, int64_t step, int64_t size, int64_t count, real *sign) {
-    store_wide(sign, copy_rows(to, to_step, table, step, size, count));
+void copy(real *to, int64_t to_step, const real *table, int64_t step, int64_t size, int64_t count, real factor, real *sign) {
+    store_wide(sign, copy_rows(to, to_step, table, step, size, count, factor));
 }
 
 void put(real *tile, const real *table, int64_t step, int64_t size, int64_t count, real factor) {
@@ -32,6 +32,6 @@ void take(real *table, int64_t step, int64_t size, int64_t count, const real *ti
 
 void by_distance(real *to, const real *numbers, int64_t num_lanes, int64_t count) { add_by_distance(to, numbers, num_lanes, count); }
 
-void powers(real *x, int64_t count) {
-    for (int64_t i = 0; i < count; i += WIDE) store_wide(x + i, powers_of_two(load_wide(x + i)));
+void exponentials_of(real *x, int64_t count) {
+    for (int64_t i = 0; i < count; i += WIDE) store_wide(x + i, exponentials_below(load_wide(x + i)));
 }
