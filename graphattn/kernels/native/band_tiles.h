@@ -149,10 +149,10 @@ NOT_INLINED void add_rows(int vectors, real *tile, const real *rows, int64_t siz
 }
 
 INLINE void add_lanes_of(const int vectors, real *restrict to, int64_t size, int64_t count, const real *restrict weights,
-                         const real *restrict rows_of_lanes, int64_t lanes_, int64_t channel) {
+                         const real *restrict rows_of_lanes, int64_t num_lanes, int64_t channel) {
     for (int64_t first = 0; first < count; first += ROWS) {
         Sums sums;
-        sum_products(sums, vectors, weights + first * TILE, TILE, 1, rows_of_lanes + channel, size, lanes_);
+        sum_products(sums, vectors, weights + first * TILE, TILE, 1, rows_of_lanes + channel, size, num_lanes);
         EACH(r, ROWS) if (first + r < count) {
             EACH(v, vectors) {
                 real *here = to + (first + r) * size + channel + v * WIDE;
@@ -165,9 +165,9 @@ INLINE void add_lanes_of(const int vectors, real *restrict to, int64_t size, int
 /* The other way: row r of `to` += the sum of weights[r, lane] * the row of that lane. Rows of `size` numbers, a multiple of WIDE,
    lie side by side. */
 NOT_INLINED void add_lanes(real *to, int64_t size, int64_t count, const real *weights,
-                                                const real *rows_of_lanes, int64_t lanes_) {
+                                                const real *rows_of_lanes, int64_t num_lanes) {
     for (int64_t channel = 0; channel < size; channel += TILE) {
-#define CALL(n) add_lanes_of(n, to, size, count, weights, rows_of_lanes, lanes_, channel)
+#define CALL(n) add_lanes_of(n, to, size, count, weights, rows_of_lanes, num_lanes, channel)
         WITH_VECTORS(smaller(VECTORS, (size - channel) / WIDE), CALL)
 #undef CALL
     }
@@ -239,10 +239,10 @@ NOT_INLINED void from_lanes(real *restrict table, int64_t step, int64_t size, in
         }
 }
 
-/* to[lane - r] += numbers[r, lane], of the first `lanes_` lanes. */
-NOT_INLINED void add_by_distance(real *restrict to, const real *restrict numbers, int64_t lanes_, int64_t count) {
+/* to[lane - r] += numbers[r, lane], of the first `num_lanes` lanes. */
+NOT_INLINED void add_by_distance(real *restrict to, const real *restrict numbers, int64_t num_lanes, int64_t count) {
     for (int64_t r = 0; r < count; r++)
-        for (int64_t lane = 0; lane < lanes_; lane++) to[lane - r] += numbers[r * TILE + lane];
+        for (int64_t lane = 0; lane < num_lanes; lane++) to[lane - r] += numbers[r * TILE + lane];
 }
 
 #endif

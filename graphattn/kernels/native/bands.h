@@ -30,8 +30,8 @@ typedef struct {
 
 #ifdef REAL
 
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "band_tiles.h"
 
@@ -55,7 +55,7 @@ INLINE Run run_of(const Bands *bands, int64_t item, int64_t heads) {
     return run;
 }
 
-INLINE int64_t tiles_of(int64_t lanes_) { return (lanes_ + TILE - 1) / TILE; }
+INLINE int64_t tiles_of(int64_t num_lanes) { return (num_lanes + TILE - 1) / TILE; }
 
 /* Some rows for some lanes of a tile. */
 typedef struct {
@@ -130,7 +130,7 @@ INLINE void fill(real *x, int64_t count, real number) {
 
 /* ---- between tables and tiles ---- */
 
-/* One head of a table [nodes, heads, size] for the nodes in the lanes of a run, or its rows. */
+/* Where the numbers of a node and head begin in a table [nodes, heads, size]. */
 INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
 
 /* The tiles of a run, times a factor. */

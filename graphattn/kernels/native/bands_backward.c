@@ -40,7 +40,8 @@ INLINE real *slot_of(const Bands *b, int64_t piece) {
 void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t last, int64_t piece) {
     const Bands *b = work;
     const int64_t dim = b->dim, value_dim = b->value_dim, of_dim = room_for(dim), of_value = room_for(value_dim);
-    Scratch scratch = scratch_of(10, TILES * (2 * of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) + 2 * (BLOCK + ROWS) * TILE + 3 * RUN);
+    Scratch scratch = scratch_of(10, TILES * (2 * of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) +
+                                         2 * (BLOCK + ROWS) * TILE + 3 * RUN);
     real *queries = take(&scratch, TILES * of_dim), *sums = take(&scratch, TILES * of_dim);
     real *grads_out = take(&scratch, TILES * of_value);
     real *keys = take(&scratch, (CHUNK + ROWS) * dim), *values = take(&scratch, (CHUNK + ROWS) * value_dim);
@@ -95,15 +96,17 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
     const Bands *b = work;
     const int64_t dim = b->dim, value_dim = b->value_dim, of_dim = room_for(dim), of_value = room_for(value_dim);
     const int64_t group = b->heads / b->kv_heads, padded = in_vectors(dim);
-    const int64_t of_rows = b->grad_query ? (CHUNK + RUN) * padded : 0;
-    Scratch scratch = scratch_of(13, 2 * TILES * (of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) + 2 * (BLOCK + ROWS) * TILE + 2 * CHUNK + 2 * RUN + of_rows);
+    const int64_t of_rows = b->grad_query ? (CHUNK + RUN) * padded : 0; /* only in turns: see banded_cpu.py */
+    Scratch scratch = scratch_of(12, 2 * TILES * (of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) +
+                                         2 * (BLOCK + ROWS) * TILE + 2 * CHUNK + RUN + of_rows);
     real *keys = take(&scratch, TILES * of_dim), *key_sums = take(&scratch, TILES * of_dim);
     real *values = take(&scratch, TILES * of_value), *value_sums = take(&scratch, TILES * of_value);
     real *queries = take(&scratch, (CHUNK + ROWS) * dim), *grads_out = take(&scratch, (CHUNK + ROWS) * value_dim);
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *grads = take(&scratch, (BLOCK + ROWS) * TILE);
     real *lse = take(&scratch, CHUNK), *delta = take(&scratch, CHUNK);
     real *ones = take(&scratch, RUN);
-    real *query_sums = take(&scratch, 0), *rows_of_keys = query_sums + CHUNK * padded; /* rows of `padded` numbers */
+    real *query_sums = take(&scratch, of_rows); /* rows of `padded` numbers */
+    real *rows_of_keys = query_sums + (of_rows ? CHUNK * padded : 0);
     fill(ones, RUN, 1);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->kv_heads);

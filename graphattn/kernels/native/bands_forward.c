@@ -29,7 +29,8 @@ static void weights_of_block(real *restrict scores, Block block, real *restrict 
 void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int64_t piece) {
     const Bands *b = work;
     const int64_t dim = b->dim, value_dim = b->value_dim, of_dim = room_for(dim), of_value = room_for(value_dim);
-    Scratch scratch = scratch_of(8, TILES * (of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) + (BLOCK + ROWS + 1) * TILE + 2 * RUN);
+    Scratch scratch = scratch_of(8, TILES * (of_dim + of_value) + (CHUNK + ROWS) * (dim + value_dim) +
+                                        (BLOCK + ROWS + 1) * TILE + 2 * RUN);
     real *queries = take(&scratch, TILES * of_dim), *sums = take(&scratch, TILES * of_value);
     real *keys = take(&scratch, (CHUNK + ROWS) * dim), *values = take(&scratch, (CHUNK + ROWS) * value_dim);
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *shrink = take(&scratch, TILE);

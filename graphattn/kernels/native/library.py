@@ -35,10 +35,10 @@ def why_not_native() -> str | None:
 
 @cache
 def loop(name: str) -> ctypes.c_void_p:
-    """The address of a loop, such as 'edges_forward_f32', in the version for this processor.
+    """The address of a loop, such as 'bands_forward_f32', in the version for this processor.
 
     >>> from graphattn.kernels.native.library import why_not_native
-    >>> bool(loop("edges_forward_f32").value) if why_not_native() is None else True
+    >>> bool(loop("bands_forward_f32").value) if why_not_native() is None else True
     True
     """
     return ctypes.cast(getattr(library(), name + level()), ctypes.c_void_p)
