@@ -1,26 +1,36 @@
 """The compiled loops: found beside this file, checked, and loaded once."""
 
 import ctypes
+import os
 from functools import cache
+from pathlib import Path
 
 from graphattn.kernels.native import build
+
+COMPILE = f"`python {build.HERE / 'build.py'}`"
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library that was compiled from the sources beside it.
+    """The library that was compiled from the sources beside it, or the one that the environment variable GRAPHATTN_LOOPS names.
 
     Raises:
         OSError: if it is not there, not for this machine, or of other sources.
     """
-    path = build.HERE / build.library_name()
+    path = Path(os.environ.get("GRAPHATTN_LOOPS") or build.HERE / build.library_name())
     if not path.exists():
-        raise OSError(f"'{path}' is missing: `python {build.HERE / 'build.py'}` compiles it, and so does installing graphattn")
+        raise OSError(f"'{path}' is missing{why_not_built()}; with a C compiler {COMPILE} makes it")
     loaded = ctypes.CDLL(str(path))
     loaded.sources.restype = loaded.level.restype = ctypes.c_char_p
     if loaded.sources().decode() != build.sources_digest():
-        raise OSError(f"'{path}' was compiled from other sources; `python {build.HERE / 'build.py'}` compiles it anew")
+        raise OSError(f"'{path}' was compiled from other sources; {COMPILE} compiles it anew")
     return loaded
+
+
+def why_not_built() -> str:
+    """What the installation said, if it went on without the library."""
+    said = build.HERE / build.WHY_NOT_BUILT
+    return f" ({said.read_text(encoding='utf-8').splitlines()[0]}, says '{said}')" if said.exists() else ""
 
 
 @cache
@@ -28,7 +38,7 @@ def why_not_native() -> str | None:
     """Why the loops in C cannot be had here, None if they can."""
     try:
         library()
-    except OSError as error:
+    except (OSError, AttributeError) as error:  # AttributeError: a library of something else
         return f"the loops in C cannot be loaded: {error}"
     return None
 
