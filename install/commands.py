@@ -28,7 +28,7 @@ def loops_are_wanted() -> bool:
 
 
 def target() -> dict[str, str]:
-    """The machine that the loops are for, as `build` takes it: the one that the variable of cross compilations names, or this one."""
+    """The machine that the loops are for, as `build` takes it, where the variable of cross compilations names another."""
     platform = os.environ.get("_PYTHON_HOST_PLATFORM", "")
     if not platform:
         return {}
