@@ -20,10 +20,12 @@ HERE = Path(__file__).resolve().parent
 WHY_NOT_BUILT = "why_not_built.txt"  # left by an installation without the library
 REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE"]}
 X86_LEVELS = {"": ["-march=x86-64"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
-# Sources and what they are compiled for: each level of the processor and each type of numbers, or once.
+# Sources and what they are compiled for: each level of the processor and each type of numbers; each level, for float or for
+# indices alone; or once.
 BY_LEVEL_AND_REAL: tuple[str, ...] = ()
 BY_LEVEL: tuple[str, ...] = ()
-ONCE = "library.c", "pieces.c", "fields.c"
+OF_INDICES = ("indices.c",)
+ONCE = "library.c", "pieces.c", "fields.c", "sorting.c"
 FLAGS = ["-std=gnu11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas"]
 
 
@@ -81,6 +83,7 @@ def units(machine: str) -> list[tuple[str, list[str], str]]:
     levels = X86_LEVELS if machine.lower().endswith(("x86_64", "amd64")) else {"": []}
     found = [(source, [f"-DSOURCES={sources_digest()}"], Path(source).stem) for source in ONCE]
     for level, of_level in levels.items():
+        found += [(s, [*of_level, f"-DSUFFIX={level}"], Path(s).stem + level) for s in OF_INDICES]
         for real, of_real in REALS.items():
             sources = BY_LEVEL_AND_REAL + (BY_LEVEL if real == "_f32" else ())
             found += [(s, [*of_level, *of_real, f"-DSUFFIX={real}{level}"], Path(s).stem + real + level) for s in sources]
@@ -107,11 +110,14 @@ def build(
         CannotBuild: if there is no compiler, or it failed.
     """
     cc, machine = cc or compiler(), machine or platform.machine()
+    is_zig = any("zig" in Path(word).name for word in cc)
     anywhere = [] if system == "win32" else ["-fPIC"]
     with tempfile.TemporaryDirectory() as scratch:
 
         def compile_unit(unit: tuple[str, list[str], str]) -> str:
             source, flags, name = unit
+            if is_zig:  # which has names of its own for processors
+                flags = [flag.replace("-march=x86-64", "-mcpu=x86_64").replace("_64-v", "_64_v") for flag in flags]
             target = str(Path(scratch) / f"{name}.o")
             call([*cc, *FLAGS, *anywhere, *flags, *extra, "-c", str(HERE / source), "-o", target])
             return target

@@ -45,10 +45,10 @@ def why_not_native() -> str | None:
 
 @cache
 def loop(name: str) -> ctypes.c_void_p:
-    """The address of a loop, such as 'edges_forward_f32', in the version for this processor.
+    """The address of a loop, such as 'edges_forward_f32' or 'pairs_descend', in the version for this processor.
 
     >>> from graphattn.kernels.native.library import why_not_native
-    >>> bool(loop("edges_forward_f32").value) if why_not_native() is None else True
+    >>> bool(loop("pairs_descend").value) if why_not_native() is None else True
     True
     """
     found = library()
