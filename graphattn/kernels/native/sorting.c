@@ -37,9 +37,8 @@ INLINE int sort(const Pairs *w, Placed *by_col, int32_t *col_starts, int32_t *ne
     if (!count(w->col, w->num_edges, w->num_cols, col_starts, next, is_64)) return 0;
     for (int64_t i = 0; i < w->num_edges; i++) {
         const int64_t to = next_place(number(w->col, i, is_64), w->num_cols, col_starts, next);
-        const int64_t row = number(w->row, i, is_64);
-        if (to < 0 || (uint64_t)row >= (uint64_t)w->num_rows) return 0;
-        by_col[to] = (Placed){(int32_t)row, (int32_t)i};
+        if (to < 0) return 0;
+        by_col[to] = (Placed){(int32_t)number(w->row, i, is_64), (int32_t)i};
     }
     if (!count(w->row, w->num_edges, w->num_rows, w->starts, next, is_64)) return 0;
     for (int64_t col = 0; col < w->num_cols; col++)

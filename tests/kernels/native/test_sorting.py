@@ -85,9 +85,12 @@ def test_same_numbers(numbers, dtype, data):
         assert not same_numbers(other, kept)
 
 
-@pytest.mark.parametrize("place", [0, 4095, 4096, 2**16 - 1, 2**16, 2**17 - 1, 2**17, 3 * 2**16 + 4])
+THREE = 3 * 2**16 + 5
+
+
+@pytest.mark.parametrize("place", [0, 4095, 4096, THREE // 3 - 1, THREE // 3, THREE // 3 + 4096, 2 * THREE // 3, THREE - 1])
 def test_pieces_and_their_borders(place):
-    count = 3 * 2**16 + 5
+    count = THREE
     row = torch.arange(count)
     col, zeros = row.clone(), torch.zeros(count, dtype=torch.int64)
     assert sorting.count_pieces(count) == 3
