@@ -20,12 +20,11 @@ HERE = Path(__file__).resolve().parent
 WHY_NOT_BUILT = "why_not_built.txt"  # left by an installation without the library
 REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE"]}
 X86_LEVELS = {"": ["-march=x86-64"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
-# Sources and what they are compiled for: each level of the processor and each type of numbers; each level, for float or for
-# indices alone; or once.
+# Sources and what they are compiled for: each level of the processor and each type of numbers, or once.
 BY_LEVEL_AND_REAL: tuple[str, ...] = ()
 BY_LEVEL: tuple[str, ...] = ()
-OF_INDICES = ("indices.c",)
 ONCE = "library.c", "pieces.c", "fields.c", "sorting.c"
+OF_INDICES = ("indices.c",)  # each level, and no type of numbers
 FLAGS = ["-std=gnu11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas"]
 
 

@@ -8,6 +8,8 @@
 #define JOIN(name, suffix) JOIN_NOW(name, suffix)
 #define EXPORTED(name) JOIN(name, SUFFIX) /* pairs_descend_v3: build.py gives the level of the processor */
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum { AT_ONCE = 4096 }; /* numbers after which it is asked whether to go on */
 
 /* The sign of the result is set if x is no index of `size` things: below 0 or above size - 1. */
@@ -22,7 +24,7 @@ INLINE uint64_t descends(int64_t row_before, int64_t col_before, int64_t row, in
 
 INLINE int some_outside(const Pairs *w, int64_t first, int64_t last, int is_64) {
     for (int64_t start = first; start < last; start += AT_ONCE) {
-        const int64_t end = smaller(start + AT_ONCE, last);
+        const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
         uint64_t signs = 0;
         for (int64_t i = start; i < end; i++)
             signs |= outside(number(w->row, i, is_64), w->num_rows) | outside(number(w->col, i, is_64), w->num_cols);
@@ -34,7 +36,7 @@ INLINE int some_outside(const Pairs *w, int64_t first, int64_t last, int is_64) 
 /* Pairs first ... last - 1 and the one before them. */
 INLINE int some_descend(const Pairs *w, int64_t first, int64_t last, int is_64) {
     for (int64_t start = first > 0 ? first : 1; start < last; start += AT_ONCE) {
-        const int64_t end = smaller(start + AT_ONCE, last);
+        const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
         uint64_t signs = 0;
         for (int64_t i = start; i < end; i++)
             signs |= descends(number(w->row, i - 1, is_64), number(w->col, i - 1, is_64), number(w->row, i, is_64),
@@ -46,7 +48,7 @@ INLINE int some_descend(const Pairs *w, int64_t first, int64_t last, int is_64) 
 
 INLINE int some_differ(const Comparison *w, int64_t first, int64_t last, int is_64) {
     for (int64_t start = first; start < last; start += AT_ONCE) {
-        const int64_t end = smaller(start + AT_ONCE, last);
+        const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
         uint64_t bits = 0;
         for (int64_t i = start; i < end; i++) bits |= (uint64_t)w->shown[i] ^ (uint64_t)number(w->stored, i, is_64);
         if (bits) return 1;

@@ -28,12 +28,8 @@ typedef struct {
     int64_t *found;       /* [pieces] whether some number differs */
 } Comparison;
 
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
-
 /* Number i of an index; is_64 is a constant wherever this is called in a loop. */
-INLINE int64_t number(const void *index, int64_t i, int is_64) {
+static inline __attribute__((always_inline)) int64_t number(const void *index, int64_t i, int is_64) {
     return is_64 ? ((const int64_t *)index)[i] : ((const int32_t *)index)[i];
 }
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -35,11 +36,13 @@ def why_not_built() -> str:
 
 @cache
 def why_not_native() -> str | None:
-    """Why the loops in C cannot be had here, None if they can."""
+    """Why the loops in C cannot be had here, None if they can. The first to ask is warned: what runs instead is slower."""
     try:
         library()
     except (OSError, AttributeError) as error:  # AttributeError: a library of something else
-        return f"the loops in C cannot be loaded: {error}"
+        reason = f"the loops in C cannot be loaded: {error}"
+        warnings.warn(f"graphattn is slow here, {reason}", stacklevel=2)
+        return reason
     return None
 
 

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#define INLINE static inline __attribute__((always_inline))
+
 typedef struct {
     int32_t row, place;
 } Placed; /* side by side, for they are written in as many places at a time as there are columns */
@@ -56,7 +58,7 @@ INLINE int turn(const Pairs *w, int32_t *next, int is_64) {
     if (!count(w->col, w->num_edges, w->num_cols, w->starts, next, is_64)) return 0;
     int64_t i = 0, moves = 0;
     for (int64_t row = 0; row < w->num_rows; row++)
-        for (const int64_t end = smaller(w->row_starts[row + 1], w->num_edges); i < end; i++) {
+        for (; i < w->row_starts[row + 1] && i < w->num_edges; i++) {
             const int64_t to = next_place(number(w->col, i, is_64), w->num_cols, w->starts, next);
             if (to < 0) return 0;
             w->sorted[to] = (int32_t)row;
