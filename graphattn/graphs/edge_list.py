@@ -9,6 +9,7 @@ from graphattn.graphs.csr import CSR, compress_edges, rows_of
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import abbreviate, offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.snapshots import plain, snapshot
+from graphattn.graphs.sorting import loops_for
 
 INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -227,7 +228,11 @@ class EdgeListGraph(Graph):
     # Checks -----------------------------------------------------------------------------------------------------------
 
     def _check_range(self) -> bool:
-        for name, index, size in (("key", self._edges[0], self.num_keys), ("query", self._edges[1], self.num_queries)):
+        key, query = self._edges
+        loops = loops_for(key, query)
+        if loops is not None and not loops.some_outside(key, query, self.num_keys, self.num_queries):
+            return True
+        for name, index, size in (("key", key, self.num_keys), ("query", query, self.num_queries)):
             if index.numel() == 0:
                 continue
             low, high = (int(bound) for bound in index.aminmax())

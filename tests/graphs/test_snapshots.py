@@ -14,7 +14,7 @@ from torch_geometric import EdgeIndex
 from graphattn import attend
 from graphattn.graphs import EdgeListGraph, as_graph
 from graphattn.graphs.csr import compress_edges
-from graphattn.graphs.snapshots import _READ, plain, shows, snapshot
+from graphattn.graphs.snapshots import _READ, MANY, in_short, plain, shows, snapshot
 
 NODES = 12
 
@@ -338,3 +338,38 @@ def test_tensors_are_not_read_while_a_cuda_graph_is_captured(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     with pytest.raises(ValueError, match=r"while a CUDA graph is captured.*as_graph\(x"):
         shows(on_cuda, on_cuda)
+
+
+def test_many_numbers_are_kept_in_short():
+    x = torch.randint(NODES, (2, MANY))
+    short = in_short(x)
+    assert short.dtype == torch.int32 and torch.equal(short, x.int()) and shows(x, short)
+    assert in_short(x[:, :10]).dtype == torch.int64  # torch compares few numbers as fast
+    assert in_short(x.int()).dtype == torch.int32 and in_short(x.short()).dtype == torch.int16
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**63 - 1])
+def test_numbers_that_do_not_fit_are_kept_as_they_are(number):
+    x = torch.randint(NODES, (2, MANY))
+    x[1, 5] = number
+    assert in_short(x) is x and shows(x.clone(), x)
+
+
+@pytest.mark.parametrize("loops", [True, False])
+def test_a_number_whose_lower_half_is_the_same_is_another(loops, monkeypatch):
+    x = torch.randint(NODES, (2, MANY))
+    short = in_short(x)
+    if not loops:
+        monkeypatch.setattr("graphattn.graphs.snapshots.loops_for", lambda *_: None)
+    assert shows(x, short) and shows(x.t().contiguous().t(), short)
+    x[0, 7] += 2**32
+    assert not shows(x, short)
+
+
+def test_a_graph_of_many_edges_follows_its_tensor():
+    x = torch.randint(NODES, (2, MANY))
+    graph = as_graph(x, NODES)
+    assert as_graph(x, NODES) is graph
+    x[1, -1] += 2**32
+    with pytest.raises(ValueError, match="names query 429496"):
+        as_graph(x, NODES)

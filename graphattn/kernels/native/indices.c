@@ -1,0 +1,69 @@
+/* Pairs (row, column) are looked through, and the numbers of two indices compared: by pieces, which threads share.
+
+   Signs and bits are gathered instead of asked for one by one, so that many numbers are looked at with one instruction. */
+
+#include "indices.h"
+
+#define JOIN_NOW(name, suffix) name##suffix
+#define JOIN(name, suffix) JOIN_NOW(name, suffix)
+#define EXPORTED(name) JOIN(name, SUFFIX) /* pairs_descend_v3: build.py gives the level of the processor */
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { AT_ONCE = 4096 }; /* numbers after which it is asked whether to go on */
+
+/* The sign of the result is set if x is no index of `size` things: below 0 or above size - 1. */
+INLINE uint64_t outside(int64_t x, int64_t size) { return (uint64_t)x | ((uint64_t)(size - 1) - (uint64_t)x); }
+
+/* The sign of the result is set if (row, col) goes before the pair that stands before it; all are in range. */
+INLINE uint64_t descends(int64_t row_before, int64_t col_before, int64_t row, int64_t col) {
+    const uint64_t rise = (uint64_t)row - (uint64_t)row_before, col_rise = (uint64_t)col - (uint64_t)col_before;
+    const uint64_t same_row = (rise - 1) & ~rise; /* sign set: rise is 0 */
+    return rise | (same_row & col_rise);
+}
+
+INLINE int some_outside(const Pairs *w, int64_t first, int64_t last, int is_64) {
+    for (int64_t start = first; start < last; start += AT_ONCE) {
+        const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
+        uint64_t signs = 0;
+        for (int64_t i = start; i < end; i++)
+            signs |= outside(number(w->row, i, is_64), w->num_rows) | outside(number(w->col, i, is_64), w->num_cols);
+        if (signs >> 63) return 1;
+    }
+    return 0;
+}
+
+/* Pairs first ... last - 1 and the one before them. */
+INLINE int some_descend(const Pairs *w, int64_t first, int64_t last, int is_64) {
+    for (int64_t start = first > 0 ? first : 1; start < last; start += AT_ONCE) {
+        const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
+        uint64_t signs = 0;
+        for (int64_t i = start; i < end; i++)
+            signs |= descends(number(w->row, i - 1, is_64), number(w->col, i - 1, is_64), number(w->row, i, is_64),
+                              number(w->col, i, is_64));
+        if (signs >> 63) return 1;
+    }
+    return 0;
+}
+
+INLINE int some_differ(const Comparison *w, int64_t first, int64_t last, int is_64) {
+    for (int64_t start = first; start < last; start += AT_ONCE) {
+        const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
+        uint64_t bits = 0;
+        for (int64_t i = start; i < end; i++) bits |= (uint64_t)w->shown[i] ^ (uint64_t)number(w->stored, i, is_64);
+        if (bits) return 1;
+    }
+    return 0;
+}
+
+void EXPORTED(pairs_outside)(const Pairs *w, int64_t first, int64_t last, int64_t piece) {
+    w->found[piece] = w->is_64 ? some_outside(w, first, last, 1) : some_outside(w, first, last, 0);
+}
+
+void EXPORTED(pairs_descend)(const Pairs *w, int64_t first, int64_t last, int64_t piece) {
+    w->found[piece] = w->is_64 ? some_descend(w, first, last, 1) : some_descend(w, first, last, 0);
+}
+
+void EXPORTED(numbers_differ)(const Comparison *w, int64_t first, int64_t last, int64_t piece) {
+    w->found[piece] = w->is_64 ? some_differ(w, first, last, 1) : some_differ(w, first, last, 0);
+}

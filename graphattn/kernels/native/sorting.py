@@ -1,0 +1,146 @@
+"""Edges as pairs (row, column): looked through, sorted and turned round by the loops of `indices.c` and `sorting.c`.
+
+Indices are on the CPU, int64 or int32, both of one dtype; what is made of them is int32, which their sizes must fit.
+"""
+
+import ctypes
+from ctypes import c_int64, c_void_p
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.native.border import Struct, hand_over, readable
+from graphattn.kernels.native.library import library
+from graphattn.kernels.native.threads import MOST_PIECES, run
+
+PIECE = 2**16  # numbers that are looked through at a time, in some 10 us
+
+
+class Pairs(Struct):
+    """Pairs of indices.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("num_edges", "num_rows", "num_cols", "is_64")),
+        *((name, c_void_p) for name in ("row", "col", "row_starts", "place", "starts", "sorted", "places")),
+        *((name, c_void_p) for name in ("scratch", "found")),
+    )
+
+    def arrays(self, real):
+        turned = bool(self.row_starts)
+        sorting = 2 * self.num_edges + self.num_cols + 1 + max(self.num_rows, self.num_cols) + 1
+        return {
+            "row": (real, self.num_edges),
+            "col": (real, self.num_edges),
+            "row_starts": (torch.int32, self.num_rows + 1),
+            "place": (torch.int32, self.num_edges),
+            "starts": (torch.int32, (self.num_cols if turned else self.num_rows) + 1),
+            "sorted": (torch.int32, self.num_edges),
+            "places": (torch.int32, self.num_edges),
+            "scratch": (torch.int32, self.num_cols + 1 if turned else sorting),
+            "found": (torch.int64, count_pieces(self.num_edges)),
+        }
+
+
+class Comparison(Struct):
+    """Comparison of indices.h."""
+
+    _fields_ = (*((name, c_int64) for name in ("count", "is_64")), *((name, c_void_p) for name in ("shown", "stored", "found")))
+
+    def arrays(self, real):
+        found = torch.int64, count_pieces(self.count)
+        return {"shown": (torch.int64, self.count), "stored": (real, self.count), "found": found}
+
+
+def some_outside(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> bool:
+    """Whether an index is below 0, or at or above its size."""
+    return _look("pairs_outside", row, col, num_rows, num_cols)
+
+
+def is_sorted(row: Tensor, col: Tensor) -> bool:
+    """Whether pairs go by (row, column); all are at least 0."""
+    return not _look("pairs_descend", row, col, 0, 0)
+
+
+def sort_pairs(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs by (row, column), equal ones in their order: where rows start [num_rows + 1], columns [num_edges], places [num_edges].
+
+    Raises:
+        ValueError: if an index is out of range, or is written meanwhile.
+    """
+    pairs, row, col = _pairs(row, col, num_rows, num_cols)
+    scratch = _room(pairs.arrays(row.dtype)["scratch"][1])
+    starts, sorted, places = _room(num_rows + 1 + 2 * row.numel()).split([num_rows + 1, row.numel(), row.numel()])
+    hand_over(pairs, row.dtype, row=row, col=col, starts=starts, sorted=sorted, places=places, scratch=scratch)
+    _do("sort_pairs", pairs)
+    return starts, sorted, places
+
+
+def turn_rows(
+    row_starts: Tensor, col: Tensor, place: Tensor | None, num_cols: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Rows that are sorted as columns: where those start [num_cols + 1], rows [num_edges], and what `place` tells of each pair.
+
+    Args:
+        row_starts: int32 [num_rows + 1].
+        col: [num_edges].
+        place: int32 [num_edges]; None: where the pair stands in `col`. That is None too for what comes out if none moves.
+
+    Raises:
+        ValueError: if an index is out of range, or is written meanwhile.
+    """
+    pairs, _, col = _pairs(col, col, row_starts.numel() - 1, num_cols)
+    starts, sorted, places = _room(num_cols + 1 + 2 * col.numel()).split([num_cols + 1, col.numel(), col.numel()])
+    row_starts, place = readable(row_starts, torch.int32), readable(place, torch.int32)
+    hand_over(pairs, col.dtype, row_starts=row_starts)  # first: `arrays` asks for it
+    scratch = _room(num_cols + 1)
+    hand_over(pairs, col.dtype, col=col, place=place, starts=starts, sorted=sorted, places=places, scratch=scratch)
+    done = _do("turn_rows", pairs)
+    return starts, sorted, (places if place is not None or done == 1 else None)
+
+
+def same_numbers(shown: Tensor, kept: Tensor) -> bool:
+    """Whether two indices of one size hold the same numbers; `shown` is int64, `kept` int64 or int32."""
+    shown, kept, bounds = readable(shown, torch.int64), readable(kept, kept.dtype), _bounds(kept.numel())
+    found = torch.zeros(bounds.numel() - 1, dtype=torch.int64)
+    comparison = Comparison(kept.numel(), kept.dtype == torch.int64)
+    run("numbers_differ", hand_over(comparison, kept.dtype, shown=shown, stored=kept, found=found), bounds)
+    return not found.any()
+
+
+def count_pieces(count: int) -> int:
+    return min(max(count // PIECE, 1), MOST_PIECES)
+
+
+@lru_cache(64)
+def _bounds(count: int) -> Tensor:
+    """Where pieces of so many numbers begin, and where the last one ends."""
+    pieces = count_pieces(count)
+    return torch.tensor([count * piece // pieces for piece in range(pieces + 1)])
+
+
+def _pairs(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Pairs, Tensor, Tensor]:
+    row, col = readable(row, row.dtype), readable(col, row.dtype)
+    return Pairs(row.numel(), num_rows, num_cols, row.dtype == torch.int64), row, col
+
+
+def _look(name: str, row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> bool:
+    pairs, row, col = _pairs(row, col, num_rows, num_cols)
+    bounds = _bounds(pairs.num_edges)
+    found = torch.zeros(bounds.numel() - 1, dtype=torch.int64)
+    run(name, hand_over(pairs, row.dtype, row=row, col=col, found=found), bounds)
+    return bool(found.any())
+
+
+def _room(count: int) -> Tensor:
+    return torch.empty(count, dtype=torch.int32)
+
+
+def _do(name: str, pairs: Pairs) -> int:
+    done = getattr(library(), name)(c_void_p(ctypes.addressof(pairs)))
+    if done == 0:
+        raise ValueError(
+            f"edges must have rows 0 to {pairs.num_rows - 1} and columns 0 to {pairs.num_cols - 1}, and nobody may write them"
+            f" while they are sorted (got an index that is out of range, or changed)"
+        )
+    return done

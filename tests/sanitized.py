@@ -1,0 +1,89 @@
+"""Random calls of everything that runs in C, for a while: `.ci/sanitize` runs this with a library that watches its memory.
+
+    python -m tests.sanitized --seconds 60
+
+Case number i is drawn from seed + i alone, and its number is printed before it runs: what a sanitizer ends can be run again.
+"""
+
+import argparse
+import random
+import sys
+import time
+from contextlib import nullcontext, suppress
+
+import torch
+
+from graphattn.kernels.native import border, sorting, threads
+from graphattn.kernels.native.library import why_not_native
+from tests.fuzz import Case
+
+FORCED = ["edges_cpu", "edges_cpu", "banded_cpu"]
+
+
+def attention(seed: int) -> None:
+    """A case of `tests.fuzz`, by a kernel of loops in C if it has what the case needs."""
+    case = Case(seed)
+    case.kernel = random.Random(seed).choice(FORCED)
+    case.run()
+
+
+def indices(seed: int) -> None:
+    """Edges in any order, some of which are no edges: sorted, turned, looked through, compared."""
+    drawn = random.Random(seed)
+    dtype, count = drawn.choice([torch.int64, torch.int32]), drawn.choice([0, 1, 7, drawn.randint(0, 300), 70_000])
+    num_rows, num_cols = drawn.randint(1, 40), drawn.randint(1, 40)
+    generator = torch.Generator().manual_seed(seed)
+    row, col = (torch.randint(size, (count,), generator=generator).to(dtype) for size in (num_rows, num_cols))
+    if count and drawn.random() < 0.2:
+        drawn.choice([row, col])[drawn.randrange(count)] = drawn.choice([-1, 40, 2**31 - 1, -(2**31)])
+    is_outside = sorting.some_outside(row, col, num_rows, num_cols)
+    sorting.is_sorted(row, col)
+    assert sorting.same_numbers(row.long(), row)
+    with suppress(ValueError) if is_outside else nullcontext():
+        starts, cols, places = sorting.sort_pairs(row, col, num_rows, num_cols)
+        assert torch.equal(col[places.long()].int(), cols)
+        sorting.turn_rows(starts, cols, drawn.choice([None, places]), num_cols)
+
+
+def plant() -> None:
+    """From now on one array of every struct ends a number too early, in memory of its own."""
+    hand_over = border.hand_over
+
+    def short(struct, real, **tensors):
+        hand_over(struct, real, **tensors)
+        name, tensor = next((name, x) for name, x in tensors.items() if x is not None)
+        if tensor.numel():
+            struct.planted = tensor.flatten()[:-1].clone()
+            setattr(struct, name, struct.planted.data_ptr())
+        return struct
+
+    for module in modules_with(hand_over):
+        module.hand_over = short
+
+
+def modules_with(function) -> list:
+    return [module for module in list(sys.modules.values()) if getattr(module, function.__name__, None) is function]
+
+
+def main(seconds: float, seed: int, planted: bool) -> None:
+    assert why_not_native() is None, why_not_native()
+    threads.PIECE = sorting.PIECE = 64  # many pieces, so that threads share the little that there is
+    torch.set_num_threads(2)
+    if planted:
+        plant()
+    start, count = time.monotonic(), 0
+    while time.monotonic() - start < seconds:
+        for task in (attention, indices):
+            print(f"\r{task.__name__} {seed + count}", end="", flush=True)
+            task(seed + count)
+        count += 1
+    print(f"\r{count} cases of attention and as many of indices in {seconds:g} s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plant", action="store_true", help="arrays that are a number short")
+    arguments = parser.parse_args()
+    main(arguments.seconds, arguments.seed, arguments.plant)
