@@ -21,14 +21,10 @@ class Edges(Struct):
     """Edges of edges.h, which says what the fields are."""
 
     SIZES = (
-        "entries heads kv_heads dim value_dim edge_dim bias_heads score normalizer index_is_64 seed threshold".split()
+        ["entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer", "index_is_64", "seed", "threshold"]
     )
     NUMBERS = ("scale", "keep_scale")
-    ARRAYS = (
-        "rowptr row_of col edge_id repeat place query key value bias edge_features edge_query vector edge_weight out lse"
-        " edge_out grad_out grad_edge_out grad_query grad_key grad_value grad_bias grad_edge_features grad_edge_query"
-        " grad_vector grad_edge_weight handed signs"
-    ).split()
+    ARRAYS = ["rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features", "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query", "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector", "grad_edge_weight", "handed", "signs"]
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
         *((name, ctypes.c_double) for name in NUMBERS),
@@ -109,7 +105,14 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
 
 
 def arrays(
-    sizes: Edges, rows: Rows, real: torch.dtype, num_queries: int, num_keys: int, num_results: int, num_key_gradients: int, pieces: int
+    sizes: Edges,
+    rows: Rows,
+    real: torch.dtype,
+    num_queries: int,
+    num_keys: int,
+    num_results: int,
+    num_key_gradients: int,
+    pieces: int,
 ) -> dict[str, tuple[torch.dtype, int]]:
     """dtype and count of numbers of every array."""
     entries, heads, kv_heads, dim, value_dim, edge_dim = (getattr(sizes, name) for name in Edges.SIZES[:6])
