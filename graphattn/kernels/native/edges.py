@@ -21,10 +21,16 @@ class Edges(Struct):
     """Edges of edges.h, which says what the fields are."""
 
     SIZES = (
-        ["entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer", "index_is_64", "seed", "threshold"]
-    )
+        "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer",
+        "index_is_64", "seed", "threshold",
+    )  # fmt: skip
     NUMBERS = ("scale", "keep_scale")
-    ARRAYS = ["rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features", "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query", "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector", "grad_edge_weight", "handed", "signs"]
+    ARRAYS = (
+        "rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features",
+        "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query",
+        "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector",
+        "grad_edge_weight", "handed", "signs",
+    )  # fmt: skip
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
         *((name, ctypes.c_double) for name in NUMBERS),
