@@ -69,7 +69,10 @@ class EdgesCpu(Kernel):
         grad_out = readable(grad.out, real)
         handed, signs = (None, None) if in_one_pass else handed_on(call, inputs, grads)
         vector, edge_weight = (*grads.parameters, None, None)[:2]
-        let_read(struct, real, lse=merged.lse, out=merged.out, edge_out=merged.edge_out, grad_edge_out=grad.edge_out)
+        grad_edge_out = grad.edge_out
+        if grad_edge_out is None and merged.edge_out is not None:
+            grad_edge_out = torch.zeros_like(merged.edge_out)
+        let_read(struct, real, lse=merged.lse, out=merged.out, edge_out=merged.edge_out, grad_edge_out=grad_edge_out)
         hand_over(
             struct, real, grad_out=grad_out, grad_query=grads.query, grad_bias=grads.bias, grad_edge_features=grads.edge_features,
             grad_edge_query=grads.edge_query, grad_vector=vector, grad_edge_weight=edge_weight, handed=handed, signs=signs,

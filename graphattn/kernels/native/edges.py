@@ -21,14 +21,15 @@ class Edges(Struct):
     """Edges of edges.h, which says what the fields are."""
 
     SIZES = (
-        "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer", "index_is_64",
-        "seed", "threshold",
+        "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer",
+        "index_is_64", "seed", "threshold",
     )  # fmt: skip
-    NUMBERS = "scale", "keep_scale"
+    NUMBERS = ("scale", "keep_scale")
     ARRAYS = (
-        "rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features", "edge_query",
-        "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query", "grad_key", "grad_value",
-        "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector", "grad_edge_weight", "handed", "signs",
+        "rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features",
+        "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query",
+        "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector",
+        "grad_edge_weight", "handed", "signs",
     )  # fmt: skip
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
@@ -95,12 +96,7 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
         return arranged.calls[key]
     rows = arranged.by_query if transposed is None else transposed.by_key
     template = Edges(
-        rows.col.numel(),
-        *sizes,
-        bias_heads,
-        score,
-        NORMALIZERS.index(plan.normalizer.name),
-        rows.col.dtype is torch.int64,
+        rows.col.numel(), *sizes, bias_heads, score, NORMALIZERS.index(plan.normalizer.name), rows.col.dtype is torch.int64
     )
     bounds = rows.bounds(count_pieces(rows.col.numel() * sizes.heads * (sizes.dim + sizes.value_dim)))
     num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)

@@ -152,14 +152,14 @@ INLINE void over_queries(
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
             rows_at(x.keys, w->key, key_width, nodes);
             rows_at(values, w->value, value_width, nodes);
-            x.coming = nodes + LANES, x.edges_coming = edges + LANES;
+            x.coming = nodes + LANES, x.edges_coming = edges + LANES, x.n = n;
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
             if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges);
             if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges);
             score_eight(w, score, dim, weights, LANES, &x, hidden);
             if (w->threshold) keep_factors(w, factors, query, nodes, at, n);
             for (int64_t g = 0, h = 0; g < kv_heads; g++) {
-                ask_for(w->value, value_width, nodes + LANES, g, kv_heads);
+                ask_for(w->value, value_width, nodes + LANES, n, g, kv_heads);
                 for (const int64_t stop = h + group; h < stop; h++) {
                     lanes grad = dots(grad_out + h * value_dim, values, g * value_dim, value_dim);
                     if (grad_edge_out) grad += dots(grad_edge_out + h * edge_dim, x.features, 0, edge_dim);
@@ -271,7 +271,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             EACH_LANE(e) handed[e] = e < n ? w->handed + places[e] * 2 * heads : nothing;
             rows_at(queries, w->query, width, nodes);
             rows_at(grads_out, w->grad_out, grad_width, nodes);
-            ask_for(w->handed, 2 * heads, places + LANES, 0, 1);
+            ask_for(w->handed, 2 * heads, places + LANES, n, 0, 1);
             if (w->signs)
                 EACH_LANE(e) {
                     signs[e] = w->signs + places[e] * heads * eights(dim);
@@ -291,14 +291,14 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                 for (int64_t h = 0; h < heads; h++) {
                     const int64_t g = group == 1 ? h : h / group;
                     spread_of_rows(factors, handed, heads + h);
-                    if (score != LEAKY) ask_for(w->query, width, nodes + LANES, h, heads);
+                    if (score != LEAKY) ask_for(w->query, width, nodes + LANES, n, h, heads);
                     if (score == DOT) add_rows(to_key + g * dim, factors, queries, h * dim, dim);
                     else if (score == LEAKY) add_by_signs(to_key + g * dim, factors, signs, h * eights(dim), w->vector + h * dim, dim);
                     else add_again(w, score, to_key + g * dim, factors, h, w->key + key * key_width + g * dim, queries, features, dim);
                 }
             for (int64_t h = 0; to_value && h < heads; h++) {
                 spread_of_rows(factors, handed, h);
-                ask_for(w->grad_out, grad_width, nodes + LANES, h, heads);
+                ask_for(w->grad_out, grad_width, nodes + LANES, n, h, heads);
                 add_rows(to_value + (group == 1 ? h : h / group) * value_dim, factors, grads_out, h * value_dim, value_dim);
             }
         }

@@ -60,7 +60,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
                 rows_at(x.keys, w->key, key_width, nodes + e);
-                x.coming = nodes + e + LANES, x.edges_coming = edges + e + LANES;
+                x.coming = nodes + e + LANES, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
                 if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges + e);
                 if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
                 score_eight(w, score, dim, scores + e, BLOCK, &x, NULL);
@@ -83,7 +83,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                 }
                 rows_at(values, w->value, value_width, nodes + e);
                 for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-                    ask_for(w->value, value_width, nodes + e + LANES, g, w->kv_heads);
+                    ask_for(w->value, value_width, nodes + e + LANES, n, g, w->kv_heads);
                     for (const int64_t stop = h + group; h < stop; h++) {
                         spread_each(weights, scores + h * BLOCK + e);
                         add_rows(out + h * value_dim, weights, values, g * value_dim, value_dim);

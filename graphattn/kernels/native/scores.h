@@ -12,7 +12,8 @@
 typedef struct {
     Rows keys, features, biases;
     const real *query, *edge_query;
-    const int64_t *coming, *edges_coming; /* nodes and edges of the next eight */
+    const int64_t *coming, *edges_coming; /* nodes and edges that will be wanted */
+    int64_t n;                            /* how many of the eight there are */
 } Eight;
 
 /* ---- vector . f(q + k + edge_weight @ features) ---- */
@@ -58,7 +59,7 @@ INLINE lanes additive_score(
 /* ---- the same where every head has a query and a key of one number (GAT): eight heads at a time ---- */
 
 INLINE void gat_scores(const Edges *w, real *scores, int64_t step, const Eight *x, real scale, lanes *kept) {
-    ask_for(w->key, w->heads, x->coming, 0, 1);
+    ask_for(w->key, w->heads, x->coming, x->n, 0, 1);
     EACH_EIGHT(h, count, w->heads, {
         lanes hidden[LANES];
         hidden_numbers(w, GAT, hidden, x->query + h, x->keys, h, x->features, h, count);
@@ -79,15 +80,15 @@ INLINE void score_eight(const Edges *w, int score, int64_t dim, real *scores, in
     if (score == GAT) gat_scores(w, scores, step, x, scale, hidden);
     else
         for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-            ask_for(w->key, w->kv_heads * dim, x->coming, g, w->kv_heads);
+            ask_for(w->key, w->kv_heads * dim, x->coming, x->n, g, w->kv_heads);
             for (const int64_t end = h + group; h < end; h++) {
                 const lanes s = score == DOT ? dots(x->query + h * dim, x->keys, g * dim, dim)
                     : additive_score(w, score, x, h, g * dim, dim, hidden ? hidden + h * eights(dim) * LANES : NULL);
                 store(scores + h * step, s * scale);
             }
         }
-    if (w->edge_dim) ask_for(w->edge_features, w->edge_dim, x->edges_coming, 0, 1);
-    if (w->bias) ask_for(w->bias, w->bias_heads, x->edges_coming, 0, 1);
+    if (w->edge_dim) ask_for(w->edge_features, w->edge_dim, x->edges_coming, x->n, 0, 1);
+    if (w->bias) ask_for(w->bias, w->bias_heads, x->edges_coming, x->n, 0, 1);
     if (x->edge_query)
         for (int64_t h = 0; h < w->heads; h++) {
             const lanes s = dots(x->edge_query + h * w->edge_dim, x->features, 0, w->edge_dim);

@@ -28,13 +28,13 @@ INLINE int64_t index_at(const void *index, int64_t i, int64_t is_64) {
     return is_64 ? ((const int64_t *)index)[i] : ((const int32_t *)index)[i];
 }
 
-/* found: index[at ... at + count - 1], the last of them again up to a multiple of eight, and then the eight that will be
-   wanted next. */
+/* found: index[at ... at + count - 1], the last of them again up to a multiple of eight, and then eight that will be wanted:
+   those behind this multiple. Each step asks for as many as it has edges, so that short rows ask for none twice. */
 INLINE void find(int64_t *found, const void *index, int64_t is_64, int64_t at, int64_t count, int64_t entries) {
     const int64_t padded = (count + LANES - 1) / LANES * LANES;
     for (int64_t i = 0; i < count; i++) found[i] = index_at(index, at + i, is_64);
     for (int64_t i = count; i < padded; i++) found[i] = found[count - 1];
-    at += count;
+    at += padded;
     if (at + LANES <= entries)
         EACH_LANE(i) found[padded + i] = index_at(index, at + i, is_64);
     else
@@ -49,16 +49,16 @@ INLINE void find_edges(int64_t *found, const int64_t *index, int64_t at, int64_t
     }
     const int64_t padded = (count + LANES - 1) / LANES * LANES;
     for (int64_t i = 0; i < padded; i++) found[i] = at + smaller(i, count - 1);
-    for (int64_t i = 0; i < LANES; i++) found[padded + i] = smaller(at + count + i, entries - 1);
+    for (int64_t i = 0; i < LANES; i++) found[padded + i] = smaller(at + padded + i, entries - 1);
 }
 
 INLINE void rows_at(Rows rows, const real *table, int64_t width, const int64_t *nodes) {
     EACH_LANE(e) rows[e] = table + width * nodes[e];
 }
 
-/* Prefetches one part of what is wanted next, the rows of `nodes`: all of them come when `part` has been 0 ... parts - 1. */
-INLINE void ask_for(const real *table, int64_t width, const int64_t *nodes, int64_t part, int64_t parts) {
-    for (int64_t e = part; e < LANES; e += parts)
+/* Prefetches one part of the rows of n nodes: all of them come when `part` has been 0 ... parts - 1. */
+INLINE void ask_for(const real *table, int64_t width, const int64_t *nodes, int64_t n, int64_t part, int64_t parts) {
+    for (int64_t e = part; e < n; e += parts)
         for (int64_t c = 0; c < width; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch(table + width * nodes[e] + c);
 }
 
