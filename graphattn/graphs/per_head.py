@@ -103,7 +103,8 @@ def groups_of_same(rows: Iterable[Sequence[object]]) -> list[list[int]]:
     >>> groups_of_same([[None], ["a"], [None]])
     [[0, 2], [1]]
     """
-    listed, groups = list(rows), list[list[int]]()
+    listed = list(rows)
+    groups: list[list[int]] = []
     for place, row in enumerate(listed):
         same = [group for group in groups if all(x is y for x, y in zip(listed[group[0]], row))]
         if same:
