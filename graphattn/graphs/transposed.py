@@ -1,5 +1,6 @@
 """TransposedGraph: `.T` of a graph whose class has no name for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +67,10 @@ class TransposedGraph(Graph):
 
     def _transposed(self) -> Graph:
         return self.graph.twin(edges_by_key=not self.edges_by_key)  # the graph itself would hold this one, and be held by it
+
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
+        graph = self.graph._map_tensors(function)
+        return self if graph is self.graph else self.twin(graph=graph)
 
     def _split(self) -> list[Graph]:
         return [TransposedGraph(graph)._ordered(self.edges_by_key) for graph in self.graph.examples()]
