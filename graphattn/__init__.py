@@ -1,7 +1,7 @@
 """Self-attention over graphs: the edges of a graph say who attends to whom."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphattn.functional import attend, attention_weights, choose_kernel
 from graphattn.graphs import (
@@ -61,7 +61,7 @@ __all__ = [
 _ON_DEMAND = ("datasets", "explain", "inputs", "nn", "transforms", "viz")
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _ON_DEMAND:
         return importlib.import_module(f"graphattn.{name}")
     raise AttributeError(f"module 'graphattn' has no attribute {name!r}")

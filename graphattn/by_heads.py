@@ -16,7 +16,9 @@ from graphattn.kernels.scores import as_score
 PER_EDGE = ("bias", "edge_features")
 
 
-def attend_by_heads(attend: Callable, query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options):
+def attend_by_heads(
+    attend: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options: Any
+) -> Any:
     """`attend` for each group of heads that share a graph and what is given per edge; results in the order of the heads."""
     results, order = [], []
     for group in groups((query, key, value), graph, options):
@@ -29,21 +31,24 @@ def attend_by_heads(attend: Callable, query: Tensor, key: Tensor, value: Tensor,
 
 
 def per_edge_by_heads(
-    function: Callable, query: Tensor, key: Tensor, graph: PerHead, edges: Any = None, **options
+    function: Callable[..., Any], query: Tensor, key: Tensor, graph: PerHead, edges: Any = None, **options: Any
 ) -> list[Tensor]:
     """`attention_weights` or `attention_scores` of each head: [num_edges] of its graph, or those at its places `edges`."""
-    found: list[Tensor] = [None] * query.size(-2)
+    found: dict[int, Tensor] = {}
     for group in groups((query, key), graph, options):
         numbers = function(*group.tensors, group.graph, **group.options)
         for head, of_head in zip(group.heads, numbers.unbind(1)):
             places = edges[head] if isinstance(edges, (list, tuple)) else edges
             found[head] = of_head if places is None else of_head[check_places(places, len(of_head))]
-    return found
+    return [found[head] for head in range(query.size(-2))]
 
 
-def choice_by_heads(choose_kernel: Callable, query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options):
+def choice_by_heads(
+    choose_kernel: Callable[..., Choice], query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options: Any
+) -> Choice:
     """The kernels of all groups of heads, joined as those of parts are, and all their refusals."""
-    names, refusals = [], {}
+    names: list[str] = []
+    refusals: dict[str, str] = {}
     for group in groups((query, key, value), graph, options):
         choice = choose_kernel(group.graph, *group.tensors, **group.options)
         names += [name for name in choice.kernel.split(" + ") if name not in names]
@@ -62,7 +67,8 @@ def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: Pe
     for some in groups_of_same(zip(graph.graphs)):
         for head in some:
             if not isinstance(weights[head], Tensor) or weights[head].dim() != 1:
-                got = list(weights[head].shape) if isinstance(weights[head], Tensor) else type(weights[head]).__name__
+                own = weights[head]
+                got = str(list(own.shape)) if isinstance(own, Tensor) else type(own).__name__
                 raise ValueError(f"'weights' of head {head} must be a tensor [num_edges] (got {got})")
         heads = torch.tensor(some, device=value.device)
         own = torch.stack([weights[head] for head in some], 1)

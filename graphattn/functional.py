@@ -1,7 +1,7 @@
 """The public functions: `attend`, `attention_weights` and `choose_kernel`."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from graphattn.by_heads import attend_by_heads, choice_by_heads, per_edge_by_hea
 from graphattn.edge_operators import traced_weights
 from graphattn.execution import pieces, run, with_bias_for_kernel
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.hidden import weights_shown
 from graphattn.kernels.choose import Choice, select
@@ -18,20 +19,78 @@ from graphattn.kernels.normalizers import Normalizer
 from graphattn.kernels.scores import Score
 from graphattn.operators import run_traced
 
+BiasLike = Tensor | Callable[[Graph], Tensor] | None
+ScoreLike = str | Score | Callable[[Tensor, Tensor], Tensor]
+NormalizerLike = str | Normalizer | Callable[[Tensor], Tensor]
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: GraphLike | PerHead,
+    *,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    kernel: str | None = None,
+) -> Tensor: ...
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: GraphLike | PerHead,
+    *,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: Tensor | Sequence[Tensor | None],
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    kernel: str | None = None,
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: GraphLike | PerHead,
+    *,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: Tensor | Sequence[Tensor | None] | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    kernel: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+
 
 def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    graph: Any,
+    graph: GraphLike | PerHead,
     *,
-    bias: Tensor | Callable[[Graph], Tensor] | None = None,
-    edge_features: Tensor | None = None,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: Tensor | Sequence[Tensor | None] | None = None,
     edge_query: Tensor | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
-    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
-    normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention of queries over the keys that `graph` joins them to.
@@ -74,8 +133,8 @@ def attend(
         >>> attend(x, x, torch.arange(3.).view(3, 1, 1), causal(3)).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
-    options = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
-    per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+    options: dict[str, Any] = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
+    per_edge: dict[str, Any] = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
     if isinstance(graph, PerHead):
         return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
     problem = prepare(query, key, value, graph, **per_edge, **options)
@@ -83,24 +142,56 @@ def attend(
         out, edge_out = run_traced(problem.plan, problem.inputs, kernel)
     else:
         out, edge_out = run(problem.plan, problem.inputs, kernel)
-    out, edge_out = (None if x is None else x.to(query.dtype) for x in (out, edge_out))
+    results = [x.to(query.dtype) for x in (out, edge_out) if x is not None]
     if problem.batch is not None:
-        out, edge_out = (None if x is None else unfold(x, problem.batch) for x in (out, edge_out))
-    return out if edge_features is None else (out, edge_out)
+        results = [unfold(x, problem.batch) for x in results]
+    return results[0] if edge_features is None else (results[0], results[1])
+
+
+@overload
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    graph: GraphLike,
+    *,
+    bias: BiasLike = None,
+    edge_features: Tensor | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    edges: Tensor | None = None,
+) -> Tensor: ...
+
+
+@overload
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    graph: PerHead,
+    *,
+    bias: Sequence[BiasLike] | Callable[[Graph], Tensor] | None = None,
+    edge_features: Sequence[Tensor | None] | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    edges: Tensor | Sequence[Tensor] | None = None,
+) -> list[Tensor]: ...
 
 
 def attention_weights(
     query: Tensor,
     key: Tensor,
-    graph: Any,
+    graph: GraphLike | PerHead,
     *,
-    bias: Tensor | Callable[[Graph], Tensor] | None = None,
-    edge_features: Tensor | None = None,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: Tensor | Sequence[Tensor | None] | None = None,
     edge_query: Tensor | None = None,
     scale: float | None = None,
-    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
-    normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
-    edges: Tensor | None = None,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    edges: Tensor | Sequence[Tensor] | None = None,
 ) -> Tensor | list[Tensor]:
     """The weights that `attend` uses, computed when asked for: [num_edges, heads] in the order of `graph.edge_index()`.
 
@@ -115,8 +206,8 @@ def attention_weights(
         tensor([1.0000, 0.5000, 0.5000])
     """
     check_no_batch("attention_weights", query)
-    options = {"scale": scale, "score": score, "normalizer": normalizer}
-    per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+    options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": normalizer}
+    per_edge: dict[str, Any] = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
     if isinstance(graph, PerHead):
         return per_edge_by_heads(attention_weights, query, key, graph, edges, **per_edge, **options)
     plan, inputs, _ = prepare(query, key, key, graph, **per_edge, **options)
@@ -127,13 +218,13 @@ def attention_weights(
 
 
 def choose_kernel(
-    graph: Any,
+    graph: GraphLike | PerHead,
     query: Tensor,
     key: Tensor | None = None,
     value: Tensor | None = None,
     *,
     kernel: str | None = None,
-    **options,
+    **options: Any,
 ) -> Choice:
     """The kernel that `attend` would run, and why not each one before it in the order: it cannot, or it would be slower.
 
@@ -154,7 +245,8 @@ def choose_kernel(
     if isinstance(graph, PerHead):
         return choice_by_heads(choose_kernel, query, key, value, graph, **per_edge, **options, kernel=kernel)
     plan, inputs, _ = prepare(query, key, value, graph, **per_edge, **options)
-    names, refusals = [], {}
+    names: list[str] = []
+    refusals: dict[str, str] = {}
     for _, part_plan, part_inputs in pieces(*with_bias_for_kernel(plan, inputs, kernel), kernel):
         chosen, reasons = select(part_plan, part_inputs, kernel)
         names += [chosen.name] if chosen.name not in names else []

@@ -1,7 +1,7 @@
 """The two halves of attention, for whoever wants to do something to the scores or weights in between."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from graphattn.arguments import check_graph, check_no_batch, prepare
 from graphattn.by_heads import per_edge_by_heads, sums_by_heads
 from graphattn.edge_operators import traced_scores
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.recording import refuse_recording
 from graphattn.hidden import scores_shown
@@ -18,13 +19,41 @@ from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.scores import Score
 
 
+@overload
 def attention_scores(
     query: Tensor,
     key: Tensor,
-    graph: Any,
+    graph: GraphLike,
     *,
     bias: Tensor | Callable[[Graph], Tensor] | None = None,
     edge_features: Tensor | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
+) -> Tensor: ...
+
+
+@overload
+def attention_scores(
+    query: Tensor,
+    key: Tensor,
+    graph: PerHead,
+    *,
+    bias: Sequence[Tensor | Callable[[Graph], Tensor] | None] | Callable[[Graph], Tensor] | None = None,
+    edge_features: Sequence[Tensor | None] | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
+) -> list[Tensor]: ...
+
+
+def attention_scores(
+    query: Tensor,
+    key: Tensor,
+    graph: GraphLike | PerHead,
+    *,
+    bias: Tensor | Callable[[Graph], Tensor] | Sequence[Tensor | Callable[[Graph], Tensor] | None] | None = None,
+    edge_features: Tensor | Sequence[Tensor | None] | None = None,
     edge_query: Tensor | None = None,
     scale: float | None = None,
     score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
@@ -41,7 +70,8 @@ def attention_scores(
         tensor([2., 2., 2.])
     """
     check_no_batch("attention_scores", query)
-    options = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query, "scale": scale, "score": score}
+    per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
+    options: dict[str, Any] = {**per_edge, "scale": scale, "score": score}
     if isinstance(graph, PerHead):
         return per_edge_by_heads(attention_scores, query, key, graph, **options)
     plan, inputs, _ = prepare(query, key, key, graph, **options)
@@ -50,7 +80,7 @@ def attention_scores(
     return scores.to(query.dtype)
 
 
-def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Any) -> Tensor:
+def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: GraphLike | PerHead) -> Tensor:
     """For each query the sum of weight * value over its edges, with weights of the caller's.
 
     Args:
@@ -73,7 +103,7 @@ def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Any) 
         tensor([1., 5.])
     """
     if not isinstance(value, Tensor) or value.dim() != 3 or not value.is_floating_point():
-        got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        got = str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"'value' must be a floating tensor [num_keys, kv_heads, value_dim] (got {got})")
     if isinstance(graph, PerHead):
         return sums_by_heads(weighted_sum, weights, value, graph)
@@ -82,7 +112,7 @@ def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Any) 
         graph = as_graph(graph, value.size(0))
     check_graph(graph, value, graph.num_queries, value.size(0))
     if not isinstance(weights, Tensor) or weights.dim() != 2 or weights.size(1) % max(value.size(1), 1):
-        got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        got = str(list(weights.shape)) if isinstance(weights, Tensor) else type(weights).__name__
         raise ValueError(
             f"'weights' must be [num_edges, heads], heads a multiple of kv_heads = {value.size(1)} (got {got})"
         )

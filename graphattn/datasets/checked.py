@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch_geometric
 
@@ -19,8 +20,13 @@ from graphattn.version import __version__
 MAKERS = f"graphattn {__version__}, torch_geometric {torch_geometric.__version__}"
 RECORD = "sha256.json"
 
+if TYPE_CHECKING:
+    from torch_geometric.data import Dataset as BeforeDataset
+else:
+    BeforeDataset = object
 
-class Checked:
+
+class Checked(BeforeDataset):
     """To be inherited before PyG's `Dataset`.
 
     Raw files that are missing are downloaded. The sums of raw files are checked before they are read, those of a local copy
@@ -28,8 +34,12 @@ class Checked:
     they cannot be kept, they are made for one object alone.
     """
 
-    sums: Mapping[str, str]  # the sha256 of each raw file
     _made_in: str | None = None  # a folder other than that of the class
+
+    @property
+    def sums(self) -> Mapping[str, str]:
+        """The sha256 of each raw file."""
+        raise NotImplementedError
 
     def url_of(self, name: str) -> str:
         """Where a raw file, or the archive that holds it, is downloaded from."""
@@ -106,7 +116,7 @@ class Checked:
         except (OSError, ValueError, RecursionError):  # there is none, or it is damaged itself
             return False
 
-    def record_of(self, folder: Path) -> dict:
+    def record_of(self, folder: Path) -> dict[str, Any]:
         """What tells whether the processed files in a folder are whole and of this version."""
         names = self.processed_file_names
         names = [*([names] if isinstance(names, str) else names), "pre_transform.pt", "pre_filter.pt"]

@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ class MNIST(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
 
     def __repr__(self) -> str:

@@ -204,7 +204,8 @@ triclosan               Oc1cc(Cl)ccc1Oc1ccc(Cl)cc1Cl
 
 def molecule_table() -> list[tuple[str, str]]:
     """(name, SMILES) of every molecule."""
-    return [tuple(line.rsplit(maxsplit=1)) for line in MOLECULES.strip().splitlines()]
+    pairs = (line.rsplit(maxsplit=1) for line in MOLECULES.strip().splitlines())
+    return [(name, smiles) for name, smiles in pairs]
 
 
 def has_carboxyl(smiles: str) -> bool:

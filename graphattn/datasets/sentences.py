@@ -42,7 +42,8 @@ def make_sentence(random_words: random.Random) -> tuple[str, int]:
 
 def make_sentences(count: int, seed: int) -> list[tuple[str, int]]:
     """Different sentences, blame and praise in turn."""
-    random_words, sentences = random.Random(seed), {}
+    random_words = random.Random(seed)
+    sentences: dict[str, int] = {}
     while len(sentences) < count:
         sentence, label = make_sentence(random_words)
         if label == len(sentences) % 2:

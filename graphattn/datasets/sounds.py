@@ -64,7 +64,7 @@ class ToySounds(InMemoryDataset):
         labels = np.arange(400 if split == 'train' else 200) % len(CONTOURS)
         contours = list(CONTOURS.values())
         sounds = [make_glide(contours[label], random) for label in labels]
-        self.data, self.slices = self.collate([to_data(*pair, keep_waveform) for pair in zip(sounds, labels)])
+        self.data, self.slices = self.collate([to_data(sound, int(label), keep_waveform) for sound, label in zip(sounds, labels)])
 
 
 def to_data(waveform: np.ndarray, label: int, keep_waveform: bool) -> Data:

@@ -85,7 +85,7 @@ class SpokenDigits(Checked, InMemoryDataset):
         download_archive(self.url, self.raw_dir, self.sums)
 
     def process(self) -> None:
-        parts = {"train.pt": [], "test.pt": []}
+        parts: dict[str, list[Data]] = {"train.pt": [], "test.pt": []}
         for path in sorted(Path(self.raw_dir, "recordings").glob("*.wav")):
             data = to_data(path)
             if f"recordings/{path.name}" not in self.sums:

@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class LayerAttention(NamedTuple):
     weights: Tensor | list[Tensor]
 
 
-def attention_of(model: Module, *args, **kwargs) -> dict[str, LayerAttention]:
+def attention_of(model: Module, *args: Any, **kwargs: Any) -> dict[str, LayerAttention]:
     """Runs `model(*args, **kwargs)` and gives the weights of each attention layer in it, in the order of their calls.
 
     Layers are those whose `forward` has `return_attention_weights`: GraphAttention (alone, in encoders and decoders) and
@@ -80,7 +80,7 @@ class Recorder:
     def __init__(self, name: str, found: dict[str, LayerAttention]):
         self.name, self.found, self.is_asking = name, found, False
 
-    def __call__(self, module: Module, args: tuple, kwargs: dict, output) -> None:
+    def __call__(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self.is_asking:
             return
         self.is_asking = True

@@ -11,11 +11,13 @@ from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.arrays import to_tensor
 
+EdgesAndWeights = tuple[Tensor | Graph | PerHead | list[Tensor], Tensor | list[Tensor]]  # of a layer
+
 REDUCTIONS = ("mean", "max", "min")
 
 
 def attention_rollout(
-    layers: Iterable[tuple[Tensor | Graph, Tensor]] | Mapping[str, tuple[Tensor, Tensor]],
+    layers: Iterable[EdgesAndWeights] | Mapping[str, EdgesAndWeights],
     num_nodes: int,
     *,
     residual: float = 0.5,
@@ -59,24 +61,25 @@ def attention_rollout(
     if reduce not in REDUCTIONS:
         raise ValueError(f"'reduce' must be one of {list(REDUCTIONS)} (got {reduce!r})")
     num_nodes = parse_integer("num_nodes", num_nodes)
-    layers = [read_layer(*pair_of(layer), reduce) for layer in (layers.values() if isinstance(layers, Mapping) else layers)]
-    if not layers:
-        raise ValueError("'layers' needs the attention of at least one layer (got none)")
+    given = layers.values() if isinstance(layers, Mapping) else layers
+    pairs = [read_layer(*pair_of(layer), reduce) for layer in given]
     result = None
-    for edge_index, weights in reversed(layers):
+    for edge_index, weights in reversed(pairs):
         check_layer(edge_index, weights, num_nodes)
         step = mixed_with_identity(edge_index, of_all_heads(weights.detach(), reduce), num_nodes, residual)
         if result is None:
             result = step if nodes is None else step.index_select(0, nodes.to(step.device)).coalesce()
         else:
             result = torch.sparse.mm(result, step).coalesce()
+    if result is None:
+        raise ValueError("'layers' needs the attention of at least one layer (got none)")
     return result
 
 
 def pair_of(layer: Any) -> tuple[Any, Any]:
     if not isinstance(layer, (tuple, list)) or len(layer) != 2:
         raise ValueError(f"a layer is a pair (edge_index, weights) (got {type(layer).__name__})")
-    return tuple(layer)
+    return layer[0], layer[1]
 
 
 def read_layer(edges: Any, weights: Any, reduce: str) -> tuple[Tensor, Tensor]:

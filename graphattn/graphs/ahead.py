@@ -35,15 +35,15 @@ def find_prefix(graph: Graph) -> Prefixes | None:
     if isinstance(graph, PrefixGraph):
         return graph.prefix
     if isinstance(graph, UnionGraph):
-        members = [prefix_of(member) for member in graph.graphs]
-        return None if None in members else tuple(map(max, zip(*members)))
+        members = [prefix for prefix in map(prefix_of, graph.graphs) if prefix is not None]
+        return tuple(map(max, zip(*members))) if len(members) == len(graph.graphs) else None
     if isinstance(graph, IntersectionGraph):
         members = [prefix for prefix in map(prefix_of, graph.graphs) if prefix is not None]
         if members:
             return tuple(map(min, zip(*members)))
     if isinstance(graph, BatchedGraph):
-        members = [prefix_of(member) for member in graph.graphs]
-        return None if None in members else tuple(length for prefix in members for length in prefix)
+        members = [prefix for prefix in map(prefix_of, graph.graphs) if prefix is not None]
+        return tuple(length for prefix in members for length in prefix) if len(members) == len(graph.graphs) else None
     if isinstance(graph, CompleteGraph):
         looks_ahead = any(num_keys > 1 for _, num_keys in graph.sizes)
     elif isinstance(graph, GlobalGraph):

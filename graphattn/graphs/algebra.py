@@ -1,19 +1,22 @@
 """Union, intersection and complement of graphs: `|`, `&`, `~`. They stay symbolic."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from graphattn.graphs.banded import BandedGraph, intersect_bands, unite_bands
 from graphattn.graphs.batched import _common_device
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
-from graphattn.graphs.graph import Graph, whole
+from graphattn.graphs.graph import Graph, Index, whole
 from graphattn.graphs.grid import GridGraph, intersect_grids
 from graphattn.graphs.sizes import parse_flag
-from graphattn.graphs.starts import common_starts
+from graphattn.graphs.starts import Starts, common_starts
 
 CHUNK = 2**22  # pairs (query, key) that the complement tests at a time: some tens of MB
 
@@ -24,21 +27,21 @@ class _Combination(Graph):
 
     graphs: tuple[Graph, ...]
 
-    def __init__(self, graphs):
-        graphs = tuple(graphs)
-        _check_operands(graphs)
-        self._set(graphs)
+    def __init__(self, graphs: Iterable[Graph]):
+        members = tuple(graphs)
+        _check_operands(members)
+        self._set(members)
 
     @classmethod
-    def _of(cls, graphs, edges_by_key):
+    def _of(cls, graphs: Iterable[Graph], edges_by_key: bool) -> Self:
         graph = cls.__new__(cls)
         graph._set(graphs, edges_by_key)
         return graph
 
-    def _set(self, graphs, edges_by_key=False):
+    def _set(self, graphs: Iterable[Graph], edges_by_key: bool = False) -> None:
         # The order of the operands' own edges says nothing about ours.
-        graphs = tuple(graph if graph.has_own_order else graph._ordered(False) for graph in graphs)
-        self._freeze(sizes=graphs[0].sizes, edges_by_key=edges_by_key, graphs=graphs)
+        members = tuple(graph if graph.has_own_order else graph._ordered(False) for graph in graphs)
+        self._freeze(sizes=members[0].sizes, edges_by_key=edges_by_key, graphs=members)
 
     def _restore(self, sizes, edges_by_key, graphs):
         graphs = tuple(map(whole, graphs))
@@ -46,21 +49,21 @@ class _Combination(Graph):
         self._set(graphs, parse_flag("edges_by_key", edges_by_key))
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         return _common_device(self.graphs)
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return all(graph.is_symmetric for graph in self.graphs)
 
     @property
-    def starts(self):
+    def starts(self) -> Starts:
         return common_starts([graph.starts for graph in self.graphs])
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return self._of([graph.T for graph in self.graphs], not self.edges_by_key)
 
-    def _map_tensors(self, function):
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         graphs = [graph._map_tensors(function) for graph in self.graphs]
         return self if all(a is b for a, b in zip(graphs, self.graphs)) else self._of(graphs, self.edges_by_key)
 
@@ -78,24 +81,24 @@ class UnionGraph(_Combination):
             [1, 0, 0, 1, 1]], dtype=torch.int32)
     """
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         allowed = self.graphs[0].allows(query, key)
         for graph in self.graphs[1:]:
             allowed = allowed | graph.allows(query, key)
         return allowed
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         places = sorted((_places(graph, device) for graph in self.graphs), key=Tensor.numel, reverse=True)
         return _rows_of_places(reduce(_merge, places), self)
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         return union(*(graph.normal_form() for graph in self.graphs))._ordered(self.edges_by_key)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         examples = zip(*(graph.examples() for graph in self.graphs))
         return [union(*graphs)._ordered(self.edges_by_key) for graphs in examples]
 
-    def _describe(self):
+    def _describe(self) -> str:
         return _repr(self, " | ")
 
 
@@ -111,13 +114,13 @@ class IntersectionGraph(_Combination):
             [0, 1, 0, 0]], dtype=torch.int32)
     """
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         allowed = self.graphs[0].allows(query, key)
         for graph in self.graphs[1:]:
             allowed = allowed & graph.allows(query, key)
         return allowed
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         smallest = min(self.graphs, key=lambda graph: graph.num_edges)
         places = _places(smallest, device)
         for graph in self.graphs:
@@ -126,14 +129,14 @@ class IntersectionGraph(_Combination):
                 places = places[graph.allows(places // num_keys, places % num_keys)]
         return _rows_of_places(places, self)
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         return intersection(*(graph.normal_form() for graph in self.graphs))._ordered(self.edges_by_key)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         examples = zip(*(graph.examples() for graph in self.graphs))
         return [intersection(*graphs)._ordered(self.edges_by_key) for graphs in examples]
 
-    def _describe(self):
+    def _describe(self) -> str:
         return _repr(self, " & ")
 
 
@@ -149,11 +152,11 @@ class ComplementGraph(Graph):
 
     graph: Graph
 
-    def __init__(self, graph):
+    def __init__(self, graph: Graph):
         _check_operands((graph,))
         self._set(graph)
 
-    def _set(self, graph, edges_by_key=False):
+    def _set(self, graph: Graph, edges_by_key: bool = False) -> None:
         self._freeze(sizes=graph.sizes, edges_by_key=edges_by_key, graph=graph)
 
     def _restore(self, sizes, edges_by_key, graph):
@@ -161,34 +164,34 @@ class ComplementGraph(Graph):
         self._set(graph, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
-    def _of(cls, *args):
+    def _of(cls, *args: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args)
         return graph
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         return self.graph.device
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return sum(queries * keys for queries, keys in self.sizes) - self.graph.num_edges
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return self.graph.is_symmetric and all(queries == keys for queries, keys in self.sizes)
 
     @property
-    def starts(self):
+    def starts(self) -> Starts:
         return self.graph.starts
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         return CompleteGraph._of(self.sizes, False).allows(query, key) & ~self.graph.allows(query, key)
 
-    def _build_degrees(self, device):
+    def _build_degrees(self, device: torch.device) -> Tensor:
         return CompleteGraph._of(self.sizes, False).degrees(device) - self.graph.degrees(device)
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         keys = [torch.empty(0, dtype=torch.int64, device=device)]
         for (_, num_keys), query_start, query_stop, key_start in zip(
             self.sizes, self.query_ptr, self.query_ptr[1:], self.key_ptr
@@ -200,20 +203,20 @@ class ComplementGraph(Graph):
                 keys.append(key.expand(query.numel(), -1)[~self.graph.allows(query[:, None], key)])
         return self.degrees(device), torch.cat(keys)
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         return complement(self.graph.normal_form())._ordered(self.edges_by_key)
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return self._of(self.graph.T, not self.edges_by_key)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return [complement(graph)._ordered(self.edges_by_key) for graph in self.graph.examples()]
 
-    def _map_tensors(self, function):
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         graph = self.graph._map_tensors(function)
         return self if graph is self.graph else self._of(graph, self.edges_by_key)
 
-    def _describe(self):
+    def _describe(self) -> str:
         return f"(~{self.graph!r})"
 
 
@@ -224,8 +227,8 @@ def union(*graphs: Graph) -> Graph:
     BandedGraph(9, before=2, after=1)
     """
     _check_operands(graphs)
-    graphs = _merge_pairs(_flatten(graphs, UnionGraph), _unite)
-    return graphs[0] if len(graphs) == 1 else UnionGraph._of(graphs, False)
+    members = _merge_pairs(_flatten(graphs, UnionGraph), _unite)
+    return members[0] if len(members) == 1 else UnionGraph._of(members, False)
 
 
 def intersection(*graphs: Graph) -> Graph:
@@ -235,8 +238,8 @@ def intersection(*graphs: Graph) -> Graph:
     BandedGraph(9, before=2, after=0)
     """
     _check_operands(graphs)
-    graphs = _merge_pairs(_flatten(graphs, IntersectionGraph), _intersect)
-    return graphs[0] if len(graphs) == 1 else IntersectionGraph._of(graphs, False)
+    members = _merge_pairs(_flatten(graphs, IntersectionGraph), _intersect)
+    return members[0] if len(members) == 1 else IntersectionGraph._of(members, False)
 
 
 def complement(graph: Graph) -> Graph:
@@ -252,8 +255,9 @@ def _unite(one: Graph, other: Graph) -> Graph | None:
         return one
     if _is_complete(other) and other.starts == starts:
         return other
-    both_bands = isinstance(one, BandedGraph) and isinstance(other, BandedGraph)
-    return unite_bands(one, other) if both_bands else None
+    if isinstance(one, BandedGraph) and isinstance(other, BandedGraph):
+        return unite_bands(one, other)
+    return None
 
 
 def _intersect(one: Graph, other: Graph) -> Graph | None:
@@ -273,9 +277,9 @@ def _is_complete(graph: Graph) -> bool:
     return isinstance(graph, (CompleteGraph, BandedGraph)) and isinstance(graph.normal_form(), CompleteGraph)
 
 
-def _merge_pairs(graphs: list[Graph], merge) -> list[Graph]:
+def _merge_pairs(graphs: list[Graph], merge: Callable[[Graph, Graph], Graph | None]) -> list[Graph]:
     """The graphs with every two that `merge` into one replaced by it, until no two do."""
-    kept = []
+    kept: list[Graph] = []
     for graph in graphs:
         for place, other in enumerate(kept):
             merged = merge(other, graph)
@@ -287,11 +291,11 @@ def _merge_pairs(graphs: list[Graph], merge) -> list[Graph]:
     return kept if len(kept) == len(graphs) else _merge_pairs(kept, merge)
 
 
-def _flatten(graphs, kind: type) -> list[Graph]:
+def _flatten(graphs: Iterable[Graph], kind: type[_Combination]) -> list[Graph]:
     return [member for graph in graphs for member in (graph.graphs if type(graph) is kind else (graph,))]
 
 
-def _check_operands(graphs) -> None:
+def _check_operands(graphs: Sequence[Any]) -> None:
     if not graphs:
         raise ValueError("'|' and '&' join at least one graph (got none)")
     for graph in graphs:

@@ -1,13 +1,17 @@
 """BandedGraph: a window along the order of the nodes; causal attention is one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsIndex
 
 import torch
+from torch import Tensor
+from typing_extensions import Self
 
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
-from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, parse_counts, parse_flag, parse_integer, parse_pairs, parse_sizes
+from graphattn.graphs.graph import Graph, Index
+from graphattn.graphs.sizes import Counts, abbreviate, parse_counts, parse_flag, parse_integer, parse_pairs, parse_sizes
 from graphattn.graphs.starts import AT_ZERO, MOST, Starts, common_starts, parse_starts
 
 
@@ -46,7 +50,15 @@ class BandedGraph(Graph):
     offsets: tuple[int, ...]  # one per example
     first_positions: Starts
 
-    def __init__(self, num_queries, before, after, dilation=1, num_keys=None, offset=0):
+    def __init__(
+        self,
+        num_queries: Counts,
+        before: SupportsIndex | None,
+        after: SupportsIndex | None,
+        dilation: SupportsIndex = 1,
+        num_keys: Counts | None = None,
+        offset: Counts = 0,
+    ):
         sizes = parse_sizes(num_queries, num_keys)
         first = None if before is None else -parse_integer("before", before)
         last = None if after is None else parse_integer("after", after)
@@ -55,7 +67,16 @@ class BandedGraph(Graph):
         starts = None if num_keys is None else tuple((offset, 0) for offset in offsets)
         self._set(sizes, first, last, dilation, offsets, starts=starts)
 
-    def _set(self, sizes, first, last, dilation, offsets, edges_by_key=False, starts=None):
+    def _set(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        first: int | None,
+        last: int | None,
+        dilation: int,
+        offsets: tuple[int, ...],
+        edges_by_key: bool = False,
+        starts: Starts | None = None,
+    ) -> None:
         """The window is the steps t = first .. last, which need not hold 0; None is no limit."""
         lowest, highest = _useful_steps(sizes, dilation, offsets)
         first = lowest if first is None else max(first, lowest)
@@ -87,32 +108,32 @@ class BandedGraph(Graph):
         self._set(sizes, first, last, dilation, offsets, parse_flag("edges_by_key", edges_by_key), starts)
 
     @classmethod
-    def _of(cls, *args, **kwargs):
+    def _of(cls, *args: Any, **kwargs: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args, **kwargs)
         return graph
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key, example, same = self._locate(query, key)
         distance = key - query - self._per_example(self.offsets, example)
         inside = (distance >= -self.before * self.dilation) & (distance <= self.after * self.dilation) & same
         return inside if self.dilation == 1 else inside & (distance % self.dilation == 0)
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         steps = range(-self.before, self.after + 1)
         return sum(_count_edges(size, offset, self.dilation, steps) for size, offset in zip(self.sizes, self.offsets))
 
     @property
-    def starts(self):
+    def starts(self) -> Starts:
         return self.first_positions
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         centred = self.before == self.after and not any(self.offsets)
         return centred and all(queries == keys for queries, keys in self.sizes)
 
-    def _windows(self, device):
+    def _windows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """First key (in the batch) and number of keys of each query: `[num_queries]` each."""
         query, example, first_key = self._local_queries(device)
         num_keys = self._per_example([keys for _, keys in self.sizes], example)
@@ -122,16 +143,16 @@ class BandedGraph(Graph):
         last = ((num_keys - 1 - centre) // self.dilation).clamp(max=self.after)
         return first_key + centre + first * self.dilation, (last - first + 1).clamp(min=0)
 
-    def _build_degrees(self, device):
+    def _build_degrees(self, device: torch.device) -> Tensor:
         return self._windows(device)[1]
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         first, degrees = self._windows(device)
         start = row_pointer(degrees)
         row = rows_of(start)
         return degrees, first[row] + (torch.arange(row.numel(), device=device) - start[row]) * self.dilation
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         if self.num_edges == sum(queries * keys for queries, keys in self.sizes):
             return CompleteGraph._of(self.sizes, self.edges_by_key)
         # The same window can be centred on several keys: take the offset nearest to 0.
@@ -143,20 +164,20 @@ class BandedGraph(Graph):
         offsets = tuple(offset + self.dilation * centre for offset in self.offsets)
         return self._of(self.sizes, first - centre, last - centre, self.dilation, offsets, self.edges_by_key, starts)
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         sizes = [(keys, queries) for queries, keys in self.sizes]
         offsets = tuple(-offset for offset in self.offsets)
         starts = tuple(start and start[::-1] for start in self.starts)
         return self._of(sizes, -self.after, self.before, self.dilation, offsets, not self.edges_by_key, starts)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return [
             self._of([size], -self.before, self.after, self.dilation, (offset,), self.edges_by_key, (start,))
             for size, offset, start in zip(self.sizes, self.offsets, self.starts)
         ]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         # A short example has its window clipped: it joins if the widest window, clipped to it, is its own.
         widest = max(graphs, key=lambda graph: graph.before + graph.after)
         before, after = max(graph.before for graph in graphs), max(graph.after for graph in graphs)
@@ -169,7 +190,7 @@ class BandedGraph(Graph):
         starts = tuple(start for graph in graphs for start in graph.starts)
         return cls._of(sizes, *window, offsets, widest.edges_by_key, starts)
 
-    def _describe(self):
+    def _describe(self) -> str:
         queries, keys = ([size[axis] for size in self.sizes] for axis in (0, 1))
         words = [abbreviate(queries), f"before={self.before}", f"after={self.after}"]
         if self.dilation != 1:
@@ -183,7 +204,7 @@ class BandedGraph(Graph):
         return f"BandedGraph({', '.join(words)})"
 
 
-def causal(num_nodes) -> BandedGraph:
+def causal(num_nodes: Counts) -> BandedGraph:
     """Every node attends to itself and to all nodes before it; `num_nodes` is an int or one int per example.
 
     >>> causal(3).mask().int()
@@ -229,7 +250,7 @@ def _align(one: BandedGraph, other: BandedGraph) -> tuple[BandedGraph, int, int]
     return one, steps - other.before, steps + other.after
 
 
-def _parse_offsets(offset, num_examples: int) -> tuple[int, ...]:
+def _parse_offsets(offset: Any, num_examples: int) -> tuple[int, ...]:
     offsets = parse_counts("offset", offset, minimum=None)
     if len(offsets) == 1:
         return offsets * num_examples
@@ -240,7 +261,7 @@ def _parse_offsets(offset, num_examples: int) -> tuple[int, ...]:
     return offsets
 
 
-def _useful_steps(sizes, dilation: int, offsets) -> tuple[int, int]:
+def _useful_steps(sizes: Sequence[tuple[int, int]], dilation: int, offsets: Sequence[int]) -> tuple[int, int]:
     """Smallest and largest step t that leads from some query to some key, over all examples."""
     reach = [(1 - queries - offset, keys - 1 - offset) for (queries, keys), offset in zip(sizes, offsets)
              if queries and keys]  # fmt: skip

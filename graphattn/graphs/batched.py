@@ -1,14 +1,21 @@
 """BatchedGraph and batch_graphs: graphs side by side."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
+from torch.types import Device
+from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, index_dtype
-from graphattn.graphs.graph import Graph, whole
+from graphattn.graphs.graph import Graph, Index, whole
 from graphattn.graphs.sizes import offsets_of
+from graphattn.graphs.starts import Starts
+
+if TYPE_CHECKING:
+    from graphattn.graphs.edge_list import EdgeListGraph
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -26,40 +33,40 @@ class BatchedGraph(Graph):
 
     graphs: tuple[Graph, ...]  # each of one or more examples
 
-    def __init__(self, graphs):
+    def __init__(self, graphs: Iterable[Graph]):
         self._set(graphs)
 
     def _restore(self, sizes, edges_by_key, graphs):
         self._set(map(whole, graphs))
 
-    def _set(self, graphs):
-        graphs = _flatten(_check_graphs(graphs))
-        _common_device(graphs)
-        sizes = tuple(size for graph in graphs for size in graph.sizes)
-        self._freeze(sizes=sizes, edges_by_key=False, graphs=graphs)
+    def _set(self, graphs: Iterable[Graph]) -> None:
+        members = _flatten(_check_graphs(graphs))
+        _common_device(members)
+        sizes = tuple(size for graph in members for size in graph.sizes)
+        self._freeze(sizes=sizes, edges_by_key=False, graphs=members)
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         return _common_device(self.graphs)
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return sum(graph.num_edges for graph in self.graphs)
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return all(graph.is_symmetric for graph in self.graphs)
 
     @property
-    def has_own_order(self):
+    def has_own_order(self) -> bool:
         return any(graph.has_own_order for graph in self.graphs)
 
     @property
-    def has_repeats(self):
+    def has_repeats(self) -> bool:
         return any(graph.has_repeats for graph in self.graphs)
 
     @property
-    def starts(self):
+    def starts(self) -> Starts:
         return tuple(start for graph in self.graphs for start in graph.starts)
 
     def _starts(self) -> list[tuple[Graph, int, int]]:
@@ -67,7 +74,7 @@ class BatchedGraph(Graph):
         queries = offsets_of(graph.num_queries for graph in self.graphs)
         return list(zip(self.graphs, queries, offsets_of(graph.num_keys for graph in self.graphs)))
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key = (torch.as_tensor(index, device=self.device) for index in (query, key))
         allowed = torch.zeros_like(query + key, dtype=torch.bool)
         for graph, first_query, first_key in self._starts():
@@ -79,7 +86,7 @@ class BatchedGraph(Graph):
             allowed = allowed | (inside & graph.allows(near_query, near_key))
         return allowed
 
-    def edge_index(self, device=None):
+    def edge_index(self, device: Device = None) -> Tensor:
         device = self._resolve(device)
         return torch.cat(
             [
@@ -89,42 +96,50 @@ class BatchedGraph(Graph):
             dim=1,
         )
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         csr = self.by_query(device)
         return csr.rowptr.diff().long(), csr.col.long()
 
-    def _build_csr(self, device):
+    def _build_csr(self, device: torch.device) -> CSR:
         return _stack([(graph.by_query(device), first_key) for graph, _, first_key in self._starts()], self.shape)
 
-    def _build_csr_transposed(self, device):
+    def _build_csr_transposed(self, device: torch.device) -> CSR:
         return _stack([(graph.by_key(device), first) for graph, first, _ in self._starts()], self.shape)
 
-    def _build_degrees(self, device):
+    def _build_degrees(self, device: torch.device) -> Tensor:
         return torch.cat([graph.degrees(device) for graph in self.graphs])
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         return batch_graphs([graph.normal_form() for graph in self.graphs])
 
-    def _ordered(self, edges_by_key):
+    def _ordered(self, edges_by_key: bool) -> Graph:
         return BatchedGraph([graph._ordered(edges_by_key) for graph in self.graphs])
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return BatchedGraph([graph.T for graph in self.graphs])
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return [example for graph in self.graphs for example in graph.examples()]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         return cls(graphs)
 
-    def _map_tensors(self, function):
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         graphs = [graph._map_tensors(function) for graph in self.graphs]
-        return self if all(a is b for a, b in zip(graphs, self.graphs)) else BatchedGraph(graphs)
+        return self if all(a is b for a, b in zip(graphs, self.graphs)) else type(self)(graphs)
 
-    def _describe(self):
+    def _describe(self) -> str:
         shown = ", ".join(map(repr, self.graphs[:3])) + (", ..." if len(self.graphs) > 3 else "")
         return f"BatchedGraph([{shown}])" + (f" ({len(self.graphs)} graphs)" if len(self.graphs) > 3 else "")
+
+
+@overload
+def batch_graphs(graphs: Iterable["EdgeListGraph"]) -> "EdgeListGraph": ...
+
+
+@overload
+def batch_graphs(graphs: Iterable[Graph]) -> Graph: ...
 
 
 def batch_graphs(graphs: Iterable[Graph]) -> Graph:
@@ -147,7 +162,7 @@ def batch_graphs(graphs: Iterable[Graph]) -> Graph:
     return BatchedGraph(graphs) if joined is None else joined
 
 
-def _check_graphs(graphs) -> list[Graph]:
+def _check_graphs(graphs: Iterable[Any]) -> list[Graph]:
     if isinstance(graphs, Graph):
         raise TypeError(f"'graphs' must be a list of graphs (got one {type(graphs).__name__})")
     graphs = list(graphs)
@@ -165,7 +180,7 @@ def _flatten(graphs: list[Graph]) -> tuple[Graph, ...]:
     )
 
 
-def _common_device(graphs) -> torch.device | None:
+def _common_device(graphs: Iterable[Graph]) -> torch.device | None:
     devices = {graph.device for graph in graphs} - {None}
     if len(devices) > 1:
         raise ValueError(f"graphs must be on one device (got {sorted(map(str, devices))}); use graph.to(device)")

@@ -35,9 +35,10 @@ def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) ->
         )
     if len(graphs) == 1:
         return graphs[0]
-    if all(isinstance(graph, TracedGraph) for graph in graphs):
+    traced = [graph for graph in graphs if isinstance(graph, TracedGraph)]
+    if len(traced) == len(graphs):
         num_keys = sum(graph.num_keys for graph in graphs)
-        return derive(joined, list(graphs), graphs[0].num_queries, num_keys, device=device)
+        return derive(joined, traced, graphs[0].num_queries, num_keys, device=device)
     return joined(*graphs, device=device)
 
 

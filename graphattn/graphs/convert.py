@@ -1,6 +1,8 @@
 """as_graph: every form of a graph that users have; and back to networkx and scipy."""
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,10 +16,52 @@ from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.of_edges import depends_on_edges
 from graphattn.graphs.recording import refuse_make_fx
-from graphattn.graphs.sizes import is_sequence, parse_counts, parse_sizes
+from graphattn.graphs.sizes import Counts, Sizes, is_sequence, parse_counts, parse_sizes
 from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
 from graphattn.graphs.together import made_together
 from graphattn.graphs.traced import TracedGraph, trace
+
+if TYPE_CHECKING:
+    import networkx
+    import scipy.sparse
+
+
+class NetworkX(Protocol):
+    """A networkx graph of any kind."""
+
+    @property
+    def nodes(self) -> Any: ...
+
+    def is_directed(self) -> bool: ...
+
+
+class SciPySparse(Protocol):
+    """A sparse matrix or array of scipy."""
+
+    @property
+    def tocoo(self) -> Any: ...
+
+
+class TorchSparse(Protocol):
+    """A `torch_sparse.SparseTensor`."""
+
+    @property
+    def sparse_sizes(self) -> Any: ...
+
+
+class DataOfNodes(Protocol):
+    """PyG's Data or Batch, with its `edge_index` or a `graph`."""
+
+    @property
+    def num_nodes(self) -> Any: ...
+
+    @property
+    def edge_index(self) -> Any: ...
+
+
+# What stands for a graph wherever one is asked for.
+OneGraph = Graph | Tensor | np.ndarray | NetworkX | SciPySparse | TorchSparse | DataOfNodes
+GraphLike = OneGraph | Sequence[OneGraph]
 
 FORMS = (
     "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
@@ -25,7 +69,7 @@ FORMS = (
 )
 
 
-def as_graph(x, num_queries=None, num_keys=None) -> Graph:
+def as_graph(x: GraphLike, num_queries: Counts | None = None, num_keys: Counts | None = None) -> Graph:
     """The graph that `x` stands for.
 
     ========================================  ===========================================================
@@ -83,7 +127,7 @@ def as_graph(x, num_queries=None, num_keys=None) -> Graph:
     raise TypeError(f"no graph can be made of {type(x).__name__}; give {FORMS}")
 
 
-def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
+def _check_sizes(graph: Graph, num_queries: Counts | None, num_keys: Counts | None) -> Graph:
     if num_queries is None or (num_queries, num_queries if num_keys is None else num_keys) == graph.shape:
         return graph
     for name, counts, own in (("num_queries", num_queries, 0), ("num_keys", num_keys, 1)):
@@ -103,7 +147,7 @@ def _check_sizes(graph: Graph, num_queries, num_keys) -> Graph:
 # Tensors --------------------------------------------------------------------------------------------------------------
 
 
-def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
+def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None) -> Graph:
     refuse_make_fx()
     if x.layout != torch.strided:
         return _check_sizes(_from_torch_sparse(x), num_queries, num_keys)
@@ -128,16 +172,17 @@ def _from_tensor(x: Tensor, num_queries, num_keys) -> Graph:
     return _from_edge_index(x, parse_sizes(num_queries, num_keys))
 
 
-def _from_edge_index(x: Tensor, sizes) -> EdgeListGraph:
+def _from_edge_index(x: Tensor, sizes: Sizes) -> Graph:
     is_undirected = isinstance(x, EdgeIndex) and x.is_undirected
+    num_queries, num_keys = zip(*sizes)
 
     def build(edge_index: Tensor) -> Read:
-        return Read(EdgeListGraph.owning(edge_index.long(), *zip(*sizes), is_undirected), (edge_index,))
+        return Read(EdgeListGraph.owning(edge_index.long(), num_queries, num_keys, is_undirected), (edge_index,))
 
     return graph_of_tensor(x, ("edge_index", sizes, is_undirected), lambda x: (plain(x),), build)
 
 
-def _from_mask(x: Tensor) -> EdgeListGraph:
+def _from_mask(x: Tensor) -> Graph:
     if x.dim() != 2:
         raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(x.shape)})")
 
@@ -147,7 +192,7 @@ def _from_mask(x: Tensor) -> EdgeListGraph:
     return graph_of_tensor(x, ("mask",), lambda x: (plain(x),), build)
 
 
-def _from_torch_sparse(x: Tensor) -> EdgeListGraph:
+def _from_torch_sparse(x: Tensor) -> Graph:
     if x.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
         raise TypeError(f"a sparse tensor must be COO, CSR or CSC (got {x.layout}); use x.to_sparse_coo()")
     if x.dim() - x.dense_dim() != 2:
@@ -158,7 +203,7 @@ def _from_torch_sparse(x: Tensor) -> EdgeListGraph:
 # What is kept of sparse matrices for comparison is, where it can be, the memory of the graph.
 
 
-def _from_coo(x: Tensor) -> EdgeListGraph:
+def _from_coo(x: Tensor) -> Graph:
     sizes = x.size(0), x.size(1)
 
     def build(query: Tensor, key: Tensor) -> Read:
@@ -168,7 +213,7 @@ def _from_coo(x: Tensor) -> EdgeListGraph:
     return graph_of_tensor(x, ("coo", sizes), lambda x: tuple(x._indices()), build)
 
 
-def _from_compressed(x: Tensor) -> EdgeListGraph:
+def _from_compressed(x: Tensor) -> Graph:
     sizes, is_by_row = (x.size(0), x.size(1)), x.layout == torch.sparse_csr
 
     def numbers_of(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,7 +232,7 @@ def _from_compressed(x: Tensor) -> EdgeListGraph:
 # Data and lists -------------------------------------------------------------------------------------------------------
 
 
-def _from_data(data: Data, num_queries, num_keys) -> Graph:
+def _from_data(data: Data, num_queries: Counts | None, num_keys: Counts | None) -> Graph:
     if "graph" in data:
         kept, sees_to_it = data.graph, hasattr(type(data), "graph")  # as GraphData, which has a graph of its own
         if not sees_to_it and depends_on_edges(kept):
@@ -201,7 +246,7 @@ def _from_data(data: Data, num_queries, num_keys) -> Graph:
     return _check_sizes(as_graph(data.edge_index, sizes_of(data)), num_queries, num_keys)
 
 
-def graph_of_data(data: Data, kept) -> Graph | list[Graph]:
+def graph_of_data(data: Data, kept: Graph | list[Graph]) -> Graph | list[Graph]:
     """Of a plain Data that came out of a batch of others, what GraphData reads."""
     from graphattn.graphs.data import edges_of, graph_now
 
@@ -242,11 +287,11 @@ def lists_edges(graph: Graph, edges: Tensor) -> bool:
     return torch.equal(graph.edge_index(edges.device), edges.as_subclass(Tensor).long())
 
 
-def _from_list(entries, num_queries, num_keys) -> Graph:
+def _from_list(entries: Sequence[Any], num_queries: Counts | None, num_keys: Counts | None) -> Graph:
     if len(entries) == 0:
         raise ValueError("a batch has at least one graph (got an empty list)")
     if num_queries is None or not is_sequence(num_queries):
-        sizes = [(None, None)] * len(entries)
+        sizes: Sequence[tuple[int | None, int | None]] = [(None, None)] * len(entries)
     else:
         sizes = parse_sizes(num_queries, num_keys)
         if len(sizes) != len(entries):
@@ -259,7 +304,7 @@ def _from_list(entries, num_queries, num_keys) -> Graph:
 # Other libraries ------------------------------------------------------------------------------------------------------
 
 
-def _from_networkx(graph) -> EdgeListGraph:
+def _from_networkx(graph: Any) -> EdgeListGraph:
     place = {node: number for number, node in enumerate(graph.nodes)}
     is_directed = graph.is_directed()
     edges = [(place[source], place[target]) for source, target in _both_ways(graph).edges()]
@@ -267,11 +312,11 @@ def _from_networkx(graph) -> EdgeListGraph:
     return EdgeListGraph(edge_index, len(place), is_undirected=not is_directed)
 
 
-def _both_ways(graph):
+def _both_ways(graph: Any) -> Any:
     return graph if graph.is_directed() else graph.to_directed(as_view=True)
 
 
-def _from_scipy(matrix) -> EdgeListGraph:
+def _from_scipy(matrix: Any) -> EdgeListGraph:
     if matrix.ndim != 2:
         raise ValueError(f"a sparse matrix must have shape [num_keys, num_queries] (got {list(matrix.shape)})")
     entries = matrix.tocoo()
@@ -279,7 +324,7 @@ def _from_scipy(matrix) -> EdgeListGraph:
     return EdgeListGraph(torch.stack([key, query]), matrix.shape[1], matrix.shape[0])
 
 
-def _from_torch_sparse_package(matrix) -> EdgeListGraph:
+def _from_torch_sparse_package(matrix: Any) -> EdgeListGraph:
     query, key, _ = matrix.coo()
     return EdgeListGraph(torch.stack([key, query]), matrix.size(0), matrix.size(1))
 
@@ -291,7 +336,7 @@ _FOREIGN_FORMS = (
 )
 
 
-def to_networkx(graph: Graph):
+def to_networkx(graph: Graph) -> "networkx.DiGraph":
     """See `Graph.to_networkx`."""
     import networkx
 
@@ -307,7 +352,7 @@ def to_networkx(graph: Graph):
     return result
 
 
-def to_scipy(graph: Graph):
+def to_scipy(graph: Graph) -> "scipy.sparse.coo_array":
     """See `Graph.to_scipy`."""
     from scipy.sparse import coo_array
 

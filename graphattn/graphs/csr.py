@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.types import Device
 
 from graphattn.graphs.sorting import loops_for
 
@@ -15,13 +16,13 @@ class CSR(NamedTuple):
     col: Tensor  # [num_edges] column of each entry
     edge_id: Tensor | None  # [num_edges] place of each entry in graph.edge_index(); None = the same order
 
-    def to(self, device) -> "CSR":
+    def to(self, device: Device) -> "CSR":
         """The same arrays on `device`."""
-        return CSR(*(None if array is None else array.to(device) for array in self))
+        return CSR(self.rowptr.to(device), self.col.to(device), None if self.edge_id is None else self.edge_id.to(device))
 
     def clone(self) -> "CSR":
         """The same numbers in other memory."""
-        return CSR(*(None if array is None else array.clone() for array in self))
+        return CSR(self.rowptr.clone(), self.col.clone(), None if self.edge_id is None else self.edge_id.clone())
 
 
 def index_dtype(*sizes: int) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +90,7 @@ class GraphData(Data):
             attributes["graph"] = kept_now(self, kept)
         return attributes
 
-    def to_namedtuple(self) -> NamedTuple:
+    def to_namedtuple(self) -> tuple[Any, ...]:
         attributes = {name: self.graph if name == "graph" else value for name, value in self._store.items()}
         return namedtuple(f"{type(self._store).__name__}Tuple", attributes)(**attributes)
 
@@ -152,11 +152,12 @@ def looks_the_same(kept: Graph | list[Graph], edges: Any) -> bool:
 def graph_now(data: GraphData, kept: Graph | list[Graph], edges: Any) -> Graph | list[Graph]:
     """The graph, or graphs, that a Data has with the edges that it has now."""
     graphs = kept if isinstance(kept, list) else [kept]
-    if all(isinstance(graph, GraphOfEdges) for graph in graphs) and len({graph.follows for graph in graphs}) == 1:
-        of_edges = as_graph([graph.of_edges for graph in graphs])
+    depending = [graph for graph in graphs if isinstance(graph, GraphOfEdges)]
+    if len(depending) == len(graphs) and len({graph.follows for graph in depending}) == 1:
+        of_edges = as_graph([graph.of_edges for graph in depending])
         if has_edges(of_edges, edges, data.num_nodes):
             return alone(kept)
-        check_follows(data, graphs[0], edges, data.num_nodes)
+        check_follows(data, depending[0], edges, data.num_nodes)
         return as_graph(edges, sizes_of(data))
     found = []
     for graph, (own, size) in zip(graphs, edges_of_examples(data, edges, len(graphs)), strict=True):
@@ -178,7 +179,7 @@ def check_follows(data: GraphData, graph: GraphOfEdges, edges: Any, num_nodes: i
                          " or its graph")  # fmt: skip
 
 
-def edges_of_examples(data: GraphData, edges: Any, count: int) -> list[tuple[Tensor | None, int]]:
+def edges_of_examples(data: GraphData, edges: Any, count: int) -> list[tuple[Any, int]]:
     """The edge_index, and the number of nodes, of each example of a batch."""
     sizes = sizes_of(data)
     if not isinstance(sizes, tuple) or len(sizes) != count:
@@ -204,7 +205,7 @@ def kept_now(data: GraphData, kept: Graph | list[Graph]) -> Graph | list[Graph]:
         return GraphOfEdges(graphs, of_edges)
     return [
         GraphOfEdges(graph, None if old.follows else old.of_edges) if isinstance(old, GraphOfEdges) else graph
-        for graph, old in zip(graphs, kept, strict=True)
+        for graph, old in zip(graphs, kept if isinstance(kept, list) else [kept], strict=True)
     ]
 
 
@@ -212,8 +213,10 @@ def edges_that(data: GraphData, kept: Graph | list[Graph]) -> Graph:
     """The edges that what is kept depends on, as one graph."""
     if isinstance(kept, GraphOfEdges):
         return kept.of_edges
-    if all(isinstance(graph, GraphOfEdges) for graph in kept):
-        return as_graph([graph.of_edges for graph in kept])
+    graphs = kept if isinstance(kept, list) else [kept]
+    depending = [graph for graph in graphs if isinstance(graph, GraphOfEdges)]
+    if len(depending) == len(graphs):
+        return as_graph([graph.of_edges for graph in depending])
     edges = edges_of(data)
     return as_graph(alone(kept)) if edges is None else as_graph(edges, sizes_of(data))
 

@@ -1,13 +1,17 @@
 """EdgeListGraph: the given edges."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.types import Device
+from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress_edges, rows_of
-from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, offsets_of, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.graph import Graph, Index
+from graphattn.graphs.sizes import Counts, Sizes, abbreviate, offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.snapshots import plain, snapshot
 from graphattn.graphs.sorting import loops_for
 
@@ -42,21 +46,23 @@ class EdgeListGraph(Graph):
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # a cache asks often: no edges are compared
 
-    def __init__(self, edge_index, num_queries, num_keys=None, is_undirected=False):
+    def __init__(
+        self, edge_index: Tensor, num_queries: Counts, num_keys: Counts | None = None, is_undirected: bool = False
+    ):
         sizes = parse_sizes(num_queries, num_keys)
         _check_edge_index(edge_index)
         self._set_checked(sizes, snapshot(edge_index).long(), is_undirected)
 
-    def _set(self, sizes, edges, is_undirected):
+    def _set(self, sizes: Iterable[tuple[int, int]], edges: Tensor, is_undirected: bool) -> None:
         self._freeze(sizes=tuple(sizes), edges_by_key=False, _edges=edges, is_undirected=bool(is_undirected))
 
-    def _set_checked(self, sizes, edges, is_undirected):
+    def _set_checked(self, sizes: Sizes, edges: Tensor, is_undirected: bool) -> None:
         _check_pairs(sizes)
         self._set(sizes, edges, is_undirected)
         if edges.device.type == "cpu":  # elsewhere in csr(), once: reading a result there waits for the device
             self.remember("checked", self._check_range)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = self._fields()
         return {"edges": state.pop("_edges"), **state}
 
@@ -65,13 +71,15 @@ class EdgeListGraph(Graph):
         self._set_checked(parse_pairs(sizes), snapshot(edges).long(), parse_flag("is_undirected", is_undirected))
 
     @classmethod
-    def _of(cls, *args):
+    def _of(cls, *args: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args)
         return graph
 
     @classmethod
-    def owning(cls, edges, num_queries, num_keys=None, is_undirected=False) -> "EdgeListGraph":
+    def owning(
+        cls, edges: Tensor, num_queries: Counts, num_keys: Counts | None = None, is_undirected: bool = False
+    ) -> "EdgeListGraph":
         """The graph of `edges`, int64 [2, num_edges] in memory that the caller gives away: it is not copied."""
         graph = cls.__new__(cls)
         graph._set_checked(parse_sizes(num_queries, num_keys), edges, is_undirected)
@@ -87,7 +95,9 @@ class EdgeListGraph(Graph):
         return graph
 
     @classmethod
-    def from_csr(cls, rowptr, col, num_keys=None, is_undirected=False) -> "EdgeListGraph":
+    def from_csr(
+        cls, rowptr: Tensor, col: Tensor, num_keys: Counts | None = None, is_undirected: bool = False
+    ) -> "EdgeListGraph":
         """The graph with key `col[j]` for j in `rowptr[i] .. rowptr[i + 1] - 1` at query i.
 
         >>> EdgeListGraph.from_csr(torch.tensor([0, 2, 2]), torch.tensor([0, 4]), num_keys=5).edge_index()
@@ -108,36 +118,36 @@ class EdgeListGraph(Graph):
         return self.edge_index()
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self._edges.device
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return self._edges.size(1)
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return self.is_undirected
 
     @property
-    def has_own_order(self):
+    def has_own_order(self) -> bool:
         return True
 
     @property
-    def has_repeats(self):
+    def has_repeats(self) -> bool:
         return self.remember("has_repeats", lambda: bool((self._places.diff() == 0).any()))
 
     @property
     def _places(self) -> Tensor:
         """query * num_keys + key of each edge, ascending."""
 
-        def build():
+        def build() -> Tensor:
             csr = self.by_query()
             return rows_of(csr.rowptr) * self.num_keys + csr.col
 
         return self.remember("places", build)
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key = (torch.as_tensor(index, device=self.device) for index in (query, key))
         place = query * self.num_keys + key
         if self.num_edges == 0:
@@ -145,13 +155,13 @@ class EdgeListGraph(Graph):
         found = torch.searchsorted(self._places, place).clamp(max=self.num_edges - 1)
         return self._places[found] == place
 
-    def mask(self, device=None):
+    def mask(self, device: Device = None) -> Tensor:
         key, query = self.edge_index(device)
         mask = torch.zeros(self.shape, dtype=torch.bool, device=query.device)
         mask[query, key] = True
         return mask
 
-    def edge_index(self, device=None):
+    def edge_index(self, device: Device = None) -> Tensor:
         return self._edges.to(self.device if device is None else device, copy=True)
 
     def coalesce(self) -> "EdgeListGraph":
@@ -165,11 +175,11 @@ class EdgeListGraph(Graph):
         edges = torch.stack([places % max(self.num_keys, 1), places // max(self.num_keys, 1)])
         return self._of(self.sizes, edges, self.is_undirected)
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         csr = self.by_query(device)
         return csr.rowptr.diff().long(), csr.col.long()
 
-    def _build_csr(self, device):
+    def _build_csr(self, device: torch.device) -> CSR:
         if device != self.device:
             return self.by_query().to(device)
         self.remember("checked", self._check_range)
@@ -179,20 +189,20 @@ class EdgeListGraph(Graph):
             self._check_examples(csr)
         return csr
 
-    def _build_csr_transposed(self, device):
+    def _build_csr_transposed(self, device: torch.device) -> CSR:
         self.by_query(device)  # checks the indices, and names them as the caller does
         return self.T.by_query(device)
 
-    def _ordered(self, edges_by_key):
+    def _ordered(self, edges_by_key: bool) -> Graph:
         csr = self.by_key() if edges_by_key else self.by_query()
         edges = torch.stack([csr.col.long(), rows_of(csr.rowptr)])
         return self._of(self.sizes, edges.flip(0) if edges_by_key else edges, self.is_undirected)
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         sizes = [(keys, queries) for queries, keys in self.sizes]
         return self._of(sizes, self._edges.flip(0), self.is_undirected)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         query_ptr = torch.tensor(self.query_ptr, device=self.device)
         example = torch.bucketize(self._edges[1], query_ptr, right=True) - 1
         order = torch.argsort(example, stable=True)
@@ -205,7 +215,7 @@ class EdgeListGraph(Graph):
         ]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         if len({graph.device for graph in graphs}) > 1:
             raise ValueError(f"graphs of one batch must be on one device (got {[str(g.device) for g in graphs]})")
         sizes = [size for graph in graphs for size in graph.sizes]
@@ -217,11 +227,11 @@ class EdgeListGraph(Graph):
         ]
         return cls._of(sizes, torch.cat(edges, dim=1), all(graph.is_undirected for graph in graphs))
 
-    def _map_tensors(self, function):
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         moved = function(self._edges)
         return self if moved is self._edges else self._of(self.sizes, moved, self.is_undirected)
 
-    def _describe(self):
+    def _describe(self) -> str:
         queries, keys = (abbreviate([size[axis] for size in self.sizes]) for axis in (0, 1))
         return f"EdgeListGraph(num_queries={queries}, num_keys={keys}, num_edges={self.num_edges})"
 
@@ -258,7 +268,7 @@ class EdgeListGraph(Graph):
             )
 
 
-def _check_edge_index(edge_index) -> None:
+def _check_edge_index(edge_index: Any) -> None:
     if not isinstance(edge_index, Tensor):
         raise TypeError(f"'edge_index' must be a tensor (got {type(edge_index).__name__}); see graphattn.as_graph")
     _check_indices("edge_index", edge_index)
@@ -266,7 +276,7 @@ def _check_edge_index(edge_index) -> None:
         raise ValueError(f"'edge_index' must have shape [2, num_edges] (got {list(edge_index.shape)})")
 
 
-def _check_indices(name: str, x) -> Tensor:
+def _check_indices(name: str, x: Tensor) -> Tensor:
     if x.dtype not in INDEX_DTYPES:
         raise TypeError(f"{name!r} must hold integers (got {x.dtype})")
     if plain(x).layout != torch.strided:
@@ -274,7 +284,7 @@ def _check_indices(name: str, x) -> Tensor:
     return x
 
 
-def _check_pairs(sizes) -> None:
+def _check_pairs(sizes: Sizes) -> None:
     queries, keys = (sum(counts) for counts in zip(*sizes))
     if queries * keys >= 2**63:  # query * num_keys + key sorts and finds edges
         raise ValueError(f"an edge list has fewer than 2^63 pairs of nodes (got {queries} queries and {keys} keys)")

@@ -1,14 +1,20 @@
 """GlobalGraph: some nodes see all and are seen by all."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
+from torch import Tensor
+from typing_extensions import Self
 
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
-from graphattn.graphs.graph import Graph
+from graphattn.graphs.graph import Graph, Index
 from graphattn.graphs.sizes import (
+    Counts,
     abbreviate,
     is_sequence,
     offsets_of,
@@ -38,11 +44,11 @@ class GlobalGraph(Graph):
 
     nodes: tuple[int, ...]  # ascending
 
-    def __init__(self, num_nodes, nodes):
+    def __init__(self, num_nodes: Counts, nodes: Sequence[SupportsIndex] | Tensor | np.ndarray):
         counts = parse_counts("num_nodes", num_nodes)
         self._set([(count, count) for count in counts], _parse_nodes(nodes, sum(counts)))
 
-    def _set(self, sizes, nodes, edges_by_key=False):
+    def _set(self, sizes: Iterable[tuple[int, int]], nodes: Iterable[int], edges_by_key: bool = False) -> None:
         self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, nodes=tuple(nodes))
 
     def _restore(self, sizes, edges_by_key, nodes):
@@ -53,25 +59,25 @@ class GlobalGraph(Graph):
         self._set(sizes, nodes, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
-    def _of(cls, *args):
+    def _of(cls, *args: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args)
         return graph
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key = torch.as_tensor(query), torch.as_tensor(key)
         _, _, _, same = self._locate(query, key)
         nodes = torch.tensor(self.nodes, dtype=torch.int64, device=query.device)
         return same & (_is_among(query, nodes) | _is_among(key, nodes))
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return sum(
             2 * count * len(nodes) - len(nodes) ** 2 for (count, _), nodes in zip(self.sizes, self._nodes_of_examples())
         )
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return True
 
     def _nodes_of_examples(self) -> list[tuple[int, ...]]:
@@ -81,7 +87,7 @@ class GlobalGraph(Graph):
         ends = torch.bucketize(torch.tensor(self.query_ptr), torch.tensor(self.nodes, dtype=torch.int64)).tolist()
         return [self.nodes[start:end] for start, end in pairwise(ends)]
 
-    def _layout(self, device):
+    def _layout(self, device: torch.device) -> tuple[Tensor, Tensor, Index, Index]:
         """Of each query: whether it is global, its degree, its first key, and where its example's globals start."""
         _, example, first_key = self._local_queries(device)
         counts = [len(nodes) for nodes in self._nodes_of_examples()]
@@ -92,10 +98,10 @@ class GlobalGraph(Graph):
         degrees = torch.where(is_global, torch.as_tensor(num_keys), torch.as_tensor(num_globals))
         return is_global, degrees.to(device), first_key, self._per_example(offsets_of(counts)[:-1], example)
 
-    def _build_degrees(self, device):
+    def _build_degrees(self, device: torch.device) -> Tensor:
         return self._layout(device)[1]
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         is_global, degrees, first_key, first_global = self._layout(device)
         start = row_pointer(degrees)
         row = rows_of(start)
@@ -106,42 +112,42 @@ class GlobalGraph(Graph):
         among_globals = nodes[(first_global + step).clamp(max=len(self.nodes))]
         return degrees, torch.where(is_global[row], first_key + step, among_globals)
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         if len(self.nodes) == self.num_queries:
             return CompleteGraph._of(self.sizes, self.edges_by_key)
         return self
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return self._of(self.sizes, self.nodes, not self.edges_by_key)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return [
             self._of([size], [node - first for node in nodes], self.edges_by_key)
             for size, nodes, first in zip(self.sizes, self._nodes_of_examples(), self.query_ptr)
         ]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         if len({graph.edges_by_key for graph in graphs}) > 1:
             return None
         starts = offsets_of(graph.num_queries for graph in graphs)
         nodes = [node + start for graph, start in zip(graphs, starts) for node in graph.nodes]
         return cls._of([size for graph in graphs for size in graph.sizes], nodes, graphs[0].edges_by_key)
 
-    def _describe(self):
+    def _describe(self) -> str:
         counts = abbreviate([count for count, _ in self.sizes])
         nodes = list(self.nodes) if len(self.nodes) <= 6 else f"[{self.nodes[0]}, ..., {self.nodes[-1]}]"
         return f"GlobalGraph({counts}, nodes={nodes})"
 
 
-def _is_among(index, ascending):
+def _is_among(index: Tensor, ascending: Tensor) -> Tensor:
     if ascending.numel() == 0:
         return torch.zeros_like(index, dtype=torch.bool)
     place = torch.searchsorted(ascending, index.contiguous()).clamp(max=ascending.numel() - 1)
     return ascending[place] == index
 
 
-def _parse_nodes(nodes, num_nodes: int) -> list[int]:
+def _parse_nodes(nodes: Any, num_nodes: int) -> list[int]:
     if not is_sequence(nodes):
         raise TypeError(f"'nodes' must be a list of node indices (got {nodes!r}); wrap a single node: [node]")
     entries = nodes.tolist() if hasattr(nodes, "tolist") else nodes

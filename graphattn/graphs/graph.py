@@ -2,29 +2,40 @@
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.types import Device
+from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.pairs import keys_by_query
-from graphattn.graphs.sizes import offsets_of, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.sizes import Counts, Sizes, offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.starts import AT_ZERO, Starts
 
+if TYPE_CHECKING:
+    import networkx
+    import scipy.sparse
+
 __all__ = ["CSR", "Graph"]
+
+Index = int | Tensor  # of nodes
+Made = TypeVar("Made")
 
 # Compiled code names graphs by number (see traced.py), far above all sizes: the compiler takes equal integers for one.
 _NUMBERS = count(2**40)
 _GRAPHS: weakref.WeakValueDictionary[int, "Graph"] = weakref.WeakValueDictionary()
 
 
-def untransformed(build: Callable):
+def untransformed(build: Callable[[], Made]) -> Made:
     """`build()` outside of transforms of torch.func and of inference mode, whose tensors cannot be used after them."""
     if torch.is_inference_mode_enabled():
         with torch.inference_mode(False), torch.no_grad():
@@ -36,7 +47,7 @@ def untransformed(build: Callable):
 
 
 @cache
-def fields_of_file(kind: type) -> tuple[frozenset[str], frozenset[str], bool]:
+def fields_of_file(kind: type["Graph"]) -> tuple[frozenset[str], frozenset[str], bool]:
     """The fields that `kind._restore` takes, those that no file lacks, and whether it takes any others.
 
     A field with a default came later: older files do not have it.
@@ -50,7 +61,7 @@ def fields_of_file(kind: type) -> tuple[frozenset[str], frozenset[str], bool]:
 OF_ITS_OWN = {"_cache", "number"}  # of a graph in memory, never of a file
 
 
-def check_names(state, kind: type) -> None:
+def check_names(state: Any, kind: type["Graph"]) -> None:
     """A file has the fields of its kind, and no others."""
     if not isinstance(state, dict):
         raise TypeError(f"its state must be a dict (got {type(state).__name__})")
@@ -60,7 +71,7 @@ def check_names(state, kind: type) -> None:
         raise ValueError(f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})")
 
 
-def whole(graph) -> "Graph":
+def whole(graph: Any) -> "Graph":
     """A graph that was read as a part of another, if it is one, and read to its end."""
     if not isinstance(graph, Graph):
         raise TypeError(f"its parts must be graphs (got {type(graph).__name__})")
@@ -69,7 +80,7 @@ def whole(graph) -> "Graph":
     return graph
 
 
-def is_same(x, y) -> bool:
+def is_same(x: Any, y: Any) -> bool:
     """Equal fields of two graphs; tensors number by number."""
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         return x.dtype == y.dtype and x.device == y.device and torch.equal(x, y)
@@ -107,16 +118,20 @@ class Graph(ABC):
     ...     def __init__(self, num_nodes, step):
     ...         super().__init__(num_nodes)
     ...         self.step = step
-    ...     def allows(self, query, key):
+    ...     def allows(self, query: Index, key: Index) -> Tensor:
     ...         return (query - key) % self.step == 0
     >>> EveryOther(4, step=2).edge_index().tolist()
     [[0, 2, 1, 3, 0, 2, 1, 3], [0, 0, 1, 1, 2, 2, 3, 3]]
     """
 
-    sizes: tuple[tuple[int, int], ...]  # (num_queries, num_keys) of each example
+    sizes: Sizes  # (num_queries, num_keys) of each example
     edges_by_key: bool  # True: edge_index() runs by (key, query), as `.T` of a graph that runs by (query, key)
 
-    def __init__(self, num_queries: int, num_keys: int | None = None):
+    if TYPE_CHECKING:  # of a graph in memory (see _begin), so no fields
+        _cache: dict[Hashable, Any]
+        number: int
+
+    def __init__(self, num_queries: Counts, num_keys: Counts | None = None):
         """For classes of your own, which are one example each; `batch_graphs` puts several side by side."""
         sizes = parse_sizes(num_queries, num_keys)
         if len(sizes) > 1:
@@ -125,7 +140,7 @@ class Graph(ABC):
             )
         self._freeze(sizes=sizes, edges_by_key=False)
 
-    def _freeze(self, **fields) -> None:
+    def _freeze(self, **fields: Any) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
         self._begin()
@@ -210,7 +225,7 @@ class Graph(ABC):
         return (AT_ZERO,) * self.num_examples
 
     @abstractmethod
-    def allows(self, query, key) -> Tensor:
+    def allows(self, query: Index, key: Index) -> Tensor:
         """True where `query` may attend to `key`: the definition of the graph.
 
         `query` and `key` are node indices (int or integer tensors, broadcast); False across examples.
@@ -232,40 +247,40 @@ class Graph(ABC):
         """`keys_by_query`, by graphs that only this package knows."""
         return self.keys_by_query(device)
 
-    def edge_index(self, device=None) -> Tensor:
+    def edge_index(self, device: Device = None) -> Tensor:
         """The edges `[2, num_edges]` in int64: row 0 = key (source), row 1 = query (target)."""
         if self.edges_by_key:
             return self.T.edge_index(device).flip(0)
         csr = self.by_query(device)
         return torch.stack([csr.col.long(), rows_of(csr.rowptr)])
 
-    def mask(self, device=None) -> Tensor:
+    def mask(self, device: Device = None) -> Tensor:
         """True where a query may attend to a key: bool `[num_queries, num_keys]`."""
         device = self._resolve(device)
         query, key = (torch.arange(size, device=device) for size in self.shape)
         return self.allows(query[:, None], key[None, :])
 
-    def csr(self, device=None) -> CSR:
+    def csr(self, device: Device = None) -> CSR:
         """The edges by (query, key): rows are queries, columns are keys. Sorted once; what is returned is a copy."""
         return self.by_query(device).clone()
 
-    def csr_transposed(self, device=None) -> CSR:
+    def csr_transposed(self, device: Device = None) -> CSR:
         """The edges by (key, query): rows are keys, columns are queries. Sorted once; what is returned is a copy."""
         return self.by_key(device).clone()
 
-    def by_query(self, device=None) -> CSR:
+    def by_query(self, device: Device = None) -> CSR:
         """What `csr` copies: the graph's own arrays, for kernels, which read them and never write."""
         return self.remember_on("csr", device, self._build_csr)
 
-    def by_key(self, device=None) -> CSR:
+    def by_key(self, device: Device = None) -> CSR:
         """What `csr_transposed` copies, likewise."""
         return self.remember_on("csr_transposed", device, self._build_csr_transposed)
 
-    def degrees(self, device=None) -> Tensor:
+    def degrees(self, device: Device = None) -> Tensor:
         """Number of edges of each query: `[num_queries]` int64. Counted once; what is returned is a copy."""
         return self.remember_on("degrees", device, self._build_degrees).clone()
 
-    def batch(self, device=None) -> Tensor:
+    def batch(self, device: Device = None) -> Tensor:
         """Example of each query: `[num_queries]` int64, PyG's `batch` vector. Made once; what is returned is a copy."""
         return self.remember_on("batch", device, self._build_batch).clone()
 
@@ -314,12 +329,12 @@ class Graph(ABC):
 
         return TransposedGraph(self)
 
-    def __or__(self, other) -> "Graph":
+    def __or__(self, other: "Graph") -> "Graph":
         from graphattn.graphs.algebra import union
 
         return union(self, other) if isinstance(other, Graph) else NotImplemented
 
-    def __and__(self, other) -> "Graph":
+    def __and__(self, other: "Graph") -> "Graph":
         from graphattn.graphs.algebra import intersection
 
         return intersection(self, other) if isinstance(other, Graph) else NotImplemented
@@ -337,7 +352,7 @@ class Graph(ABC):
         """The same edges by (key, query) or by (query, key): other places in `edge_index()`."""
         return self if edges_by_key == self.edges_by_key else self.twin(edges_by_key=edges_by_key)
 
-    def twin(self, **changes) -> "Graph":
+    def twin(self, **changes: Any) -> Self:
         """A graph of the same fields but for `changes`; it shares the tensors, which nobody writes, and remembers nothing."""
         graph = object.__new__(type(self))
         graph._freeze(**self._fields() | changes)
@@ -352,11 +367,11 @@ class Graph(ABC):
         return [self]
 
     @classmethod
-    def _join(cls, graphs: list["Graph"]) -> "Graph | None":
+    def _join(cls, graphs: list[Self]) -> "Graph | None":
         """One ragged graph of this class for `graphs`, all of this class; None if there is none."""
         return None
 
-    def subgraph(self, nodes) -> "Graph":
+    def subgraph(self, nodes: Sequence[int] | Tensor | np.ndarray) -> "Graph":
         """The edges among `nodes` (indices, or a bool mask), which are renumbered in the order given.
 
         For square graphs. Edges keep their order, so that attributes of edges can be selected alike.
@@ -365,7 +380,7 @@ class Graph(ABC):
 
         return subgraph(self, nodes)
 
-    def to_networkx(self):
+    def to_networkx(self) -> "networkx.DiGraph":
         """A `networkx.DiGraph` (`MultiDiGraph` if edges repeat) with an edge from each key to its query.
 
         Nodes are the integers 0 .. num_nodes - 1; if queries and keys are not the same nodes (sizes differ)
@@ -375,7 +390,7 @@ class Graph(ABC):
 
         return to_networkx(self)
 
-    def to_scipy(self):
+    def to_scipy(self) -> "scipy.sparse.coo_array":
         """A `scipy.sparse.coo_array` of ones with rows = keys (sources), columns = queries (targets)."""
         from graphattn.graphs.convert import to_scipy
 
@@ -383,12 +398,12 @@ class Graph(ABC):
 
     # Devices and storage ----------------------------------------------------------------------------------------------
 
-    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Graph":
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The graph with `function` applied to its tensors; a formula has none."""
         own = {name: x for name, x in self._fields().items() if isinstance(x, Tensor)}
         return self.twin(**{name: function(x) for name, x in own.items()}) if own else self
 
-    def to(self, *args, **kwargs) -> "Graph":
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """The graph on another device, with the arguments of `torch.Tensor.to`; indices keep their dtype."""
         device, _, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
         if device is None:
@@ -397,19 +412,19 @@ class Graph(ABC):
         non_blocking = non_blocking and device.type != "cpu"
         return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-    def cpu(self) -> "Graph":
+    def cpu(self) -> Self:
         """The graph on the CPU."""
         return self.to("cpu")
 
-    def cuda(self, device=None, non_blocking: bool = False) -> "Graph":
+    def cuda(self, device: torch.device | str | int | None = None, non_blocking: bool = False) -> Self:
         """The graph on a CUDA device, the current one by default."""
         return self._map_tensors(lambda tensor: tensor.cuda(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> "Graph":
+    def pin_memory(self) -> Self:
         """The graph in page-locked memory, from which copies to CUDA need not block."""
         return self._map_tensors(lambda tensor: tensor.pin_memory())
 
-    def clone(self) -> "Graph":
+    def clone(self) -> Self:
         """The graph with tensors of its own."""
         return self._map_tensors(lambda tensor: tensor.clone())
 
@@ -422,7 +437,7 @@ class Graph(ABC):
 
     # Values -----------------------------------------------------------------------------------------------------------
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         """Of one class, and alike in every field."""
         if type(other) is not type(self):
             return NotImplemented
@@ -434,19 +449,19 @@ class Graph(ABC):
 
     # Copies and files -------------------------------------------------------------------------------------------------
 
-    def _fields(self) -> dict:
+    def _fields(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in OF_ITS_OWN}
 
-    def __copy__(self) -> "Graph":
+    def __copy__(self) -> Self:
         return self.twin()
 
-    def __deepcopy__(self, memo) -> "Graph":
+    def __deepcopy__(self, memo: object) -> Self:
         return self.twin()
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return self._fields()
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Checks what was read as constructors check their arguments: a file may say anything."""
         if "number" in self.__dict__:
             raise ValueError(f"a graph never changes (got another state for {self!r}); make a new one")
@@ -459,20 +474,20 @@ class Graph(ABC):
         except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
             raise ValueError(f"what was read is no {type(self).__name__}: {error}") from error
 
-    def _restore(self, sizes, edges_by_key, **own) -> None:
+    def _restore(self, sizes: Any, edges_by_key: Any, **own: Any) -> None:
         """Sets the fields that were read, once they are checked. Its parameters are the fields of the file."""
         self._freeze(sizes=parse_pairs(sizes), edges_by_key=parse_flag("edges_by_key", edges_by_key), **own)
 
     # What subclasses share --------------------------------------------------------------------------------------------
 
-    def _resolve(self, device) -> torch.device:
+    def _resolve(self, device: Device) -> torch.device:
         if device is None:
             return self.device or torch.get_default_device()
         device = torch.device(device)
         # "cuda" and "cuda:0" must not be two entries of the cache.
         return torch.empty(0, device=device).device if device.type != "cpu" and device.index is None else device
 
-    def remember(self, name, build: Callable):
+    def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
         """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it.
 
         It must not hold the graph, which would then wait for the garbage collector, and whoever gets it never writes it.
@@ -481,18 +496,18 @@ class Graph(ABC):
             self._cache.setdefault(name, untransformed(build))  # of two threads, the first
         return self._cache[name]
 
-    def remember_on(self, name: str, device, build: Callable):
+    def remember_on(self, name: str, device: Device, build: Callable[[torch.device], Made]) -> Made:
         """`remember` for each device, with `build(device)`."""
-        device = self._resolve(device)
-        return self.remember((name, device), lambda: build(device))
+        resolved = self._resolve(device)
+        return self.remember((name, resolved), lambda: build(resolved))
 
-    def _per_example(self, values, example):
+    def _per_example(self, values: Sequence[int], example: Index) -> Index:
         """The value of each example in `example` (a tensor of indices, or 0 in a single graph)."""
-        if self.num_examples == 1:
+        if not isinstance(example, Tensor):
             return values[0]
         return torch.tensor(values, device=example.device)[example]
 
-    def _locate(self, query, key) -> tuple[Tensor, Tensor, Tensor | int, Tensor]:
+    def _locate(self, query: Index, key: Index) -> tuple[Tensor, Tensor, Tensor | int, Tensor]:
         """Indices inside the example, the example of the query, and whether the key is in the same one."""
         query, key = torch.as_tensor(query), torch.as_tensor(key)
         if self.num_examples == 1:

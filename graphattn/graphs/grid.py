@@ -1,18 +1,26 @@
 """GridGraph: a neighbourhood on an image, a volume, a sequence."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
+from torch import Tensor
+from typing_extensions import Self
 
 from graphattn.graphs.banded import BandedGraph, _count_edges
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
-from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import is_sequence, parse_counts, parse_flag
+from graphattn.graphs.graph import Graph, Index
+from graphattn.graphs.sizes import Counts, is_sequence, parse_counts, parse_flag
 from graphattn.graphs.transposed import TransposedGraph
 
 BORDERS = ("clip", "shift")
+
+Sides = Sequence[SupportsIndex] | Tensor | np.ndarray  # number of nodes along each axis
+SidesOfExamples = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -56,21 +64,40 @@ class GridGraph(Graph):
     stride: tuple[int, ...]
     border: str
 
-    def __init__(self, sides, before, after=None, dilation=1, stride=1, border="clip", key_sides=None):
+    def __init__(
+        self,
+        sides: Sides | Sequence[Sides],
+        before: Counts,
+        after: Counts | None = None,
+        dilation: Counts = 1,
+        stride: Counts = 1,
+        border: str = "clip",
+        key_sides: Sides | Sequence[Sides] | None = None,
+    ):
         query_sides = _parse_sides("sides", sides)
         num_axes = len(query_sides[0])
-        before = _parse_axes("before", before, num_axes, 0)
-        after = before if after is None else _parse_axes("after", after, num_axes, 0)
-        dilation = _parse_axes("dilation", dilation, num_axes, 1)
-        stride = _parse_axes("stride", stride, num_axes, 1)
+        low = _parse_axes("before", before, num_axes, 0)
+        high = low if after is None else _parse_axes("after", after, num_axes, 0)
+        steps = _parse_axes("dilation", dilation, num_axes, 1)
+        strides = _parse_axes("stride", stride, num_axes, 1)
         if key_sides is None:
-            key_sides = tuple(tuple(side * step for side, step in zip(sides, stride)) for sides in query_sides)
+            parsed = tuple(tuple(side * step for side, step in zip(lengths, strides)) for lengths in query_sides)
         else:
-            key_sides = _parse_sides("key_sides", key_sides)
-        _check_axes(query_sides, key_sides, border)
-        self._set(query_sides, key_sides, before, after, dilation, stride, border)
+            parsed = _parse_sides("key_sides", key_sides)
+        _check_axes(query_sides, parsed, border)
+        self._set(query_sides, parsed, low, high, steps, strides, border)
 
-    def _set(self, query_sides, key_sides, before, after, dilation, stride, border, edges_by_key=False):
+    def _set(
+        self,
+        query_sides: SidesOfExamples,
+        key_sides: SidesOfExamples,
+        before: tuple[int, ...],
+        after: tuple[int, ...],
+        dilation: tuple[int, ...],
+        stride: tuple[int, ...],
+        border: str,
+        edges_by_key: bool = False,
+    ) -> None:
         _check_reach(query_sides, stride)
         if border == "shift" and any(before + after):
             _check_shift(query_sides, key_sides, before, after, dilation, stride)
@@ -112,7 +139,7 @@ class GridGraph(Graph):
         self._set(query_sides, key_sides, *window, border, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
-    def _of(cls, *args, **kwargs):
+    def _of(cls, *args: Any, **kwargs: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args, **kwargs)
         return graph
@@ -122,7 +149,7 @@ class GridGraph(Graph):
         """Number of axes: 1 for a sequence, 2 for an image, 3 for a volume."""
         return len(self.before)
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key, example, allowed = self._locate(query, key)
         for axis in reversed(range(self.num_axes)):
             query_side, key_side = self._sides_along(axis, example)
@@ -133,14 +160,14 @@ class GridGraph(Graph):
             query, key = query // query_side, key // key_side
         return allowed
 
-    def _sides_along(self, axis: int, example):
+    def _sides_along(self, axis: int, example: Index) -> Iterator[Index]:
         """Queries and keys along `axis` in each example of `example`, at least 1 so that one can divide by them."""
         return (
             self._per_example([max(1, sides[axis]) for sides in sides_of_examples], example)
             for sides_of_examples in (self.query_sides, self.key_sides)
         )
 
-    def _window(self, axis: int, query, key_side):
+    def _window(self, axis: int, query: Tensor, key_side: Index) -> tuple[Tensor, Tensor]:
         """First key and number of keys along `axis` of the queries at coordinates `query`."""
         before, after, dilation = self.before[axis], self.after[axis], self.dilation[axis]
         if self.border == "shift":
@@ -155,7 +182,7 @@ class GridGraph(Graph):
         last = ((key_side - 1 - centre) // dilation).clamp(max=after)
         return centre + first * dilation, (last - first + 1).clamp(min=0)
 
-    def _windows(self, device):
+    def _windows(self, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
         """First keys and numbers of keys of each query, `[num_queries]` each, from the last axis to the first."""
         query, example, _ = self._local_queries(device)
         for axis in reversed(range(self.num_axes)):
@@ -163,18 +190,18 @@ class GridGraph(Graph):
             yield axis, *self._window(axis, query % query_side, key_side)
             query = query // query_side
 
-    def _build_degrees(self, device):
+    def _build_degrees(self, device: torch.device) -> Tensor:
         degrees = torch.ones(self.num_queries, dtype=torch.int64, device=device)
         for _, _, count in self._windows(device):
             degrees = degrees * count
         return degrees * torch.as_tensor(self._has_keys(device))
 
-    def _has_keys(self, device):
+    def _has_keys(self, device: torch.device) -> Index:
         """False for queries of an example without any key (a side of 0 was taken as 1)."""
         _, example, _ = self._local_queries(device)
         return self._per_example([keys > 0 for _, keys in self.sizes], example)
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         degrees = self.degrees(device)
         start = row_pointer(degrees)
         row = rows_of(start)
@@ -190,7 +217,7 @@ class GridGraph(Graph):
         return degrees, key
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return sum(
             prod(self._count_along(axis, queries[axis], keys[axis]) for axis in range(self.num_axes))
             for queries, keys in zip(self.query_sides, self.key_sides)
@@ -211,11 +238,11 @@ class GridGraph(Graph):
         )
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         uniform = self.border == "clip" and set(self.stride) <= {1}
         return uniform and self.before == self.after and self.query_sides == self.key_sides
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         if self.num_edges == sum(queries * keys for queries, keys in self.sizes):
             return CompleteGraph._of(self.sizes, self.edges_by_key)
         sides = self.query_sides + self.key_sides
@@ -227,18 +254,18 @@ class GridGraph(Graph):
             return BandedGraph._of(self.sizes, *window, offsets, self.edges_by_key).normal_form()
         return self
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         if self.border == "shift" or set(self.stride) - {1}:
             return TransposedGraph(self)
         window = (self.after, self.before, self.dilation, self.stride, self.border)
         return self._of(self.key_sides, self.query_sides, *window, not self.edges_by_key)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         window = (self.before, self.after, self.dilation, self.stride, self.border, self.edges_by_key)
         return [self._of((queries,), (keys,), *window) for queries, keys in zip(self.query_sides, self.key_sides)]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         # Small grids have their windows clipped: they join if the widest window, clipped to them, is their own.
         if len({(graph.num_axes, graph.border) for graph in graphs}) > 1:
             return None
@@ -255,7 +282,7 @@ class GridGraph(Graph):
         key_sides = tuple(sides for graph in graphs for sides in graph.key_sides)
         return cls._of(query_sides, key_sides, *rest)
 
-    def _describe(self):
+    def _describe(self) -> str:
         words = [_shown_sides(self.query_sides), f"before={_shown(self.before)}", f"after={_shown(self.after)}"]
         if set(self.dilation) - {1}:
             words.append(f"dilation={_shown(self.dilation)}")
@@ -281,7 +308,7 @@ def intersect_grids(one: GridGraph, other: GridGraph) -> GridGraph | None:
     return GridGraph._of(one.query_sides, one.key_sides, before, after, dilation, one.stride, "clip")
 
 
-def _parse_sides(name: str, sides) -> tuple[tuple[int, ...], ...]:
+def _parse_sides(name: str, sides: Any) -> SidesOfExamples:
     if not is_sequence(sides):
         raise TypeError(f"{name!r} must be a tuple of ints, or a list of such tuples (got {sides!r})")
     ragged = len(sides) > 0 and all(is_sequence(entry) for entry in sides)
@@ -291,7 +318,7 @@ def _parse_sides(name: str, sides) -> tuple[tuple[int, ...], ...]:
     return parsed
 
 
-def _parse_axes(name: str, value, num_axes: int, minimum: int) -> tuple[int, ...]:
+def _parse_axes(name: str, value: Any, num_axes: int, minimum: int) -> tuple[int, ...]:
     values = parse_counts(name, value, minimum)
     if not is_sequence(value):
         return values * num_axes
@@ -300,7 +327,7 @@ def _parse_axes(name: str, value, num_axes: int, minimum: int) -> tuple[int, ...
     return values
 
 
-def _check_axes(query_sides, key_sides, border) -> None:
+def _check_axes(query_sides: SidesOfExamples, key_sides: SidesOfExamples, border: object) -> None:
     if border not in BORDERS:
         raise ValueError(f"'border' must be one of {BORDERS} (got {border!r})")
     if len(query_sides) != len(key_sides) or len(query_sides[0]) != len(key_sides[0]):
@@ -310,14 +337,21 @@ def _check_axes(query_sides, key_sides, border) -> None:
         )
 
 
-def _check_reach(query_sides, stride) -> None:
+def _check_reach(query_sides: SidesOfExamples, stride: tuple[int, ...]) -> None:
     for sides in query_sides:
         for axis, (side, step) in enumerate(zip(sides, stride)):
             if side * step >= 2**62:  # coordinates of keys are int64
                 raise ValueError(f"'stride' leads beyond 2^62 keys along axis {axis} (got {step} for {side} queries)")
 
 
-def _check_shift(query_sides, key_sides, before, after, dilation, stride) -> None:
+def _check_shift(
+    query_sides: SidesOfExamples,
+    key_sides: SidesOfExamples,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    dilation: tuple[int, ...],
+    stride: tuple[int, ...],
+) -> None:
     if set(stride) - {1} or query_sides != key_sides:
         raise ValueError(
             f"border='shift' needs stride 1 and as many keys as queries (got stride {_shown(stride)}, sides "

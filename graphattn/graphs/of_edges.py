@@ -1,11 +1,16 @@
 """GraphOfEdges: how a Data keeps a graph that depends on its edges."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
+from torch.types import Device
 
-from graphattn.graphs.graph import Graph, whole
+from graphattn.graphs.csr import CSR
+from graphattn.graphs.graph import Graph, Index, whole
+from graphattn.graphs.starts import Starts
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -40,76 +45,76 @@ class GraphOfEdges(Graph):
         return GraphOfEdges(graph, graph if self.follows else self.of_edges._map_tensors(function))
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return self.graph.num_edges
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         return self.graph.device
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return self.graph.is_symmetric
 
     @property
-    def has_repeats(self):
+    def has_repeats(self) -> bool:
         return self.graph.has_repeats
 
     @property
-    def has_own_order(self):
+    def has_own_order(self) -> bool:
         return self.graph.has_own_order
 
     @property
-    def starts(self):
+    def starts(self) -> Starts:
         return self.graph.starts
 
     @property
-    def T(self):
+    def T(self) -> Graph:
         return self.graph.T
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         return self.graph.allows(query, key)
 
-    def edge_index(self, device=None):
+    def edge_index(self, device: Device = None) -> Tensor:
         return self.graph.edge_index(device)
 
-    def by_query(self, device=None):
+    def by_query(self, device: Device = None) -> CSR:
         return self.graph.by_query(device)
 
-    def by_key(self, device=None):
+    def by_key(self, device: Device = None) -> CSR:
         return self.graph.by_key(device)
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         return self.graph.normal_form()
 
-    def examples(self):
+    def examples(self) -> list[Graph]:
         return self.graph.examples()
 
-    def subgraph(self, nodes):
+    def subgraph(self, nodes: Sequence[int] | Tensor | np.ndarray) -> Graph:
         return self.graph.subgraph(nodes)
 
-    def __or__(self, other):
+    def __or__(self, other: Graph) -> Graph:
         return self.graph | other
 
-    def __and__(self, other):
+    def __and__(self, other: Graph) -> Graph:
         return self.graph & other
 
-    def __invert__(self):
+    def __invert__(self) -> Graph:
         return ~self.graph
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.graph._rows(device)
 
-    def _ordered(self, edges_by_key):
+    def _ordered(self, edges_by_key: bool) -> Graph:
         return self.graph._ordered(edges_by_key)
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return self.graph._transposed()
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return self.graph.examples()
 
-    def _describe(self):
+    def _describe(self) -> str:
         return self.graph._describe()
 
 
@@ -118,6 +123,6 @@ def graph_alone(graph: Graph) -> Graph:
     return graph.graph if isinstance(graph, GraphOfEdges) else graph
 
 
-def depends_on_edges(kept) -> bool:
+def depends_on_edges(kept: object) -> bool:
     """Whether the graph of a Data, or one of the list of a batch, is a GraphOfEdges."""
     return any(isinstance(graph, GraphOfEdges) for graph in kept) if isinstance(kept, list) else isinstance(kept, GraphOfEdges)

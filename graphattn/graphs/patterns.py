@@ -3,7 +3,10 @@
 `num_nodes` is an int, or one int per example of a batch.
 """
 
+from collections.abc import Sequence
+
 import networkx
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +16,10 @@ from graphattn.graphs.batched import batch_graphs
 from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import offsets_of, parse_counts, parse_integer
+from graphattn.graphs.sizes import Counts, offsets_of, parse_counts, parse_integer
 
 
-def expander(num_nodes, degree: int, seed: int = 0) -> EdgeListGraph:
+def expander(num_nodes: Counts, degree: int, seed: int = 0) -> EdgeListGraph:
     """A random undirected graph in which every node has `degree` neighbours (not itself): with high probability
     an expander, on which any two nodes are O(log num_nodes) steps apart.
 
@@ -33,7 +36,7 @@ def expander(num_nodes, degree: int, seed: int = 0) -> EdgeListGraph:
     return batch_graphs([_expander(count, degree, seed + example) for example, count in enumerate(counts)])
 
 
-def strided(num_nodes, stride: int) -> Graph:
+def strided(num_nodes: Counts, stride: int) -> Graph:
     """Every node attends to itself, the `stride` nodes before it, and every `stride`-th node before it: causal.
 
     Sparse Transformers (https://arxiv.org/abs/1904.10509), section 4.3; `stride` near sqrt(num_nodes) makes any
@@ -46,7 +49,7 @@ def strided(num_nodes, stride: int) -> Graph:
     return BandedGraph(num_nodes, stride, 0) | BandedGraph(num_nodes, None, 0, dilation=stride)
 
 
-def longformer(num_nodes, window: int, global_nodes) -> Graph:
+def longformer(num_nodes: Counts, window: int, global_nodes: Sequence[int] | Tensor | np.ndarray) -> Graph:
     """`window // 2` nodes on either side, and global nodes that see all and are seen by all.
 
     Longformer (https://arxiv.org/abs/2004.05150), section 3.1. `global_nodes` are in the numbering of the batch.
@@ -58,7 +61,7 @@ def longformer(num_nodes, window: int, global_nodes) -> Graph:
     return BandedGraph(num_nodes, reach, reach) | GlobalGraph(num_nodes, global_nodes)
 
 
-def bigbird(num_nodes, window: int, num_global: int, num_random: int, seed: int = 0) -> Graph:
+def bigbird(num_nodes: Counts, window: int, num_global: int, num_random: int, seed: int = 0) -> Graph:
     """Longformer's window and global nodes (the first `num_global`), and `num_random` random keys of each query.
 
     BigBird (https://arxiv.org/abs/2007.14062), section 2, per node instead of per block. Random keys are distinct;
@@ -107,7 +110,7 @@ def _random_keys(num_nodes: int, num_random: int, generator: torch.Generator) ->
     return EdgeListGraph(torch.stack([key, torch.arange(num_nodes).repeat_interleave(num_random)]), num_nodes)
 
 
-def _half(name: str, value) -> int:
+def _half(name: str, value: int) -> int:
     value = parse_integer(name, value)
     if value % 2:
         raise ValueError(f"{name!r} counts the nodes on both sides together and must be even (got {value})")

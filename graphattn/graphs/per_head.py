@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.types import Device
 
 from graphattn.graphs.convert import as_graph
-from graphattn.graphs.graph import Graph
+from graphattn.graphs.graph import Graph, Made
 
 
 class PerHead:
@@ -46,18 +48,18 @@ class PerHead:
             raise ValueError(f"what was read is no PerHead: its fields are 'graphs' and 'shape' (got {state!r})")
         if not isinstance(state["graphs"], tuple) or not all(isinstance(graph, Graph) for graph in state["graphs"]):
             raise ValueError(f"what was read is no PerHead: 'graphs' must be a tuple of graphs (got {state['graphs']!r})")
-        self.__init__(state["graphs"])
+        PerHead.__init__(self, state["graphs"])
         if self.shape != state["shape"]:
             raise ValueError(f"what was read is no PerHead: its graphs have shape {self.shape} (got {state['shape']!r})")
 
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def edge_index(self, device=None) -> list:
+    def edge_index(self, device: Device = None) -> list[Tensor]:
         """The edges of the graph of each head."""
         return [graph.edge_index(device) for graph in self.graphs]
 
-    def to(self, *args, **kwargs) -> "PerHead":
+    def to(self, *args: Any, **kwargs: Any) -> "PerHead":
         """With all graphs on another device; heads that share a graph still do."""
         return PerHead(once_for_each(lambda graph: graph.to(*args, **kwargs), self.graphs))
 
@@ -66,11 +68,11 @@ class PerHead:
         """Examples of the batch, as the graph of the first head has them."""
         return self.graphs[0].num_examples
 
-    def batch(self, device=None):
+    def batch(self, device: Device = None) -> Tensor:
         """Example of each query: `[num_queries]` int64, as the graph of the first head has them."""
         return self.graphs[0].batch(device)
 
-    def traced(self, num_queries: int, num_keys: int) -> "PerHead":
+    def traced(self, num_queries: int | None, num_keys: int | None) -> "PerHead":
         """As layers see it while torch.compile or torch.export trace."""
         return PerHead(self.graphs, num_queries, num_keys) if torch.compiler.is_compiling() else self
 
@@ -95,15 +97,16 @@ def as_graph_or_heads(x: Any, num_queries: int | None = None, num_keys: int | No
     return x
 
 
-def groups_of_same(rows: Iterable[Sequence]) -> list[list[int]]:
+def groups_of_same(rows: Iterable[Sequence[object]]) -> list[list[int]]:
     """The places of rows that hold the same objects, group by group.
 
     >>> groups_of_same([[None], ["a"], [None]])
     [[0, 2], [1]]
     """
-    rows, groups = list(rows), []
-    for place, row in enumerate(rows):
-        same = [group for group in groups if all(x is y for x, y in zip(rows[group[0]], row))]
+    listed = list(rows)
+    groups: list[list[int]] = []
+    for place, row in enumerate(listed):
+        same = [group for group in groups if all(x is y for x, y in zip(listed[group[0]], row))]
         if same:
             same[0].append(place)
         else:
@@ -111,12 +114,12 @@ def groups_of_same(rows: Iterable[Sequence]) -> list[list[int]]:
     return groups
 
 
-def once_for_each(function: Callable, *columns: Sequence) -> list:
+def once_for_each(function: Callable[..., Made], *columns: Sequence[Any]) -> list[Made]:
     """function of each row of some columns; rows of the same objects share one result, so that their heads run together."""
     rows = list(zip(*columns))
-    results = [None] * len(rows)
+    results: dict[int, Made] = {}
     for group in groups_of_same(rows):
         result = function(*rows[group[0]])
         for place in group:
             results[place] = result
-    return results
+    return [results[place] for place in range(len(rows))]

@@ -1,15 +1,19 @@
 """PrefixGraph: a prefix whose nodes see each other, then causal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.types import Device
+from typing_extensions import Self
 
 from graphattn.graphs.banded import BandedGraph
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
-from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, parse_counts, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.graph import Graph, Index
+from graphattn.graphs.sizes import Counts, abbreviate, parse_counts, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.transposed import TransposedGraph
 
 
@@ -35,15 +39,15 @@ class PrefixGraph(Graph):
 
     prefix: tuple[int, ...]  # one per example, at most its nodes
 
-    def __init__(self, num_nodes, prefix):
-        sizes, prefix = parse_sizes(num_nodes), parse_counts("prefix", prefix)
-        if len(prefix) not in (1, len(sizes)):
+    def __init__(self, num_nodes: Counts, prefix: Counts):
+        sizes, lengths = parse_sizes(num_nodes), parse_counts("prefix", prefix)
+        if len(lengths) not in (1, len(sizes)):
             raise ValueError(
-                f"'prefix' must be an int or one per example (got {len(prefix)} for {len(sizes)} examples)"
+                f"'prefix' must be an int or one per example (got {len(lengths)} for {len(sizes)} examples)"
             )
-        self._set(sizes, prefix * (len(sizes) if len(prefix) == 1 else 1))
+        self._set(sizes, lengths * (len(sizes) if len(lengths) == 1 else 1))
 
-    def _set(self, sizes, prefix, edges_by_key=False):
+    def _set(self, sizes: Sequence[tuple[int, int]], prefix: Sequence[int], edges_by_key: bool = False) -> None:
         prefix = tuple(min(length, size[0]) for length, size in zip(prefix, sizes))
         self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, prefix=prefix)
 
@@ -54,12 +58,12 @@ class PrefixGraph(Graph):
         self._set(sizes, prefix, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
-    def _of(cls, *args):
+    def _of(cls, *args: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args)
         return graph
 
-    def sees_next(self, device=None) -> Tensor:
+    def sees_next(self, device: Device = None) -> Tensor:
         """True for the nodes that see the one after them, all of the prefix but its last: bool `[num_nodes]`.
 
         They have nothing to predict: a loss leaves them out.
@@ -70,38 +74,38 @@ class PrefixGraph(Graph):
         node, prefix = self._places(self._resolve(device))
         return node + 1 < prefix
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key, example, same = self._locate(query, key)
         return ((key <= query) | (key < self._per_example(self.prefix, example))) & same
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         return sum(
             length**2 + (size * (size + 1) - length * (length + 1)) // 2
             for (size, _), length in zip(self.sizes, self.prefix)
         )
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return all(length >= size - (size == 1) for (size, _), length in zip(self.sizes, self.prefix))
 
-    def _places(self, device) -> tuple[Tensor, Tensor | int]:
+    def _places(self, device: torch.device) -> tuple[Tensor, Index]:
         """Of each node: its index inside the example, and the prefix of that example."""
         node, example, _ = self._local_queries(device)
         return node, self._per_example(self.prefix, example)
 
-    def _build_degrees(self, device):
+    def _build_degrees(self, device: torch.device) -> Tensor:
         node, prefix = self._places(device)
         return torch.maximum(node + 1, torch.as_tensor(prefix, device=device))
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         degrees, (_, _, first_key) = self.degrees(device), self._local_queries(device)
         start = row_pointer(degrees)
         row = rows_of(start)
         first_key = torch.as_tensor(first_key, device=device).expand(self.num_queries)
         return degrees, torch.arange(row.numel(), device=device) - start[row] + first_key[row]
 
-    def normal_form(self):
+    def normal_form(self) -> Graph:
         if all(length >= size for (size, _), length in zip(self.sizes, self.prefix)):
             return CompleteGraph._of(self.sizes, self.edges_by_key)
         if max(self.prefix) <= 1:
@@ -109,19 +113,19 @@ class PrefixGraph(Graph):
             return BandedGraph._of(self.sizes, None, 0, 1, offsets, self.edges_by_key).normal_form()
         return self
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return TransposedGraph(self)
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return [self._of([size], [length], self.edges_by_key) for size, length in zip(self.sizes, self.prefix)]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         if len({graph.edges_by_key for graph in graphs}) > 1:
             return None
         sizes = [size for graph in graphs for size in graph.sizes]
         return cls._of(sizes, [length for graph in graphs for length in graph.prefix], graphs[0].edges_by_key)
 
-    def _describe(self):
+    def _describe(self) -> str:
         counts = abbreviate([count for count, _ in self.sizes])
         return f"PrefixGraph({counts}, prefix={abbreviate(self.prefix)})"

@@ -1,6 +1,8 @@
 """What a graph says of examples of any length: a rule of names and numbers, which makes such graphs again."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from graphattn.graphs.algebra import ComplementGraph, IntersectionGraph, UnionGraph, complement, intersection, union
 from graphattn.graphs.banded import BandedGraph
@@ -13,7 +15,7 @@ from graphattn.graphs.prefix import PrefixGraph
 from graphattn.graphs.rule_graph import RuleGraph
 from graphattn.graphs.starts import AT_ZERO
 
-Rule = tuple  # the name of a kind, and its arguments: numbers, None, a function, or the rules of its members
+Rule = tuple[Any, ...]  # the name of a kind, and its arguments: numbers, None, a function, or the rules of its members
 
 CAUSAL: Rule = ("band", None, 0, 1, 0)
 ANY_PREFIX: Rule = ("prefix", None)  # another one in each example
@@ -71,7 +73,7 @@ def rule_of_band(graph: BandedGraph) -> Rule | None:
 
 
 def rule_of_global(graph: GlobalGraph) -> Rule | None:
-    examples = graph.examples()
+    examples = [example for example in graph.examples() if isinstance(example, GlobalGraph)]  # all are
     nodes = max(examples, key=lambda example: example.num_queries).nodes
     is_one = all(example.nodes == tuple(n for n in nodes if n < example.num_queries) for example in examples)
     return ("global", *nodes) if is_one else None
@@ -97,8 +99,8 @@ def graph_of_rule(rule: Rule, counts: list[int], prefixes: list[int]) -> Graph:
     if name == "global":
         firsts = [sum(counts[:number]) for number in range(len(counts))]
         return GlobalGraph(counts, [first + n for first, count in zip(firsts, counts) for n in arguments if n < count])
-    join = {"union": union, "intersection": intersection, "complement": complement}[name]
-    return join(*(graph_of_rule(member, counts, prefixes) for member in arguments))
+    joins: dict[str, Callable[..., Graph]] = {"union": union, "intersection": intersection, "complement": complement}
+    return joins[name](*(graph_of_rule(member, counts, prefixes) for member in arguments))
 
 
 def of_any_prefix(rule: Rule) -> Rule:
@@ -117,9 +119,10 @@ def stated_prefixes(graph: Graph) -> tuple[int, ...] | None:
     if isinstance(graph, PrefixGraph):
         return graph.prefix
     if isinstance(graph, BatchedGraph):
-        members = [stated_prefixes(example) for example in graph.examples()]
-        return None if None in members else tuple(length for member in members for length in member)
-    parts = (graph.graph,) if isinstance(graph, ComplementGraph) else ()
+        examples = graph.examples()
+        members = [member for member in map(stated_prefixes, examples) if member is not None]
+        return tuple(length for member in members for length in member) if len(members) == len(examples) else None
+    parts: tuple[Graph, ...] = (graph.graph,) if isinstance(graph, ComplementGraph) else ()
     parts = graph.graphs if isinstance(graph, (UnionGraph, IntersectionGraph)) else parts
     return next((prefixes for prefixes in map(stated_prefixes, parts) if prefixes is not None), None)
 

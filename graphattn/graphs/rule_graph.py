@@ -1,13 +1,15 @@
 """RuleGraph: the edges for which a function of query and key says yes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
-from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import abbreviate, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.graph import Graph, Index
+from graphattn.graphs.sizes import Counts, abbreviate, parse_flag, parse_pairs, parse_sizes
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -38,12 +40,14 @@ class RuleGraph(Graph):
 
     rule: Callable[[Tensor, Tensor], Tensor]
 
-    def __init__(self, num_queries, num_keys=None, rule: Callable[[Tensor, Tensor], Tensor] | None = None):
+    def __init__(
+        self, num_queries: Counts, num_keys: Counts | None = None, rule: Callable[[Tensor, Tensor], Tensor] | None = None
+    ):
         if rule is None and callable(num_keys):
             raise TypeError(f"'rule' is the third argument (got it as 'num_keys'); write RuleGraph({num_queries}, rule=...)")
         self._set(parse_sizes(num_queries, num_keys), rule)
 
-    def _set(self, sizes, rule, edges_by_key=False):
+    def _set(self, sizes: Sequence[tuple[int, int]], rule: Any, edges_by_key: bool = False) -> None:
         if not callable(rule):
             raise TypeError(f"'rule' must be a function (query, key) -> bool (got {type(rule).__name__})")
         pair = torch.zeros(1, dtype=torch.long)
@@ -55,35 +59,35 @@ class RuleGraph(Graph):
         self._set(parse_pairs(sizes), rule, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
-    def _of(cls, *args):
+    def _of(cls, *args: Any) -> Self:
         graph = cls.__new__(cls)
         graph._set(*args)
         return graph
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         query, key, _, same = self._locate(query, key)
         pairs = torch.broadcast_tensors(query, key, same)
         # An index of another example may be none of this one.
         query, key = (torch.where(pairs[2], x, 0).long() for x in pairs[:2])
         return check_answer(self.rule, self.rule(query, key), query) & pairs[2]
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return [self._of([size], self.rule, self.edges_by_key) for size in self.sizes]
 
     @classmethod
-    def _join(cls, graphs):
+    def _join(cls, graphs: list[Self]) -> Graph | None:
         first = graphs[0]
         if any(graph.rule is not first.rule or graph.edges_by_key != first.edges_by_key for graph in graphs):
             return None
         return cls._of([size for graph in graphs for size in graph.sizes], first.rule, first.edges_by_key)
 
-    def _describe(self):
+    def _describe(self) -> str:
         queries, keys = zip(*self.sizes)
         counts = abbreviate(queries) if queries == keys else f"{abbreviate(queries)}, {abbreviate(keys)}"
         return f"RuleGraph({counts}, rule={getattr(self.rule, '__name__', type(self.rule).__name__)})"
 
 
-def check_answer(rule: Callable, answer, pairs: Tensor) -> Tensor:
+def check_answer(rule: Callable[..., Any], answer: Any, pairs: Tensor) -> Tensor:
     """One bool for each pair, as a rule owes it."""
     if not isinstance(answer, Tensor) or answer.dtype != torch.bool or answer.shape != pairs.shape:
         got = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__

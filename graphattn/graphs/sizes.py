@@ -1,14 +1,19 @@
 """Counts of nodes: an int, or one int per example of a ragged batch."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 
+# What constructors of graphs take: an int, or one int per example of a ragged batch.
+Counts = SupportsIndex | Sequence[SupportsIndex] | torch.Tensor | np.ndarray
+Sizes = tuple[tuple[int, int], ...]  # (num_queries, num_keys) of each example
 
-def parse_integer(name: str, value, minimum: int | None = 0) -> int:
+
+def parse_integer(name: str, value: Any, minimum: int | None = 0) -> int:
     """`value` as a Python int of at least `minimum`.
 
     >>> parse_integer("dilation", 0, minimum=1)
@@ -26,14 +31,14 @@ def parse_integer(name: str, value, minimum: int | None = 0) -> int:
     return integer
 
 
-def is_sequence(value) -> bool:
+def is_sequence(value: object) -> bool:
     """True for lists, tuples, ranges and arrays or tensors with one axis."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return value.ndim == 1
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def parse_counts(name: str, value, minimum: int | None = 0) -> tuple[int, ...]:
+def parse_counts(name: str, value: Any, minimum: int | None = 0) -> tuple[int, ...]:
     """One int per example: `(value,)` for an int.
 
     >>> parse_counts("num_queries", 5), parse_counts("num_queries", [3, 0])
@@ -47,7 +52,7 @@ def parse_counts(name: str, value, minimum: int | None = 0) -> tuple[int, ...]:
     return tuple(parse_integer(name, entry, minimum) for entry in values)
 
 
-def parse_sizes(num_queries, num_keys=None) -> tuple[tuple[int, int], ...]:
+def parse_sizes(num_queries: Counts, num_keys: Counts | None = None) -> Sizes:
     """(num_queries, num_keys) of each example; as many keys as queries where `num_keys` is None.
 
     >>> parse_sizes([3, 5], [2, 7])
@@ -63,7 +68,7 @@ def parse_sizes(num_queries, num_keys=None) -> tuple[tuple[int, int], ...]:
     return tuple(zip(queries, keys))
 
 
-def parse_pairs(sizes) -> tuple[tuple[int, int], ...]:
+def parse_pairs(sizes: Any) -> Sizes:
     """(num_queries, num_keys) of each example, as the `sizes` of a graph that was read.
 
     >>> parse_pairs(((3, 2), (5, -7)))
@@ -72,10 +77,10 @@ def parse_pairs(sizes) -> tuple[tuple[int, int], ...]:
     """
     if not isinstance(sizes, tuple) or not sizes or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in sizes):
         raise ValueError(f"'sizes' must be a tuple of pairs (num_queries, num_keys), one per example (got {sizes!r})")
-    return tuple(tuple(parse_integer("sizes", count) for count in pair) for pair in sizes)
+    return tuple((parse_integer("sizes", queries), parse_integer("sizes", keys)) for queries, keys in sizes)
 
 
-def parse_flag(name: str, value) -> bool:
+def parse_flag(name: str, value: object) -> bool:
     """True or False, and nothing that only counts as one of them.
 
     >>> parse_flag("edges_by_key", 2)
@@ -87,12 +92,12 @@ def parse_flag(name: str, value) -> bool:
     return value
 
 
-def offsets_of(counts) -> tuple[int, ...]:
+def offsets_of(counts: Iterable[int]) -> tuple[int, ...]:
     """Where each example starts, and the total at the end: `(0, counts[0], counts[0] + counts[1], ...)`."""
     return (0, *accumulate(counts))
 
 
-def abbreviate(counts: Sequence[int], shown: int = 6) -> str:
+def abbreviate(counts: Sequence[object], shown: int = 6) -> str:
     """One count as an int, several as a list that stays short.
 
     >>> abbreviate((5,)), abbreviate((3, 4)), abbreviate(tuple(range(100)))

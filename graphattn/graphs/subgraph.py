@@ -1,5 +1,9 @@
 """The edges among some of the nodes."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,7 +14,7 @@ from graphattn.graphs.sizes import is_sequence
 CHUNK = 2**22  # pairs (query, key) tested at a time: some tens of MB
 
 
-def subgraph(graph: Graph, nodes) -> EdgeListGraph:
+def subgraph(graph: Graph, nodes: Sequence[int] | Tensor | np.ndarray) -> EdgeListGraph:
     """The edges of a square `graph` among `nodes`, which are renumbered in the order given.
 
     >>> from graphattn.graphs import causal
@@ -20,10 +24,10 @@ def subgraph(graph: Graph, nodes) -> EdgeListGraph:
     """
     if any(queries != keys for queries, keys in graph.sizes):
         raise ValueError(f"'subgraph' needs as many keys as queries (got {graph!r})")
-    nodes = _parse_nodes(nodes, graph.num_queries, graph._resolve(None))
-    sizes = _sizes(graph, nodes)
-    few = nodes.numel() ** 2 < graph.num_edges and not graph.has_own_order and not graph.edges_by_key
-    edges = _edges_among_pairs(graph, nodes) if few else _edges_among_all(graph, nodes)
+    kept = _parse_nodes(nodes, graph.num_queries, graph._resolve(None))
+    sizes = _sizes(graph, kept)
+    few = kept.numel() ** 2 < graph.num_edges and not graph.has_own_order and not graph.edges_by_key
+    edges = _edges_among_pairs(graph, kept) if few else _edges_among_all(graph, kept)
     return EdgeListGraph(edges, sizes, is_undirected=graph.is_symmetric)
 
 
@@ -54,7 +58,7 @@ def _sizes(graph: Graph, nodes: Tensor) -> list[int]:
     return torch.bincount(example, minlength=graph.num_examples).tolist()
 
 
-def _parse_nodes(nodes, num_nodes: int, device) -> Tensor:
+def _parse_nodes(nodes: Any, num_nodes: int, device: torch.device) -> Tensor:
     if not is_sequence(nodes):
         raise TypeError(f"'nodes' must be a list or a tensor [num_kept] of indices, or a bool mask (got {nodes!r})")
     nodes = torch.as_tensor(nodes, device=device)

@@ -2,14 +2,15 @@
 
 import weakref
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
-from graphattn.graphs.graph import Graph, untransformed
+from graphattn.graphs.graph import Graph, Made, untransformed
 
 # (name, numbers of the graphs) -> what was made of them, and references that take the entry away when one of them ends.
-_MADE: dict[tuple, tuple[object, list[weakref.ref]]] = {}
+_MADE: dict[tuple[Hashable, ...], tuple[Any, list[weakref.ref[Graph]]]] = {}
 
 
-def made_together(graphs: Sequence[Graph], name: Hashable, build: Callable[[list[Graph]], object]):
+def made_together(graphs: Sequence[Graph], name: Hashable, build: Callable[[list[Graph]], Made]) -> Made:
     """What `build(graphs)` made the first time it was asked for under `name` and of these graphs (the same objects).
 
     A model has many layers, which get one list of graphs: it is joined and sorted once, and forgotten with the first of

@@ -4,14 +4,18 @@ A graph is no tensor, so compiled code cannot hold it. It holds the graph's numb
 operators open again. One compilation then serves every graph of a class, whatever its sizes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx.experimental import symbolic_shapes
+from torch.types import Device
 
-from graphattn.graphs.graph import Graph, graph_of_number
+from graphattn.graphs.csr import CSR
+from graphattn.graphs.graph import Graph, Index, Made, graph_of_number
+from graphattn.graphs.sizes import Counts
 
 
 class TracedGraph(Graph):
@@ -29,7 +33,8 @@ class TracedGraph(Graph):
     def __init__(self, tensor: Tensor, num_queries: int, num_keys: int, graph: Graph | None = None):
         self.tensor, self.counts, self.graph = tensor, (num_queries, num_keys), graph
         # Asked for twice, they would have two sizes, which the compiler takes for different numbers.
-        self.known_edges, self.known_examples = None, None
+        self.known_edges: Tensor | None = None
+        self.known_examples: Tensor | None = None
 
     def real(self) -> Graph:
         """The graph itself; while a compiler traces, this breaks its code in two."""
@@ -39,49 +44,49 @@ class TracedGraph(Graph):
         return opened(self.tensor, *self.counts)
 
     @property
-    def sizes(self):
+    def sizes(self) -> tuple[tuple[int, int], ...]:
         return self.real().sizes
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return self.counts
 
     @property
-    def num_queries(self):
+    def num_queries(self) -> int:
         return self.counts[0]
 
     @property
-    def num_keys(self):
+    def num_keys(self) -> int:
         return self.counts[1]
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
         return self.example_sizes().size(0)
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         return self.tensor.device if self.tensor.dim() else None
 
     @property
-    def num_edges(self):
+    def num_edges(self) -> int:
         if is_edge_index(self.tensor):
             return self.tensor.size(1)
         return self.edge_index().size(1) if torch.compiler.is_compiling() else self.opened().num_edges
 
-    def may_have_edges(self, count):
+    def may_have_edges(self, count: int) -> bool:
         return not is_edge_index(self.tensor) or count == self.num_edges
 
-    def edge_index(self, device=None):
+    def edge_index(self, device: Device = None) -> Tensor:
         if self.known_edges is None:
             if not is_edge_index(self.tensor):
                 refuse_unknown_sizes()
             self.known_edges = edge_index(self.tensor, *self.counts, torch.device(device or self.tensor.device))
         return self.known_edges if device is None else self.known_edges.to(device)
 
-    def degrees(self, device=None):
+    def degrees(self, device: Device = None) -> Tensor:
         return degrees(self.tensor, *self.counts, torch.device(device or self.tensor.device))
 
-    def batch(self, device=None):
+    def batch(self, device: Device = None) -> Tensor:
         return example_of_query(self.tensor, *self.counts, torch.device(device or self.tensor.device))
 
     def example_sizes(self) -> Tensor:
@@ -91,48 +96,48 @@ class TracedGraph(Graph):
             self.known_examples = example_sizes(self.tensor, *self.counts)
         return self.known_examples
 
-    def remember(self, name, build):
+    def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
         return build()
 
     @property
-    def has_repeats(self):
+    def has_repeats(self) -> bool:
         return self.real().has_repeats
 
     @property
-    def has_own_order(self):
+    def has_own_order(self) -> bool:
         return self.real().has_own_order
 
     @property
-    def is_symmetric(self):
+    def is_symmetric(self) -> bool:
         return self.real().is_symmetric
 
     @property
-    def T(self):
+    def T(self) -> Graph:
         return self.real().T
 
-    def allows(self, query, key):
+    def allows(self, query: Index, key: Index) -> Tensor:
         return self.real().allows(query, key)
 
-    def by_query(self, device=None):
+    def by_query(self, device: Device = None) -> CSR:
         return self.real().by_query(device)
 
-    def by_key(self, device=None):
+    def by_key(self, device: Device = None) -> CSR:
         return self.real().by_key(device)
 
-    def _rows(self, device):
+    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         return self.real()._rows(device)
 
-    def _transposed(self):
+    def _transposed(self) -> Graph:
         return self.real()._transposed()
 
-    def _split(self):
+    def _split(self) -> list[Graph]:
         return self.real()._split()
 
-    def _describe(self):
+    def _describe(self) -> str:
         return f"TracedGraph({self.num_queries}, {self.num_keys})"
 
 
-def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
+def trace(x: Any, num_queries: Any = None, num_keys: Any = None) -> TracedGraph:
     """What `as_graph` gives while torch.compile or torch.export trace."""
     if isinstance(x, TracedGraph):
         return x
@@ -151,10 +156,10 @@ def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
             raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
         return TracedGraph(x, num_queries, num_queries if num_keys is None else num_keys)
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x) and num_queries is not None:
-        members = [TracedGraph(ticket(one.number), None, None) for one in x]
+        members = [TracedGraph(ticket(one.number), UNKNOWN, UNKNOWN) for one in x]
         return derive(batch_of, members, num_queries, num_queries if num_keys is None else num_keys)
-    graph = graph_uncompiled(x, num_queries, num_keys)
-    return TracedGraph(ticket(graph.number), *graph.shape, graph)
+    graph: Graph = graph_uncompiled(x, num_queries, num_keys)
+    return TracedGraph(ticket(graph.number), graph.num_queries, graph.num_keys, graph)
 
 
 # Tickets --------------------------------------------------------------------------------------------------------------
@@ -162,6 +167,8 @@ def trace(x, num_queries=None, num_keys=None) -> TracedGraph:
 
 class Owner(np.ndarray):
     """The memory of a ticket, which keeps its graph: it lives as long as the tensor, through the backward pass."""
+
+    graph: Graph
 
 
 def ticket_of(graph: Graph) -> Tensor:
@@ -176,13 +183,13 @@ def fake_ticket() -> Tensor:
     return torch.empty((), dtype=torch.int64, device="cpu")
 
 
-def graph_of(x, num_queries=None, num_keys=None) -> Graph:
+def graph_of(x: Any, num_queries: Counts | None = None, num_keys: Counts | None = None) -> Graph:
     from graphattn.graphs.convert import as_graph
 
     return as_graph(x, num_queries, num_keys)
 
 
-def opened(tensor: Tensor, num_queries: int, num_keys: int) -> Graph:
+def opened(tensor: Tensor, num_queries: int | None, num_keys: int | None) -> Graph:
     """The graph that a ticket, an edge_index or a mask stands for, of these sizes."""
     return graph_of(graph_of_number(int(tensor)) if tensor.dim() == 0 else tensor, num_queries, num_keys)
 
@@ -226,10 +233,10 @@ def derive(
     num_queries: int,
     num_keys: int,
     *integers: int,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
 ) -> TracedGraph:
     """The graph, of these sizes, that a `derivation` makes of other graphs (on a device, if it takes one)."""
-    sizes = [UNKNOWN if count is None else count for graph in graphs for count in graph.counts]
+    sizes = [count for graph in graphs for count in graph.counts]
     result = derived(function.__name__, [graph.tensor for graph in graphs], sizes, list(integers), device)
     return TracedGraph(result, num_queries, num_keys)
 
@@ -282,7 +289,7 @@ def refuse_unknown_sizes() -> None:
         )
 
 
-def num_edges_of(graph: Tensor) -> int:
+def num_edges_of(graph: Tensor) -> int | torch.SymInt:
     """As a symbol of the compiler; known before the code runs for an edge_index only."""
     return graph.size(1) if is_edge_index(graph) else torch.library.get_ctx().new_dynamic_size()
 

@@ -102,8 +102,9 @@ def attributes_of(network: Any) -> tuple[Rows | Columns, Rows | Columns]:
         return of_networkx(network)
     if isinstance(network, Data):
         tensors = {name: value for name, value in network.to_dict().items() if isinstance(value, Tensor)}
-        return tuple(Columns(of, {name: x for name, x in tensors.items() if name not in OF_THE_WHOLE and is_one(name)})
-                     for of, is_one in (('node', network.is_node_attr), ('edge', network.is_edge_attr)))
+        nodes, edges = (Columns(of, {name: x for name, x in tensors.items() if name not in OF_THE_WHOLE and is_one(name)})
+                        for of, is_one in (('node', network.is_node_attr), ('edge', network.is_edge_attr)))
+        return nodes, edges
     values = values_of(network)
     return Columns('node', {}), Columns('edge', {} if values is None else {WEIGHT: values})
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from numbers import Real
 from os import PathLike
-from typing import BinaryIO
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import scipy.fft
@@ -24,7 +24,21 @@ LONGEST = 2**22  # samples of a window; its filters take 32 bytes a sample and m
 MIN_ENERGY = 1e-10  # -100 dB below a sine of full scale: what digital silence becomes before the logarithm
 
 
-def from_wav(path: str | PathLike | BinaryIO | Sequence, sample_rate: float | None = None, **options) -> Data | list[Data]:
+@overload
+def from_wav(path: str | PathLike[str] | BinaryIO, sample_rate: float | None = None, **options: Any) -> Data: ...
+
+
+@overload
+def from_wav(
+    path: Sequence[str | PathLike[str] | BinaryIO], sample_rate: float | None = None, **options: Any
+) -> list[Data]: ...
+
+
+def from_wav(
+    path: str | PathLike[str] | BinaryIO | Sequence[str | PathLike[str] | BinaryIO],
+    sample_rate: float | None = None,
+    **options: Any,
+) -> Data | list[Data]:
     """A wav file as a graph over its log-mel frames; options as in `from_waveform`. Channels are averaged.
 
     Args:
@@ -42,7 +56,7 @@ def from_wav(path: str | PathLike | BinaryIO | Sequence, sample_rate: float | No
     return sounds
 
 
-def read_sound(path, sample_rate: float | None, first: tuple | None, options: dict) -> Data:
+def read_sound(path: Any, sample_rate: float | None, first: tuple[Any, float] | None, options: dict[str, Any]) -> Data:
     """The sound of a file, whose rate is as asked for, and that of the first file of the call (path, rate)."""
     samples, found = read_wav(path)
     for wanted, of in ((sample_rate, "'sample_rate'"), (first and first[1], first and f"'{first[0]}'")):
@@ -92,8 +106,8 @@ def from_waveform(waveform: Tensor | np.ndarray, sample_rate: float, num_mels: i
         x = (x - x.mean()) / np.maximum(x.std(), 1e-5)  # silence becomes 0
     pos = (np.arange(len(x)) * step + length / 2) / sample_rate
     graph = BandedGraph(len(x), before, after)
-    x, pos = torch.from_numpy(x).float(), torch.from_numpy(pos).float().unsqueeze(1)
-    return assemble(x, pos, graph, edge_index, sample_rate=sample_rate)
+    middles = torch.from_numpy(pos).float().unsqueeze(1)
+    return assemble(torch.from_numpy(x).float(), middles, graph, edge_index, sample_rate=sample_rate)
 
 
 def check_waveform(waveform: Tensor | np.ndarray) -> np.ndarray:
@@ -167,7 +181,7 @@ def power_frames(samples: np.ndarray, length: int, step: int, num_fft: int) -> n
     return power
 
 
-def fft_length(length: int, sample_rate: int, num_mels: int) -> int:
+def fft_length(length: int, sample_rate: float, num_mels: int) -> int:
     """The smallest power of two that holds a frame and puts a frequency bin inside every mel filter.
 
     The second condition counts only for more filters than usual; padding with zeros interpolates the spectrum.
@@ -180,7 +194,7 @@ def fft_length(length: int, sample_rate: int, num_mels: int) -> int:
     return num_fft
 
 
-def mel_filters(num_mels: int, num_bins: int, sample_rate: int) -> np.ndarray:
+def mel_filters(num_mels: int, num_bins: int, sample_rate: float) -> np.ndarray:
     """Triangular filters of height 1, [num_mels, num_bins], linear in Hz.
 
     Each reaches from its lower neighbour's centre to its upper neighbour's; all corners are equally spaced in mel, the
@@ -192,7 +206,7 @@ def mel_filters(num_mels: int, num_bins: int, sample_rate: int) -> np.ndarray:
     return np.clip(np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)), 0, None)
 
 
-def hertz_to_mel(hertz):
+def hertz_to_mel(hertz: Any) -> Any:
     """mel = 2595 log10(1 + hertz / 700): D. O'Shaughnessy, Speech Communication, 1987, p. 150; the formula of HTK.
 
     >>> round(float(hertz_to_mel(1000)))
@@ -201,6 +215,6 @@ def hertz_to_mel(hertz):
     return 2595 * np.log10(1 + np.asarray(hertz) / 700)
 
 
-def mel_to_hertz(mel):
+def mel_to_hertz(mel: Any) -> Any:
     """The inverse of `hertz_to_mel`."""
     return 700 * (10 ** (np.asarray(mel) / 2595) - 1)

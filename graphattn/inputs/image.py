@@ -53,9 +53,9 @@ def from_image(image: Any, patch: int | Sequence[int] = 1, reach: int | Sequence
 
 def per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> tuple[int, ...]:
     """One int for each axis; integers of NumPy and torch are as good."""
-    values = tuple(value) if is_sequence(value) else (value,) * axes
+    given: Any = value
     try:
-        values = tuple(parse_integer(name, entry, least) for entry in values)
+        values = tuple(parse_integer(name, entry, least) for entry in (given if is_sequence(given) else (given,) * axes))
     except (TypeError, ValueError):
         values = ()
     if len(values) != axes:

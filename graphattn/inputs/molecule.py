@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ def from_smiles(smiles: str, features: Sequence[str] = tuple(ATOM_FEATURES), hyd
     return assemble(x, pos, graph, edge_index, edge_attr=edge_attr, smiles=smiles)
 
 
-def import_rdkit():
+def import_rdkit() -> Any:
     try:
         import rdkit.Chem.AllChem
     except ImportError as error:
@@ -78,7 +79,7 @@ def import_rdkit():
     return rdkit
 
 
-def parse_smiles(smiles: str, hydrogens: bool = False):
+def parse_smiles(smiles: str, hydrogens: bool = False) -> Any:
     """The rdkit.Chem.Mol of a SMILES, at least one atom.
 
     RDKit would drop what stands behind a space, such as a name; here only spaces at the ends are dropped.
@@ -112,7 +113,7 @@ def parser_reason(messages: str) -> str:
     return '; '.join(dict.fromkeys(line for line in lines if line.strip(' ~^'))) or "see RDKit's message"
 
 
-def atom_feature(molecule, name: str) -> Tensor:
+def atom_feature(molecule: Any, name: str) -> Tensor:
     """One-hot [num_atoms, columns] of a feature."""
     read = {
         'element': lambda atom: atom.GetSymbol(),
@@ -125,7 +126,7 @@ def atom_feature(molecule, name: str) -> Tensor:
     return torch.stack([one_hot(read(atom), ATOM_FEATURES[name]) for atom in molecule.GetAtoms()])
 
 
-def one_hot(value, choices: Sequence) -> Tensor:
+def one_hot(value: object, choices: Sequence[Any]) -> Tensor:
     """Zeros with a one at the place of the value, the last place for a value that is not among the choices.
 
     >>> one_hot('N', ('C', 'N')), one_hot('U', ('C', 'N'))
@@ -136,7 +137,7 @@ def one_hot(value, choices: Sequence) -> Tensor:
     return row
 
 
-def bonds(molecule) -> tuple[Tensor, Tensor]:
+def bonds(molecule: Any) -> tuple[Tensor, Tensor]:
     """edge_index [2, 2 * bonds] with both directions of a bond side by side, and edge_attr [2 * bonds, 7]."""
     pairs, rows = [], []
     for bond in molecule.GetBonds():
@@ -149,7 +150,7 @@ def bonds(molecule) -> tuple[Tensor, Tensor]:
     return torch.tensor(pairs, dtype=torch.long).view(-1, 2).T.contiguous(), edge_attr
 
 
-def drawing_coordinates(molecule) -> Tensor:
+def drawing_coordinates(molecule: Any) -> Tensor:
     """The places of the atoms in a flat drawing, [num_atoms, 2], in Å."""
     import_rdkit().Chem.AllChem.Compute2DCoords(molecule)
     return torch.from_numpy(molecule.GetConformer().GetPositions()[:, :2]).float()

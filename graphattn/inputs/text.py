@@ -2,8 +2,8 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class Vocabulary:
         self._index = {token: index for index, token in enumerate(self.tokens)}
 
     @classmethod
-    def from_sentences(cls, sentences: Iterable[str | Sequence[str]], tokenizer: Callable = str.split,
+    def from_sentences(cls, sentences: Iterable[str | Sequence[str]], tokenizer: Callable[[str], Iterable[str]] = str.split,
                        min_count: int = 1, max_size: int | None = None) -> 'Vocabulary':
         """The tokens seen at least min_count times, the most frequent first (ties: the one seen first).
 
@@ -61,13 +61,13 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.tokens)
 
-    def __contains__(self, token) -> bool:
+    def __contains__(self, token: object) -> bool:
         return token in self._index
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.tokens == other.tokens
 
     def __hash__(self) -> int:
@@ -88,7 +88,7 @@ def check_tokens(tokens: Iterable[str]) -> list[str]:
     return tokens
 
 
-def tokenize(text: str | Sequence[str], tokenizer: Callable = str.split) -> list[str]:
+def tokenize(text: str | Sequence[str], tokenizer: Callable[[str], Iterable[str]] = str.split) -> list[str]:
     """The tokens of a text; a sequence of str counts as tokenized already.
 
     >>> tokenize('the cat'), tokenize(['the', 'cat']), tokenize('cat', tokenizer=list)
@@ -101,7 +101,7 @@ def tokenize(text: str | Sequence[str], tokenizer: Callable = str.split) -> list
     raise TypeError(f"'text' needs to be a str or a sequence of str (got {type(text).__name__})")
 
 
-def call(tokenizer: Callable, text: str) -> Iterable[str]:
+def call(tokenizer: Callable[[str], Iterable[str]], text: str) -> Iterable[str]:
     """What the tokenizer makes of a text, where it can be read."""
     tokens = tokenizer(text)
     if not isinstance(tokens, Iterable):
@@ -115,7 +115,7 @@ def is_list(text: Any) -> bool:
         isinstance(text, Sequence) and not isinstance(text, str | bytes | bytearray))
 
 
-def are_sentences(text: Any, tokenizer: Callable, tokenized: bool | None) -> bool:
+def are_sentences(text: Any, tokenizer: Callable[[str], Iterable[str]], tokenized: bool | None) -> bool:
     """Whether a text is several sentences: a list of lists, or of str that are said not to be tokens, or cannot all be.
 
     >>> are_sentences(['the cat', 'a dog'], str.split, None), are_sentences(['the', 'cat'], str.split, None)
@@ -135,9 +135,33 @@ def are_sentences(text: Any, tokenizer: Callable, tokenized: bool | None) -> boo
     return len(split) == len(text)
 
 
+@overload
+def from_text(text: str, vocabulary: Vocabulary | None = None,
+              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
+              edge_index: bool = False, tokenized: bool | None = None) -> Data: ...
+
+
+@overload
+def from_text(text: Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
+              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
+              edge_index: bool = False, *, tokenized: Literal[False]) -> list[Data]: ...
+
+
+@overload
+def from_text(text: Sequence[str], vocabulary: Vocabulary | None = None,
+              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
+              edge_index: bool = False, *, tokenized: Literal[True]) -> Data: ...
+
+
+@overload
+def from_text(text: Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
+              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
+              edge_index: bool = False, tokenized: bool | None = None) -> Data | list[Data]: ...
+
+
 def from_text(text: str | Sequence[str] | Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
-              tokenizer: Callable = str.split, one_hot: bool = False, graph: GraphChoice = None, edge_index: bool = False,
-              tokenized: bool | None = None) -> Data | list[Data]:
+              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
+              edge_index: bool = False, tokenized: bool | None = None) -> Data | list[Data]:
     """A sentence as a graph over its tokens, or several sentences as a list of such graphs.
 
     | attribute | shape                | meaning
@@ -168,7 +192,8 @@ def from_text(text: str | Sequence[str] | Sequence[Sequence[str]], vocabulary: V
         raise TypeError(f"'vocabulary' needs to be a Vocabulary (got {type(vocabulary).__name__}); make one by "
                         f"Vocabulary(tokens)")
     several = are_sentences(text, tokenizer, tokenized)
-    sentences = [tokenize(sentence, tokenizer) for sentence in text] if several else [tokenize(text, tokenizer)]
+    parts: Any = text if several else [text]
+    sentences = [tokenize(part, tokenizer) for part in parts]
     for place, tokens in enumerate(sentences):
         if not tokens:
             where = f' at place {place}' if several else ''

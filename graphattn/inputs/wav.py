@@ -72,7 +72,8 @@ def find_sound(content: bytes, order: str, name: str) -> tuple[Form, memoryview]
 
     Walks over the chunks: 8 bytes of name and size, then the content, then a byte more if its size is odd.
     """
-    place, chunks = 12, {}
+    place = 12
+    chunks: dict[bytes, memoryview] = {}
     while place + 8 <= len(content):
         kind, size = struct.unpack_from(f'{order}4sI', content, place)
         place += 8
@@ -94,7 +95,7 @@ def find_sound(content: bytes, order: str, name: str) -> tuple[Form, memoryview]
     return form, chunks[b'data']
 
 
-def size_of_sound(content: bytes, order: str, place: int, size: int, ds64: bytes) -> int | None:
+def size_of_sound(content: bytes, order: str, place: int, size: int, ds64: bytes | memoryview) -> int | None:
     """Bytes of the 'data' chunk that begins at `place` and whose header says `size`; None if it is not known."""
     if is_unknown(size) and size > len(content) - place:
         if content[:4] not in (b'RF64', b'BW64') or len(ds64) < 16:

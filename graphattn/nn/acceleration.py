@@ -71,7 +71,9 @@ def accelerate(model: Module) -> Acceleration:
     """
     if not isinstance(model, Module):
         raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__})")
-    swapped, left, changed = {}, {}, {}
+    swapped: dict[str, str] = {}
+    left: dict[str, str] = {}
+    changed: dict[str, str] = {}
     for name, module in model.named_modules():
         if isinstance(module, tuple(DROP_INS.values())):
             continue
@@ -161,7 +163,7 @@ def why_not(module: Module) -> str | None:
 def own_methods(module: Module, kind: type[Module]) -> list[str]:
     """What PyG's class has otherwise: set on the object, or put into the class."""
     shadowing = {name: value for name, value in vars(module).items() if callable(getattr(kind, name, None))}
-    own = [name for name, value in shadowing.items() if not is_pygs(module, name, value)]
+    own: list[str | None] = [name for name, value in shadowing.items() if not is_pygs(module, name, value)]
     if not is_home(kind.forward, kind):
         own.append("forward")
     if isinstance(module, MessagePassing):

@@ -24,13 +24,15 @@ def check_two_dimensional(source: Tensor, target: Tensor | None) -> None:
             raise ValueError(f"'x' must be [num_nodes, in_channels] (got {list(x.shape)}); lay a batch end to end")
 
 
-def check_edge_attr(edge_attr: Tensor | None, edge_dim: int | None, graph: Graph) -> None:
+def check_edge_attr(edge_attr: Any, edge_dim: int | None, graph: Graph) -> None:
     """Attributes [num_edges, edge_dim] where the layer has an `edge_dim`, and only there."""
     if (edge_attr is None) != (edge_dim is None):
         got = "None" if edge_attr is None else list(edge_attr.shape)
         raise ValueError(f"'edge_attr' and 'edge_dim' go together (got edge_attr {got} and edge_dim={edge_dim})")
     if edge_attr is None:
         return
+    if not isinstance(edge_attr, Tensor):
+        raise TypeError(f"'edge_attr' must be a tensor [num_edges, {edge_dim}] (got {type(edge_attr).__name__})")
     if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):
         raise ValueError(
             f"'edge_attr' must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] (got {list(edge_attr.shape)}),"
@@ -148,7 +150,7 @@ def add_self_loops(
     numbers, or a reduction ('mean', 'add', ...) of the attributes of the edges to the same target.
     """
     has_attributes = edge_attr is not None
-    if has_attributes:
+    if edge_attr is not None:
         kept, edge_attr = utils.remove_self_loops(graph.edge_index(edge_attr.device), edge_attr)
         _, edge_attr = utils.add_self_loops(kept, edge_attr, fill_value, min(graph.shape))
     if isinstance(graph, TracedGraph):

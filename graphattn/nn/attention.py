@@ -1,8 +1,8 @@
 """GraphAttention: multi-head self-attention whose mask is a graph."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Optional, overload
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import constant, glorot
 
 from graphattn.arguments import bias_of, check_dropout
-from graphattn.functional import attend, attention_weights
+from graphattn.functional import BiasLike, NormalizerLike, ScoreLike, attend, attention_weights
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.hidden import hidden_edges
 from graphattn.kernels.differentiable import seen_by_heads
@@ -109,8 +110,8 @@ class GraphAttention(MessagePassing):
         concat: bool = True,
         *,
         kv_heads: int | None = None,
-        score: str | Score | Callable[[Tensor, Tensor], Tensor] = "dot",
-        normalizer: str | Normalizer | Callable[[Tensor], Tensor] = "softmax",
+        score: ScoreLike = "dot",
+        normalizer: NormalizerLike = "softmax",
         sink: bool = False,
         gate: bool = False,
         edge_dim: int | None = None,
@@ -135,7 +136,7 @@ class GraphAttention(MessagePassing):
         self.normalizer = as_normalizer(normalizer)
         self.scale, self.kernel = scale, kernel
         self.positions, self.edge_bias = positions, edge_bias
-        source, target = in_channels if isinstance(in_channels, (tuple, list)) else (in_channels, in_channels)
+        source, target = both_sizes(in_channels)
         if share_weights and (source != target or kv_heads != heads):
             raise ValueError(
                 f"'share_weights' needs one size of 'in_channels' and kv_heads = heads (got in_channels={in_channels},"
@@ -163,7 +164,7 @@ class GraphAttention(MessagePassing):
         self.lin_out = Linear(width, width, bias=bias) if project_out else None
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         super().reset_parameters()
         projections = (self.lin_query, self.lin_key, self.lin_value, self.lin_edge, self.lin_gate)
         for module in (*projections, self.lin_edge_out, self.lin_out, self.talking_heads):
@@ -175,47 +176,102 @@ class GraphAttention(MessagePassing):
         constant(self.log_bandwidth, math.log(self.out_channels) / 4)  # (q · k) / sqrt(out_channels), as for 'dot'
         constant(self.sink, 0.0)
 
+    @overload
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        graph: Any,
+        graph: GraphLike | PerHead,
+        edge_attr: Tensor | Sequence[Tensor] | None = None,
+        return_attention_weights: Literal[False] | None = None,
+        *,
+        pos: Tensor | tuple[Tensor, Tensor] | None = None,
+        edge_bias: BiasLike | Sequence[BiasLike] = None,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        graph: PerHead,
+        edge_attr: Sequence[Tensor] | None = None,
+        *,
+        return_attention_weights: Literal[True],
+        pos: Tensor | tuple[Tensor, Tensor] | None = None,
+        edge_bias: BiasLike | Sequence[BiasLike] = None,
+    ) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]]]: ...
+
+    @overload
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        graph: GraphLike,
         edge_attr: Tensor | None = None,
+        *,
+        return_attention_weights: Literal[True],
+        pos: Tensor | tuple[Tensor, Tensor] | None = None,
+        edge_bias: BiasLike = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]: ...
+
+    @overload
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        graph: GraphLike | PerHead,
+        edge_attr: Tensor | Sequence[Tensor] | None = None,
         return_attention_weights: bool | None = None,
         *,
         pos: Tensor | tuple[Tensor, Tensor] | None = None,
-        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
-    ) -> Tensor | tuple:
+        edge_bias: BiasLike | Sequence[BiasLike] = None,
+    ) -> Tensor | tuple[Any, ...]: ...
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor],
+        graph: GraphLike | PerHead,
+        edge_attr: Tensor | Sequence[Tensor] | None = None,
+        return_attention_weights: bool | None = None,
+        *,
+        pos: Tensor | tuple[Tensor, Tensor] | None = None,
+        edge_bias: BiasLike | Sequence[BiasLike] = None,
+    ) -> Tensor | tuple[Any, ...]:
         """Attention over `graph`: the output alone, or a tuple of it, of the new edge features if `update_edges`, and, with
         `return_attention_weights=True`, of (edge_index, weights [num_edges, heads])."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         check_features(source, target, self.in_channels)
         query, key, value = self.project(source, target)
+        layouts: tuple[Graph, ...]
+        seen: Any  # a Graph, with tensors for what is given per edge, or a PerHead with lists
+        features: Any
+        bias: Any
         if isinstance(graph, PerHead):
             self.check_per_head()
-            graph = graph.traced(target.size(0), source.size(0))
-            edge_attr = features_of(edge_attr, self.edge_dim, graph, query.dtype)
-            bias, layouts = biases_of(self.edge_bias, edge_bias, graph, pos), graph.graphs
+            seen = graph.traced(target.size(0), source.size(0))
+            features = features_of(edge_attr, self.edge_dim, seen, query.dtype)
+            bias, layouts = biases_of(self.edge_bias, edge_bias, seen, pos), seen.graphs
         else:
-            graph = as_graph(graph, target.size(0), source.size(0))
-            layouts = (graph,)
-            check_edge_attr(edge_attr, self.edge_dim, graph)
-            edge_attr = None if edge_attr is None else edge_attr.to(query.dtype)
-            bias = bias_of_layer(self.edge_bias, edge_bias, graph, pos)
+            seen = as_graph(graph, target.size(0), source.size(0))
+            layouts = (seen,)
+            check_edge_attr(edge_attr, self.edge_dim, seen)
+            features = edge_attr.to(query.dtype) if isinstance(edge_attr, Tensor) else None
+            bias = bias_of_layer(self.edge_bias, edge_bias, seen, pos)
         if self.positions is not None:
             key_pos, query_pos = positions_of(layouts[0], pos, query.device, beside=layouts)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
-        mixes, updates = self.talking_heads is not None and not self.wants_messages(), self.lin_edge_out is not None
-        bias = bias_of(bias, graph) if mixes else bias
-        scores = self.edge_scores(query, key, graph, edge_attr, bias) if mixes or updates else None
+        mixes = self.talking_heads is not None and not self.wants_messages()
+        bias = bias_of(bias, seen) if mixes else bias
+        scores = self.edge_scores(query, key, seen, features, bias) if mixes or self.lin_edge_out is not None else None
         weights = None
         if mixes or return_attention_weights:
-            weights = self.edge_weights(query, key, graph, edge_attr, bias, scores)
-        results = [self.combine(query, key, value, graph, edge_attr, bias, target, weights if mixes else None)]
-        if updates:
+            weights = self.edge_weights(query, key, seen, features, bias, scores)
+        results: list[Any] = [self.combine(query, key, value, seen, features, bias, target, weights if mixes else None)]
+        if self.lin_edge_out is not None and scores is not None:
             results.append(self.lin_edge_out(scores.masked_fill(scores == -torch.inf, 0.0)))
         if return_attention_weights:
-            results.append((graph.edge_index(query.device), weights))
+            results.append((seen.edge_index(query.device), weights))
         return results[0] if len(results) == 1 else tuple(results)
+
+    if TYPE_CHECKING:
+        __call__ = forward  # whose results type checkers know; not the new edge features, which `update_edges` puts second
 
     def combine(
         self,
@@ -224,7 +280,7 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None = None,
-        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
+        edge_bias: BiasLike = None,
         target: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
@@ -268,19 +324,24 @@ class GraphAttention(MessagePassing):
             if is_wanted:
                 raise ValueError(f"{name!r} needs one graph for all heads (got a PerHead)")
 
+    def edge_map(self) -> Linear:
+        if self.lin_edge is None:
+            raise ValueError("the layer has no map of edge features (got edge_dim=None); give it their 'edge_dim'")
+        return self.lin_edge
+
     def edge_weight(self) -> Tensor:
         """W_e as [heads, out_channels, edge_dim]."""
-        return self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
+        return self.edge_map().weight.unflatten(0, (self.heads, self.out_channels))
 
     def make_score(self, has_edges: bool) -> Score:
         """The score with the parameters of the layer."""
-        if self.score in ACTIVATIONS:
+        if self.att is not None and isinstance(self.score, str):
             return Additive(self.att[0], self.edge_weight() if has_edges else None, ACTIVATIONS[self.score])
-        if self.score == "cosine":
+        if self.log_temperature is not None:
             return Cosine(self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE))
-        if self.score == "gaussian":
+        if self.log_bandwidth is not None:
             return Gaussian(self.log_bandwidth.exp())
-        return Bilinear(self.score_weight) if self.score == "bilinear" else as_score(self.score)
+        return as_score(self.score) if self.score_weight is None else Bilinear(self.score_weight)
 
     def make_normalizer(self) -> Normalizer:
         return self.normalizer if self.sink is None else Softmax(self.sink)
@@ -290,7 +351,8 @@ class GraphAttention(MessagePassing):
         score = self.make_score(edge_attr is not None)
         scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
         query, key, score = score.reduce(query, key)
-        options = {"scale": scale, "score": score, "normalizer": self.make_normalizer(), "edge_features": edge_attr}
+        options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": self.make_normalizer()}
+        options["edge_features"] = edge_attr
         if edge_attr is not None and self.score not in ACTIVATIONS:
             # q · (k + W e) = q · k + (Wᵀ q) · e, so that no edge ever needs out_channels numbers.
             options["edge_query"] = torch.einsum("nhc,hcd->nhd", query[..., : self.out_channels], self.edge_weight())
@@ -303,18 +365,20 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None,
-        edge_bias: Tensor | Callable[[Graph], Tensor] | None,
+        edge_bias: BiasLike,
     ) -> Tensor:
         """[num_targets, heads, out_channels] by the fastest kernel."""
         dropout = self.dropout if self.training else 0.0
         query, key, options = self.scored(query, key, edge_attr)
-        result = attend(query, key, value, graph, bias=edge_bias, dropout=dropout, kernel=self.kernel, **options)
+        result: Any = attend(query, key, value, graph, bias=edge_bias, dropout=dropout, kernel=self.kernel, **options)
         if edge_attr is None:
             return result
         out, edge_out = result  # sum of w (v + W e) = sum of w v + W (sum of w e)
         return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
 
-    def edge_scores(self, query, key, graph, edge_attr, edge_bias) -> Tensor:
+    def edge_scores(
+        self, query: Tensor, key: Tensor, graph: Graph, edge_attr: Tensor | None, edge_bias: BiasLike
+    ) -> Tensor:
         """What the normalizer gets: [num_edges, heads]."""
         query, key, options = self.scored(query, key, edge_attr)
         del options["normalizer"]
@@ -322,7 +386,7 @@ class GraphAttention(MessagePassing):
             return attention_scores(query, key, graph, bias=edge_bias, **options)
         bias = bias_of(edge_bias, graph)
         hidden = hidden_edges(bias, query, key, edge_attr)
-        if hidden is None:
+        if hidden is None or bias is None:  # what hides is a bias
             scores = self.talking_heads.mix_scores(attention_scores(query, key, graph, **options))
             return scores if bias is None else with_bias(scores, bias)
         gone = hidden.all(1)  # from every head: such scores are not to be mixed
@@ -330,7 +394,15 @@ class GraphAttention(MessagePassing):
         scores = attention_scores(query, key, graph, bias=lost, **options).masked_fill(gone[:, None], 0.0)
         return with_bias(self.talking_heads.mix_scores(scores), bias).masked_fill(hidden, -torch.inf)
 
-    def edge_weights(self, query, key, graph, edge_attr, edge_bias, scores: Tensor | None = None) -> Tensor:
+    def edge_weights(
+        self,
+        query: Tensor,
+        key: Tensor,
+        graph: Graph,
+        edge_attr: Tensor | None,
+        edge_bias: BiasLike,
+        scores: Tensor | None = None,
+    ) -> Tensor:
         """The weights of the values, before dropout, from their scores if these are known: [num_edges, heads]."""
         if scores is None and self.talking_heads is None:
             query, key, options = self.scored(query, key, edge_attr)
@@ -346,7 +418,7 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None,
-        edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
+        edge_bias: BiasLike = None,
     ) -> Tensor:
         """[num_targets, heads, out_channels] from the weights of all edges, where no kernel knows how they come about."""
         weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
@@ -368,7 +440,7 @@ class GraphAttention(MessagePassing):
         value: Tensor,
         graph: Graph,
         edge_attr: Tensor | None,
-        edge_bias: Tensor | Callable[[Graph], Tensor] | None,
+        edge_bias: BiasLike,
     ) -> Tensor:
         """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
         if self.flow != "source_to_target":
@@ -376,12 +448,12 @@ class GraphAttention(MessagePassing):
         query, key, _ = self.scored(query, key, None)
         key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
         edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
-        edge_bias = bias_of(edge_bias, graph)
-        edge_bias = None if edge_bias is None else edge_bias.to(query.dtype)
+        bias = bias_of(edge_bias, graph)
+        bias = None if bias is None else bias.to(query.dtype)
         nodes = {"query": (None, query), "key": (key, None)}
-        self._hidden = hidden_edges(edge_bias, query, key, value, edge_attr)
+        self._hidden = hidden_edges(bias, query, key, value, edge_attr)
         try:
-            alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=edge_bias, size=size)
+            alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=bias, size=size)
             pair = value if self.decomposed_layers > 1 else (value, None)  # PyG decomposes no pairs
             return self.propagate(edge_index, value=pair, alpha=alpha, edge_attr=edge_attr, size=size)
         finally:
@@ -416,7 +488,7 @@ class GraphAttention(MessagePassing):
             scores = with_bias(scores, edge_bias)
         if self._hidden is not None:
             scores = scores.masked_fill(self._hidden, -torch.inf)
-        alpha = weights_by_degree(self.make_normalizer(), scores, index, size_i)
+        alpha = weights_by_degree(self.make_normalizer(), scores, index, size_i)  # type: ignore[arg-type] # PyG knows it
         if self.talking_heads is not None:
             alpha = self.talking_heads.mix_weights(alpha)
         return torch.nn.functional.dropout(alpha, self.dropout, self.training)
@@ -440,7 +512,7 @@ class GraphAttention(MessagePassing):
     def edge_terms(self, edge_attr: Tensor, hidden: Tensor | None) -> Tensor:
         """What the features of edges add to keys and values, 0 where `hidden`: [num_edges, heads, out_channels]."""
         if hidden is None:
-            return self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.out_channels))
+            return self.edge_map()(edge_attr).unflatten(-1, (self.heads, self.out_channels))
         by_head = edge_attr[:, None].masked_fill(hidden[..., None], 0.0).expand(-1, self.heads, -1)
         return torch.einsum("ehd,hcd->ehc", by_head, self.edge_weight())
 
@@ -475,9 +547,13 @@ def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | No
         raise ValueError(f"'heads' must be a multiple of 'kv_heads' (got {heads} and {kv_heads})")
 
 
+def both_sizes(in_channels: int | tuple[int, int]) -> tuple[int, int]:
+    """(of sources, of targets)"""
+    return (in_channels[0], in_channels[1]) if isinstance(in_channels, (tuple, list)) else (in_channels, in_channels)
+
+
 def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int, int]) -> None:
-    sizes = in_channels if isinstance(in_channels, (tuple, list)) else (in_channels, in_channels)
-    for x, size in zip((source, target), sizes, strict=True):
+    for x, size in zip((source, target), both_sizes(in_channels), strict=True):
         if not isinstance(x, Tensor):
             raise TypeError(f"'x' must be a tensor or a pair (x_source, x_target) of tensors (got {type(x).__name__})")
         if x.dim() != 2 or (size != -1 and x.size(1) != size):

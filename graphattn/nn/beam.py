@@ -23,7 +23,7 @@ class Beam:
         self.beams, self.max_length, self.ends = beams, max_length, ends
         self.length_penalty, self.prompt_length = length_penalty, len(prompt)
         self.alive = [(0.0, prompt)]  # sum of log probabilities, tokens
-        self.finished = []
+        self.finished: list[Hypothesis] = []
 
     def step(self, log_probabilities: Tensor) -> list[tuple[int, int]]:
         """(beginning, next token) of each beginning that goes on, from [beginnings, num_tokens]."""

@@ -4,11 +4,12 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from typing_extensions import Self
 
 from graphattn.arguments import bias_of
 from graphattn.graphs import Graph, as_graph
@@ -54,7 +55,7 @@ class Bias(torch.nn.Module, OffsetRule):
         key_pos, query_pos = positions_of(graph, pos, self.device)
         return self.rule(query_pos[query], key_pos[key])
 
-    def by_offset(self, offsets):
+    def by_offset(self, offsets: Tensor) -> Tensor | None:
         offsets = offsets.to(self.device)
         return self.rule(torch.zeros_like(offsets), offsets) if self.is_relative else None
 
@@ -66,7 +67,7 @@ class Bias(torch.nn.Module, OffsetRule):
         return f"{type(self).__name__}({self.heads})"
 
 
-def bias_of_layer(own: Bias | None, given, graph: Graph, pos=None) -> Tensor | OffsetRule | None:
+def bias_of_layer(own: Bias | None, given: Any, graph: Graph, pos: Any = None) -> Tensor | OffsetRule | None:
     """`total_bias`, or the one rule there is, for `attend` to take as a few numbers on a graph of few offsets."""
     rule = given if own is None else own
     is_only = own is None or (given is None and pos is None)
@@ -75,7 +76,7 @@ def bias_of_layer(own: Bias | None, given, graph: Graph, pos=None) -> Tensor | O
     return total_bias(own, given, graph, pos)
 
 
-def total_bias(own: Bias | None, given, graph: Graph, pos=None) -> Tensor | None:
+def total_bias(own: Bias | None, given: Any, graph: Graph, pos: Any = None) -> Tensor | None:
     """The sum of a module's own bias and the given one (a tensor or a rule): [num_edges, heads or 1], or None."""
     own, given = None if own is None else own(graph, pos), bias_of(given, graph)
     terms = [bias[:, None] if bias.dim() == 1 else bias for bias in (own, given) if bias is not None]
@@ -98,13 +99,14 @@ class ALiBi(Bias):
     """
 
     is_relative = True
+    slopes: Tensor  # [heads]
 
     def __init__(self, heads: int):
         super().__init__(heads)
         dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
         self.register_buffer("slopes", torch.tensor(alibi_slopes(heads), dtype=dtype), persistent=False)
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Half precision, which cannot tell distance 300 from 301, stops before the slopes."""
         before = self.slopes.dtype
         super()._apply(fn, recurse)
@@ -114,10 +116,10 @@ class ALiBi(Bias):
         return self
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.slopes.device
 
-    def rule(self, query, key):
+    def rule(self, query: Tensor, key: Tensor) -> Tensor:
         apart = difference(key, query)
         apart = apart if apart.is_floating_point() else apart.to(self.slopes.dtype)
         return -torch.linalg.vector_norm(apart, dim=-1, keepdim=True).to(self.slopes.dtype) * self.slopes
@@ -163,20 +165,23 @@ class RelativeBias(Bias):
         self.table = Parameter(torch.empty(math.prod(2 * d + 1 for d in self.max_distance), heads))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.table, std=0.02)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.table.device
 
-    def rule(self, query, key):
+    def rule(self, query: Tensor, key: Tensor) -> Tensor:
         if query.size(-1) != len(self.max_distance):
             raise ValueError(f"positions must have {len(self.max_distance)} axes (got {query.size(-1)})")
-        place = 0
-        for axis, furthest in enumerate(self.max_distance):
-            offset = difference(key[..., axis], query[..., axis]).round().long().clamp(-furthest, furthest)
-            place = place * (2 * furthest + 1) + offset + furthest
+        steps = [
+            difference(key[..., axis], query[..., axis]).round().long().clamp(-furthest, furthest) + furthest
+            for axis, furthest in enumerate(self.max_distance)
+        ]
+        place = steps[0]
+        for step, furthest in zip(steps[1:], self.max_distance[1:]):
+            place = place * (2 * furthest + 1) + step
         return torch.nn.functional.embedding(place, self.table)
 
     def __repr__(self) -> str:
@@ -218,11 +223,11 @@ class T5Bias(Bias):
         self.table = Parameter(torch.empty(num_buckets, heads))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.table, std=0.02)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.table.device
 
     def bucket(self, offset: Tensor) -> Tensor:
@@ -235,7 +240,7 @@ class T5Bias(Bias):
         bucket = torch.where(distance < exact, distance.long(), far.clamp(max=self.per_direction - 1))
         return bucket + self.per_direction * (offset > 0) if self.bidirectional else bucket
 
-    def rule(self, query, key):
+    def rule(self, query: Tensor, key: Tensor) -> Tensor:
         if query.size(-1) != 1:
             raise ValueError(f"positions must have 1 axis (got {query.size(-1)})")
         return torch.nn.functional.embedding(self.bucket(difference(key, query)[..., 0]), self.table)

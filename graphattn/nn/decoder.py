@@ -1,13 +1,14 @@
 """DecoderLayer: self-attention, attention to the nodes of another graph, and a feed-forward map."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.graphs.per_head import as_graph_or_heads
+from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.per_head import PerHead, as_graph_or_heads
 from graphattn.nn.encoder import block_attention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
@@ -67,11 +68,12 @@ class DecoderLayer(torch.nn.Module):
         drop_path: float = 0.0,
         bias: bool = True,
         norm_eps: float = 1e-5,
-        **attention,
+        **attention: Any,
     ):
         super().__init__()
-        both = {"dropout": dropout if attention_dropout is None else attention_dropout, "bias": bias}
-        frame = {"dropout": dropout, "norm_first": norm_first, "drop_path": drop_path, "bias": bias, "eps": norm_eps}
+        both: dict[str, Any] = {"dropout": dropout if attention_dropout is None else attention_dropout, "bias": bias}
+        frame: dict[str, Any] = {"dropout": dropout, "norm_first": norm_first, "drop_path": drop_path}
+        frame |= {"bias": bias, "eps": norm_eps}
         self.attention = block_attention(channels, heads, **both | attention)
         self.attention_residual = Residual(channels, **frame)
         self.memory_attention = block_attention(channels, heads, memory_channels or channels, **both)
@@ -80,16 +82,16 @@ class DecoderLayer(torch.nn.Module):
         self.feed_forward_residual = Residual(channels, **frame)
         self.channels, self.heads = channels, heads
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for module in self.children():
-            module.reset_parameters()
+            module.reset_parameters()  # type: ignore[operator] # which every part has
 
     def forward(
         self,
         x: Tensor,
         memory: Tensor,
-        graph: Any,
-        memory_graph: Any,
+        graph: GraphLike | PerHead,
+        memory_graph: GraphLike | PerHead,
         *,
         pos: Tensor | None = None,
         edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
@@ -103,10 +105,13 @@ class DecoderLayer(torch.nn.Module):
             lambda y: self.memory_attention((memory, y), memory_graph),
         )
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def run(
         self,
         x: Tensor,
-        graph: Graph,
+        graph: Graph | PerHead,
         attend: Callable[[Tensor], Tensor],
         attend_to_memory: Callable[[Tensor], Tensor],
     ) -> Tensor:

@@ -1,6 +1,6 @@
 """The state of a model that writes token after token: keys and values of what may still be attended to."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, PrefixGraph, batch_graphs
 from graphattn.graphs.ahead import prefix_of
 from graphattn.graphs.starts import AT_ZERO
-from graphattn.nn.attention import GraphAttention
+from graphattn.nn.attention import GraphAttention, both_sizes
 from graphattn.nn.bias import total_bias
 from graphattn.nn.positions.coordinates import index_inside
 from graphattn.nn.transformer import PerLayer, one_for_each
@@ -32,7 +32,7 @@ class Window:
         num_examples: Number of examples.
     """
 
-    def __init__(self, graph: Graph, num_examples: int, device=None):
+    def __init__(self, graph: Graph, num_examples: int, device: torch.device | None = None):
         prefixes = check_graph(graph, num_examples)
         self.graph = graph.normal_form()
         self.last_query = last_queries(self.graph, device)
@@ -101,7 +101,7 @@ class Window:
 class KeyValueCache:
     """Projected keys and values of one attention layer, example after example."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.key: Tensor | None = None  # [num_kept, kv_heads, dim]
         self.value: Tensor | None = None
 
@@ -110,24 +110,25 @@ class KeyValueCache:
         query, key, value = attention.project(x, x)
         if attention.positions is not None:
             query, key = attention.positions(query, step.pos), attention.positions(key, step.pos)
-        if self.key is not None:
+        if self.key is not None and self.value is not None:
             key, value = torch.cat([self.key, key])[step.order], torch.cat([self.value, value])[step.order]
         self.key, self.value = key[step.kept], value[step.kept]
         bias = total_bias(attention.edge_bias, edge_bias, step.graph, (step.key_pos, step.pos))
         return attention.combine(query, key, value, step.graph, edge_bias=bias, target=x)
 
     def select(self, places: Tensor) -> None:
-        self.key, self.value = self.key[places], self.value[places]
+        if self.key is not None and self.value is not None:
+            self.key, self.value = self.key[places], self.value[places]
 
 
 class MemoryCache:
     """Projected keys and values of the memory for one layer, made once."""
 
     def __init__(self, attention: GraphAttention, memory: Tensor):
-        _, self.key, self.value = attention.project(memory, memory.new_empty(0, attention.in_channels[1]))
+        _, self.key, self.value = attention.project(memory, memory.new_empty(0, both_sizes(attention.in_channels)[1]))
 
     def attend(self, attention: GraphAttention, x: Tensor, graph: Graph) -> Tensor:
-        query, _, _ = attention.project(self.key.new_empty(0, attention.in_channels[0]), x)
+        query, _, _ = attention.project(self.key.new_empty(0, both_sizes(attention.in_channels)[0]), x)
         return attention.combine(query, self.key, self.value, graph, target=x)
 
     def select(self, places: Tensor) -> None:
@@ -173,8 +174,9 @@ class Decoding:
         memory: Tensor | None = None,
         memory_counts: list[int] | None = None,
     ):
-        check_parts(model)
-        self.model, self.layers, self.num_examples = model, model.decoder.layers, num_examples
+        self.model = check_parts(model)
+        self.layers = self.model.decoder.layers
+        self.num_examples = num_examples
         graphs = one_for_each(graph, len(self.layers))
         # Layers of one graph share a window.
         windows = {id(own): Window(own, num_examples, device_of(model)) for own in graphs}
@@ -223,7 +225,7 @@ class Decoding:
         """One layer, over the new nodes x [num_new, channels]."""
         layer, cache = self.layers[number], self.caches[number]
         attends = [lambda y: cache.attend(layer.attention, y, step, bias)]
-        if self.memories:
+        if memory_graph is not None:
             attends.append(lambda y: self.memories[number].attend(layer.memory_attention, y, memory_graph))
         return layer.run(x, step.graph, *attends)
 
@@ -240,7 +242,8 @@ class Decoding:
                 memory.select(places_of(counts, examples))
 
 
-def check_parts(model: torch.nn.Module) -> None:
+def check_parts(model: Any) -> Any:
+    """The model, which has the parts."""
     missing = [name for name in ("embedding", "decoder", "lin_out") if not callable(getattr(model, name, None))]
     if missing or not hasattr(model.decoder, "layers"):
         raise TypeError(
@@ -248,6 +251,7 @@ def check_parts(model: torch.nn.Module) -> None:
             f" GraphTransformerDecoder) and 'lin_out' (features -> scores) (got {type(model).__name__}, without"
             f" {', '.join(map(repr, missing)) or 'layers of its decoder'})"
         )
+    return model
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -289,7 +293,7 @@ def check_graph(graph: Graph, num_examples: int) -> tuple[int, ...]:
     return prefixes
 
 
-def last_queries(graph: Graph, device=None) -> Tensor:
+def last_queries(graph: Graph, device: torch.device | None = None) -> Tensor:
     """The last node, inside the example, that attends to each node, or one a little later; -1 if none does: [num_nodes]."""
     counts = torch.tensor([size for size, _ in graph.sizes], device=device)
     if isinstance(graph, (PrefixGraph, CompleteGraph)):

@@ -1,6 +1,6 @@
 """What graphattn's layers in place of PyG's share."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,8 +11,13 @@ from graphattn.nn.adjacency import is_pygs_form
 from graphattn.nn.messages import compiled_home, is_compiled, needs_messages, own_method
 from graphattn.nn.plain import home
 
+if TYPE_CHECKING:
+    from torch_geometric.nn.conv import MessagePassing as Layer  # which drop-ins are too
+else:
+    Layer = object
 
-class DropIn:
+
+class DropIn(Layer):
     """A layer of PyG that runs on kernels, and by PyG's message passing where anybody takes part in that.
 
     Drop-ins set `peer`, PyG's class, and define `check` and the two ways to attend.

@@ -43,7 +43,7 @@ class EdgeTypeBias(torch.nn.Module):
         self.table = Parameter(torch.empty(parse_integer("num_types", num_types, minimum=1), heads))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.table, std=0.02)
 
     def forward(self, edge_type: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class HopBias(torch.nn.Module):
         self.max_distance = parse_integer("max_distance", max_distance)
         self.by_hops = EdgeTypeBias(heads, max_distance + 2)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         self.by_hops.reset_parameters()
 
     def forward(self, hops: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ class HopBias(torch.nn.Module):
         """[num_edges, heads] of `graph`; both are what `as_graph` takes, and `graph` tells its number of nodes."""
         graph = as_graph(graph)
         along = as_graph(along, *graph.shape)
-        if isinstance(graph, TracedGraph):
+        if isinstance(graph, TracedGraph) and isinstance(along, TracedGraph):
             tensors, device = (graph.tensor, along.tensor), self.by_hops.table.device
             return self(traced_hops(*tensors, *graph.shape, self.max_distance, device))
         return self(known_hops(graph, along, self.max_distance).to(self.by_hops.table.device))
@@ -122,15 +122,15 @@ class HopBias(torch.nn.Module):
 
 def known_hops(graph: Graph, along: Graph, max_distance: int) -> Tensor:
     """`hop_distances`, found once for each pair of graphs."""
-    return made_together([graph, along], ("hops", max_distance), lambda twins: hop_distances(*twins, max_distance))
+    return made_together([graph, along], ("hops", max_distance), lambda twins: hop_distances(twins[0], twins[1], max_distance))
 
 
 @torch.library.custom_op("graphattn::hops", mutates_args=())
 def traced_hops(
     graph: Tensor, along: Tensor, num_queries: int, num_keys: int, max_distance: int, device: torch.device
 ) -> Tensor:
-    graph, along = (opened(x, num_queries, num_keys) for x in (graph, along))
-    return known_hops(graph, along, max_distance).to(device, copy=True)
+    graphs = [opened(x, num_queries, num_keys) for x in (graph, along)]
+    return known_hops(graphs[0], graphs[1], max_distance).to(device, copy=True)
 
 
 @traced_hops.register_fake

@@ -43,17 +43,20 @@ class TokenEmbedding(torch.nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        if isinstance(encoding, str) and encoding != "sinusoidal":
-            raise ValueError(f"'encoding' must be 'sinusoidal', a module or None (got {encoding!r})")
+        if isinstance(encoding, str):
+            if encoding != "sinusoidal":
+                raise ValueError(f"'encoding' must be 'sinusoidal', a module or None (got {encoding!r})")
+            encoding = SinusoidalPositions(channels)
         self.table = torch.nn.Embedding(num_tokens, channels)
-        self.encoding = SinusoidalPositions(channels) if encoding == "sinusoidal" else encoding
+        self.encoding = encoding
         self.dropout = check_dropout(dropout)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.table.weight, std=self.table.embedding_dim**-0.5)
-        if hasattr(self.encoding, "reset_parameters"):
-            self.encoding.reset_parameters()
+        reset = getattr(self.encoding, "reset_parameters", None)
+        if reset is not None:
+            reset()
 
     def forward(self, tokens: Tensor, pos: Tensor) -> Tensor:
         if not isinstance(tokens, Tensor):

@@ -1,13 +1,14 @@
 """EncoderLayer: self-attention over a graph and a feed-forward map, each with a residual connection."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.graphs.per_head import as_graph_or_heads
+from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.per_head import PerHead, as_graph_or_heads
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
@@ -68,25 +69,26 @@ class EncoderLayer(torch.nn.Module):
         drop_path: float = 0.0,
         bias: bool = True,
         norm_eps: float = 1e-5,
-        **attention,
+        **attention: Any,
     ):
         super().__init__()
         attention = {"dropout": dropout if attention_dropout is None else attention_dropout, "bias": bias} | attention
-        frame = {"dropout": dropout, "norm_first": norm_first, "drop_path": drop_path, "bias": bias, "eps": norm_eps}
+        frame: dict[str, Any] = {"dropout": dropout, "norm_first": norm_first, "drop_path": drop_path}
+        frame |= {"bias": bias, "eps": norm_eps}
         self.attention = block_attention(channels, heads, **attention)
         self.attention_residual = Residual(channels, **frame)
         self.feed_forward = FeedForward(channels, feedforward_channels or 4 * channels, activation, dropout, bias)
         self.feed_forward_residual = Residual(channels, **frame)
         self.channels, self.heads = channels, heads
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for module in self.children():
-            module.reset_parameters()
+            module.reset_parameters()  # type: ignore[operator] # which every part has
 
     def forward(
         self,
         x: Tensor,
-        graph: Any,
+        graph: GraphLike | PerHead,
         edge_attr: Tensor | None = None,
         *,
         pos: Tensor | None = None,
@@ -95,7 +97,10 @@ class EncoderLayer(torch.nn.Module):
         graph = as_graph_or_heads(graph, x.size(0))
         return self.run(x, graph, lambda y: self.attention(y, graph, edge_attr, pos=pos, edge_bias=edge_bias))
 
-    def run(self, x: Tensor, graph: Graph, attend: Callable[[Tensor], Tensor]) -> Tensor:
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def run(self, x: Tensor, graph: Graph | PerHead, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """The layer around any way to attend; `graph` tells the examples of the queries."""
         x = self.attention_residual(x, attend, graph)
         return self.feed_forward_residual(x, self.feed_forward, graph)
@@ -131,7 +136,7 @@ class EncoderLayer(torch.nn.Module):
         return f"{type(self).__name__}({self.channels}, heads={self.heads})"
 
 
-def block_attention(channels: int, heads: int, source_channels: int | None = None, **options) -> GraphAttention:
+def block_attention(channels: int, heads: int, source_channels: int | None = None, **options: Any) -> GraphAttention:
     """Attention whose heads together have `channels`, with an output projection; over other nodes if they have a size."""
     if channels % heads:
         raise ValueError(f"'channels' must be a multiple of 'heads' (got {channels} and {heads})")

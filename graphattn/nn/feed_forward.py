@@ -1,12 +1,18 @@
 """The map that a Transformer block applies to every node alone."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.arguments import check_dropout
 
-ACTIVATIONS = {"relu": torch.nn.functional.relu, "gelu": torch.nn.functional.gelu, "swiglu": torch.nn.functional.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.nn.functional.relu,
+    "gelu": torch.nn.functional.gelu,
+    "swiglu": torch.nn.functional.silu,
+}
 
 
 class FeedForward(torch.nn.Module):
@@ -41,7 +47,7 @@ class FeedForward(torch.nn.Module):
         self.lin_gate = Linear(channels, hidden_channels, bias=bias) if activation == "swiglu" else None
         self.lin_out = Linear(hidden_channels, channels, bias=bias)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for linear in (self.lin_in, self.lin_gate, self.lin_out):
             if linear is not None:
                 linear.reset_parameters()

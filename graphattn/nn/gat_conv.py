@@ -91,6 +91,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         loops = self.add_self_loops and are_one_set(x, self.in_channels)
         if loops:
             refuse_sparse_tensor(edge_index, edge_attr)
+        alpha: Tensor | None
         if by_messages:
             out, edges, alpha = self.by_messages(x_src, x_dst, edge_index, graph, edge_attr, size, loops)
             weights = pygs_weighted(edges, alpha) if return_attention_weights else None
@@ -144,7 +145,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         # One channel: the sum of three numbers, through LeakyReLU.
         query, key, vector = alpha_dst[..., None], alpha_src[..., None], alpha_src.new_ones(self.heads, 1)
         score = Additive(vector, edge_weight, "leaky_relu", self.negative_slope)
-        options = {"score": score, "edge_features": edge_features}
+        options: dict[str, Any] = {"score": score, "edge_features": edge_features}
         dropout = self.dropout if self.training else 0.0
         out = attend(query, key, x_src.to(key.dtype), graph, dropout=dropout, **options)
         out = out if edge_attr is None else out[0]
@@ -174,7 +175,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         return self.propagate(edges, x=(x_src, x_dst), alpha=alpha, size=size), edges, alpha
 
 
-def num_queries_and_keys(source: Tensor, target: Tensor | None, edge_index: Any, size) -> tuple[int, int]:
+def num_queries_and_keys(source: Tensor, target: Tensor | None, edge_index: Any, size: tuple[int, int] | None) -> tuple[int, int]:
     """From the tensors, from `size`, from the edges if they know, else as many targets as sources."""
     num_sources, num_targets = source.size(0), None if target is None else target.size(0)
     if size is not None and (size[0] != num_sources or num_targets not in (None, size[1])):

@@ -75,6 +75,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         loops = self.add_self_loops and are_one_set(x, self.in_channels)
         if loops:
             refuse_sparse_tensor(edge_index, edge_attr)
+        alpha: Tensor | None
         if by_messages:
             edges = self.edges_for_pyg(edge_index, graph, x_l.device)
             out, edges, alpha = self.by_messages(x_l, x_r, edges, edge_attr, loops)
@@ -116,7 +117,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
             edge_weight = self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
             edge_features = edge_attr.to(dtype)
         score = Additive(self.att[0], edge_weight, "leaky_relu", self.negative_slope)
-        options = {"score": score, "edge_features": edge_features}
+        options: dict[str, Any] = {"score": score, "edge_features": edge_features}
         out = attend(x_r, x_l, x_l, graph, dropout=self.dropout if self.training else 0.0, **options)
         out = out if edge_attr is None else out[0]
         return out, attention_weights(x_r, x_l, graph, **options) if wants_alpha else None

@@ -31,7 +31,7 @@ def greedy_search(
     *,
     end: int | Sequence[int] | None = None,
     graph: WrittenGraph | None = None,
-    **source,
+    **source: Any,
 ) -> list[Tensor]:
     """The likeliest next token, again and again.
 
@@ -75,7 +75,7 @@ def sample(
     generator: torch.Generator | None = None,
     end: int | Sequence[int] | None = None,
     graph: WrittenGraph | None = None,
-    **source,
+    **source: Any,
 ) -> list[Tensor]:
     """A next token drawn by its probability, again and again.
 
@@ -111,7 +111,7 @@ def beam_search(
     length_penalty: float = 0.0,
     end: int | Sequence[int] | None = None,
     graph: WrittenGraph | None = None,
-    **source,
+    **source: Any,
 ) -> list[list[Hypothesis]]:
     """The likeliest texts among those that grow from the `beams` likeliest beginnings.
 
@@ -134,6 +134,9 @@ def beam_search(
     check_model(model)
     ends, prompts = parse_ends(end), parse_prompts(prompts, max_length)
     check_length_penalty(length_penalty, max_length)
+    check_known(ends, prompts, num_tokens_of(model))
+    if not prompts:
+        return []
     with writing(model, prompts, max_length, ends, graph, source) as (decoding, scores):
         searches = [Beam(prompt, beams, max_length, length_penalty, ends) for prompt in prompts]
         rows = [[number] for number in range(len(searches))]  # of `scores`, for each search
@@ -141,8 +144,8 @@ def beam_search(
             log_probabilities = scores.log_softmax(-1)
             steps = [search.step(log_probabilities[own]) for search, own in zip(searches, rows, strict=True)]
             parents = [own[parent] for own, step in zip(rows, steps, strict=True) for parent, _ in step]
-            ends = torch.tensor([len(step) for step in steps]).cumsum(0).tolist()
-            rows = [list(range(last - len(step), last)) for last, step in zip(ends, steps, strict=True)]
+            lasts = torch.tensor([len(step) for step in steps]).cumsum(0).tolist()
+            rows = [list(range(last - len(step), last)) for last, step in zip(lasts, steps, strict=True)]
             tokens = torch.tensor([token for step in steps for _, token in step], device=scores.device)
             if parents:
                 decoding.select(torch.tensor(parents, device=scores.device))
@@ -216,7 +219,7 @@ def check_length_penalty(length_penalty: float, max_length: int) -> None:
         )
 
 
-def check_sampling(temperature, top_k, top_p) -> tuple[float, int | None, float | None]:
+def check_sampling(temperature: Any, top_k: Any, top_p: Any) -> tuple[float, int | None, float | None]:
     """The options as numbers; a `top_p` that drops nothing as None."""
     temperature = parse_number("temperature", temperature)
     if not temperature > 0:
@@ -291,12 +294,15 @@ def write(
     max_length: int,
     end: Any,
     graph: WrittenGraph | None,
-    source: dict,
+    source: dict[str, Any],
     choose: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
     """Texts whose next tokens `choose` takes from the scores [num_examples, num_tokens]."""
     check_model(model)
     ends, prompts = parse_ends(end), parse_prompts(prompts, max_length)
+    check_known(ends, prompts, num_tokens_of(model))
+    if not prompts:
+        return []
     texts = [[prompt] for prompt in prompts]
     alive = list(range(len(prompts)))  # the example of each row of scores
     with writing(model, prompts, max_length, ends, graph, source) as (decoding, scores):
@@ -319,23 +325,19 @@ def write(
 
 @contextmanager
 def writing(
-    model: torch.nn.Module,
+    model: Any,
     prompts: list[Tensor],
     max_length: int,
     ends: frozenset[int],
     graph: WrittenGraph | None,
-    source: dict,
-) -> Iterator[tuple[Decoding | None, Tensor | None]]:
-    """The prompts read: (state, scores of the next tokens), or no scores if there is no prompt; no dropout, no gradients."""
-    check_known(ends, prompts, num_tokens_of(model))
+    source: dict[str, Any],
+) -> Iterator[tuple[Decoding, Tensor]]:
+    """The prompts, of which there is one at least, read: (state, scores of the next tokens); no dropout, no gradients."""
     lengths = [len(prompt) for prompt in prompts]
     were_training = [(module, module.training) for module in model.modules()]  # frozen parts may be in evaluation
     model.eval()
     try:
         with torch.no_grad():
-            if not lengths:
-                yield None, None
-                return
             decoding = model.start(len(prompts), graph_to_write(graph, model, max_length, lengths), **source)
             if not all(callable(getattr(decoding, name, None)) for name in ("advance", "select")):
                 raise TypeError(f"'start' of the model must give a Decoding (got {type(decoding).__name__})")

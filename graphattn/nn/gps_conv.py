@@ -14,6 +14,7 @@ from torch_geometric.utils import to_dense_batch
 
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.normalizers import Softmax
@@ -60,16 +61,18 @@ class GPSConv(torch_geometric.nn.GPSConv):
         torch.Size([5, 8])
     """
 
-    def forward(self, x: Tensor, edge_index: Any, batch: Tensor | None = None, graph: Any = None, **kwargs) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_index: Any, batch: Tensor | None = None, graph: GraphLike | None = None, **kwargs: Any
+    ) -> Tensor:
         """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
-        examples = complete_graph(x, batch) if graph is None else None
+        seen = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
         results = []
         if self.conv is not None:
             results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
-        if examples is not None and x.size(0) > 0 and is_called_otherwise(self.attn):
+        if graph is None and x.size(0) > 0 and is_called_otherwise(self.attn):
             change = padded(self.attn, x, batch)
         else:
-            change = self.attend_globally(x, as_graph(graph, x.size(0)) if examples is None else examples)
+            change = self.attend_globally(x, seen)
         results.append(self.add(x, change, self.norm2, batch))
         out = sum(results)
         return self.normalize(out + self.mlp(out), self.norm3, batch)
@@ -93,7 +96,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         return each_alone(self.attn, x, graph)
 
 
-def complete_graph(x: Tensor, batch: Tensor | None) -> CompleteGraph:
+def complete_graph(x: Tensor, batch: Tensor | None) -> Graph:
     """Every node sees the nodes of its example."""
     if batch is not None and not isinstance(batch, Tensor):
         raise TypeError(
@@ -137,8 +140,9 @@ def complete_of_sizes(sizes: tuple[int, ...]) -> CompleteGraph:
 
 def is_plain_multihead(attention: Module) -> bool:
     """Multi-head attention of one projected sequence, with nothing that looks at its call or adds learned keys to it."""
-    is_itself = isinstance(attention, MultiheadAttention) and not is_called_otherwise(attention)
-    return is_itself and attention._qkv_same_embed_dim and attention.bias_k is None
+    if not isinstance(attention, MultiheadAttention) or is_called_otherwise(attention):
+        return False
+    return attention._qkv_same_embed_dim and attention.bias_k is None
 
 
 def is_called_otherwise(attention: Module) -> bool:
@@ -148,7 +152,7 @@ def is_called_otherwise(attention: Module) -> bool:
     return has_hooks(attention) or not (runs_as(attention, MultiheadAttention) and attention.batch_first)
 
 
-def is_plain_performer(attention: Module) -> bool:
+def is_plain_performer(attention: Any) -> bool:
     if not runs_as(attention, PerformerAttention) or has_hooks(attention):
         return False
     return runs_as(attention.fast_attn, PerformerProjection) and not has_hooks(attention.fast_attn)

@@ -1,6 +1,6 @@
 """HeteroGraphAttention: attention over graphs with types of nodes and edges, one softmax over all types of edges."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from graphattn.arguments import check_dropout
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.beside import beside
+from graphattn.graphs.convert import GraphLike
 from graphattn.kernels.edges_torch import weights_by_degree
 from graphattn.kernels.normalizers import Normalizer, as_normalizer
 from graphattn.kernels.scores import as_score
@@ -129,7 +130,7 @@ class HeteroGraphAttention(Module):
         names = [self.names[kind] for kind in self.target_types]
         self.lin_out = HeteroDictLinear(width, width, names, bias=bias) if project_out else None
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         modules = (self.lin_query, self.lin_key, self.lin_value, self.lin_out, *self.relations.values())
         for module in modules:
             if module is not None:
@@ -138,7 +139,7 @@ class HeteroGraphAttention(Module):
     def forward(
         self,
         x_dict: dict[NodeType, Tensor | tuple[Tensor, Tensor]],
-        graph_dict: dict[EdgeType, Any],
+        graph_dict: Mapping[EdgeType, GraphLike],
         edge_attr_dict: dict[EdgeType, Tensor] | None = None,
         return_attention_weights: bool | None = None,
     ) -> dict[NodeType, Tensor] | tuple[dict[NodeType, Tensor], dict[EdgeType, tuple[Tensor, Tensor]]]:
@@ -149,7 +150,8 @@ class HeteroGraphAttention(Module):
         query = self.project(self.lin_query, {kind: targets[kind] for kind in self.target_types if kind in targets})
         used = {kind: sources[kind] for kind in self.source_types if any(kind == source for source, _, _ in graphs)}
         key, value = self.project(self.lin_key, used), self.project(self.lin_value, used)
-        out, weights = {}, {}
+        out: dict[NodeType, Tensor] = {}
+        weights: dict[EdgeType, tuple[Tensor, Tensor]] = {}
         for kind, at_kind in query.items():
             kinds = [relation for relation in self.edge_types if relation in graphs and relation[-1] == kind]
             joint = Joint(self, kinds, at_kind, key, value, graphs, edge_attr_dict or {})
@@ -168,7 +170,13 @@ class HeteroGraphAttention(Module):
         results = linear({self.names[kind]: x for kind, x in x_dict.items()})
         return {kind: results[self.names[kind]] for kind in x_dict}
 
-    def check(self, sources, targets, graph_dict, edge_attr_dict) -> dict[EdgeType, Graph]:
+    def check(
+        self,
+        sources: dict[NodeType, Tensor],
+        targets: dict[NodeType, Tensor],
+        graph_dict: Mapping[EdgeType, GraphLike],
+        edge_attr_dict: dict[EdgeType, Tensor],
+    ) -> dict[EdgeType, Graph]:
         """The graph of each type of edges that is there."""
         for given, known, name in ((sources, self.node_types, "x_dict"), (graph_dict, self.edge_types, "graph_dict")):
             unknown = [kind for kind in given if kind not in known]
@@ -193,9 +201,18 @@ class HeteroGraphAttention(Module):
 class Joint:
     """Attention of one type of targets over the sources of all types of edges that lead to it, laid end to end."""
 
-    def __init__(self, layer: HeteroGraphAttention, kinds: list[EdgeType], query, key, value, graphs, edge_attr_dict):
+    def __init__(
+        self,
+        layer: HeteroGraphAttention,
+        kinds: list[EdgeType],
+        query: Tensor,
+        key: dict[NodeType, Tensor],
+        value: dict[NodeType, Tensor],
+        graphs: dict[EdgeType, Graph],
+        edge_attr_dict: dict[EdgeType, Tensor],
+    ):
         self.layer, self.kinds = layer, kinds
-        self.relations = [layer.relations[kind] for kind in kinds]
+        self.relations: list[Relation] = [layer.relations[kind] for kind in kinds]
         self.graphs = [graphs[kind] for kind in kinds]
         self.edge_attr = [edge_attr_dict.get(kind) for kind in kinds]
         self.edge_attr = [None if x is None else x.to(query.dtype) for x in self.edge_attr]
@@ -220,7 +237,7 @@ class Joint:
             return self.nothing()
         dropout = self.layer.dropout if self.layer.training else 0.0
         options = self.options() | {"dropout": dropout, "kernel": self.layer.kernel}
-        result = attend(self.query, self.key, self.value, self.graph(), **options)
+        result: Any = attend(self.query, self.key, self.value, self.graph(), **options)
         if options["edge_features"] is None:
             return result
         out, edge_out = result  # sum of w (v + E e) = sum of w v + E (sum of w e)
@@ -239,7 +256,8 @@ class Joint:
 
     def options(self) -> dict[str, Any]:
         """The arguments of `attend` that say how edges are scored."""
-        options = {"scale": self.scale, "score": self.score, "normalizer": self.layer.normalizer, "bias": self.bias()}
+        options: dict[str, Any] = {"scale": self.scale, "score": self.score, "bias": self.bias()}
+        options["normalizer"] = self.layer.normalizer
         options["edge_features"] = features = self.features()
         if features is not None:
             # q (k + E e) = q k + (E^T q) e, so that no edge ever needs out_channels numbers.
@@ -249,10 +267,11 @@ class Joint:
 
     def bias(self) -> Tensor | None:
         """b of each edge: [num_edges, heads]."""
-        if any(relation.bias is None for relation in self.relations):
+        biases = [relation.bias for relation in self.relations if relation.bias is not None]
+        if len(biases) < len(self.relations):
             return None
-        pairs = zip(self.relations, self.graphs)
-        return torch.cat([relation.bias.to(self.query.dtype).expand(graph.num_edges, -1) for relation, graph in pairs])
+        pairs = zip(biases, self.graphs)
+        return torch.cat([bias.to(self.query.dtype).expand(graph.num_edges, -1) for bias, graph in pairs])
 
     def features(self) -> Tensor | None:
         """The features of all edges: those of each type in columns of their own, zeros elsewhere."""
@@ -302,7 +321,7 @@ def types_of(metadata: Metadata) -> tuple[list[NodeType], list[EdgeType]]:
     return node_types, edge_types
 
 
-def check_metadata(node_types: list, edge_types: list, in_channels, edge_dim) -> None:
+def check_metadata(node_types: list[NodeType], edge_types: list[EdgeType], in_channels: Any, edge_dim: Any) -> None:
     for source, relation, target in edge_types:
         missing = [kind for kind in (source, target) if kind not in node_types]
         if missing:
@@ -322,7 +341,7 @@ def check_edge_attr(kind: EdgeType, edge_attr: Tensor | None, lin_edge: Module |
     if (edge_attr is None) != (lin_edge is None):
         got = "None" if edge_attr is None else list(edge_attr.shape)
         raise ValueError(f"'edge_attr_dict' and 'edge_dim' go together (got {got} for edges {kind})")
-    if edge_attr is None:
+    if edge_attr is None or lin_edge is None:
         return
     edge_dim = lin_edge.in_channels
     if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):

@@ -1,11 +1,13 @@
 """LanguageModel: the next token, from those that a graph lets it see."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.per_head import PerHead
 from graphattn.nn.decoding import Decoding
 from graphattn.nn.embedding import TokenEmbedding, check_tokens
 from graphattn.nn.next_token import NextTokenModel
@@ -66,7 +68,7 @@ class LanguageModel(NextTokenModel):
         encoding: Any = "sinusoidal",
         tie_weights: bool = False,
         dropout: float = 0.0,
-        **transformer,
+        **transformer: Any,
     ):
         super().__init__()
         self.embedding = TokenEmbedding(num_tokens, channels, encoding, dropout)
@@ -75,11 +77,14 @@ class LanguageModel(NextTokenModel):
         if tie_weights:
             self.lin_out.weight = self.embedding.table.weight
 
-    def forward(self, tokens: Tensor, graph: Any) -> Tensor:
+    def forward(self, tokens: Tensor, graph: GraphLike | PerHead | PerLayer) -> Tensor:
         check_tokens(tokens)
         tokens, graph, first = self.check_graph(tokens, graph)
         pos = positions_of(first, device=tokens.device)[1]
         return self.lin_out(self.decoder(self.embedding(tokens, pos), graph))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def start(self, num_examples: int, graph: Graph | PerLayer) -> Decoding:
         """Nothing written yet, for so many examples; `graph` is one over the longest of them or over each, see Decoding."""

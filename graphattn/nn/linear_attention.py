@@ -1,7 +1,7 @@
 """Linear attention: a score that is a product of features, so that sums over keys need no edges."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch_geometric.nn.dense import Linear
 
 from graphattn.arguments import check_graph, check_node_tensors
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.kernel import accumulation_dtype
@@ -26,7 +27,7 @@ def linear_attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    graph: Any,
+    graph: GraphLike,
     *,
     feature_map: Callable[[Tensor], Tensor] = elu_plus_one,
     form: str | None = None,
@@ -146,13 +147,16 @@ class LinearAttention(torch.nn.Module):
         width = self.heads * self.out_channels
         self.lin_query, self.lin_key, self.lin_value = (Linear(in_channels, width, bias=bias) for _ in range(3))
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for linear in (self.lin_query, self.lin_key, self.lin_value):
             linear.reset_parameters()
 
-    def forward(self, x: Tensor, graph: Any) -> Tensor:
+    def forward(self, x: Tensor, graph: GraphLike) -> Tensor:
         out = linear_attend(*self.project(x), graph, feature_map=self.feature_map, form=self.form)
         return self.join(out)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The next node [num_examples, in_channels] of each example of a causal graph, and the next state."""

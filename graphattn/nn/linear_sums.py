@@ -3,7 +3,7 @@
 Features [num_nodes, heads, dim] of queries and keys and columns [num_keys, heads, columns] give [num_queries, heads, columns].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ def sum_of_complete(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, c
 
 def sum_of_causal_chunks(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, chunk: int) -> Tensor:
     """Inside a chunk by its triangle of scores; all chunks before it by the state that they leave."""
-    return torch.cat([sum_of_one_causal(*example, chunk) for example in split_examples(query, key, columns, graph)])
+    return torch.cat([sum_of_one_causal(q, k, c, chunk) for q, k, c in split_examples(query, key, columns, graph)])
 
 
 def sum_of_one_causal(query: Tensor, key: Tensor, columns: Tensor, chunk: int) -> Tensor:
@@ -109,6 +109,6 @@ def remember(query: Tensor, key: Tensor, columns: Tensor, state: Tensor | None) 
     return torch.einsum("bhd,bhdm->bhm", query, state), state
 
 
-def split_examples(query: Tensor, key: Tensor, columns: Tensor, graph: Graph):
+def split_examples(query: Tensor, key: Tensor, columns: Tensor, graph: Graph) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     counts = [size[0] for size in graph.sizes]
     return zip(query.split(counts), key.split(counts), columns.split(counts))

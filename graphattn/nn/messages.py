@@ -1,7 +1,7 @@
 """When a layer must go through PyG's message passing instead of a kernel, and what it passes there."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -45,7 +45,7 @@ def own_method(conv: MessagePassing, kind: type[MessagePassing]) -> str | None:
     return remembered_own_function(cls, kind, tuple([getattr(cls, name) for name in METHODS]))
 
 
-def own_function(cls: type, kind: type, functions: Sequence) -> str | None:
+def own_function(cls: type, kind: type, functions: Sequence[Any]) -> str | None:
     """The same of what a class, or an object of it, has for each name of METHODS now."""
     for name, function in zip(METHODS, functions, strict=True):
         where = home(function)
@@ -54,7 +54,7 @@ def own_function(cls: type, kind: type, functions: Sequence) -> str | None:
     return None
 
 
-remembered_own_function = lru_cache(maxsize=256)(own_function)
+remembered_own_function: Callable[[type, type, tuple[Any, ...]], str | None] = lru_cache(maxsize=256)(own_function)
 
 
 def is_compiled(cls: type[MessagePassing], name: str, where: str | None) -> bool:
@@ -80,7 +80,7 @@ class PerThread:
     PyG's layers hand results from one method to another by attributes, which two threads that call one layer would mix up.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.thread = threading.local()
 
     def __get__(self, layer: Module | None, owner: type) -> Any:

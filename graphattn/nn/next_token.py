@@ -31,7 +31,8 @@ class GraphMemory:
     """
 
     def __init__(self, rules: Sequence[Rule] = ()):
-        self.rules, self.graphs = tuple(rules), ()  # weak references to the graphs themselves
+        self.rules = tuple(rules)
+        self.graphs: tuple[weakref.ref[Graph | PerHead], ...] = ()
         self.number = next(_NUMBERS)
         _MEMORIES[self.number] = self
 
@@ -39,7 +40,7 @@ class GraphMemory:
         return self.rules
 
     def __setstate__(self, rules: tuple[Rule, ...]) -> None:
-        self.__init__(rules)
+        GraphMemory.__init__(self, rules)
 
     def note(self, graphs: Sequence[Graph | PerHead]) -> None:
         """The graph of all layers, or of each; short texts, which follow many rules, leave the one that is known."""
@@ -84,8 +85,8 @@ def rule_after(known: Rule, graph: Graph | PerHead) -> Rule:
         for rule in (known, of_any_prefix(known)):
             if follows(graph, rule):
                 return rule
-    rule = rule_of(graph)
-    return (UNKNOWN, repr(graph)) if rule is None else rule
+    found = rule_of(graph)
+    return (UNKNOWN, repr(graph)) if found is None else found
 
 
 def names(rule: Rule) -> Iterator[str]:
@@ -98,7 +99,7 @@ def names(rule: Rule) -> Iterator[str]:
 class NextTokenModel(torch.nn.Module):
     """A module that remembers what it was trained on; `forward` calls `check_graph`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.trained_on = GraphMemory()
 
@@ -114,20 +115,21 @@ class NextTokenModel(torch.nn.Module):
         if isinstance(graphs[0], TracedGraph):
             # What is exported runs elsewhere, where another memory may have the number.
             notes = self.training and not torch.compiler._is_exporting_flag and len(graphs) == len(of_layers)
-            tokens = traced_check(tokens, [one.tensor for one in graphs], self.trained_on.number if notes else 0)
+            tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are
+            tokens = traced_check(tokens, tensors, self.trained_on.number if notes else 0)
         else:
             refuse_next_tokens(graphs)
             if self.training:
                 self.trained_on.note(of_layers)
         return tokens, PerLayer(of_layers) if isinstance(graph, PerLayer) else of_layers[0], graphs[0]
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars):
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         metadata = getattr(destination, "_metadata", None)
         if metadata is not None and self.trained_on.rules:
             metadata[prefix[:-1]]["trained_on"] = self.trained_on.rules
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
         if "trained_on" in local_metadata:
             self.trained_on = GraphMemory(local_metadata["trained_on"])

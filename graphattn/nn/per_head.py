@@ -13,7 +13,7 @@ from graphattn.nn.bias import Bias, total_bias
 from graphattn.nn.positions.coordinates import positions_of
 
 
-def biases_of(own: Bias | None, given: Any, graph: PerHead, pos=None) -> list[Tensor] | None:
+def biases_of(own: Bias | None, given: Any, graph: PerHead, pos: Any = None) -> list[Tensor | None] | None:
     """`total_bias` for the graph of each head, the same tensor where heads share a graph; `given` is a rule or a list."""
     if own is None and given is None:
         return None
@@ -30,17 +30,19 @@ def biases_of(own: Bias | None, given: Any, graph: PerHead, pos=None) -> list[Te
     return once_for_each(its_bias, graph.graphs, entries)
 
 
-def features_of(edge_attr: Sequence[Tensor] | None, edge_dim: int | None, graph: PerHead, dtype: torch.dtype):
+def features_of(
+    edge_attr: Tensor | Sequence[Tensor] | None, edge_dim: int | None, graph: PerHead, dtype: torch.dtype
+) -> list[Tensor] | None:
     """The edge features of the graph of each head in `dtype`, checked."""
     if isinstance(edge_attr, Tensor):
         raise ValueError("'edge_attr' beside a PerHead is a list with one entry for each head (got a tensor)")
-    entries = [None] * len(graph) if edge_attr is None else edge_attr
+    entries: Sequence[Tensor | None] = [None] * len(graph) if edge_attr is None else edge_attr
     check_length("edge_attr", entries, graph)
     for its_graph, features in zip(graph.graphs, entries):
         check_edge_attr(features, edge_dim, its_graph)
     return None if edge_attr is None else once_for_each(lambda features: features.to(dtype), edge_attr)
 
 
-def check_length(name: str, entries: Sequence, graph: PerHead) -> None:
+def check_length(name: str, entries: Sequence[Any], graph: PerHead) -> None:
     if len(entries) != len(graph):
         raise ValueError(f"'{name}' must have one entry for each of {len(graph)} heads (got {len(entries)})")

@@ -97,8 +97,10 @@ def own_methods(module: Module, kind: type[Module]) -> list[str]:
 
 def is_of(name: str, function: FunctionType, classes: tuple[type, ...]) -> bool:
     """Whether it stands where one of the classes does, or where PyG writes down what it compiles for one."""
-    function = function.__wrapped__ if name in DECORATED and home(function) == DECORATORS else function
-    return any(is_home(function, cls) or home(function).startswith(f"{cls.__module__}_{cls.__name__}_") for cls in classes)
+    if name in DECORATED and home(function) == DECORATORS:
+        function = function.__wrapped__  # type: ignore[attr-defined] # which functools.wraps sets
+    where = home(function) or ""
+    return any(is_home(function, cls) or where.startswith(f"{cls.__module__}_{cls.__name__}_") for cls in classes)
 
 
 def is_harmless(name: str) -> bool:

@@ -1,13 +1,15 @@
 """From the nodes of each example to one vector, or to a fixed number of them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.types import Device
 from torch_geometric.nn import global_mean_pool
 
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.sizes import offsets_of, parse_integer
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.encoder import block_attention
@@ -33,9 +35,12 @@ class MeanReadout(torch.nn.Module):
                 [5.]])
     """
 
-    def forward(self, x: Tensor, graph: Any) -> Tensor:
+    def forward(self, x: Tensor, graph: GraphLike) -> Tensor:
         graph = as_graph(graph, x.size(0))
         return global_mean_pool(x, graph.batch(x.device), graph.num_examples)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class AttentionReadout(torch.nn.Module):
@@ -61,21 +66,24 @@ class AttentionReadout(torch.nn.Module):
         torch.Size([6, 16])
     """
 
-    def __init__(self, channels: int, heads: int = 1, num_queries: int = 1, **attention):
+    def __init__(self, channels: int, heads: int = 1, num_queries: int = 1, **attention: Any):
         super().__init__()
         self.num_queries = parse_integer("num_queries", num_queries, minimum=1)
         self.query = Parameter(torch.empty(num_queries, channels))
         self.attention = block_attention(channels, heads, **attention)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.query)
         self.attention.reset_parameters()
 
-    def forward(self, x: Tensor, graph: Any) -> Tensor:
+    def forward(self, x: Tensor, graph: GraphLike) -> Tensor:
         graph = as_graph(graph, x.size(0))
         query = self.query.expand(graph.num_examples, -1, -1).flatten(0, 1)
         return self.attention((x, query), self.graph(graph))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def graph(self, graph: Graph) -> Graph:
         """From the nodes of each example (keys) to its queries."""
@@ -121,10 +129,10 @@ class ClassNode(torch.nn.Module):
         self.features = Parameter(torch.empty(1, channels))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.features, std=0.02)
 
-    def forward(self, x: Tensor, graph: Any) -> tuple[Tensor, Graph]:
+    def forward(self, x: Tensor, graph: GraphLike) -> tuple[Tensor, Graph]:
         graph = as_graph(graph, x.size(0))
         larger = larger_graph(graph)
         is_node = torch.ones(larger.num_queries, dtype=torch.bool, device=x.device)
@@ -132,6 +140,9 @@ class ClassNode(torch.nn.Module):
         # Old nodes come from x one after the other, new ones from the row after it.
         row = (is_node.cumsum(0) - 1).masked_fill(~is_node, x.size(0))
         return torch.cat([x, self.features.to(x.dtype)])[row], larger
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     @staticmethod
     def read(x: Tensor, graph: Graph) -> Tensor:
@@ -142,7 +153,7 @@ class ClassNode(torch.nn.Module):
         return f"{type(self).__name__}({self.features.size(1)})"
 
 
-def class_nodes(graph: Graph, device=None) -> Tensor:
+def class_nodes(graph: Graph, device: Device = None) -> Tensor:
     """The last node of each example."""
     if isinstance(graph, TracedGraph):
         return graph.example_sizes()[:, 0].cumsum(0).to(device) - 1

@@ -49,7 +49,7 @@ class Relation(MessagePassing):
         self.lin_edge = None if edge_dim is None else Linear(edge_dim, heads * channels, bias=False)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         super().reset_parameters()
         glorot(self.key_map)
         glorot(self.value_map)
@@ -57,13 +57,18 @@ class Relation(MessagePassing):
         if self.lin_edge is not None:
             self.lin_edge.reset_parameters()
 
+    def edge_map(self) -> Linear:
+        if self.lin_edge is None:
+            raise ValueError("the relation has no map of edge features (got edge_dim=None); give it their 'edge_dim'")
+        return self.lin_edge
+
     def edge_weight(self) -> Tensor:
         """[heads, channels, edge_dim]."""
-        return self.lin_edge.weight.unflatten(0, (self.heads, self.channels))
+        return self.edge_map().weight.unflatten(0, (self.heads, self.channels))
 
     def of_edges(self, edge_attr: Tensor) -> Tensor:
         """What the features of the edges add to keys and values: [num_edges, heads, channels]."""
-        return self.lin_edge(edge_attr).unflatten(-1, (self.heads, self.channels))
+        return self.edge_map()(edge_attr).unflatten(-1, (self.heads, self.channels))
 
     def scores(
         self,

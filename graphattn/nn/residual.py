@@ -7,6 +7,7 @@ from torch import Tensor
 
 from graphattn.arguments import check_dropout
 from graphattn.graphs import Graph
+from graphattn.graphs.per_head import PerHead
 
 
 class Residual(torch.nn.Module):
@@ -44,10 +45,10 @@ class Residual(torch.nn.Module):
         self.norm_first, self.dropout = norm_first, check_dropout(dropout)
         self.drop_path = check_dropout(drop_path, "drop_path")
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         self.norm.reset_parameters()
 
-    def forward(self, x: Tensor, function: Callable[[Tensor], Tensor], graph: Graph) -> Tensor:
+    def forward(self, x: Tensor, function: Callable[[Tensor], Tensor], graph: Graph | PerHead) -> Tensor:
         change = function(self.norm(x) if self.norm_first else x)
         change = torch.nn.functional.dropout(change, self.dropout, self.training)
         if self.training and self.drop_path > 0:
@@ -61,7 +62,7 @@ class Residual(torch.nn.Module):
         )
 
 
-def drop_examples(x: Tensor, probability: float, graph: Graph) -> Tensor:
+def drop_examples(x: Tensor, probability: float, graph: Graph | PerHead) -> Tensor:
     """0 for all nodes of an example with this probability, else x / (1 - probability)."""
     keep = torch.ones(graph.num_examples, 1, device=x.device, dtype=x.dtype)
     return x * torch.nn.functional.dropout(keep, probability)[graph.batch(x.device)]

@@ -1,11 +1,13 @@
 """Seq2Seq: from one sequence (or any graph) to another of another length."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.graphs import CompleteGraph, Graph, as_graph
+from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.decoding import Decoding
 from graphattn.nn.embedding import TokenEmbedding, check_tokens
@@ -61,7 +63,7 @@ class Seq2Seq(NextTokenModel):
         encoding: Any = "sinusoidal",
         tie_weights: bool = False,
         dropout: float = 0.0,
-        **transformer,
+        **transformer: Any,
     ):
         super().__init__()
         layers = num_layers if isinstance(num_layers, (tuple, list)) else (num_layers, num_layers)
@@ -75,7 +77,13 @@ class Seq2Seq(NextTokenModel):
         if tie_weights:
             self.lin_out.weight = self.embedding.table.weight
 
-    def forward(self, source: Tensor, target: Tensor, source_graph: Any, target_graph: Any) -> Tensor:
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_graph: GraphLike,
+        target_graph: GraphLike | PerHead | PerLayer,
+    ) -> Tensor:
         source_graph = as_graph(source_graph, source.size(0))
         check_tokens(target)
         target, target_graph, first = self.check_graph(target, target_graph)
@@ -84,14 +92,17 @@ class Seq2Seq(NextTokenModel):
         memory = self.encode(source, source_graph)
         return self.lin_out(self.decoder(self.embedding(target, pos), memory, target_graph, memory_graph))
 
-    def encode(self, source: Tensor, source_graph: Any) -> Tensor:
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def encode(self, source: Tensor, source_graph: GraphLike) -> Tensor:
         """The memory: [num_source_nodes, channels]."""
         source_graph = as_graph(source_graph, source.size(0))
         if self.source_embedding is not None:
             source = self.source_embedding(source, positions_of(source_graph, device=source.device)[1])
         return self.encoder(source, source_graph)
 
-    def start(self, num_examples: int, graph: Graph | PerLayer, source: Tensor, source_graph: Any) -> Decoding:
+    def start(self, num_examples: int, graph: Graph | PerLayer, source: Tensor, source_graph: GraphLike) -> Decoding:
         """Nothing written yet, the source read; `graph` is one over the longest target or over each, see Decoding."""
         source_graph = as_graph(source_graph, source.size(0))
         if source_graph.num_examples != num_examples:
@@ -103,7 +114,7 @@ class Seq2Seq(NextTokenModel):
 
 def whole_examples(queries: Graph, keys: Graph) -> Graph:
     """Complete, from the nodes of each example of `keys` to those of the same example of `queries`."""
-    if isinstance(queries, TracedGraph):
+    if isinstance(queries, TracedGraph) and isinstance(keys, TracedGraph):
         return derive(between_examples, [queries, keys], queries.num_queries, keys.num_queries)
     return between_examples(queries, keys)
 

@@ -29,7 +29,7 @@ class TalkingHeads(Module):
         self.to_weights = Parameter(torch.empty(heads, heads))  # P_w
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.eye_(self.to_scores)
         torch.nn.init.eye_(self.to_weights)
 

@@ -20,7 +20,7 @@ CODES = {"relu": 1, "gelu": 2}  # by which torch's fast path names an activation
 class Copies:
     """Parameters like given ones, with their numbers, dtype, device and `requires_grad`; what is one there is one here."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.known: dict[tuple, tuple[Tensor, Parameter]] = {}
 
     def __call__(self, peer: Tensor | None, rows: slice = slice(None)) -> Parameter | None:
@@ -39,10 +39,11 @@ def check_floating(name: str, weight: Tensor) -> None:
         raise TypeError(f"{name!r} must have floating weights (got {weight.dtype}); convert the module with .float()")
 
 
-def check_layer(layer: Module, kind: type[Module], attentions: list[str], norms: list[str]) -> None:
+def check_layer(layer: TorchEncoderLayer | TorchDecoderLayer, kind: type[Module], attentions: list[str], norms: list[str]) -> None:
     """A layer of torch.nn's Transformer, all of whose parts are what torch makes them."""
     check_plain("layer", layer, kind)
-    parts = {name: (MultiheadAttention,) for name in attentions} | {name: (LayerNorm,) for name in norms}
+    parts: dict[str, tuple[type[Module], ...]] = {name: (MultiheadAttention,) for name in attentions}
+    parts |= {name: (LayerNorm,) for name in norms}
     parts |= {"linear1": (Linear,), "linear2": (Linear,)}
     parts |= {name: (Dropout, Identity) for name in ["dropout", *(f"dropout{norm[-1]}" for norm in norms)]}
     for name, kinds in parts.items():
@@ -92,7 +93,7 @@ def probability_of(dropout: Dropout | Identity) -> float:
     return getattr(dropout, "p", 0.0)
 
 
-def name_of_activation(activation, code: int = 0) -> str:
+def name_of_activation(activation: object, code: int = 0) -> str:
     """'relu' or 'gelu'; `code` is the one that torch remembers for its fast path, 0 for none."""
     if isinstance(activation, (torch.nn.ReLU, torch.nn.GELU)):
         check_plain("activation", activation, torch.nn.ReLU, torch.nn.GELU)
@@ -142,7 +143,7 @@ def load_attention(
     load_linear(attention.lin_out, peer.out_proj, copies)
 
 
-def load_linear(own: Module, peer: Module, copies: Copies) -> None:
+def load_linear(own: Any, peer: Any, copies: Copies) -> None:
     """Weight and offset of a linear map or a norm."""
     own.weight, own.bias = copies(peer.weight), copies(peer.bias)
 

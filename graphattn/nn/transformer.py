@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
 from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.bias import Bias, bias_of_layer
@@ -45,8 +47,8 @@ def one_for_each(graph: Any, num_layers: int) -> list[Any]:
 class Stack(torch.nn.Module):
     """What both stacks share: layers of growing stochastic depth, one bias for all of them, a last norm."""
 
-    layer_type: type
-    torch_type: type  # which `from_torch` reads
+    layer_type: type[Any]
+    torch_type: type[Any]  # which `from_torch` reads
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class Stack(torch.nn.Module):
         *,
         edge_bias: Bias | None = None,
         drop_path: float = 0.0,
-        **layer,
+        **layer: Any,
     ):
         super().__init__()
         num_layers = parse_integer("num_layers", num_layers, minimum=1)
@@ -68,31 +70,34 @@ class Stack(torch.nn.Module):
         )
         # Without it nothing would bring the sum of all layers back to one size (Xiong et al. 2020).
         norm = {"eps": layer.get("norm_eps", 1e-5), "bias": layer.get("bias", True)}
-        self.norm = torch.nn.LayerNorm(channels, **norm) if layer.get("norm_first", False) else None
+        self.norm: torch.nn.Module | None = None
+        if layer.get("norm_first", False):
+            self.norm = torch.nn.LayerNorm(channels, **norm)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for module in (*self.layers, self.norm):
             if module is not None:
                 module.reset_parameters()
 
-    def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph]:
+    def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph | PerHead]:
         """The graph of each layer, from one for all or one for each."""
         given = one_for_each(graph, len(self.layers))
         return once_for_each(lambda one: as_graph_or_heads(one, x.size(0)), given)
 
-    def biases_of_layers(self, graphs: list[Graph], pos, given) -> list[Tensor | None]:
+    def biases_of_layers(self, graphs: list[Graph | PerHead], pos: Any, given: Any) -> list[Any]:
         """The shared bias and the given one, computed once for each different graph."""
         if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
             raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
 
-        def bias_of_graph(graph: Graph | PerHead):
-            of_graph = biases_of if isinstance(graph, PerHead) else bias_of_layer
-            return of_graph(self.edge_bias, given, graph, pos)
+        def bias_of_graph(graph: Graph | PerHead) -> Any:
+            if isinstance(graph, PerHead):
+                return biases_of(self.edge_bias, given, graph, pos)
+            return bias_of_layer(self.edge_bias, given, graph, pos)
 
         return once_for_each(bias_of_graph, graphs)
 
     @classmethod
-    def from_torch(cls, stack):
+    def from_torch(cls, stack: Any) -> Self:
         """The same stack with copies of the weights. Layers and weights that are shared there are shared here; what is kept and
         what is refused of a layer says `EncoderLayer.from_torch`. The last norm is a LayerNorm, an RMSNorm or none."""
         check_plain("stack", stack, cls.torch_type)
@@ -128,7 +133,7 @@ def read_norm(norm: torch.nn.Module | None, channels: int, copies: Copies) -> to
     check_plain("norm", norm, torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.Identity)
     if isinstance(norm, torch.nn.Identity):
         return None
-    if tuple(norm.normalized_shape) != (channels,):
+    if isinstance(norm, (torch.nn.LayerNorm, torch.nn.RMSNorm)) and tuple(norm.normalized_shape) != (channels,):
         raise ValueError(f"'norm' must be over the {channels} channels (got normalized_shape={norm.normalized_shape})")
     own = deepcopy(norm)
     for name, parameter in norm.named_parameters():
@@ -172,7 +177,7 @@ class GraphTransformer(Stack):
     def forward(
         self,
         x: Tensor,
-        graph: Any,
+        graph: GraphLike | PerHead | PerLayer,
         edge_attr: Tensor | None = None,
         *,
         pos: Tensor | None = None,
@@ -183,6 +188,9 @@ class GraphTransformer(Stack):
         for layer, own_graph, bias in zip(self.layers, graphs, biases, strict=True):
             x = layer(x, own_graph, edge_attr, pos=pos, edge_bias=bias)
         return x if self.norm is None else self.norm(x)
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class GraphTransformerDecoder(Stack):
@@ -212,8 +220,8 @@ class GraphTransformerDecoder(Stack):
         self,
         x: Tensor,
         memory: Tensor,
-        graph: Any,
-        memory_graph: Any,
+        graph: GraphLike | PerHead | PerLayer,
+        memory_graph: GraphLike | PerHead,
         *,
         pos: Tensor | None = None,
         edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
@@ -224,3 +232,6 @@ class GraphTransformerDecoder(Stack):
         for layer, own_graph, bias in zip(self.layers, graphs, biases, strict=True):
             x = layer(x, memory, own_graph, memory_graph, pos=pos, edge_bias=bias)
         return x if self.norm is None else self.norm(x)
+
+    if TYPE_CHECKING:
+        __call__ = forward

@@ -110,7 +110,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool
     ) -> tuple[Tensor, Tensor | None]:
         """([num_targets, heads, out_channels], weights [num_edges, heads] if wanted) by the fastest kernel."""
-        options = {}
+        options: dict[str, Any] = {}
         if edge_attr is not None:
             # q (k + W e) = q k + (W^T q) e, so that no edge ever needs out_channels numbers.
             weight = self.lin_edge.weight.to(query.dtype).unflatten(0, (self.heads, self.out_channels))

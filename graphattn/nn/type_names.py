@@ -1,6 +1,7 @@
 """Types of nodes and edges, which may have any name, as keys of torch's ModuleDict, which may not."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch.nn import Module, ModuleDict
 from torch_geometric.typing import EdgeType, NodeType
@@ -51,7 +52,7 @@ class TypedModules(ModuleDict):
         super().__init__({names[kind]: module for kind, module in modules.items()})
         self.names = names
 
-    def __getitem__(self, kind: EdgeType | str) -> Module:
+    def __getitem__(self, kind: EdgeType | str) -> Any:
         return super().__getitem__(self.names[kind] if isinstance(kind, tuple) else kind)
 
     def __contains__(self, kind: EdgeType | str) -> bool:

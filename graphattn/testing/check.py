@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ def check_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> None
         seen = [source for source, target in EDGES if target == node]
         pairs = [(query[node : node + 1], key[source : source + 1]) for source in seen]
         scores = [between(score, *pair)[0, head] * score.default_scale(DIM) for pair in pairs]
-        weights = torch.stack(scores).softmax(0) if scores else []
+        weights = torch.stack(scores).softmax(0) if scores else value.new_zeros(0)
         rows.append(sum((weight * value[source, head] for weight, source in zip(weights, seen)), value.new_zeros(DIM)))
     wanted = torch.stack(rows).view(5, HEADS, DIM)
     assert_close(
@@ -82,7 +83,8 @@ def check_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> None
     assert rewritten[0].shape[:-1] == query.shape[:-1], (
         f"'reduce' must keep nodes and heads (got {list(rewritten[0].shape)})"
     )
-    assert torch.autograd.gradgradcheck(lambda *x: attend(*x, graph, score=score), (query, key, value))
+    run = lambda query, key, value: attend(query, key, value, graph, score=score)  # noqa: E731
+    assert torch.autograd.gradgradcheck(run, (query, key, value))
 
 
 def check_normalizer(normalizer: str | Normalizer | Callable[[Tensor], Tensor]) -> None:
@@ -110,11 +112,10 @@ def check_normalizer(normalizer: str | Normalizer | Callable[[Tensor], Tensor]) 
                 seen = torch.cat([seen[:head], row[None], seen[head + 1 :]])
         rows.append(seen)
     given = (query, key, value, bias)
-    options = {"bias": bias, "normalizer": normalizer}
     for kernel in ("edges_torch", "reference"):
-        found = attend(query, key, value, graph_of_edges(), **options, kernel=kernel)
+        found = attend(query, key, value, graph_of_edges(), bias=bias, normalizer=normalizer, kernel=kernel)
         assert_close([found], [torch.stack(rows)], given, f"attend with the normalizer on {kernel!r}")
-    run = lambda *x: attend(*x, graph_of_edges(), normalizer=normalizer)  # noqa: E731
+    run = lambda query, key, value: attend(query, key, value, graph_of_edges(), normalizer=normalizer)  # noqa: E731
     assert torch.autograd.gradgradcheck(run, (query, key, value))
 
 
@@ -204,14 +205,14 @@ def as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
     return [result] if isinstance(result, Tensor) else list(result)
 
 
-def same(found, wanted) -> bool:
+def same(found: Any, wanted: Any) -> bool:
     return torch.equal(found, wanted) if isinstance(wanted, Tensor) else found == wanted
 
 
 def is_close(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:
     scale = max(1.0, wanted.abs().max().item()) if wanted.numel() else 1.0
-    tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
-    return found.shape == wanted.shape and torch.allclose(found.double() / scale, wanted.double() / scale, **tolerance)
+    most = TOLERANCE[dtype]
+    return found.shape == wanted.shape and torch.allclose(found.double() / scale, wanted.double() / scale, most, most)
 
 
 def assert_close(found: list[Tensor], wanted: list[Tensor], inputs: Iterable[Tensor], what: str) -> None:

@@ -1,24 +1,29 @@
 """Attention by plain loops in float64, which shares no code with kernels: what they are tested against."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def loop_attention(
-    query,
-    key,
-    value,
-    edges,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    edges: Sequence[tuple[int, int]],
     *,
-    bias=None,
-    edge_features=None,
-    edge_query=None,
-    scale=None,
-    normalizer="softmax",
-    score="dot",
-    kv_heads=None,
-):
+    bias: Tensor | None = None,
+    edge_features: Tensor | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    normalizer: Any = "softmax",
+    score: Any = "dot",
+    kv_heads: int | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     """Attention over `edges` by loops over queries and heads, in float64; differentiable.
 
     Args:
@@ -39,6 +44,7 @@ def loop_attention(
         edges: out 0, z 0, lse -inf.
     """
     query, key, value = (tensor.double() for tensor in (query, key, value))
+    features: Any = edge_features  # where scores ask for them, they are there
     num_queries, heads, dim = query.shape
     assert kv_heads in (None, key.size(1))
     shared = heads // key.size(1)  # query heads that read the same key head
@@ -64,10 +70,10 @@ def loop_attention(
                 else:
                     function, *parameters = score
                     own = [x[h * len(x) // heads].double() for x in parameters]
-                    own += [edge_features[number].double()] if function in SCORES_OF_EDGES else []
+                    own += [features[number].double()] if function in SCORES_OF_EDGES else []
                     product = function(query[i, h], key[j, h // shared], *own)
                 if edge_query is not None:
-                    product = product + (edge_query[i, h].double() * edge_features[number].double()).sum()
+                    product = product + (edge_query[i, h].double() * features[number].double()).sum()
                 product = product * scale
                 if bias is not None:
                     offset = bias[number] if bias.dim() == 1 else bias[number, h]
@@ -80,7 +86,7 @@ def loop_attention(
                 continue
             if normalizer == "softmax":
                 largest = max(float(number.detach()) for number in scores)
-                lse[i][h] = sum((number - largest).exp() for number in scores).log() + largest
+                lse[i][h] = sum(((number - largest).exp() for number in scores), zero).log() + largest
             if isinstance(normalizer, tuple):
                 kind, parameter = normalizer
                 row_weights = ROW_WEIGHTS[kind](scores, parameter if kind == "top_k" else parameter[h].double())
@@ -100,23 +106,23 @@ def loop_attention(
     )
 
 
-SCORES_OF_EDGES = set()
+SCORES_OF_EDGES: set[Callable[..., Any]] = set()
 
 
-def sees_features(function):
+def sees_features(function: Function) -> Function:
     """Marks a score (query, key, *parameters, features [edge_dim]) -> number."""
     SCORES_OF_EDGES.add(function)
     return function
 
 
-def softmax_of_row(scores, sink=None):
+def softmax_of_row(scores: list[Any], sink: Any = None) -> list[Any]:
     scores = scores if sink is None else [*scores, sink]
     largest = max(float(number.detach()) for number in scores)
     exponentials = [(number - largest).exp() for number in scores]
     return [number / sum(exponentials) for number in exponentials]
 
 
-def sparsemax_of_row(scores):
+def sparsemax_of_row(scores: list[Any]) -> list[Any]:
     """Martins and Astudillo 2016, algorithm 1."""
     falling = sorted(scores, key=float, reverse=True)
     k = max(k for k in range(1, len(scores) + 1) if 1 + k * falling[k - 1] > sum(falling[:k]))
@@ -124,7 +130,7 @@ def sparsemax_of_row(scores):
     return [(number - threshold).relu() for number in scores]
 
 
-def entmax15_of_row(scores):
+def entmax15_of_row(scores: list[Any]) -> list[Any]:
     """The root of sum of max(score / 2 - t, 0)^2 = 1 by bisection, then Newton's step in t so that autograd sees it."""
     halves = [number / 2 for number in scores]
     low, high = max(map(float, halves)) - 1, max(map(float, halves))
@@ -137,14 +143,14 @@ def entmax15_of_row(scores):
     return [(number - threshold).relu() ** 2 for number in halves]
 
 
-def top_k_of_row(scores, k):
+def top_k_of_row(scores: list[Any], k: int) -> list[Any]:
     least = sorted(map(float, scores), reverse=True)[min(k, len(scores)) - 1]
     kept = [number for number in scores if float(number) >= least]
     weights = iter(softmax_of_row(kept))
     return [next(weights) if float(number) >= least else number * 0 for number in scores]
 
 
-ROW_WEIGHTS = {
+ROW_WEIGHTS: dict[str, Callable[..., list[Any]]] = {
     "softmax": softmax_of_row,
     "relu": lambda scores: [number.relu() for number in scores],
     "squared_relu": lambda scores: [number.relu() ** 2 for number in scores],
@@ -156,6 +162,6 @@ ROW_WEIGHTS = {
 }
 
 
-def _stack(nested, shape, like):
+def _stack(nested: list[list[Any]], shape: tuple[int, ...], like: Tensor) -> Tensor:
     entries = [entry for row in nested for entry in row]
     return torch.stack(entries).reshape(shape) if entries else like.new_zeros(shape)

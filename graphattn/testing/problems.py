@@ -1,17 +1,20 @@
 """Attention with every option on every graph: random tensors, what the loops make of them, and its gradients."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from graphattn.kernels.normalizers import Softmax, TopK
-from graphattn.kernels.scores import Additive, Bilinear, Cosine, Gat, Gaussian
+from graphattn.kernels.scores import Additive, Bilinear, Cosine, Gat, Gaussian, Score
 from graphattn.testing.cases import GRAPHS
 from graphattn.testing.loops import loop_attention
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 # what to give beside query, key, value; tensors by name
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "scale": {"scale": 0.3},
     "bias": {"bias": True},
@@ -30,14 +33,14 @@ OPTIONS = {
     "top_k": {"normalizer": ("top_k", 2), "bias": "heads", "score": "gat"},
 }
 # shape of each parameter, the score made of them, and its formula for one query and key
-SCORES = {
+SCORES: dict[str, tuple[dict[str, str], Callable[..., Score], Callable[..., Tensor]]] = {
     "additive": ({"vector": "hd"}, Additive, lambda q, k, vector: (vector * (q + k).tanh()).sum()),
     "cosine": ({"positive": "h"}, Cosine, lambda q, k, t: torch.cosine_similarity(q, k, 0) / t),
     "gaussian": ({"positive": "h"}, Gaussian, lambda q, k, width: -((q - k) / width).square().sum() / 2),
     "bilinear": ({"matrix": "hdd"}, Bilinear, lambda q, k, weight: q @ weight @ k),
     "gat": (
         {"source": "kd", "target": "hd"},
-        lambda *vectors: Gat(*vectors, negative_slope=0.1),
+        lambda source, target: Gat(source, target, negative_slope=0.1),
         lambda q, k, source, target: torch.nn.functional.leaky_relu(source @ k + target @ q, 0.1),
     ),
 }
@@ -45,13 +48,13 @@ HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of ve
 
 
 @cache
-def problem(name: str, option: str) -> tuple[dict, dict]:
+def problem(name: str, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Random leaves in float64 and the other arguments."""
     graph, edges = CASES[name]
     wanted = dict(OPTIONS[option])
     generator = torch.Generator().manual_seed(sum(map(ord, name + option)))
 
-    def leaf(*shape):
+    def leaf(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     leaves = {
@@ -77,11 +80,11 @@ def problem(name: str, option: str) -> tuple[dict, dict]:
 
 
 @cache
-def expected(name: str, option: str):
+def expected(name: str, option: str) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
     """Result of the loops, cotangents, and gradients of the leaves."""
     leaves, wanted = problem(name, option)
     leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
-    arguments = dict(leaves)
+    arguments: dict[str, Any] = dict(leaves)
     if "score" in wanted:
         parameters, _, formula = SCORES[wanted["score"]]
         wanted = {**wanted, "score": (formula, *(arguments.pop(parameter) for parameter in parameters))}
@@ -100,8 +103,8 @@ def expected(name: str, option: str):
     return [x.detach() for x in outputs], cotangents, dict(zip(leaves, gradients)), weights.detach()
 
 
-def arguments_of(leaves: dict, wanted: dict) -> dict:
-    arguments = {**leaves, **wanted}
+def arguments_of(leaves: dict[str, Tensor], wanted: dict[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {**leaves, **wanted}
     if "score" in wanted:
         parameters, make, _ = SCORES[wanted["score"]]
         arguments["score"] = make(*(arguments.pop(parameter) for parameter in parameters))

@@ -59,7 +59,7 @@ class Encoding(BaseTransform):
             self.put(store, part)
         return data
 
-    def put(self, store, encoding: Tensor) -> None:
+    def put(self, store: Any, encoding: Tensor) -> None:
         if self.attr_name is not None:
             store[self.attr_name] = encoding
         elif store.get('x') is None:

@@ -33,7 +33,7 @@ class Expander(GraphTransform):
             raise ValueError(f"'degree' needs to be 1 or more (got {self.degree})")
 
     @property
-    def adds_to_graph(self) -> bool:
+    def adds_to_graph(self) -> bool:  # type: ignore[override] # nobody sets it: `add` says it
         return self.add
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:

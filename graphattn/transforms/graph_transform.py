@@ -17,7 +17,7 @@ class GraphTransform(BaseTransform):
     examples; to take the batch apart again (Batch.to_data_list), transform the examples instead.
     """
 
-    adds_to_graph = False  # whether the graph that is there is a part of the one that is made
+    adds_to_graph: bool = False  # whether the graph that is there is a part of the one that is made
 
     @abstractmethod
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:

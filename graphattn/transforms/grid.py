@@ -1,6 +1,7 @@
 """A neighbourhood on an image or a volume."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
@@ -42,7 +43,7 @@ class Grid(GraphTransform):
             raise ValueError(f"'sides' {sides} make {made} nodes, the data has {there}; give sides that multiply to it")
         return graph
 
-    def sides_of(self, data: Data, num_nodes: int | tuple[int, ...]):
+    def sides_of(self, data: Data, num_nodes: int | tuple[int, ...]) -> Any:
         """The sides of a Data, or a list of the sides of each example."""
         sides = data.get('sides') if self.sides is None else self.sides
         if sides is None:

@@ -1,5 +1,7 @@
 """Eigenvectors of the graph Laplacian as positions, and their eigenvalues."""
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import csc_array, csr_array, diags_array, eye_array
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
@@ -63,7 +65,7 @@ class AddLaplacianPE(Encoding):
             vectors[nodes, : len(own_values)], values[nodes, : len(own_values)] = own_vectors, own_values
         return np.concatenate([np.abs(vectors) if self.sign == 'absolute' else vectors, values], axis=1)
 
-    def put(self, store, encoding: Tensor) -> None:
+    def put(self, store: Any, encoding: Tensor) -> None:
         vectors, values = encoding.split(self.k, dim=1)
         super().put(store, vectors)
         if self.eigenvalues_attr_name is not None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,11 +90,12 @@ def _first_of_example(data: Data) -> Tensor | int:
     """For each node, the number of the first node of its example."""
     if data.get('batch') is None:
         return 0
-    firsts = list(accumulate(count_nodes(data), initial=0))
+    counts = count_nodes(data)
+    firsts = list(accumulate(counts if isinstance(counts, tuple) else (counts,), initial=0))
     return torch.tensor(firsts, device=data.batch.device)[data.batch]
 
 
-def _has_node_numbers(name: str, value) -> bool:
+def _has_node_numbers(name: str, value: object) -> bool:
     """As in PyG's Data.__inc__: such attributes are shifted when examples are joined."""
     is_integer = isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool
     return is_integer and ('index' in name or name == 'face')
@@ -113,7 +115,7 @@ def _renumber_graph(name: str, graph: Graph, place: Tensor) -> Graph:
     return EdgeListGraph(edges, [size for size, _ in graph.sizes], is_undirected=graph.is_undirected)
 
 
-def _permute(value, order: Tensor, dim: int):
+def _permute(value: Any, order: Tensor, dim: int) -> Any:
     if isinstance(value, Tensor):
         return value.index_select(dim, order.to(value.device))
     places = order.tolist()

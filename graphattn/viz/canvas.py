@@ -2,20 +2,24 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.inputs.arrays import to_tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SEEN = "#e9e9e9"  # an edge without weight; where there is none the paper is seen
 
 
-def import_matplotlib():
+def import_matplotlib() -> Any:
     try:
         import matplotlib
         import matplotlib.patheffects
@@ -27,7 +31,7 @@ def import_matplotlib():
     return matplotlib
 
 
-def open_axes(ax, size: tuple[float, float] = (5.5, 5.0)):
+def open_axes(ax: "Axes | None", size: tuple[float, float] = (5.5, 5.0)) -> Any:
     """`ax`, or the Axes of a new figure of `size` in inches."""
     if ax is not None:
         return ax
@@ -35,7 +39,7 @@ def open_axes(ax, size: tuple[float, float] = (5.5, 5.0)):
     return ax
 
 
-def finish(ax, title: str | None, note: str | None = None, path: str | PathLike | None = None):
+def finish(ax: Any, title: str | None, note: str | None = None, path: str | PathLike[str] | None = None) -> "Axes":
     """Writes the title and the note below it, saves the figure if there is a path; returns `ax`."""
     lines = [line for line in (title, note) if line]
     if lines:
@@ -44,13 +48,13 @@ def finish(ax, title: str | None, note: str | None = None, path: str | PathLike 
     return ax
 
 
-def save(figure, path: str | PathLike | None) -> None:
+def save(figure: Any, path: str | PathLike[str] | None) -> None:
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
 
 
-def weight_colours():
+def weight_colours() -> Any:
     """From the grey of an edge without weight to black for the largest weight."""
     matplotlib = import_matplotlib()
     share = np.linspace(0, 1, 256)[:, None]
@@ -59,18 +63,18 @@ def weight_colours():
     return matplotlib.colors.ListedColormap(share * strong + (1 - share) * weak, name="weights")
 
 
-def scale_of(weights: Tensor):
+def scale_of(weights: Tensor) -> Any:
     """From 0, or the smallest weight if one is below, to the largest weight, or 0 if all are below."""
     smallest, largest = (min(0.0, float(weights.min())), max(0.0, float(weights.max()))) if weights.numel() else (0.0, 0.0)
     return import_matplotlib().colors.Normalize(smallest, largest if largest > smallest else 1.0)
 
 
-def add_colour_bar(ax, scale, label: str = "attention weight") -> None:
+def add_colour_bar(ax: Any, scale: Any, label: str = "attention weight") -> None:
     mappable = import_matplotlib().cm.ScalarMappable(scale, weight_colours())
     ax.figure.colorbar(mappable, ax=ax, label=label, shrink=0.8, pad=0.02)
 
 
-def read_graph(graph: Any) -> Graph:
+def read_graph(graph: GraphLike) -> Graph:
     """The one graph that is drawn: a Graph, or what `as_graph` makes one of, such as a list (a batch, example by example)."""
     if isinstance(graph, PerHead):
         raise ValueError(f"a picture shows one graph (got {graph}); draw that of one head, graph.graphs[0]")
@@ -102,15 +106,16 @@ def weights_of_query(graph: Graph, weights: Tensor | None, query: int) -> Tensor
         raise ValueError(f"'node' must be in 0 .. {graph.num_queries - 1} (got {query})")
     row = torch.full((graph.num_keys,), torch.nan)
     allowed = graph.allows(query, torch.arange(graph.num_keys)).cpu()
-    row[allowed] = 0.0 if weights is not None else 1 / max(1, int(allowed.sum()))
-    if weights is not None:
+    of_edges = one_per_edge(weights, graph)
+    row[allowed] = 0.0 if of_edges is not None else 1 / max(1, int(allowed.sum()))
+    if of_edges is not None:
         key, target = graph.edge_index("cpu")
         mine = target == query
-        row.index_add_(0, key[mine], one_per_edge(weights, graph)[mine])
+        row.index_add_(0, key[mine], of_edges[mine])
     return row
 
 
-def check_nodes(name: str, entries, count: int) -> None:
+def check_nodes(name: str, entries: Any, count: int) -> None:
     if entries is not None and len(entries) != count:
         raise ValueError(f"{name!r} must have one entry for each of {count} nodes (got {len(entries)})")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -10,17 +11,20 @@ from graphattn.explain.attention import LayerAttention
 from graphattn.inputs.arrays import to_tensor
 from graphattn.viz.canvas import import_matplotlib, save
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MOST_AXES = 64
 
 
 def draw_heads(
-    weights: Tensor | Sequence[Tensor],
-    draw: Callable,
+    weights: Tensor | Sequence[Tensor] | Mapping[str, LayerAttention],
+    draw: Callable[..., Any],
     *,
     title: str | None = None,
     size: float = 3.2,
-    path: str | PathLike | None = None,
-):
+    path: str | PathLike[str] | None = None,
+) -> "Figure":
     """A row for each layer, a column for each head.
 
     Args:
@@ -44,9 +48,9 @@ def draw_heads(
         >>> import matplotlib.pyplot
         >>> matplotlib.pyplot.close(figure)
     """
-    weights = list(weights.values()) if isinstance(weights, Mapping) else weights
-    is_one = isinstance(weights, (Tensor, np.ndarray))
-    layers = [to_tensor("weights", weights_in(layer)) for layer in ([weights] if is_one else weights)]
+    given: Any = list(weights.values()) if isinstance(weights, Mapping) else weights
+    is_one = isinstance(given, (Tensor, np.ndarray))
+    layers = [to_tensor("weights", weights_in(layer)) for layer in ([given] if is_one else given)]
     if not layers or any(layer.dim() != 2 for layer in layers):
         shapes = [list(layer.shape) for layer in layers]
         raise ValueError(f"'weights' must be [num_edges, heads], or a list of such (got {shapes})")
@@ -70,5 +74,5 @@ def draw_heads(
     return figure
 
 
-def weights_in(layer: Tensor | LayerAttention) -> Tensor:
+def weights_in(layer: Any) -> Any:
     return layer.weights if isinstance(layer, LayerAttention) else layer

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, GridGraph
+from graphattn.graphs.convert import GraphLike
 from graphattn.inputs.pixels import read_pixels
 from graphattn.viz.canvas import (
     add_colour_bar,
@@ -20,12 +22,15 @@ from graphattn.viz.canvas import (
     weights_of_query,
 )
 
+if TYPE_CHECKING:
+    pass
+
 PALE = 0.35  # opacity of an image under weights
 
 
 def draw_image(
     image: Any,
-    graph: Graph | Any,
+    graph: GraphLike,
     weights: Tensor | None = None,
     *,
     node: int | None = None,
@@ -85,7 +90,7 @@ def sides_of(graph: Graph) -> tuple[int, ...]:
     return graph.key_sides[0]
 
 
-def to_pixels(image: Any, channels: str | None = None):
+def to_pixels(image: Any, channels: str | None = None) -> np.ndarray:
     """numpy [height, width], or [height, width, 3] in 0 .. 1."""
     image = read_pixels(image, channels=channels, counts=(1, 3)).detach().cpu()
     if image.size(0) == 1:

@@ -1,13 +1,13 @@
 """A graph as its mask, with or without attention."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.sizes import parse_integer
 from graphattn.viz.canvas import (
     add_colour_bar,
@@ -22,11 +22,14 @@ from graphattn.viz.canvas import (
 )
 from graphattn.viz.sample import BLOCKS, describe_blocks, sample_blocks, weights_among
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MOST_LABELS = 40  # along one axis; of more, every second (third, ...) is written
 
 
 def draw_mask(
-    graph: Graph | Any,
+    graph: GraphLike,
     weights: Tensor | None = None,
     *,
     labels: Sequence[str] | None = None,
@@ -34,9 +37,9 @@ def draw_mask(
     title: str | None = None,
     colour_bar: bool = True,
     max_nodes: int = 256,
-    ax=None,
-    path: str | PathLike | None = None,
-):
+    ax: "Axes | None" = None,
+    path: str | PathLike[str] | None = None,
+) -> "Axes":
     """Who may attend to whom: rows are queries, columns are keys, grey where there is an edge, coloured by its weight.
 
     Args:
@@ -76,11 +79,13 @@ def draw_mask(
     return finish(ax, title, note, path)
 
 
-def name_nodes(set_ticks, nodes: Tensor, block: int, labels: Sequence[str] | None, **style) -> None:
+def name_nodes(
+    set_ticks: Callable[..., Any], nodes: Tensor, block: int, labels: Sequence[str] | None, **style: Any
+) -> None:
     """Ticks at the nodes that have a name, at the first of each block, or wherever matplotlib puts them."""
     if labels is not None:
         places = torch.arange(0, len(nodes), -(-len(nodes) // MOST_LABELS) or 1)
-        names = [words_of(labels[nodes[place]]) for place in places]
+        names = [words_of(labels[int(nodes[place])]) for place in places]
         set_ticks(places.tolist(), names, fontsize=8, parse_math=False, **style)
     elif block:
         places = torch.arange(0, len(nodes), block)

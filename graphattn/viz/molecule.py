@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -19,6 +20,9 @@ from graphattn.viz.canvas import (
     weight_colours,
     words_of,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GAP = 0.12  # Å between the lines of a double bond
 COLOURS = {
@@ -38,9 +42,9 @@ def draw_molecule(
     *,
     labels: Sequence[str] | None = None,
     title: str | None = None,
-    ax=None,
-    path: str | PathLike | None = None,
-):
+    ax: "Axes | None" = None,
+    path: str | PathLike[str] | None = None,
+) -> "Axes":
     """The structural formula; the half of a bond next to an atom shows how much that atom attends to the other one.
 
     Args:
@@ -81,11 +85,11 @@ def draw_molecule(
                 style = {"color": weight_colours()(share), "linewidth": 4 + 8 * share}
                 draw_half(ax, places[atom], places[other], solid_capstyle="butt", zorder=1, **style)
         for shift in shifts_of(bond):
-            draw_bond(ax, *(places[atom] for atom in ends), shift, path_effects=halo)
+            draw_bond(ax, places[ends[0]], places[ends[1]], shift, path_effects=halo)
     for index, (atom, place) in enumerate(zip(molecule.GetAtoms(), places)):
         name = name_of(atom) if labels is None else words_of(labels[index])
         circle = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "edgecolor": "none"}
-        ax.text(*place, name, ha="center", va="center", fontsize=9, color=COLOURS.get(atom.GetSymbol(), "black"),
+        ax.text(place[0], place[1], name, ha="center", va="center", fontsize=9, color=COLOURS.get(atom.GetSymbol(), "black"),
                 bbox=circle, zorder=3, parse_math=False)  # fmt: skip
     ax.set_aspect("equal")
     ax.margins(0.12)
@@ -93,25 +97,25 @@ def draw_molecule(
     return finish(ax, title, None, path)
 
 
-def shifts_of(bond) -> tuple[float, ...]:
+def shifts_of(bond: Any) -> tuple[float, ...]:
     """How far the lines of a bond lie beside the line between its atoms, in Å."""
     kind = str(bond.GetBondType())
     return {"DOUBLE": (-GAP, GAP), "TRIPLE": (-1.5 * GAP, 0.0, 1.5 * GAP)}.get(kind, (0.0,))
 
 
-def name_of(atom) -> str:
+def name_of(atom: Any) -> str:
     """Element and charge: N, O⁻."""
     charge = atom.GetFormalCharge()
     sign = "⁺" if charge > 0 else "⁻"
     return atom.GetSymbol() + ("" if charge == 0 else sign * abs(charge))
 
 
-def draw_half(ax, start, end, **style) -> None:
+def draw_half(ax: Any, start: Sequence[float], end: Sequence[float], **style: Any) -> None:
     """From `start` half the way to `end`."""
     ax.plot([start[0], (start[0] + end[0]) / 2], [start[1], (start[1] + end[1]) / 2], **style)
 
 
-def draw_bond(ax, start, end, shift: float, **style) -> None:
+def draw_bond(ax: Any, start: Sequence[float], end: Sequence[float], shift: float, **style: Any) -> None:
     """A line from `start` to `end`, moved `shift` to the left; beside another one it ends before the atoms' names."""
     across, up = end[0] - start[0], end[1] - start[1]
     length = max((across**2 + up**2) ** 0.5, 1e-9)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphattn.graphs import EdgeListGraph, Graph, GridGraph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.sizes import parse_integer
 from graphattn.viz.canvas import (
     add_colour_bar,
@@ -26,12 +27,15 @@ from graphattn.viz.canvas import (
 )
 from graphattn.viz.sample import sample_nodes, weights_among
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MOST_LETTERS = 180  # of all names together: more cannot be read
 CLASSES = "tab10"
 
 
 def draw_graph(
-    graph: Graph | Any,
+    graph: GraphLike,
     weights: Tensor | None = None,
     *,
     pos: Tensor | None = None,
@@ -39,9 +43,9 @@ def draw_graph(
     classes: Tensor | None = None,
     title: str | None = None,
     max_nodes: int = 40,
-    ax=None,
-    path: str | PathLike | None = None,
-):
+    ax: "Axes | None" = None,
+    path: str | PathLike[str] | None = None,
+) -> "Axes":
     """Nodes and the links between them, each from a key to the query that attends to it.
 
     Grids lie as they are, given edges by a spring layout with a fixed seed, other graphs on a circle; where queries and
@@ -73,12 +77,12 @@ def draw_graph(
     network = to_network(dense, *names)
     places = place_nodes(graph, network, keys, queries, names, pos)
     if is_square:
-        labels = {name: words_of(name if labels is None else labels[name]) for name in names[1]}
+        texts = {name: words_of(name if labels is None else labels[name]) for name in names[1]}
     else:
-        labels = {name: str(name[1]) for side in names for name in side}
+        texts = {name: str(name[1]) for side in names for name in side}
     ax = open_axes(ax, (6.0, 5.5))
-    draw_nodes(ax, network, places, labels, classes)
-    draw_links(ax, network, places, dense, weights is not None, len(labels))
+    draw_nodes(ax, network, places, texts, classes)
+    draw_links(ax, network, places, dense, weights is not None, len(texts))
     if not is_square and len(keys) and len(queries):
         ax.text(-0.05, 1, "queries", ha="right", va="center", fontsize=9)
         ax.text(-0.05, 0, "keys", ha="right", va="center", fontsize=9)
@@ -87,7 +91,7 @@ def draw_graph(
     return finish(ax, title, note, path)
 
 
-def draw_network(network: Any, weights: Tensor | None = None, **options):
+def draw_network(network: GraphLike, weights: Tensor | None = None, **options: Any) -> "Axes":
     """A network with the classes of its nodes as colours: `draw_graph` of a Data (graph, y if it has one) or of anything
     `as_graph` takes; the options are those of `draw_graph`."""
     graph = read_graph(network)
@@ -97,14 +101,14 @@ def draw_network(network: Any, weights: Tensor | None = None, **options):
     return draw_graph(graph, weights, **options)
 
 
-def name_nodes(keys: Tensor, queries: Tensor, is_square: bool) -> tuple[list, list]:
+def name_nodes(keys: Tensor, queries: Tensor, is_square: bool) -> tuple[list[Any], list[Any]]:
     """What networkx calls them: numbers, or ("key", number) and ("query", number)."""
     if is_square:
         return keys.tolist(), queries.tolist()
     return [("key", node) for node in keys.tolist()], [("query", node) for node in queries.tolist()]
 
 
-def to_network(dense: Tensor, keys: list, queries: list) -> networkx.DiGraph:
+def to_network(dense: Tensor, keys: list[Any], queries: list[Any]) -> networkx.DiGraph:
     network = networkx.DiGraph()
     network.add_nodes_from(dict.fromkeys(keys + queries))
     for row, column in (~dense.isnan()).nonzero().tolist():
@@ -112,7 +116,14 @@ def to_network(dense: Tensor, keys: list, queries: list) -> networkx.DiGraph:
     return network
 
 
-def place_nodes(graph: Graph, network, keys: Tensor, queries: Tensor, names: tuple[list, list], pos) -> dict:
+def place_nodes(
+    graph: Graph,
+    network: networkx.DiGraph,
+    keys: Tensor,
+    queries: Tensor,
+    names: tuple[list[Any], list[Any]],
+    pos: Tensor | None,
+) -> dict[Any, Any]:
     """Node -> (right, up)."""
     if graph.num_queries != graph.num_keys:
         return {
@@ -131,8 +142,10 @@ def place_nodes(graph: Graph, network, keys: Tensor, queries: Tensor, names: tup
     return networkx.circular_layout(network)
 
 
-def draw_nodes(ax, network, places: dict, labels: dict, classes) -> None:
-    colours = "#d9e6f2"
+def draw_nodes(
+    ax: Any, network: networkx.DiGraph, places: dict[Any, Any], labels: dict[Any, str], classes: Tensor | None
+) -> None:
+    colours: Any = "#d9e6f2"
     if classes is not None:
         palette = import_matplotlib().colormaps[CLASSES]
         colours = [palette(int(classes[node]) % palette.N, alpha=0.55) for node in network]
@@ -151,12 +164,14 @@ def node_size(num_nodes: int) -> float:
     return float(np.clip(9000 / max(1, num_nodes), 30, 350))
 
 
-def draw_links(ax, network, places: dict, dense: Tensor, has_weights: bool, num_nodes: int) -> None:
+def draw_links(
+    ax: Any, network: networkx.DiGraph, places: dict[Any, Any], dense: Tensor, has_weights: bool, num_nodes: int
+) -> None:
     """One line for both ways where all links go both ways, arrows otherwise; a self loop is a property of the node."""
     links = [(key, query, data["weight"]) for key, query, data in network.edges(data=True) if key != query]
     both_ways = all(network.has_edge(query, key) for key, query, _ in links)
     if both_ways:
-        largest: dict = {}
+        largest: dict[Any, float] = {}
         for key, query, weight in links:
             pair = tuple(sorted((key, query)))
             largest[pair] = max(weight, largest.get(pair, weight))
@@ -164,11 +179,11 @@ def draw_links(ax, network, places: dict, dense: Tensor, has_weights: bool, num_
     links.sort(key=lambda link: link[2])  # the strong ones on top
     scale, colours = scale_of(dense.nan_to_num()), weight_colours()
     shares = [float(scale(weight)) for *_, weight in links]
-    style = {"width": 0.6, "edge_color": "0.6"}
+    style: dict[str, Any] = {"width": 0.6, "edge_color": "0.6"}
     if has_weights:
         style = {"width": [0.5 + 2.5 * share for share in shares], "edge_color": [colours(share) for share in shares]}
         add_colour_bar(ax, scale)
-    arrows = {"arrows": False} if both_ways else {"arrowsize": 8, "connectionstyle": "arc3,rad=0.08"}
+    arrows: dict[str, Any] = {"arrows": False} if both_ways else {"arrowsize": 8, "connectionstyle": "arc3,rad=0.08"}
     if not both_ways:
         arrows["node_size"] = node_size(num_nodes)
     pairs = [link[:2] for link in links]

@@ -1,6 +1,7 @@
 """Attention on a sound."""
 
 from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -8,6 +9,9 @@ from torch_geometric.data import Data
 
 from graphattn.inputs.arrays import to_tensor
 from graphattn.viz.canvas import finish, open_axes, read_graph, weights_of_query
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_sound(
@@ -18,9 +22,9 @@ def draw_sound(
     waveform: Tensor | None = None,
     sample_rate: int | None = None,
     title: str | None = None,
-    ax=None,
-    path: str | PathLike | None = None,
-):
+    ax: "Axes | None" = None,
+    path: str | PathLike[str] | None = None,
+) -> "Axes":
     """The spectrogram of a sound, or its waveform, and above it where one frame looks.
 
     The line is the attention of frame `node` (dashed) to each frame; it ends where the graph has no edge.
@@ -41,7 +45,7 @@ def draw_sound(
     row = weights_of_query(read_graph(data.graph), weights, node)
     ax = open_axes(ax, (7.5, 3.6))
     seconds = data.pos.flatten().cpu()
-    if waveform is None:
+    if waveform is None or sample_rate is None:
         draw_spectrogram(ax, data.x.detach().cpu(), seconds)
     else:
         samples = torch.atleast_2d(to_tensor("waveform", waveform)).float().mean(0)
@@ -57,7 +61,7 @@ def draw_sound(
     return finish(ax, title, None, path)
 
 
-def draw_spectrogram(ax, x: Tensor, seconds: Tensor) -> None:
+def draw_spectrogram(ax: Any, x: Tensor, seconds: Tensor) -> None:
     half = float(seconds[1] - seconds[0]) / 2 if len(seconds) > 1 else 0.005
     extent = (float(seconds[0]) - half, float(seconds[-1]) + half, -0.5, x.size(1) - 0.5)
     ax.imshow(x.t().numpy(), origin="lower", aspect="auto", cmap="Greys", extent=extent)

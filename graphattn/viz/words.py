@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.viz.canvas import (
     add_colour_bar,
     check_nodes,
@@ -20,21 +21,24 @@ from graphattn.viz.canvas import (
 )
 from graphattn.viz.mask import draw_mask
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 KINDS = ("heat", "lines")
 MOST_WORDS = 60
 
 
 def draw_words(
     tokens: Sequence[str],
-    graph: Graph | Any,
+    graph: GraphLike,
     weights: Tensor | None = None,
     *,
     kind: str = "heat",
     query_tokens: Sequence[str] | None = None,
     title: str | None = None,
-    ax=None,
-    path: str | PathLike | None = None,
-):
+    ax: "Axes | None" = None,
+    path: str | PathLike[str] | None = None,
+) -> "Axes":
     """Which words attend to which: a heat map, or lines from each word (left) to those it attends to (right).
 
     Args:
@@ -55,15 +59,14 @@ def draw_words(
     if kind == "heat":
         side = min(12.0, 2.5 + 0.25 * longest)
         ax = open_axes(ax, (side + 1, side))
-        names = {"labels": tokens, "query_labels": query_tokens}
-        return draw_mask(graph, weights, **names, title=title, ax=ax, path=path)
+        return draw_mask(graph, weights, labels=tokens, query_labels=query_tokens, title=title, ax=ax, path=path)
     ax = open_axes(ax, (5.0, 1.2 + 0.25 * min(longest, MOST_WORDS)))
     weights = one_per_edge(weights, graph)
     draw_lines(ax, graph, weights)
-    for words, place, side in ((query_tokens, 0, "right"), (tokens, 1, "left")):
+    for words, place, where in ((query_tokens, 0, "right"), (tokens, 1, "left")):
         for row, word in enumerate(words[:MOST_WORDS]):
             at = place + 0.03 * (2 * place - 1)
-            ax.text(at, row, words_of(word), ha=side, va="center", fontsize=9, parse_math=False)
+            ax.text(at, row, words_of(word), ha=where, va="center", fontsize=9, parse_math=False)
     ax.set_xlim(-0.6, 1.6)
     ax.set_ylim(min(longest, MOST_WORDS) - 0.5, -1.2)
     ax.text(0, -0.9, "word", ha="right", va="center", fontsize=8, color="grey")
@@ -73,19 +76,18 @@ def draw_words(
     return finish(ax, title, note, path)
 
 
-def draw_lines(ax, graph: Graph, weights: Tensor | None) -> None:
+def draw_lines(ax: Any, graph: Graph, weights: Tensor | None) -> None:
     """A line for each edge among the first words, the strong ones on top."""
     keys, queries = graph.edge_index("cpu")
     shown = (keys < MOST_WORDS) & (queries < MOST_WORDS)
-    strength = None if weights is None else weights[shown]
-    scale, colours = None if weights is None else scale_of(strength), weight_colours()
-    order = range(int(shown.sum())) if weights is None else strength.argsort().tolist()
-    keys, queries = keys[shown].tolist(), queries[shown].tolist()
-    for edge in order:
-        style = {"color": "0.75", "linewidth": 0.8}
-        if weights is not None:
-            share = float(scale(strength[edge]))
-            style = {"color": colours(share), "linewidth": 0.3 + 2.2 * share}
-        ax.plot([0, 1], [queries[edge], keys[edge]], solid_capstyle="round", **style)
-    if weights is not None:
-        add_colour_bar(ax, scale)
+    lines = list(zip(keys[shown].tolist(), queries[shown].tolist()))
+    if weights is None:
+        for key, query in lines:
+            ax.plot([0, 1], [query, key], solid_capstyle="round", color="0.75", linewidth=0.8)
+        return
+    strength = weights[shown]
+    scale, colours = scale_of(strength), weight_colours()
+    for edge in strength.argsort().tolist():
+        (key, query), share = lines[edge], float(scale(strength[edge]))
+        ax.plot([0, 1], [query, key], solid_capstyle="round", color=colours(share), linewidth=0.3 + 2.2 * share)
+    add_colour_bar(ax, scale)

@@ -42,6 +42,14 @@ def test_tensors_are_kept_and_moved():
     assert graph.edge_index().tolist() == [[2, 2, 0, 1], [0, 1, 2, 2]]
 
 
+def test_a_transposed_graph_takes_its_tensors_along():
+    graph = Far(torch.tensor([0.0, 1.0, 5.0]), 2.0)
+    assert graph.T.to("meta").device == torch.device("meta")
+    assert graph.T.clone().graph.places.data_ptr() != graph.places.data_ptr()
+    assert torch.equal(graph.T.clone().edge_index(), graph.edge_index().flip(0))
+    assert (graph.T.clone() | graph.T).T.to("meta").device == torch.device("meta")
+
+
 def test_two_are_equal_if_their_fields_are():
     places = torch.tensor([0.0, 1.0, 5.0])
     graph = Far(places, 2.0)

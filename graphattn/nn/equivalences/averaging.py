@@ -1,6 +1,5 @@
 """Averages over neighbours are attention whose scores do not depend on what the neighbours hold."""
 
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch_geometric.nn.dense import Linear
 
 from graphattn.functional import attend
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.nn.messages import adds_up, is_watched, own_method
 from graphattn.nn.plain import check_plain
 from graphattn.nn.torch_weights import Copies, load_linear
@@ -63,7 +63,7 @@ class AveragingAttention(torch.nn.Module):
         self.lin = Linear(in_channels, out_channels, bias=False)
         self.bias = Parameter(torch.zeros(out_channels)) if bias else None
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         self.lin.reset_parameters()
         if self.bias is not None:
             torch.nn.init.zeros_(self.bias)
@@ -102,7 +102,7 @@ class AveragingAttention(torch.nn.Module):
         conv.bias = copies(self.bias)
         return conv.train(self.training)
 
-    def forward(self, x: Tensor, graph: Any, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, graph: GraphLike, edge_weight: Tensor | None = None) -> Tensor:
         graph, weight = self.weigh(as_graph(graph, x.size(0), x.size(0)), edge_weight, x)
         value = self.lin(x)[:, None]
         scoreless = x.new_zeros(x.size(0), 1, 1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from graphattn.nn.torch_weights import Copies, check_floating
 
 CONVOLUTIONS = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
 PADDINGS = ("zeros", "reflect", "replicate", "circular")
+
+SidesOfImages = Sequence[int] | Sequence[Sequence[int]]
 
 
 class ConvAttention(torch.nn.Module):
@@ -112,7 +115,7 @@ class ConvAttention(torch.nn.Module):
         self.lin_key = Linear(in_channels, self.key_channels, bias=False) if has_keys else None
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Head h looks at place h (modulo their number); the maps are as wide as those of a convolution."""
         with torch.no_grad():
             head = torch.arange(self.heads)
@@ -122,12 +125,18 @@ class ConvAttention(torch.nn.Module):
             self.weight.uniform_(-bound, bound)
             if self.bias is not None:
                 self.bias.uniform_(-bound, bound)
-            if self.lin_key is not None:
+            if self.lin_key is not None and self.lin_query is not None:
                 self.lin_key.reset_parameters()
                 self.lin_query.weight.zero_()
 
     @classmethod
-    def from_conv(cls, conv: torch.nn.Module, *, key_channels: int = 0, sharpness: float = math.inf) -> "ConvAttention":
+    def from_conv(
+        cls,
+        conv: torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d,
+        *,
+        key_channels: int = 0,
+        sharpness: float = math.inf,
+    ) -> "ConvAttention":
         """The attention that equals `conv`, a torch.nn.Conv1d, Conv2d or Conv3d, as long as `sharpness` is infinite.
 
         Weights are copied; if those of a convolution are frozen, so is where the heads look. Raises TypeError for another
@@ -136,9 +145,10 @@ class ConvAttention(torch.nn.Module):
         """
         check_plain("conv", conv, *CONVOLUTIONS.values())
         check_floating("conv", conv.weight)
-        sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        options = {"padding_mode": conv.padding_mode, "key_channels": key_channels, "sharpness": sharpness}
-        layer = cls(*sizes, conv.groups, conv.bias is not None, **options).to(conv.weight)
+        windows = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+        options: dict[str, Any] = {"padding_mode": conv.padding_mode, "key_channels": key_channels, "sharpness": sharpness}
+        has_bias = conv.bias is not None
+        layer = cls(conv.in_channels, conv.out_channels, *windows, conv.groups, has_bias, **options).to(conv.weight)
         layer.requires_grad_(conv.weight.requires_grad)
         with torch.no_grad():
             # [out_channels, in_channels / groups, *kernel_size] -> [places, groups, in_channels / groups, out per group]
@@ -154,9 +164,10 @@ class ConvAttention(torch.nn.Module):
         check_plain("layer", self, ConvAttention)
         if self.key_channels:
             raise ValueError(f"attention to content is no convolution (got key_channels={self.key_channels})")
-        sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
-        options = {"bias": self.bias is not None, "padding_mode": self.padding_mode}
-        conv = CONVOLUTIONS[self.axes](*sizes, self.groups, **options).to(self.weight)
+        windows = (self.kernel_size, self.stride, self.padding, self.dilation)
+        options: dict[str, Any] = {"bias": self.bias is not None, "padding_mode": self.padding_mode}
+        kind: Any = CONVOLUTIONS[self.axes]
+        conv = kind(self.in_channels, self.out_channels, *windows, self.groups, **options).to(self.weight)
         with torch.no_grad():
             kernel = torch.einsum("hk,hgio->goik", self.scores().softmax(1), self.weight)
             conv.weight.copy_(kernel.flatten(0, 1).unflatten(2, self.kernel_size))
@@ -164,20 +175,20 @@ class ConvAttention(torch.nn.Module):
         conv.bias = Copies()(self.bias)
         return conv.train(self.training)
 
-    def forward(self, x: Tensor, sides: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    def forward(self, x: Tensor, sides: SidesOfImages) -> Tensor:
         query, key, value, graph = self.prepare(x, sides)
         seen = attend(query, key, value, graph, bias=self.bias_of(graph), scale=1.0)  # [queries, heads, in_channels]
         seen = seen.unflatten(2, (self.groups, -1))
         out = torch.einsum("nhgi,hgio->ngo", seen, self.weight).flatten(1)
         return out if self.bias is None else out + self.bias
 
-    def attention(self, x: Tensor, sides: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    def attention(self, x: Tensor, sides: SidesOfImages) -> Tensor:
         """What each head looks at: [num_output_nodes, heads, *kernel_size], summing to 1 over a window."""
         query, key, _, graph = self.prepare(x, sides)
         weights = attention_weights(query, key, graph, bias=self.bias_of(graph), scale=1.0)
         return weights.unflatten(0, (-1, self.places)).transpose(1, 2).unflatten(2, self.kernel_size)
 
-    def prepare(self, x: Tensor, sides) -> tuple[Tensor, Tensor, Tensor, GridGraph]:
+    def prepare(self, x: Tensor, sides: SidesOfImages) -> tuple[Tensor, Tensor, Tensor, GridGraph]:
         """Query [queries, heads, channels], key [pixels, 1, channels], value [pixels, 1, in_channels], graph."""
         images = self.parse_sides(sides)
         if x.dim() != 2 or x.shape != (sum(map(math.prod, images)), self.in_channels):
@@ -185,7 +196,7 @@ class ConvAttention(torch.nn.Module):
             raise ValueError(f"'x' must be [num_nodes, in_channels] = {wanted} for sides {sides} (got {list(x.shape)})")
         graph = self.graph(images)
         value = pad_nodes(x, images, self.margins, self.padding_mode)
-        if not self.key_channels:  # scores of 0: the table alone decides
+        if self.lin_query is None or self.lin_key is None:  # scores of 0: the table alone decides
             return (
                 x.new_zeros(graph.num_queries, self.heads, 1),
                 value.new_zeros(len(value), 1, 1),
@@ -196,15 +207,15 @@ class ConvAttention(torch.nn.Module):
         query = self.lin_query(value[middle]).unflatten(1, (self.heads, self.key_channels))
         return query / math.sqrt(self.key_channels), self.lin_key(value)[:, None], value[:, None], graph
 
-    def graph(self, sides) -> GridGraph:
+    def graph(self, sides: SidesOfImages) -> GridGraph:
         """From the padded pixels to the output pixels: each query sees all places of its window, in their order."""
         images = self.parse_sides(sides)
         key_sides = [tuple(side + sum(margin) for side, margin in zip(image, self.margins)) for image in images]
         after = [side - 1 for side in self.kernel_size]
-        window = {"before": 0, "after": after, "dilation": self.dilation, "stride": self.stride}
+        window: dict[str, Any] = {"before": 0, "after": after, "dilation": self.dilation, "stride": self.stride}
         return GridGraph([self.shrink(image) for image in images], **window, key_sides=key_sides)
 
-    def output_sides(self, sides) -> tuple[int, ...] | list[tuple[int, ...]]:
+    def output_sides(self, sides: SidesOfImages) -> tuple[int, ...] | list[tuple[int, ...]]:
         """Sides of the result of each image, in the form of `sides`."""
         outputs = [self.shrink(image) for image in self.parse_sides(sides)]
         return outputs if is_sequence(sides[0]) else outputs[0]
@@ -242,12 +253,13 @@ class ConvAttention(torch.nn.Module):
         return tuple((margin, margin) for margin in self.padding)
 
     def per_axis(self, name: str, value: int | Sequence[int], minimum: int) -> tuple[int, ...]:
-        values = tuple(value) if is_sequence(value) else (value,) * self.axes
+        given: Any = value
+        values = tuple(given) if is_sequence(given) else (given,) * self.axes
         if len(values) != self.axes:
             raise ValueError(f"{name!r} must be an int or one for each of {self.axes} axes (got {value})")
         return tuple(parse_integer(name, entry, minimum) for entry in values)
 
-    def parse_sides(self, sides) -> list[tuple[int, ...]]:
+    def parse_sides(self, sides: Any) -> list[tuple[int, ...]]:
         images = [tuple(image) for image in (sides if is_sequence(sides[0]) else [sides])]
         if any(len(image) != self.axes for image in images):
             raise ValueError(f"'sides' must have {self.axes} axes, one tuple or a list of them (got {sides})")

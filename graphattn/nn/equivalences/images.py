@@ -40,7 +40,9 @@ def to_images(nodes: Tensor, sides: Sequence[Sequence[int]]) -> Tensor:
     return nodes.unflatten(0, (len(sides), *sides[0])).movedim(-1, 1)
 
 
-def pad_nodes(x: Tensor, images, margins, mode: str) -> Tensor:
+def pad_nodes(
+    x: Tensor, images: Sequence[tuple[int, ...]], margins: Sequence[tuple[int, int]], mode: str
+) -> Tensor:
     """The pixels of each image with margins around it: [num_padded_nodes, channels]."""
     if not any(map(any, margins)):
         return x

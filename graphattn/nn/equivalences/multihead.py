@@ -63,7 +63,7 @@ def to_multihead(layer: GraphAttention) -> torch.nn.MultiheadAttention:
         mha.q_proj_weight, mha.k_proj_weight, mha.v_proj_weight = (copies(linear.weight) for linear in linears)
     if has_bias:
         mha.in_proj_bias = joined("offsets", [linear.bias for linear in linears])
-    load_linear(mha.out_proj, layer.lin_out, copies)
+    load_linear(mha.out_proj, getattr(layer, MAPS[3]), copies)
     return mha.train(layer.training)
 
 
@@ -103,7 +103,7 @@ def why_no_multihead(layer: GraphAttention) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def is_plain_softmax(normalizer) -> bool:
+def is_plain_softmax(normalizer: object) -> bool:
     return type(normalizer) is Softmax and normalizer.sink is None
 
 

@@ -1,16 +1,17 @@
 """What a recurrent network must do one after another, and attention at once (Vaswani et al. 2017, table 1)."""
 
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from graphattn.graphs import BandedGraph, Graph, as_graph
+from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.sizes import Counts
 
 ROWS = 2**22  # distances at a time: 32 MiB of float64
 
 
-def rnn_graph(num_nodes) -> BandedGraph:
+def rnn_graph(num_nodes: Counts) -> BandedGraph:
     """Who reads whose state in a recurrent network: every node the one before it (an int, or one per example).
 
     >>> rnn_graph(3).mask().int()
@@ -21,7 +22,7 @@ def rnn_graph(num_nodes) -> BandedGraph:
     return BandedGraph(num_nodes, before=0, after=0, offset=-1)
 
 
-def path_length(graph: Any) -> int:
+def path_length(graph: GraphLike) -> int:
     """Edges between the two nodes that are furthest apart, where one reaches the other at all.
 
     Through so many stacked layers over `graph`, each with its residual connection, everything arrives that ever can; the
@@ -45,7 +46,7 @@ def path_length(graph: Any) -> int:
     return longest
 
 
-def sequential_steps(graph: Any, layers: int = 1, recurrent: bool = False) -> int:
+def sequential_steps(graph: GraphLike, layers: int = 1, recurrent: bool = False) -> int:
     """Steps that no number of processors can take at the same time, for a stack of `layers` over `graph`.
 
     An attention layer reads the layer below it: one step for each layer, whatever the graph. In a recurrent layer a node
@@ -94,7 +95,7 @@ def adjacency(graph: Graph) -> scipy.sparse.csr_array:
     return matrix
 
 
-def check_square(graph: Any) -> Graph:
+def check_square(graph: GraphLike) -> Graph:
     graph = graph if isinstance(graph, Graph) else as_graph(graph)
     if graph.num_queries != graph.num_keys:
         raise ValueError(f"layers stack over one set of nodes (got {graph.num_queries} queries, {graph.num_keys} keys)")

@@ -48,7 +48,7 @@ class ContinuousPositions(torch.nn.Module):
         self.lin_out = Linear(hidden_channels or channels, channels)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.start)
         self.lin_in.reset_parameters()
         self.lin_out.reset_parameters()

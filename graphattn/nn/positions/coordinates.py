@@ -1,16 +1,20 @@
 """Where the nodes of a graph are."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.types import Device
 
 from graphattn.graphs import Graph, GridGraph
-from graphattn.graphs.starts import Starts, common_starts
+from graphattn.graphs.starts import common_starts
 from graphattn.graphs.traced import TracedGraph, opened
 
 
-def positions_of(graph: Graph, pos=None, device=None, beside: Sequence[Graph] = ()) -> tuple[Tensor, Tensor]:
+def positions_of(
+    graph: Graph, pos: Any = None, device: Device = None, beside: Sequence[Graph] = ()
+) -> tuple[Tensor, Tensor]:
     """(key_pos [num_keys, axes], query_pos [num_queries, axes]).
 
     Args:
@@ -46,32 +50,34 @@ def positions_of(graph: Graph, pos=None, device=None, beside: Sequence[Graph] = 
     return key_pos, query_pos
 
 
-def own_positions(graphs: Sequence[Graph], device=None) -> tuple[Tensor, Tensor]:
+def own_positions(graphs: Sequence[Graph], device: Device = None) -> tuple[Tensor, Tensor]:
     """Of the nodes of the first graph; it and the others, over the same nodes, say where they start."""
     graph = graphs[0]
     if isinstance(graph, TracedGraph):
         axes = graph.graph.num_axes if isinstance(graph.graph, GridGraph) else 1
-        tensors = [graph.tensor for graph in graphs]
+        tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are
         return traced_positions(tensors, *graph.counts, axes, torch.device(device or graph.tensor.device))
     if isinstance(graph, GridGraph):
         stride = torch.tensor(graph.stride, device=device)
         return grid_positions(graph.key_sides, device), grid_positions(graph.query_sides, device) * stride
     starts = known_starts(graphs)
-    return tuple(
+    key_pos, query_pos = (
         index_inside([size[axis] for size in graph.sizes], device, [start[axis] for start in starts])[:, None]
         for axis in (1, 0)
     )
+    return key_pos, query_pos
 
 
-def known_starts(graphs: Sequence[Graph]) -> Starts:
+def known_starts(graphs: Sequence[Graph]) -> list[tuple[int, int]]:
     same_examples = [graph.starts for graph in graphs if graph.sizes == graphs[0].sizes]
     starts = graphs[0].starts if len(same_examples) == 1 else common_starts(same_examples)
-    if None in starts:
+    known = [start for start in starts if start is not None]
+    if len(known) < len(starts):
         raise ValueError(
             f"bands with different offsets are joined, so that positions may start at any of them (got {list(graphs)}); give"
             " positions: 'pos' of a layer, 'bias.at(pos)' to attend"
         )
-    return starts
+    return known
 
 
 @torch.library.custom_op("graphattn::positions", mutates_args=())
@@ -105,7 +111,9 @@ def difference(pos: Tensor, other: Tensor) -> Tensor:
     return pos.to(dtype) - other.to(dtype)
 
 
-def index_inside(counts, device=None, starts=None) -> Tensor:
+def index_inside(
+    counts: Sequence[int] | Tensor, device: Device = None, starts: Sequence[int] | None = None
+) -> Tensor:
     """0 .. count - 1 for each example, or on from `starts`, laid end to end: [sum of counts] int64."""
     counts = torch.as_tensor(counts, device=device)
     firsts = counts.cumsum(0) - counts
@@ -114,7 +122,7 @@ def index_inside(counts, device=None, starts=None) -> Tensor:
     return torch.arange(int(counts.sum()), device=device) - firsts.repeat_interleave(counts)
 
 
-def grid_positions(sides, device=None) -> Tensor:
+def grid_positions(sides: Sequence[tuple[int, ...]], device: Device = None) -> Tensor:
     """Coordinates of the nodes of one grid after the other, in C order: [num_nodes, axes] int64."""
     grids = [torch.cartesian_prod(*(torch.arange(side, device=device) for side in example)) for example in sides]
     return torch.cat([grid.reshape(-1, len(sides[0])) for grid in grids])

@@ -35,9 +35,9 @@ class LearnedPositions(torch.nn.Module):
         self.tables = torch.nn.ModuleList(torch.nn.Embedding(size, channels) for size in sizes)
         self.reset_parameters()
 
-    def reset_parameters(self):
-        for table in self.tables:
-            torch.nn.init.normal_(table.weight, std=0.02)
+    def reset_parameters(self) -> None:
+        for weight in self.tables.parameters():
+            torch.nn.init.normal_(weight, std=0.02)
 
     def forward(self, pos: Tensor) -> Tensor:
         pos = as_positions(pos).long()

@@ -37,7 +37,7 @@ class RecurrentPositions(torch.nn.Module):
         self.cell = GRUCell(channels, channels)
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         torch.nn.init.normal_(self.start)
         torch.nn.init.normal_(self.input)
         self.cell.reset_parameters()

@@ -1,12 +1,12 @@
 """Encodings whose sign says nothing, such as eigenvectors."""
 
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Linear
 
 from graphattn.graphs import as_graph
+from graphattn.graphs.convert import GraphLike
 
 
 class RandomSigns(torch.nn.Module):
@@ -23,7 +23,7 @@ class RandomSigns(torch.nn.Module):
         tensor([1., 1., 1.])
     """
 
-    def forward(self, x: Tensor, graph: Any) -> Tensor:
+    def forward(self, x: Tensor, graph: GraphLike) -> Tensor:
         if not self.training:
             return x
         graph = as_graph(graph, x.size(0))
@@ -68,7 +68,7 @@ class SignInvariant(torch.nn.Module):
         self.lin_hidden = Linear(hidden_channels, hidden_channels)
         self.lin_out = Linear(k * hidden_channels, channels)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         for linear in (self.lin_in, self.lin_hidden, self.lin_out):
             linear.reset_parameters()
 
