@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -55,6 +55,9 @@ class Bias(torch.nn.Module, OffsetRule):
         key_pos, query_pos = positions_of(graph, pos, self.device)
         return self.rule(query_pos[query], key_pos[key])
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def by_offset(self, offsets: Tensor) -> Tensor | None:
         offsets = offsets.to(self.device)
         return self.rule(torch.zeros_like(offsets), offsets) if self.is_relative else None
@@ -78,8 +81,8 @@ def bias_of_layer(own: Bias | None, given: Any, graph: Graph, pos: Any = None) -
 
 def total_bias(own: Bias | None, given: Any, graph: Graph, pos: Any = None) -> Tensor | None:
     """The sum of a module's own bias and the given one (a tensor or a rule): [num_edges, heads or 1], or None."""
-    own, given = None if own is None else own(graph, pos), bias_of(given, graph)
-    terms = [bias[:, None] if bias.dim() == 1 else bias for bias in (own, given) if bias is not None]
+    both = (None if own is None else own(graph, pos), bias_of(given, graph))
+    terms: list[Any] = [bias[:, None] if bias.dim() == 1 else bias for bias in both if bias is not None]
     return sum(terms) if terms else None
 
 

@@ -1,7 +1,7 @@
 """HeteroGraphAttention: attention over graphs with types of nodes and edges, one softmax over all types of edges."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -136,9 +136,37 @@ class HeteroGraphAttention(Module):
             if module is not None:
                 module.reset_parameters()
 
+    @overload
     def forward(
         self,
-        x_dict: dict[NodeType, Tensor | tuple[Tensor, Tensor]],
+        x_dict: Mapping[NodeType, Tensor | tuple[Tensor, Tensor]],
+        graph_dict: Mapping[EdgeType, GraphLike],
+        edge_attr_dict: dict[EdgeType, Tensor] | None = None,
+        return_attention_weights: Literal[False] | None = None,
+    ) -> dict[NodeType, Tensor]: ...
+
+    @overload
+    def forward(
+        self,
+        x_dict: Mapping[NodeType, Tensor | tuple[Tensor, Tensor]],
+        graph_dict: Mapping[EdgeType, GraphLike],
+        edge_attr_dict: dict[EdgeType, Tensor] | None = None,
+        *,
+        return_attention_weights: Literal[True],
+    ) -> tuple[dict[NodeType, Tensor], dict[EdgeType, tuple[Tensor, Tensor]]]: ...
+
+    @overload
+    def forward(
+        self,
+        x_dict: Mapping[NodeType, Tensor | tuple[Tensor, Tensor]],
+        graph_dict: Mapping[EdgeType, GraphLike],
+        edge_attr_dict: dict[EdgeType, Tensor] | None = None,
+        return_attention_weights: bool | None = None,
+    ) -> dict[NodeType, Tensor] | tuple[dict[NodeType, Tensor], dict[EdgeType, tuple[Tensor, Tensor]]]: ...
+
+    def forward(
+        self,
+        x_dict: Mapping[NodeType, Tensor | tuple[Tensor, Tensor]],
         graph_dict: Mapping[EdgeType, GraphLike],
         edge_attr_dict: dict[EdgeType, Tensor] | None = None,
         return_attention_weights: bool | None = None,
@@ -160,6 +188,9 @@ class HeteroGraphAttention(Module):
             weights |= joint.weights() if return_attention_weights else {}
         out = out if self.lin_out is None else self.linear(self.lin_out, out)
         return (out, weights) if return_attention_weights else out
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def project(self, linear: HeteroDictLinear, x_dict: dict[NodeType, Tensor]) -> dict[NodeType, Tensor]:
         """[num_nodes, heads or kv_heads, out_channels] of each type."""
