@@ -18,7 +18,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import graphattn
     from graphattn.graphs import EdgeListGraph
-    from tests.cases import loop_attention, edge_list
+    from graphattn.testing import loop_attention
     edges = [(3, 0), (1, 0), (1, 2), (0, 2), (3, 2), (1, 3)] * 20
     query, key, value = (torch.randn(4, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
     graph = EdgeListGraph(torch.tensor(edges).t(), 4)
