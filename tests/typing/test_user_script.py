@@ -67,7 +67,8 @@ def test_mistakes_are_found(monkeypatch, tmp_path, cache):
 
 def test_the_clean_packages_stay_clean(monkeypatch, cache):
     monkeypatch.chdir(ROOT)
-    out, _, _ = api.run(["--config-file=pyproject.toml", cache])
+    out, err, _ = api.run(["--config-file=pyproject.toml", cache])
+    assert "source files" in out.splitlines()[-1], out + err  # "checked 205 source files", or no issues found in them
     clean = ("graphs", "nn", "inputs", "datasets", "viz", "transforms", "explain", "testing")
     errors = [line for line in out.splitlines() if ": error:" in line]
     own = [line for line in errors if line.startswith(tuple(f"graphattn/{name}/" for name in clean))]
