@@ -51,6 +51,7 @@ def run(name: str, work: ctypes.Structure, bounds: Tensor) -> None:
     """
     pieces = bounds.numel() - 1
     job = Job(loop(name), ctypes.addressof(work), bounds.data_ptr(), pieces, 0)
+    job.kept = work, bounds  # a helper of the pool may still be at work when a signal has taken its caller away
     threads = min(torch.get_num_threads(), pieces)
     take = take_pieces()
     if threads <= 1:
