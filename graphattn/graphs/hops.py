@@ -1,12 +1,16 @@
 """Shortest paths between the ends of edges."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import parse_integer
+
+if TYPE_CHECKING:  # elsewhere by those who search: scipy takes a sixth of the time of `import graphattn`
+    from scipy.sparse import csr_array
 
 CHUNK = 2**22  # pairs (source, node) that one search may reach: some tens of MB
 
@@ -50,16 +54,20 @@ def hop_distances(graph: Graph, along: Graph, max_distance: int) -> Tensor:
     return torch.from_numpy(hops).to(device or torch.get_default_device())
 
 
-def pattern(edges: np.ndarray, num_nodes: int) -> csr_array:
+def pattern(edges: np.ndarray, num_nodes: int) -> "csr_array":
     """1 where there is an edge, rows = keys."""
+    from scipy.sparse import csr_array
+
     matrix = csr_array((np.ones(edges.shape[1], dtype=np.float32), tuple(edges)), shape=(num_nodes, num_nodes))
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix
 
 
-def search(steps: csr_array, sources: np.ndarray, wanted: np.ndarray, max_distance: int) -> np.ndarray:
+def search(steps: "csr_array", sources: np.ndarray, wanted: np.ndarray, max_distance: int) -> np.ndarray:
     """Distance of each wanted place (row of the source * num_nodes + node), max_distance + 1 if it is further."""
+    from scipy.sparse import csr_array
+
     num_nodes = steps.shape[0]
     ones = np.ones(len(sources), dtype=np.float32)
     front = csr_array((ones, (np.arange(len(sources)), sources)), shape=(len(sources), num_nodes))

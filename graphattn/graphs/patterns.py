@@ -5,7 +5,6 @@
 
 from collections.abc import Sequence
 
-import networkx
 import numpy as np
 import torch
 from torch import Tensor
@@ -93,6 +92,8 @@ def _expander(num_nodes: int, degree: int, seed: int) -> EdgeListGraph:
             f"no graph of {num_nodes} nodes has degree {degree} everywhere: "
             f"'degree' must be below 'num_nodes', and their product even"
         )
+    import networkx
+
     neighbours = networkx.random_regular_graph(degree, num_nodes, seed=seed).edges if degree else []
     edges = torch.tensor(list(neighbours), dtype=torch.int64).reshape(-1, 2).t()
     both_ways = torch.cat([edges, edges.flip(0)], dim=1)
