@@ -18,8 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 WHY_NOT_BUILT = "why_not_built.txt"  # left by an installation without the library
-# -O2 where speed matters less: it halves the compiler's time.
-REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE", "-O2"]}
+# -O2 where speed matters less: it halves the time of the compiler.
+REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE"]}
 X86_LEVELS = {"": ["-march=x86-64", "-O2"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
 # Sources and what they are compiled for: each level of the processor and each type of numbers, or once.
 BY_LEVEL_AND_REAL = "edges_forward.c", "edges_backward.c"
@@ -85,8 +85,6 @@ def units(machine: str) -> list[tuple[str, list[str], str]]:
     for level, of_level in levels.items():
         found += [(s, [*of_level, f"-DSUFFIX={level}"], Path(s).stem + level) for s in OF_INDICES]
         for real, of_real in REALS.items():
-            if real == "_f64" and level == "_v4":  # gains nothing: `library.loop` takes the level below
-                continue
             sources = BY_LEVEL_AND_REAL + (BY_LEVEL if real == "_f32" else ())
             found += [(s, [*of_level, *of_real, f"-DSUFFIX={real}{level}"], Path(s).stem + real + level) for s in sources]
     return found

@@ -10,7 +10,7 @@
 
 /* The score of an edge, before it is scaled: q . k, or vector . f(q + k + edge_weight @ features) with LeakyReLU or tanh as f;
    GAT is the second where every head is a single number. */
-enum Score { DOT, LEAKY, TANH, GAT };
+enum Score { DOT, LEAKY, TANH, GAT, ANY /* of these, as it comes */ };
 enum Normalizer { SOFTMAX, RELU, SIGMOID };
 
 typedef struct {
@@ -43,15 +43,17 @@ typedef struct {
 } Edges;
 
 /* Loops are compiled once for each of these: a score, and the length of a head's vectors, 0 for any. Of those that fit, the
-   first is taken. Lengths that are known to the compiler pay up to 32; double and old processors do without, for they take the
-   compiler minutes. */
-#if defined(REAL_IS_DOUBLE) || (defined(__x86_64__) && !defined(__AVX2__))
-#define EACH_LENGTH(KIND)
+   first is taken. Lengths that are known to the compiler pay up to 32, but take it minutes: double does without. Processors
+   before AVX2 have one loop, which asks for the score as it runs. */
+#if defined(__x86_64__) && !defined(__AVX2__)
+#define EACH_KIND(KIND) KIND(any, ANY, 0)
+#elif defined(REAL_IS_DOUBLE)
+#define EACH_KIND(KIND) KIND(dot, DOT, 0) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
 #else
-#define EACH_LENGTH(KIND) \
-    KIND(dot_8, DOT, 8) KIND(dot_16, DOT, 16) KIND(dot_32, DOT, 32) KIND(leaky_8, LEAKY, 8) KIND(leaky_16, LEAKY, 16)
+#define EACH_KIND(KIND)                                                                                             \
+    KIND(dot_8, DOT, 8) KIND(dot_16, DOT, 16) KIND(dot_32, DOT, 32) KIND(dot, DOT, 0)                               \
+    KIND(leaky_8, LEAKY, 8) KIND(leaky_16, LEAKY, 16) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
 #endif
-#define EACH_KIND(KIND) EACH_LENGTH(KIND) KIND(dot, DOT, 0) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
 
 typedef struct {
     int score;
@@ -61,9 +63,14 @@ typedef struct {
 
 /* Runs `loops`, a list of Kinds, on a piece of the work. */
 INLINE void run_kind(const Kind *kind, const Edges *edges, int64_t first, int64_t last, int64_t piece) {
-    while (kind->score != edges->score || (kind->size && (kind->size != edges->dim || kind->size != edges->value_dim))) kind++;
+    while ((kind->score != ANY && kind->score != edges->score) ||
+           (kind->size && (kind->size != edges->dim || kind->size != edges->value_dim)))
+        kind++;
     kind->loop(edges, first, last, piece);
 }
+
+/* The score of a kind. */
+INLINE int score_of(const Edges *edges, int kind) { return kind == ANY ? (int)edges->score : kind; }
 
 INLINE int64_t eights(int64_t count) { return (count + LANES - 1) / LANES; }
 

@@ -319,11 +319,11 @@ void EXPORTED(edges_add_pieces)(const void *work, int64_t first, int64_t last, i
 
 #define LOOPS(name, score, size)                                                                         \
     __attribute__((noinline)) static void over_queries_##name(const Edges *w, int64_t first, int64_t last, int64_t piece) { \
-        over_queries(w, first, last, piece, score, size ? size : w->dim, size ? size : w->value_dim);    \
+        over_queries(w, first, last, piece, score_of(w, score), size ? size : w->dim, size ? size : w->value_dim);    \
     }                                                                                                    \
     __attribute__((noinline)) static void over_keys_##name(const Edges *w, int64_t first, int64_t last, int64_t piece) { \
         (void)piece;                                                                                     \
-        over_keys(w, first, last, score, size ? size : w->dim, size ? size : w->value_dim);              \
+        over_keys(w, first, last, score_of(w, score), size ? size : w->dim, size ? size : w->value_dim);              \
     }
 EACH_KIND(LOOPS)
 

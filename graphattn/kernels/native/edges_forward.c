@@ -116,7 +116,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
 #define LOOP(name, score, size)                                                                          \
     __attribute__((noinline)) static void forward_##name(const Edges *w, int64_t first, int64_t last, int64_t piece) { \
         (void)piece;                                                                                     \
-        forward(w, first, last, score, size ? size : w->dim, size ? size : w->value_dim);                \
+        forward(w, first, last, score_of(w, score), size ? size : w->dim, size ? size : w->value_dim);                \
     }
 EACH_KIND(LOOP)
 
