@@ -13,6 +13,7 @@ from graphattn import (
     causal,
 )
 from graphattn import choose_kernel as choose
+from graphattn.kernels.native import sorting
 from graphattn.nn import Additive, Relu
 
 GRAPH = EdgeListGraph(torch.tensor([[0, 5, 2, 2], [1, 0, 3, 1]]), 4, 6)  # query 2 is empty
@@ -180,3 +181,32 @@ def test_half_precision_over_graphs_in_parts(graph, dtype):
         gradients = torch.autograd.grad(reduce(out), leaves), torch.autograd.grad(reduce(wanted), exact)
         for actual, right in zip(*gradients, strict=True):
             torch.testing.assert_close(actual.double(), right, rtol=5e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("by", ["edge_index", "edges", "band", "causal"])
+def test_whatever_the_default_device_and_dtype_are(by):
+    """Everything that is made on the way lies with the tensors: sorting, pieces of work, results, gradients."""
+    makers = {
+        "edge_index": lambda index: index.clone(),
+        "edges": lambda index: EdgeListGraph(index, 3000),
+        "band": lambda index: BandedGraph(3000, 70, 3),
+        "causal": lambda index: causal([1000, 2000]),
+    }
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(3000, (2, 80_000), generator=generator)
+    query, key, value = (torch.randn(3000, 2, 8, generator=generator).requires_grad_() for _ in range(3))
+
+    def results():
+        out = attend(query, key, value, makers[by](index))
+        return out, *torch.autograd.grad(out.sum(), (query, key, value))
+
+    wanted, before = results(), torch.get_default_dtype()
+    sorting._bounds.cache_clear()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            found = results()
+    finally:
+        torch.set_default_dtype(before)
+    for actual, right in zip(found, wanted):
+        assert torch.equal(actual, right)

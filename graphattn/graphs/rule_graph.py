@@ -50,7 +50,7 @@ class RuleGraph(Graph):
     def _set(self, sizes: Sequence[tuple[int, int]], rule: Any, edges_by_key: bool = False) -> None:
         if not callable(rule):
             raise TypeError(f"'rule' must be a function (query, key) -> bool (got {type(rule).__name__})")
-        pair = torch.zeros(1, dtype=torch.long)
+        pair = torch.zeros(1, dtype=torch.long, device="cpu")
         if min(map(max, zip(*sizes))):
             check_answer(rule, rule(pair, pair), pair)
         self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, rule=rule)

@@ -246,7 +246,7 @@ class CustomNormalizer(RowNormalizer):
     name = "custom"
 
     def check(self, heads):
-        scores = torch.zeros(heads, 2)
+        scores = torch.zeros(heads, 2, device="cpu")
         with torch.enable_grad():
             weights = self.of_rows(scores)
         if weights.requires_grad:

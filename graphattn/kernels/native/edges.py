@@ -71,7 +71,7 @@ class Call(NamedTuple):
     def add_pieces(self, struct: Edges) -> None:
         """Leaves the sum of all pieces in the first slot of the gradients of parameters."""
         if self.num_pieces > 1:
-            run("edges_add_pieces" + SUFFIX[self.real], struct, torch.tensor([0, self.num_pieces]))
+            run("edges_add_pieces" + SUFFIX[self.real], struct, torch.tensor([0, self.num_pieces], device="cpu"))
 
 
 def forward_call(plan: Plan, inputs: Inputs) -> Call:

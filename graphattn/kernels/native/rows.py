@@ -26,9 +26,9 @@ class Rows:
     def bounds(self, count: int) -> Tensor:
         """int64 [pieces + 1]: at most `count` ranges of rows with about equal numbers of edges; remembered."""
         if count not in self.cuts:
-            targets = torch.arange(1, count) * self.col.numel() // count
+            targets = torch.arange(1, count, device="cpu") * self.col.numel() // count
             inner = torch.searchsorted(self.rowptr, targets).clamp(max=self.num_rows)
-            ends = torch.tensor([0]), torch.tensor([self.num_rows])
+            ends = torch.tensor([0], device="cpu"), torch.tensor([self.num_rows], device="cpu")
             cuts = torch.unique(torch.cat([ends[0], inner, ends[1]]))
             self.cuts[count] = cuts if cuts.numel() > 1 else torch.cat(ends)
         return self.cuts[count]
@@ -47,7 +47,7 @@ def rows_of(csr: CSR) -> Rows:
         return Rows(rowptr, None, col)
     pieces = (-(-degrees // HEAVY)).clamp(min=1)
     row_of = torch.repeat_interleave(pieces)
-    number = torch.arange(row_of.numel()) - (pieces.cumsum(0) - pieces)[row_of]  # of each piece in its row
+    number = torch.arange(row_of.numel(), device="cpu") - (pieces.cumsum(0) - pieces)[row_of]  # of each piece in its row
     rowptr = torch.cat([rowptr[row_of] + number * HEAVY, rowptr[-1:]])
     return Rows(readable(rowptr, torch.int64), readable(row_of, torch.int64), col)
 
@@ -82,10 +82,10 @@ def transposition(graph: Graph) -> Transposition:
         transposed, edge_id = graph.by_key(device), arrangement(graph).edge_id
         place = transposed.edge_id
         if place is None:
-            place = torch.arange(transposed.col.numel())
+            place = torch.arange(transposed.col.numel(), device="cpu")
         if edge_id is not None:
             inverse = torch.empty_like(edge_id)
-            inverse[edge_id] = torch.arange(inverse.numel())
+            inverse[edge_id] = torch.arange(inverse.numel(), device="cpu")
             place = inverse[place.long()]
         return Transposition(rows_of(transposed), readable(place, transposed.col.dtype))
 

@@ -102,7 +102,7 @@ def turn_rows(
 def same_numbers(shown: Tensor, kept: Tensor) -> bool:
     """Whether two indices of one size hold the same numbers; `shown` is int64, `kept` int64 or int32."""
     shown, kept, bounds = readable(shown, torch.int64), readable(kept, kept.dtype), _bounds(kept.numel())
-    found = torch.zeros(bounds.numel() - 1, dtype=torch.int64)
+    found = torch.zeros(bounds.numel() - 1, dtype=torch.int64, device="cpu")
     comparison = Comparison(kept.numel(), kept.dtype == torch.int64)
     run("numbers_differ", hand_over(comparison, kept.dtype, shown=shown, stored=kept, found=found), bounds)
     return not found.any()
@@ -116,7 +116,7 @@ def count_pieces(count: int) -> int:
 def _bounds(count: int) -> Tensor:
     """Where pieces of so many numbers begin, and where the last one ends."""
     pieces = count_pieces(count)
-    return torch.tensor([count * piece // pieces for piece in range(pieces + 1)])
+    return torch.tensor([count * piece // pieces for piece in range(pieces + 1)], device="cpu")
 
 
 def _pairs(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Pairs, Tensor, Tensor]:
@@ -127,13 +127,13 @@ def _pairs(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Pair
 def _look(name: str, row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> bool:
     pairs, row, col = _pairs(row, col, num_rows, num_cols)
     bounds = _bounds(pairs.num_edges)
-    found = torch.zeros(bounds.numel() - 1, dtype=torch.int64)
+    found = torch.zeros(bounds.numel() - 1, dtype=torch.int64, device="cpu")
     run(name, hand_over(pairs, row.dtype, row=row, col=col, found=found), bounds)
     return bool(found.any())
 
 
 def _room(count: int) -> Tensor:
-    return torch.empty(count, dtype=torch.int32)
+    return torch.empty(count, dtype=torch.int32, device="cpu")
 
 
 def _do(name: str, pairs: Pairs) -> int:
