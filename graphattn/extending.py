@@ -5,10 +5,11 @@ from graphattn.graphs.rule_graph import RuleGraph
 from graphattn.kernels.choose import register_kernel, remove_kernel
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
 from graphattn.kernels.normalizers import EdgeNormalizer, Normalizer, RowNormalizer
-from graphattn.kernels.scores import Score
+from graphattn.kernels.scores import Dot, Score
 from graphattn.kernels.segments import Segments
 
 __all__ = [
+    "Dot",
     "EdgeNormalizer",
     "Graph",
     "Inputs",

@@ -17,7 +17,7 @@ from torch.types import Device
 from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
-from graphattn.graphs.pairs import keys_by_query
+from graphattn.graphs.pairs import check_rows, keys_by_query
 from graphattn.graphs.sizes import Counts, Sizes, offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.starts import AT_ZERO, Starts
 
@@ -112,7 +112,7 @@ class Graph(ABC):
 
     A class of your own calls `super().__init__(num_queries, num_keys)` and defines `allows`; unions, batches, `.T`, files and
     all kernels for edges follow from it. Where it knows its edges, `keys_by_query` spares asking all pairs. Numbers and
-    tensors that are set as attributes are kept in copies and files, and tensors move with `to`.
+    tensors that are set as attributes in `__init__` are kept in copies and files, and tensors move with `to`; change none later.
 
     >>> class EveryOther(Graph):
     ...     def __init__(self, num_nodes, step):
@@ -132,7 +132,7 @@ class Graph(ABC):
         number: int
 
     def __init__(self, num_queries: Counts, num_keys: Counts | None = None):
-        """For classes of your own, which are one example each; `batch_graphs` puts several side by side."""
+        # For classes of users, which are one example each.
         sizes = parse_sizes(num_queries, num_keys)
         if len(sizes) > 1:
             raise ValueError(
@@ -244,8 +244,10 @@ class Graph(ABC):
         return keys_by_query(self.allows, torch.as_tensor(first_key, device=device).expand(len(num_keys)), num_keys)
 
     def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`keys_by_query`, by graphs that only this package knows."""
-        return self.keys_by_query(device)
+        """The same, by graphs of this package; what a class of your own says is checked, as loops read by it."""
+        degrees, keys = self.keys_by_query(device)
+        check_rows(type(self).__name__, degrees, keys, *self.shape)
+        return degrees, keys
 
     def edge_index(self, device: Device = None) -> Tensor:
         """The edges `[2, num_edges]` in int64: row 0 = key (source), row 1 = query (target)."""

@@ -10,6 +10,26 @@ from graphattn.graphs.csr import row_pointer
 CHUNK = 2**21  # pairs asked at a time: some tens of MB
 
 
+def check_rows(kind: str, degrees: Tensor, keys: Tensor, num_queries: int, num_keys: int) -> None:
+    """Raises ValueError unless these can be the edges of a graph: loops find their way by them."""
+    for name, x in (("degrees", degrees), ("keys", keys)):
+        if not isinstance(x, Tensor) or x.dtype != torch.int64 or x.dim() != 1:
+            got = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"'keys_by_query' of {kind} must give {name} as int64 in one row (got {got})")
+    if len(degrees) != num_queries or (degrees < 0).any() or int(degrees.sum()) != len(keys):
+        raise ValueError(
+            f"'keys_by_query' of {kind} must give a degree for each of {num_queries} queries, in all as many as keys (got"
+            f" {len(degrees)} degrees, with a sum of {int(degrees.sum())}, and {len(keys)} keys)"
+        )
+    if len(keys) and not 0 <= int(keys.min()) <= int(keys.max()) < num_keys:
+        raise ValueError(
+            f"'keys_by_query' of {kind} must give keys 0 to {num_keys - 1} (got {int(keys.min())} to {int(keys.max())})"
+        )
+    query = torch.repeat_interleave(torch.arange(num_queries, device=keys.device), degrees)
+    if ((query[1:] == query[:-1]) & (keys[1:] <= keys[:-1])).any():
+        raise ValueError(f"'keys_by_query' of {kind} must give the keys of each query in ascending order, each once")
+
+
 def keys_by_query(
     allows: Callable[[Tensor, Tensor], Tensor], first_key: Tensor, num_keys: Tensor
 ) -> tuple[Tensor, Tensor]:

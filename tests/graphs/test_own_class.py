@@ -92,3 +92,34 @@ def test_compiled():
     graph, x = KnightMoves(3), torch.randn(9, 2, 4)
     run = torch.compile(lambda x: attend(x, x, x, graph), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(run(x), attend(x, x, x, graph))
+
+
+@pytest.mark.parametrize(
+    "degrees, keys, message",
+    [
+        ([2, 2], [0, 1, 2], "a degree for each of 2 queries, in all as many as keys .*sum of 4, and 3 keys"),
+        ([3], [0, 1, 2], "got 1 degrees"),
+        ([-1, 4], [0, 1, 2], "in all as many as keys"),
+        ([1, 2], [0, 1, 5], r"keys 0 to 4 \(got 0 to 5\)"),
+        ([1, 2], [-1, 1, 4], r"got -1 to 4"),
+        ([1, 2], [0, 4, 1], "ascending order"),
+        ([1, 2], [0, 1, 1], "each once"),
+    ],
+)
+@pytest.mark.parametrize("kernel", [None, "edges_torch"])
+def test_edges_that_cannot_be_are_refused_before_a_loop_reads_them(degrees, keys, message, kernel):
+    class Wrong(FromKeys):
+        def keys_by_query(self, device):
+            return torch.tensor(degrees, device=device), torch.tensor(keys, device=device)
+
+    with pytest.raises(ValueError, match=message):
+        attend(torch.randn(2, 1, 4), torch.randn(5, 1, 4), torch.randn(5, 1, 4), Wrong(), kernel=kernel)
+
+
+def test_edges_of_another_form_are_refused():
+    class Wrong(FromKeys):
+        def keys_by_query(self, device):
+            return torch.ones(2, device=device), torch.zeros(2, device=device).long()
+
+    with pytest.raises(ValueError, match="degrees as int64 in one row"):
+        Wrong().edge_index()

@@ -17,7 +17,7 @@ class Liar(KnightMoves):
 
     def keys_by_query(self, device):
         degrees, keys = super().keys_by_query(device)
-        return degrees, keys.flip(0)
+        return degrees, torch.cat([keys[:1] + 1, keys[1:]])
 
 
 class Other(KnightMoves):
