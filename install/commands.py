@@ -65,11 +65,12 @@ class BuildPy(build_py):
 
 
 class Wheel(bdist_wheel):
-    """The library has no header of Python or torch: one wheel of a platform is for every Python."""
+    """The library has no header of Python or torch: one wheel of a platform is for every Python, and one without, for all."""
 
     def finalize_options(self):
         self.distribution.has_ext_modules = lambda: True  # so that it lies where libraries lie, and is no wheel for "any"
         super().finalize_options()
 
     def get_tag(self):
-        return "py3", "none", super().get_tag()[2]
+        said = Path(self.get_finalized_command("build_py").build_lib, ROOM, native_build().WHY_NOT_BUILT)
+        return "py3", "none", "any" if said.exists() else super().get_tag()[2]
