@@ -1,6 +1,5 @@
 """Which kernel runs: the first of KERNELS that can, and that is not known to be slower than a later one."""
 
-from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -32,8 +31,6 @@ KERNELS: list[Kernel] = [
 ]  # fmt: skip
 
 OWN = tuple(KERNELS)
-CHANGES = count()  # of KERNELS: a graph asks again what it remembers of another order
-_change = next(CHANGES)
 
 # Tiles are computed whole, by 'edges_cpu' the edges alone but each at a higher price. Forward and training, ms, float32, two
 # cores; times vary by 20 % from run to run. BandedGraph(8192, window, window), with steps of 4, and 140 examples of 20 ... 99
@@ -121,7 +118,6 @@ def register_kernel(kernel: Kernel, before: str | None = None) -> None:
     if before is not None and before not in names:
         raise ValueError(f"'before' must be one of {names} (got {before!r})")
     KERNELS.insert(0 if before is None else names.index(before), kernel)
-    forget()
 
 
 def remove_kernel(name: str) -> None:
@@ -134,13 +130,6 @@ def remove_kernel(name: str) -> None:
     if not found:
         raise ValueError(f"no kernel of that name was registered (got {name!r})")
     KERNELS.remove(found[0])
-    forget()
-
-
-def forget() -> None:
-    """After a change of KERNELS."""
-    global _change
-    _change = next(CHANGES)
 
 
 class Choice(NamedTuple):
@@ -237,16 +226,17 @@ def select(
     `is_finite` says whether keys and values are; None: they are looked at where a kernel must know. On CPU the graph remembers
     the answer to what it was asked before: for a small graph the question takes as long as the loops.
     """
-    if is_finite is None or name is not None or inputs.query.device.type != "cpu":
+    has_others = len(KERNELS) > len(OWN)  # which may look at anything
+    if is_finite is None or name is not None or has_others or inputs.query.device.type != "cpu":
         return first_that_runs(plan, inputs, name, is_finite)
-    asked = "kernel", _change, is_finite, *facts_of(plan, inputs)
+    asked = "kernel", is_finite, *facts_of(plan, inputs)
     return plan.graph.remember(asked, lambda: first_that_runs(plan, inputs, None, is_finite))
 
 
 def facts_of(plan: Plan, inputs: Inputs) -> tuple:
-    """All that kernels look at beside the graph to say whether they run; no numbers of tensors."""
+    """All that kernels of this package look at beside the graph to say whether they run; no numbers of tensors."""
     query, key, value, *per_edge, _ = inputs
-    options = plan.score.name, plan.normalizer.name, plan.dropout, plan.bias_by_offset
+    options = plan.score.name, plan.normalizer.name, plan.dropout > 0, plan.bias_by_offset
     return (*options, query.dtype, query.shape, key.shape, value.shape, *(x is None for x in per_edge))
 
 

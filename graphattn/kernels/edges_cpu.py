@@ -31,7 +31,7 @@ class EdgesCpu(Kernel):
         rows, sizes = call.rows, call.sizes
         shape = rows.num_rows, sizes.heads
         out, lse = empty((*shape, sizes.value_dim), call.real), empty(shape, call.real)
-        edge_out = empty((*shape, sizes.edge_dim), call.real) if sizes.edge_dim else None
+        edge_out = empty((*shape, sizes.edge_dim), call.real) if inputs.edge_features is not None else None
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
         hand_over(struct, call.real, out=out, lse=lse, edge_out=edge_out)

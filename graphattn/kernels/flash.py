@@ -16,7 +16,7 @@ def why_not_plain(name: str, plan: Plan, inputs: Inputs) -> str | None:
         if getattr(inputs, per_edge) is not None:
             return f"'{name}' takes nothing per edge (got '{per_edge}')"
     if plan.dropout:
-        return f"'{name}' has no dropout that can be repeated (got dropout={plan.dropout})"
+        return f"'{name}' has no dropout that can be repeated (got dropout > 0)"
     if not inputs.query.size(2):
         return f"'{name}' needs at least one channel (got dim=0)"
     return None

@@ -287,9 +287,25 @@ NAMED = (Softmax, Relu, SquaredRelu, Sigmoid, Identity, Sparsemax, Entmax15)
 NORMALIZERS = {kind.name: kind for kind in NAMED}
 
 
+OWN = {kind.name: kind for kind in (*NAMED, TopK, CustomNormalizer)}
+MERGES = "lse", "sum", None
+
+
+def check_name(normalizer: Normalizer) -> None:
+    """Kernels know normalizers by their names, and parts of a graph are put together as they say."""
+    kind, name, merge = type(normalizer), getattr(normalizer, "name", None), getattr(normalizer, "merge", "none")
+    if not isinstance(name, str) or OWN.get(name, kind) is not kind:
+        raise ValueError(
+            f"{kind.__name__} needs a 'name' of its own, other than {sorted(OWN)}: kernels know normalizers by it (got {name!r})"
+        )
+    if merge not in MERGES:
+        raise ValueError(f"'merge' of {kind.__name__} must be one of {list(MERGES)} (got {merge!r})")
+
+
 def as_normalizer(normalizer: str | Normalizer | Callable[[Tensor], Tensor]) -> Normalizer:
     """The normalizer that a string names; a Normalizer object stands for itself, a function is made one."""
     if isinstance(normalizer, Normalizer):
+        check_name(normalizer)
         return normalizer
     if isinstance(normalizer, str) and normalizer in NORMALIZERS:
         return NORMALIZERS[normalizer]()

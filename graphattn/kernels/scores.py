@@ -350,6 +350,7 @@ SCORES = {"dot": Dot, "cosine": Cosine, "gaussian": Gaussian}
 def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
     """The score that a string names, or that a function or module computes; a Score object stands for itself."""
     if isinstance(score, Score):
+        check_name(score)
         return score
     if isinstance(score, Module):
         return of_module(score)
@@ -361,6 +362,18 @@ def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
         f"'score' must be one of {list(SCORES)}, a Score such as Additive(vector), or a function (query, key) -> scores"
         f" (got {score!r})"
     )
+
+
+OWN = {kind.name: kind for kind in (Dot, Additive, Gat, Cosine, Bilinear, Gaussian, Custom)}
+
+
+def check_name(score: Score) -> None:
+    """Kernels know scores by their names."""
+    name = getattr(score, "name", None)
+    if not isinstance(name, str) or OWN.get(name, type(score)) is not type(score):
+        raise ValueError(
+            f"{type(score).__name__} needs a 'name' of its own, other than {sorted(OWN)}: kernels know scores by it (got {name!r})"
+        )
 
 
 def widened(x: Tensor) -> Tensor:

@@ -187,3 +187,34 @@ def test_only_kernels_are_registered_and_only_those_removed():
         register_kernel(Toy(), before="fastest")
     with pytest.raises(ValueError, match="no kernel of that name was registered"):
         remove_kernel("sdpa")
+
+
+class Unscaled(Toy):
+    """A kernel may look at anything that it is given."""
+
+    name = "unscaled"
+
+    def why_not(self, plan, inputs):
+        return None if plan.scale == 1 else "'unscaled' has a scale of 1 only"
+
+
+def test_a_kernel_from_outside_is_asked_at_every_call():
+    graph, x = CompleteGraph(4), torch.randn(4, 2, 3)
+    plain = attend(x, x, x, graph, scale=0.5)
+    register_kernel(Unscaled())
+    try:
+        for _ in range(2):
+            attend(x, x, x, graph, scale=1.0)
+            torch.testing.assert_close(attend(x, x, x, graph, scale=0.5), plain)
+    finally:
+        remove_kernel("unscaled")
+
+
+def test_what_a_graph_remembers_does_not_grow_with_numbers():
+    graph, x = causal(9), torch.randn(9, 2, 4)
+    for number in range(3):
+        attend(x, x, x, graph, dropout=0.1 + 0.1 * number, scale=1.0 + number)
+    before = len(graph._cache)
+    for number in range(40):
+        attend(x, x, x, graph, dropout=0.01 * number, scale=2.0 + number)
+    assert len(graph._cache) <= before + 1  # the first without dropout

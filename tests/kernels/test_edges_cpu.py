@@ -192,3 +192,30 @@ def test_slope_at_zero_is_that_of_torch():
             results.append(torch.autograd.grad(out, leaves, torch.tensor([1.0, -3.0]).double().expand(2, 1, 2)))
         for found, wanted in zip(*results, strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("score", ["dot", "additive"])
+def test_edge_features_of_no_width(score):
+    graph, query = EdgeListGraph(torch.tensor([[0, 1, 2], [1, 2, 2]]), 5), torch.randn(5, 2, 4, requires_grad=True)
+    features = torch.randn(3, 0, requires_grad=True)
+    options = {"score": Additive(torch.randn(2, 4))} if score == "additive" else {"edge_query": torch.randn(5, 2, 0)}
+    found = []
+    for kernel in ("edges_cpu", "edges_torch"):
+        outputs = attend(query, query, query, graph, edge_features=features, kernel=kernel, **options)
+        assert [x.shape for x in outputs] == [(5, 2, 4), (5, 2, 0)]
+        found.append([outputs[0], *torch.autograd.grad(outputs[0].sum(), (query, features), allow_unused=True)])
+    for actual, wanted in zip(*found):
+        assert actual is wanted or torch.allclose(actual, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("normalizer", ["softmax", "relu", "sigmoid"])
+@pytest.mark.parametrize("place", range(3))
+def test_infinity_is_infinity_wherever_its_edge_stands(place, normalizer, dtype):
+    """Lanes without an edge read no other edge's numbers: 0 times infinity would be NaN."""
+    nodes, edges = torch.ones(3, 1, 1, dtype=dtype), torch.tensor([[0, 1, 2], [0, 0, 0]])
+    value, features = nodes.clone(), torch.ones(3, 1, dtype=dtype)
+    value[place] = features[place] = torch.inf
+    options = {"normalizer": normalizer, "kernel": "edges_cpu"}
+    out, edge_out = attend(nodes, nodes, value, EdgeListGraph(edges, 3), edge_features=features, **options)
+    assert out.flatten().tolist() == edge_out.flatten().tolist() == [torch.inf, 0, 0]

@@ -89,7 +89,7 @@ NODES = Inputs(*(torch.zeros(3, 2, 4) for _ in range(3)))
         (replace(PLAN, normalizer=Relu()), NODES, "dot scores and softmax only"),
         (PLAN, NODES._replace(bias=torch.zeros(9, 1)), "got 'bias'"),
         (PLAN, NODES._replace(edge_features=torch.zeros(9, 1)), "got 'edge_features'"),
-        (replace(PLAN, dropout=0.5), NODES, "got dropout=0.5"),
+        (replace(PLAN, dropout=0.5), NODES, "got dropout > 0"),
         (PLAN, NODES._replace(query=torch.zeros(3, 2, 4, dtype=torch.complex64)), "got torch.complex64 on cpu"),
         (PLAN, NODES._replace(query=torch.zeros(3, 2, 4, device="meta")), "on meta"),
         (PLAN, NODES._replace(query=torch.zeros(3, 2, 0)), "got dim=0"),

@@ -175,3 +175,20 @@ def test_a_function_must_give_a_weight_for_each_score():
     temperature = torch.ones((), requires_grad=True)
     with pytest.raises(ValueError, match="closes over a tensor that needs a gradient"):
         attend(x, x, x, causal(3), normalizer=lambda scores: (scores / temperature).softmax(-1))
+
+
+def test_a_normalizer_of_ones_own_has_a_name_and_says_how_parts_merge():
+    x = torch.randn(3, 1, 2)
+
+    class Own(RowNormalizer):
+        def row_weights(self, scores, rows):
+            return scores
+
+    with pytest.raises(ValueError, match="Own needs a 'name' of its own, .*got None"):
+        attend(x, x, x, causal(3), normalizer=Own())
+    Own.name = "softmax"
+    with pytest.raises(ValueError, match="got 'softmax'"):
+        attend(x, x, x, causal(3), normalizer=Own())
+    Own.name, Own.merge = "own", "add"
+    with pytest.raises(ValueError, match=r"'merge' of Own must be one of \['lse', 'sum', None\] \(got 'add'\)"):
+        attend(x, x, x, causal(3), normalizer=Own())

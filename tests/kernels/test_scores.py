@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, attend, choose_kernel, memory_budget
+from graphattn import BandedGraph, CompleteGraph, attend, causal, choose_kernel, memory_budget
 from graphattn.kernels.budget import current_budget
-from graphattn.nn import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Softmax
+from graphattn.nn import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Score, Softmax
 
 
 def test_additive_by_its_formula():
@@ -173,3 +173,19 @@ def test_numbers_of_numpy_are_numbers():
     assert Softmax(np.float32(1)).sink == 1 and Softmax(np.int64(0)).sink == 0
     with memory_budget(np.int64(1000)):
         assert current_budget() == 1000
+
+
+def test_a_score_of_ones_own_has_a_name_of_its_own():
+    """Kernels know scores by their names, and would compute another one."""
+
+    class Twice(Score):
+        name = "dot"
+
+        def between(self, query, key, edge_features):
+            return 2 * (query * key).sum(-1)
+
+    x = torch.randn(3, 1, 2)
+    with pytest.raises(ValueError, match="Twice needs a 'name' of its own, other than .*got 'dot'"):
+        attend(x, x, x, causal(3), score=Twice())
+    Twice.name = "twice"
+    torch.testing.assert_close(attend(x, x, x, causal(3), score=Twice()), attend(x, x, x, causal(3), scale=2.0))

@@ -40,8 +40,10 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
     const int64_t heads = w->heads, group = heads / w->kv_heads, edge_dim = w->edge_dim;
     const int64_t key_width = w->kv_heads * dim, value_width = w->kv_heads * value_dim, padded = eights(heads) * LANES;
     void *memory;
-    real *scores = room_for(padded * (BLOCK + LANES) + 2 * heads, &memory), *factors = scores + padded * BLOCK;
+    const int64_t widest = larger(value_width, edge_dim);
+    real *scores = room_for(padded * (BLOCK + LANES) + 2 * heads + widest, &memory), *factors = scores + padded * BLOCK;
     real *top = factors + padded * LANES, *total = top + heads;
+    const real *nothing = total + heads; /* the row of lanes without an edge: 0 * infinity would be NaN */
     int64_t nodes[BLOCK + LANES], edges[BLOCK + LANES];
     Eight x = {0};
     Rows values;
@@ -82,6 +84,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                     }
                 }
                 rows_at(values, w->value, value_width, nodes + e);
+                for (int64_t i = n; i < LANES; i++) values[i] = nothing;
                 for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
                     ask_for(w->value, value_width, nodes + e + LANES, n, g, w->kv_heads);
                     for (const int64_t stop = h + group; h < stop; h++) {
@@ -90,6 +93,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                     }
                 }
                 if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
+                for (int64_t i = n; edge_dim && i < LANES; i++) x.features[i] = nothing;
                 for (int64_t h = 0; edge_dim && h < heads; h++) {
                     spread_each(weights, scores + h * BLOCK + e);
                     add_rows(edge_out + h * edge_dim, weights, x.features, 0, edge_dim);
