@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphattn.kernels.names import check_name
 from graphattn.kernels.segments import Segments
 
 
@@ -291,21 +292,13 @@ OWN = {kind.name: kind for kind in (*NAMED, TopK, CustomNormalizer)}
 MERGES = "lse", "sum", None
 
 
-def check_name(normalizer: Normalizer) -> None:
-    """Kernels know normalizers by their names, and parts of a graph are put together as they say."""
-    kind, name, merge = type(normalizer), getattr(normalizer, "name", None), getattr(normalizer, "merge", "none")
-    if not isinstance(name, str) or OWN.get(name, kind) is not kind:
-        raise ValueError(
-            f"{kind.__name__} needs a 'name' of its own, other than {sorted(OWN)}: kernels know normalizers by it (got {name!r})"
-        )
-    if merge not in MERGES:
-        raise ValueError(f"'merge' of {kind.__name__} must be one of {list(MERGES)} (got {merge!r})")
-
-
 def as_normalizer(normalizer: str | Normalizer | Callable[[Tensor], Tensor]) -> Normalizer:
     """The normalizer that a string names; a Normalizer object stands for itself, a function is made one."""
     if isinstance(normalizer, Normalizer):
-        check_name(normalizer)
+        check_name(normalizer, OWN)
+        merge = getattr(normalizer, "merge", "nothing")
+        if merge not in MERGES:
+            raise ValueError(f"'merge' of {type(normalizer).__name__} must be one of {list(MERGES)} (got {merge!r})")
         return normalizer
     if isinstance(normalizer, str) and normalizer in NORMALIZERS:
         return NORMALIZERS[normalizer]()

@@ -12,6 +12,8 @@ from torch.func import functional_call
 from torch.nn import Module
 from torch.nn.functional import leaky_relu
 
+from graphattn.kernels.names import check_name
+
 ACTIVATIONS = ("tanh", "leaky_relu")
 SAFE_POWER = 0.4  # of the ends of a dtype's range: numbers between have squares, and sums of squares, that are not near them
 KERNEL_SLOPE = 0.2  # of 'leaky_relu' below 0: the one that every kernel knows
@@ -350,7 +352,7 @@ SCORES = {"dot": Dot, "cosine": Cosine, "gaussian": Gaussian}
 def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
     """The score that a string names, or that a function or module computes; a Score object stands for itself."""
     if isinstance(score, Score):
-        check_name(score)
+        check_name(score, OWN)
         return score
     if isinstance(score, Module):
         return of_module(score)
@@ -365,15 +367,6 @@ def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
 
 
 OWN = {kind.name: kind for kind in (Dot, Additive, Gat, Cosine, Bilinear, Gaussian, Custom)}
-
-
-def check_name(score: Score) -> None:
-    """Kernels know scores by their names."""
-    name = getattr(score, "name", None)
-    if not isinstance(name, str) or OWN.get(name, type(score)) is not type(score):
-        raise ValueError(
-            f"{type(score).__name__} needs a 'name' of its own, other than {sorted(OWN)}: kernels know scores by it (got {name!r})"
-        )
 
 
 def widened(x: Tensor) -> Tensor:

@@ -163,10 +163,11 @@ def check_case(kernel: Kernel, name: str, option: str, dtype: torch.dtype) -> No
         assert same_sum, f"{kernel.name!r} has other gradients of .sum() on {name!r}, {option!r}: {actual} for {right}"
 
 
-def why_not(kernel: Kernel, name: str, option: str, dtype: torch.dtype) -> str | None:
+def why_not(kernel: Kernel, name: str, option: str, dtype: torch.dtype, device: str = "cpu") -> str | None:
+    """What a kernel says of one option on one graph."""
     given, wanted = problem(name, option)
-    arguments = arguments_of({key: x.to(dtype) for key, x in given.items()}, wanted)
-    plan, inputs, _ = prepare(graph=CASES[name][0], **arguments)
+    arguments = arguments_of({key: x.to(device, dtype) for key, x in given.items()}, wanted)
+    plan, inputs, _ = prepare(graph=CASES[name][0].to(device), **arguments)
     return kernel.why_not(plan, inputs)
 
 

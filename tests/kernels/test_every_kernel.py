@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from graphattn import attend, attention_weights
-from graphattn.arguments import prepare
 from graphattn.kernels.choose import KERNELS
 from graphattn.kernels.edges_cuda import why_not_triton
 from graphattn.nn import Additive
+from graphattn.testing.check import why_not
 from graphattn.testing.layouts import LAYOUTS
 from graphattn.testing.problems import CASES, DIM, EDGE_DIM, HEADS, OPTIONS, arguments_of, expected, problem
 from graphattn.testing.tolerance import TOLERANCE
@@ -39,16 +39,9 @@ def run(name, option, kernel, dtype):
     return leaves, [result] if isinstance(result, torch.Tensor) else list(result)
 
 
-def why_not(kernel, name, option, dtype):
-    leaves, wanted = problem(name, option)
-    device = device_of(kernel)
-    arguments = arguments_of({k: v.to(device, dtype) for k, v in leaves.items()}, wanted)
-    plan, inputs, _ = prepare(graph=CASES[name][0].to(device), **arguments)
-    return next(k for k in KERNELS if k.name == kernel).why_not(plan, inputs)
-
-
 def refuses(kernel, name, option="plain", dtype=torch.float64):
-    return why_not(kernel, name, option, dtype) is not None
+    known = next(k for k in KERNELS if k.name == kernel)
+    return why_not(known, name, option, dtype, device_of(kernel)) is not None
 
 
 def widest_dtype(kernel):

@@ -30,10 +30,8 @@ typedef struct {
 
 #ifdef REAL
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "band_tiles.h"
+#include "scratch.h"
 
 enum {
     TILES = 256 / TILE, /* of a run: with more, chunks are copied less often, until tiles and chunk do not fit the second cache */
@@ -99,39 +97,24 @@ INLINE Block block_at(const Tile *tile, int64_t start, int64_t window) {
 #define EACH_BLOCK(block, tile, window) \
     for (Block block = block_at(&tile, tile.start, window); block.count; block = block_at(&tile, block.start + block.count, window))
 
-/* ---- memory ---- */
-
-/* Memory of one piece of the work, cut into parts that start at cache lines. */
-typedef struct {
-    void *memory;
-    real *next;
-} Scratch;
-
-/* For so many parts, which have so many numbers together. */
-INLINE Scratch scratch_of(int parts, int64_t numbers) {
-    Scratch scratch = {malloc(numbers * sizeof(real) + (parts + 1) * 64), NULL};
-    if (!scratch.memory) {
-        fprintf(stderr, "graphattn: no memory for %lld numbers\n", (long long)numbers);
-        abort();
-    }
-    scratch.next = (real *)(((uintptr_t)scratch.memory + 63) / 64 * 64);
-    return scratch;
-}
-
-INLINE real *take(Scratch *scratch, int64_t numbers) {
-    real *part = scratch->next;
-    scratch->next += (numbers + 15) / 16 * 16;
-    return part;
-}
+/* ---- between tables and tiles ---- */
 
 INLINE void fill(real *x, int64_t count, real number) {
     for (int64_t i = 0; i < count; i++) x[i] = number;
 }
 
-/* ---- between tables and tiles ---- */
-
 /* Where the numbers of a node and head begin in a table [nodes, heads, size]. */
 INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
+
+/* `count` rows of a chunk from a node on, side by side, times a factor; what copy_rows gives. */
+INLINE wide copy_chunk(real *rows, const void *table, int64_t node, int64_t step, int64_t heads, int64_t head, int64_t size,
+                       int64_t count, real factor) {
+    const real *first = (const real *)table + place_of(node, heads, head, size);
+    return copy_rows(rows, size, first, step * heads * size, size, count, factor);
+}
+
+/* Where the numbers of a head begin in `added`, and in a slot of its gradient. */
+INLINE int64_t start_of_added(const Bands *b, int64_t head) { return (b->heads_added > 1 ? head : 0) * (b->window + 1 + 2 * MARGIN); }
 
 /* The tiles of a run, times a factor. */
 static inline void put_in_lanes(real *tiles, const real *table, const Run *run, int64_t step, int64_t heads, int64_t size, real factor) {

@@ -6,8 +6,8 @@
 /* At most 1 by rights; infinite where scores are so large that rounding makes it more than e^89. */
 INLINE wide weights_of(wide scores, wide lse) { return exponentials_below(-larger_wide(spread_wide(-89), lse - scores)); }
 
-/* Scores become weights, the gradients of weights those of scores; each lane has its lse and delta. */
-static void gradients_by_lane(real *restrict scores, real *restrict grads, Block block, const real *restrict lse,
+/* The gradients of weights become those of scores; each lane has its lse and delta. */
+static void gradients_by_lane(const real *restrict scores, real *restrict grads, Block block, const real *restrict lse,
                               const real *restrict delta) {
     for (int64_t lane = block.first_lane; lane < block.first_lane + block.vectors * WIDE; lane += WIDE) {
         const wide of_lanes = load_wide(lse + lane), less = load_wide(delta + lane);
@@ -18,7 +18,7 @@ static void gradients_by_lane(real *restrict scores, real *restrict grads, Block
     }
 }
 
-/* The same where each row has its own; the weights are kept. */
+/* The same where each row has its own; scores become weights, too. */
 static void gradients_by_row(real *restrict scores, real *restrict grads, Block block, const real *restrict lse,
                              const real *restrict delta) {
     for (int64_t r = 0; r < block.count; r++)
@@ -32,8 +32,9 @@ static void gradients_by_row(real *restrict scores, real *restrict grads, Block 
 /* A query without edges, or a lane without a query, has weights of 0. */
 INLINE real lse_or_infinity(real lse) { return lse == -INFINITY ? INFINITY : lse; }
 
-INLINE real *slot_of(const Bands *b, int64_t piece) {
-    return b->grad_added ? (real *)b->grad_added + piece * larger(1, b->heads_added) * (b->window + 1 + 2 * MARGIN) : NULL;
+/* What a piece of the work adds to the gradient of `added` for a head. */
+INLINE real *slot_of(const Bands *b, int64_t piece, int64_t head) {
+    return (real *)b->grad_added + piece * larger(1, b->heads_added) * (b->window + 1 + 2 * MARGIN) + start_of_added(b, head);
 }
 
 /* Queries in the lanes: fills the gradient of the query, and adds to that of `added`, if it has one. */
@@ -51,8 +52,7 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
-        const int64_t start_of_added = (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
-        const real *added = (const real *)b->added + start_of_added;
+        const real *added = (const real *)b->added + start_of_added(b, run.head);
         put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale);
         put_in_lanes(grads_out, b->grad_out, &run, b->step, b->heads, value_dim, 1);
         fill(sums, tiles_of(run.lanes) * of_dim, 0);
@@ -65,10 +65,8 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
         }
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-            copy_rows(keys, dim, (const real *)b->key + place_of(node, b->kv_heads, kv_head, dim), b->step * b->kv_heads * dim, dim,
-                      end - chunk, 1);
-            copy_rows(values, value_dim, (const real *)b->value + place_of(node, b->kv_heads, kv_head, value_dim),
-                      b->step * b->kv_heads * value_dim, value_dim, end - chunk, 1);
+            copy_chunk(keys, b->key, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
+            copy_chunk(values, b->value, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {
@@ -81,7 +79,7 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
                     gradients_by_lane(scores, grads, block, lse + t * TILE, delta + t * TILE);
                     add_rows(block.vectors, sums + t * of_dim + lane, keys + row * dim, dim, block.count, grads + lane, NULL);
                     if (b->grad_added)
-                        add_by_distance(slot_of(b, piece) + start_of_added + block.before, grads + lane,
+                        add_by_distance(slot_of(b, piece, run.head) + block.before, grads + lane,
                                         smaller(block.vectors * WIDE, tile.lanes - lane), block.count);
                 }
             }
@@ -120,14 +118,11 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
                       b->step * b->kv_heads * dim, dim, run.lanes, 1);
         }
         for (int64_t h = run.head * group; h < (run.head + 1) * group; h++) {
-            const int64_t start_of_added = (b->heads_added > 1 ? h : 0) * (b->window + 1 + 2 * MARGIN);
-            const real *added = (const real *)b->added + start_of_added;
+            const real *added = (const real *)b->added + start_of_added(b, h);
             for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
                 const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-                copy_rows(queries, dim, (const real *)b->query + place_of(node, b->heads, h, dim), b->step * b->heads * dim, dim,
-                          end - chunk, b->scale);
-                copy_rows(grads_out, value_dim, (const real *)b->grad_out + place_of(node, b->heads, h, value_dim),
-                          b->step * b->heads * value_dim, value_dim, end - chunk, 1);
+                copy_chunk(queries, b->query, node, b->step, b->heads, h, dim, end - chunk, b->scale);
+                copy_chunk(grads_out, b->grad_out, node, b->step, b->heads, h, value_dim, end - chunk, 1);
                 if (b->grad_query) fill(query_sums, (end - chunk) * padded, 0);
                 for (int64_t r = 0; r < end - chunk; r++) {
                     const int64_t place = place_of(node + r * b->step, b->heads, h, 1);
@@ -153,7 +148,7 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
                             add_lanes(query_sums + row * padded, padded, block.count, grads + lane,
                                       rows_of_keys + (t * TILE + lane) * padded, lanes_seen);
                         if (b->grad_added)
-                            add_by_distance(slot_of(b, piece) + start_of_added + block.before, grads + lane, lanes_seen,
+                            add_by_distance(slot_of(b, piece, h) + block.before, grads + lane, lanes_seen,
                                             block.count);
                     }
                 }

@@ -39,17 +39,15 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
-        const real *added = (const real *)b->added + (b->heads_added > 1 ? run.head : 0) * (b->window + 1 + 2 * MARGIN);
+        const real *added = (const real *)b->added + start_of_added(b, run.head);
         put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale);
         fill(sums, tiles_of(run.lanes) * of_value, 0);
         fill(top, RUN, LOWEST);
         fill(total, RUN, 0);
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-            sign += copy_rows(keys, dim, (const real *)b->key + place_of(node, b->kv_heads, kv_head, dim),
-                              b->step * b->kv_heads * dim, dim, end - chunk, 1);
-            sign += copy_rows(values, value_dim, (const real *)b->value + place_of(node, b->kv_heads, kv_head, value_dim),
-                              b->step * b->kv_heads * value_dim, value_dim, end - chunk, 1);
+            sign += copy_chunk(keys, b->key, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
+            sign += copy_chunk(values, b->value, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {

@@ -7,6 +7,7 @@
 
 #include "dropout.h"
 #include "scores.h"
+#include "scratch.h"
 
 /* The eight bits of a mask, and back. */
 INLINE uint8_t bits_of(mask which) {
@@ -120,11 +121,11 @@ INLINE void over_queries(
     const int64_t padded = eights(heads) * LANES * LANES; /* numbers by head of eight edges */
     const int64_t num_hidden = score == DOT ? 0 : score == GAT ? padded : heads * eights(dim) * LANES * LANES;
     const real scale = w->scale;
-    void *memory;
-    real *weights = room_for(4 * padded + num_hidden + width + heads, &memory), *grads = weights + padded;
-    real *factors = grads + padded, *to_bias = factors + padded;
-    lanes *hidden = score == DOT ? NULL : (lanes *)(to_bias + padded);
-    real *to_vector = to_bias + padded + num_hidden, *delta = to_vector + width;
+    Scratch scratch = zeros_of(7, 4 * padded + num_hidden + width + heads);
+    real *weights = take(&scratch, padded), *grads = take(&scratch, padded);
+    real *factors = take(&scratch, padded), *to_bias = take(&scratch, padded);
+    lanes *hidden = score == DOT ? NULL : (lanes *)take(&scratch, num_hidden);
+    real *to_vector = take(&scratch, width), *delta = take(&scratch, heads);
     if (w->grad_vector) to_vector = w->grad_vector + piece * width;
     real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
     int64_t nodes[2 * LANES], edges[2 * LANES];
@@ -215,7 +216,7 @@ INLINE void over_queries(
             }
         }
     }
-    free(memory);
+    free(scratch.memory);
 }
 
 /* ---- the pass over keys ---- */
@@ -253,8 +254,8 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
     const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
     const int64_t width = heads * dim, key_width = kv_heads * dim, grad_width = heads * value_dim, value_width = kv_heads * value_dim;
     int64_t nodes[2 * LANES], places[2 * LANES], edges[2 * LANES];
-    void *memory;
-    const real *nothing = room_for(2 * heads, &memory); /* what lanes without an edge are handed */
+    Scratch scratch = zeros_of(1, 2 * heads);
+    const real *nothing = take(&scratch, 2 * heads); /* what lanes without an edge are handed */
     Rows queries, grads_out, handed, features = {0};
     lanes factors[LANES];
     const uint8_t *signs[LANES] = {0};
@@ -303,7 +304,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             }
         }
     }
-    free(memory);
+    free(scratch.memory);
 }
 
 /* Gradients of the parameters: those of pieces first + 1 ... last - 1 are added to those of the first, in order. */

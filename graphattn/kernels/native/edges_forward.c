@@ -5,6 +5,7 @@
 
 #include "dropout.h"
 #include "scores.h"
+#include "scratch.h"
 
 #define BLOCK 64
 
@@ -39,11 +40,11 @@ INLINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, re
 INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
     const int64_t heads = w->heads, group = heads / w->kv_heads, edge_dim = w->edge_dim;
     const int64_t key_width = w->kv_heads * dim, value_width = w->kv_heads * value_dim, padded = eights(heads) * LANES;
-    void *memory;
     const int64_t widest = larger(value_width, edge_dim);
-    real *scores = room_for(padded * (BLOCK + LANES) + 2 * heads + widest, &memory), *factors = scores + padded * BLOCK;
-    real *top = factors + padded * LANES, *total = top + heads;
-    const real *nothing = total + heads; /* the row of lanes without an edge: 0 * infinity would be NaN */
+    Scratch scratch = zeros_of(5, padded * (BLOCK + LANES) + 2 * heads + widest);
+    real *scores = take(&scratch, padded * BLOCK), *factors = take(&scratch, padded * LANES);
+    real *top = take(&scratch, heads), *total = take(&scratch, heads);
+    const real *nothing = take(&scratch, widest); /* the row of lanes without an edge: 0 * infinity would be NaN */
     int64_t nodes[BLOCK + LANES], edges[BLOCK + LANES];
     Eight x = {0};
     Rows values;
@@ -114,7 +115,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, total[h]);
         }
     }
-    free(memory);
+    free(scratch.memory);
 }
 
 #define LOOP(name, score, size)                                                                          \

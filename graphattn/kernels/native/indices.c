@@ -4,12 +4,6 @@
 
 #include "indices.h"
 
-#define JOIN_NOW(name, suffix) name##suffix
-#define JOIN(name, suffix) JOIN_NOW(name, suffix)
-#define EXPORTED(name) JOIN(name, SUFFIX) /* pairs_descend_v3: build.py gives the level of the processor */
-
-#define INLINE static inline __attribute__((always_inline))
-
 enum { AT_ONCE = 4096 }; /* numbers after which it is asked whether to go on */
 
 /* The sign of the result is set if x is no index of `size` things: below 0 or above size - 1. */
@@ -27,7 +21,7 @@ INLINE int some_outside(const Pairs *w, int64_t first, int64_t last, int is_64) 
         const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
         uint64_t signs = 0;
         for (int64_t i = start; i < end; i++)
-            signs |= outside(number(w->row, i, is_64), w->num_rows) | outside(number(w->col, i, is_64), w->num_cols);
+            signs |= outside(index_at(w->row, i, is_64), w->num_rows) | outside(index_at(w->col, i, is_64), w->num_cols);
         if (signs >> 63) return 1;
     }
     return 0;
@@ -39,8 +33,8 @@ INLINE int some_descend(const Pairs *w, int64_t first, int64_t last, int is_64) 
         const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
         uint64_t signs = 0;
         for (int64_t i = start; i < end; i++)
-            signs |= descends(number(w->row, i - 1, is_64), number(w->col, i - 1, is_64), number(w->row, i, is_64),
-                              number(w->col, i, is_64));
+            signs |= descends(index_at(w->row, i - 1, is_64), index_at(w->col, i - 1, is_64), index_at(w->row, i, is_64),
+                              index_at(w->col, i, is_64));
         if (signs >> 63) return 1;
     }
     return 0;
@@ -50,7 +44,7 @@ INLINE int some_differ(const Comparison *w, int64_t first, int64_t last, int is_
     for (int64_t start = first; start < last; start += AT_ONCE) {
         const int64_t end = last - start < AT_ONCE ? last : start + AT_ONCE;
         uint64_t bits = 0;
-        for (int64_t i = start; i < end; i++) bits |= (uint64_t)w->shown[i] ^ (uint64_t)number(w->stored, i, is_64);
+        for (int64_t i = start; i < end; i++) bits |= (uint64_t)w->shown[i] ^ (uint64_t)index_at(w->stored, i, is_64);
         if (bits) return 1;
     }
     return 0;

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "exported.h"
+
 /* Edges as pairs (row, column), in any order, and the rows that they make. */
 typedef struct {
     int64_t num_edges, num_rows, num_cols;
@@ -28,8 +30,8 @@ typedef struct {
     int64_t *found;       /* [pieces] whether some number differs */
 } Comparison;
 
-/* Number i of an index; is_64 is a constant wherever this is called in a loop. */
-static inline __attribute__((always_inline)) int64_t number(const void *index, int64_t i, int is_64) {
+/* Number i of an index. */
+INLINE int64_t index_at(const void *index, int64_t i, int is_64) {
     return is_64 ? ((const int64_t *)index)[i] : ((const int32_t *)index)[i];
 }
 

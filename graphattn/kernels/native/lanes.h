@@ -10,16 +10,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "exported.h"
+
 typedef REAL real;
 
 #define LANES 8
-#define INLINE static inline __attribute__((always_inline))
 #define EACH_LANE(i) _Pragma("GCC unroll 8") for (int i = 0; i < LANES; i++)
-
-/* The name of a function that the library exports: edges_forward becomes edges_forward_f32_v3 (build.py gives SUFFIX). */
-#define JOIN_NOW(name, suffix) name##suffix
-#define JOIN(name, suffix) JOIN_NOW(name, suffix)
-#define EXPORTED(name) JOIN(name, SUFFIX)
 
 #ifdef REAL_IS_DOUBLE
 typedef int64_t whole; /* an integer as wide as a real: masks, and the bits of a number */

@@ -54,13 +54,7 @@ def loop(name: str) -> ctypes.c_void_p:
     >>> bool(loop("pairs_descend").value) if why_not_native() is None else True
     True
     """
-    found = next(version for version in levels() if hasattr(library(), name + version))
-    return ctypes.cast(getattr(library(), name + found), ctypes.c_void_p)
-
-
-def levels() -> list[str]:
-    """The last parts of the names of what this processor runs, the best first; not every loop has all of them."""
-    return [level() or "", *(version for version in ("_v3", "") if version < level())]
+    return ctypes.cast(getattr(library(), name + level()), ctypes.c_void_p)
 
 
 @cache

@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 typedef struct {
     int32_t row, place;
 } Placed; /* side by side, for they are written in as many places at a time as there are columns */
@@ -20,7 +18,7 @@ typedef struct {
 INLINE int count(const void *index, int64_t num, int64_t size, int32_t *starts, int32_t *next, int is_64) {
     memset(starts, 0, (size + 1) * sizeof(*starts));
     for (int64_t i = 0; i < num; i++) {
-        const int64_t t = number(index, i, is_64);
+        const int64_t t = index_at(index, i, is_64);
         if ((uint64_t)t >= (uint64_t)size) return 0;
         starts[t + 1]++;
     }
@@ -38,9 +36,9 @@ INLINE int64_t next_place(int64_t t, int64_t size, const int32_t *starts, int32_
 INLINE int sort(const Pairs *w, Placed *by_col, int32_t *col_starts, int32_t *next, int is_64) {
     if (!count(w->col, w->num_edges, w->num_cols, col_starts, next, is_64)) return 0;
     for (int64_t i = 0; i < w->num_edges; i++) {
-        const int64_t to = next_place(number(w->col, i, is_64), w->num_cols, col_starts, next);
+        const int64_t to = next_place(index_at(w->col, i, is_64), w->num_cols, col_starts, next);
         if (to < 0) return 0;
-        by_col[to] = (Placed){(int32_t)number(w->row, i, is_64), (int32_t)i};
+        by_col[to] = (Placed){(int32_t)index_at(w->row, i, is_64), (int32_t)i};
     }
     if (!count(w->row, w->num_edges, w->num_rows, w->starts, next, is_64)) return 0;
     for (int64_t col = 0; col < w->num_cols; col++)
@@ -59,7 +57,7 @@ INLINE int turn(const Pairs *w, int32_t *next, int is_64) {
     int64_t i = 0, moves = 0;
     for (int64_t row = 0; row < w->num_rows; row++)
         for (; i < w->row_starts[row + 1] && i < w->num_edges; i++) {
-            const int64_t to = next_place(number(w->col, i, is_64), w->num_cols, w->starts, next);
+            const int64_t to = next_place(index_at(w->col, i, is_64), w->num_cols, w->starts, next);
             if (to < 0) return 0;
             w->sorted[to] = (int32_t)row;
             w->places[to] = w->place ? w->place[i] : (int32_t)i;

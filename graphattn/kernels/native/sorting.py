@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphattn.kernels.native.border import Struct, hand_over, readable
 from graphattn.kernels.native.library import library
-from graphattn.kernels.native.threads import MOST_PIECES, run
+from graphattn.kernels.native.threads import count_pieces, run
 
 PIECE = 2**16  # numbers that are looked through at a time, in some 10 us
 
@@ -38,7 +38,7 @@ class Pairs(Struct):
             "sorted": (torch.int32, self.num_edges),
             "places": (torch.int32, self.num_edges),
             "scratch": (torch.int32, self.num_cols + 1 if turned else sorting),
-            "found": (torch.int64, count_pieces(self.num_edges)),
+            "found": (torch.int64, count_pieces(self.num_edges, PIECE)),
         }
 
 
@@ -48,7 +48,7 @@ class Comparison(Struct):
     _fields_ = (*((name, c_int64) for name in ("count", "is_64")), *((name, c_void_p) for name in ("shown", "stored", "found")))
 
     def arrays(self, real):
-        found = torch.int64, count_pieces(self.count)
+        found = torch.int64, count_pieces(self.count, PIECE)
         return {"shown": (torch.int64, self.count), "stored": (real, self.count), "found": found}
 
 
@@ -108,14 +108,10 @@ def same_numbers(shown: Tensor, kept: Tensor) -> bool:
     return not found.any()
 
 
-def count_pieces(count: int) -> int:
-    return min(max(count // PIECE, 1), MOST_PIECES)
-
-
 @lru_cache(64)
 def _bounds(count: int) -> Tensor:
     """Where pieces of so many numbers begin, and where the last one ends."""
-    pieces = count_pieces(count)
+    pieces = count_pieces(count, PIECE)
     return torch.tensor([count * piece // pieces for piece in range(pieces + 1)], device="cpu")
 
 

@@ -6,9 +6,7 @@
 #ifndef GRAPHATTN_TABLES_H
 #define GRAPHATTN_TABLES_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "indices.h"
 #include "lanes.h"
 
 typedef const real *Rows[LANES];
@@ -23,10 +21,6 @@ typedef real *Targets[LANES];
     } while (0)
 
 /* ---- places ---- */
-
-INLINE int64_t index_at(const void *index, int64_t i, int64_t is_64) {
-    return is_64 ? ((const int64_t *)index)[i] : ((const int32_t *)index)[i];
-}
 
 /* found: index[at ... at + count - 1], the last of them again up to a multiple of eight, and then eight that will be wanted:
    those behind this multiple. Each step asks for as many as it has edges, so that short rows ask for none twice. */
@@ -137,18 +131,6 @@ INLINE void put_by_edge(const Targets to, int64_t n, const real *by_head, int64_
         transpose(t);
         for (int64_t e = 0; e < n; e++) store_part(to[e] + h, t[e], count);
     });
-}
-
-/* ---- memory of a thread ---- */
-
-/* Room for so many numbers, all 0, from a multiple of 64 bytes on; `*memory` is to be freed. */
-INLINE real *room_for(int64_t count, void **memory) {
-    *memory = calloc(count * sizeof(real) + 64, 1);
-    if (!*memory) {
-        fprintf(stderr, "graphattn: no memory for %lld numbers\n", (long long)count);
-        abort();
-    }
-    return (real *)(((uintptr_t)*memory + 63) & ~(uintptr_t)63);
 }
 
 #endif

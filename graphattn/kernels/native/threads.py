@@ -36,9 +36,9 @@ class Job(ctypes.Structure):
     )
 
 
-def count_pieces(work: int) -> int:
-    """Into how many pieces so many multiplications are cut, whatever the number of threads."""
-    return min(max(work // PIECE, 1), MOST_PIECES)
+def count_pieces(work: int, piece: int | None = None) -> int:
+    """Into how many pieces so many multiplications are cut, whatever the number of threads; or other work, `piece` at a time."""
+    return min(max(work // (piece or PIECE), 1), MOST_PIECES)
 
 
 def run(name: str, work: ctypes.Structure, bounds: Tensor) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from graphattn.kernels.native import sorting
 from graphattn.kernels.native.library import library
 from graphattn.kernels.native.sorting import is_sorted, same_numbers, some_outside, sort_pairs, turn_rows
+from graphattn.kernels.native.threads import count_pieces
 
 DTYPES = st.sampled_from([torch.int64, torch.int32])
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), max_size=40)
@@ -93,7 +94,7 @@ def test_pieces_and_their_borders(place):
     count = THREE
     row = torch.arange(count)
     col, zeros = row.clone(), torch.zeros(count, dtype=torch.int64)
-    assert sorting.count_pieces(count) == 3
+    assert count_pieces(count, sorting.PIECE) == 3
     assert is_sorted(row, col) and not some_outside(row, col, count, count) and same_numbers(row, col.int())
     zeros[place] = -1
     assert some_outside(row, zeros, count, count) and some_outside(zeros, row, count, count)

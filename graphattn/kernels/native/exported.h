@@ -1,0 +1,13 @@
+/* What every source begins with: functions in line, and the names of functions that the library exports. */
+
+#ifndef GRAPHATTN_EXPORTED_H
+#define GRAPHATTN_EXPORTED_H
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* edges_forward becomes edges_forward_f32_v3, pairs_descend becomes pairs_descend_v3: build.py gives SUFFIX. */
+#define JOIN_NOW(name, suffix) name##suffix
+#define JOIN(name, suffix) JOIN_NOW(name, suffix)
+#define EXPORTED(name) JOIN(name, SUFFIX)
+
+#endif

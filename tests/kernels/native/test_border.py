@@ -1,0 +1,66 @@
+import ctypes
+import gc
+import weakref
+
+import pytest
+import torch
+
+from graphattn.kernels.native.border import Struct, hand_over, let_read, readable
+from graphattn.testing.layouts import LAYOUTS
+
+
+class Pair(Struct):
+    _fields_ = (("count", ctypes.c_int64), ("numbers", ctypes.c_void_p), ("places", ctypes.c_void_p))
+
+    def arrays(self, real):
+        return {"numbers": (real, self.count), "places": (torch.int64, self.count)}
+
+
+def numbers_at(address, count):
+    return list((ctypes.c_float * count).from_address(address))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_a_loop_reads_are_the_numbers_of_the_tensor(layout):
+    x = LAYOUTS[layout](torch.arange(12.0).view(3, 4))
+    struct = let_read(Pair(12), torch.float32, numbers=x, places=None)
+    assert numbers_at(struct.numbers, 12) == x.flatten().tolist()
+    assert struct.places is None
+
+
+def test_memory_is_shared_where_numbers_lie_side_by_side():
+    x = torch.zeros(3, 4)
+    assert readable(x, torch.float32) is x
+    assert readable(x, torch.float64).dtype == torch.float64
+    assert readable(None, torch.float32) is None
+
+
+def test_a_struct_keeps_its_tensors():
+    x = torch.zeros(12)
+    alive = weakref.ref(x)
+    struct = hand_over(Pair(12), torch.float32, numbers=x)
+    hand_over(struct, torch.float32, places=torch.zeros(12, dtype=torch.long))
+    del x
+    gc.collect()
+    assert alive() is not None
+    del struct
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(11),
+        torch.zeros(12, dtype=torch.float64),
+        torch.zeros(24)[::2],
+        torch.zeros(12, device="meta"),
+        LAYOUTS["negated"](torch.ones(12)),
+        LAYOUTS["misaligned"](torch.ones(12)),
+    ],
+)
+def test_what_a_loop_would_read_wrongly_is_refused(wrong):
+    struct = Pair(12)
+    with pytest.raises(ValueError, match="a loop takes `numbers` as 12 numbers of torch.float32 side by side on the CPU"):
+        hand_over(struct, torch.float32, numbers=wrong)
+    assert struct.numbers is None
