@@ -107,7 +107,9 @@ def gatv2(graph: Graph, kernel: str | None = None) -> Callable[..., Tensor]:
 def gatv2_case(num_nodes: int, num_edges: int, heads: int, dim: int, edge_dim: int | None, compiled: bool) -> Case:
     """The score of GATv2 on a random graph."""
     graph = random_graph(num_nodes, num_edges)
-    found = {"graphattn": Peer(gatv2(graph))} | pyg("GATv2Conv", compiled, peers.gatv2_conv, graph, heads, dim, edge_dim)
+    found = {"graphattn": Peer(gatv2(graph))} | pyg(
+        "GATv2Conv", compiled, peers.gatv2_conv, graph, heads, dim, edge_dim
+    )
     inputs = (*node_tensors(2, num_nodes, heads, dim), *node_tensors(1, 1, heads, dim))
     if edge_dim is not None:
         inputs += edge_tensors(num_edges, heads, dim, edge_dim)

@@ -208,7 +208,9 @@ def draw(records: list[dict], args: argparse.Namespace) -> None:
         for size, each in errors.items():
             ax.plot([size] * len(each), each.tolist(), ".", color=colour, markersize=4)
     ax.set(xscale="log", yscale="log", xlabel="training images", ylabel="test error [%]")
-    ax.set_title(f"MNIST in 7 x 7 patches, {args.steps:,} steps of {args.batch_size} images, 29 thousand parameters each")
+    ax.set_title(
+        f"MNIST in 7 x 7 patches, {args.steps:,} steps of {args.batch_size} images, 29 thousand parameters each"
+    )
     ax.yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     ax.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     ax.grid(which="both", alpha=0.25)
@@ -226,7 +228,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=6e-3)
     parser.add_argument("--threads", type=int, default=1, help="the matrices are small: one is enough")
-    parser.add_argument("--results", type=Path, default=Path("results/cnn_or_attention.json"), help="the plot lies beside it")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results/cnn_or_attention.json"), help="the plot lies beside it"
+    )
     return parser.parse_args(arguments)
 
 

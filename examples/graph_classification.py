@@ -79,8 +79,16 @@ RECIPES = {
     "PROTEINS": Recipe(73.3, "GIN, Errica et al. 2020"),
     "ENZYMES": Recipe(59.6, "GIN, Errica et al. 2020", epochs=50, averaging=0.99),
     "MNIST": Recipe(
-        99.05, "LeNet-5, LeCun et al. 1998", channels=64, dropout=0.2, epochs=6, batch_size=256, learning_rate=3e-3,
-        averaging=0.99, folds=1, runs=1,
+        99.05,
+        "LeNet-5, LeCun et al. 1998",
+        channels=64,
+        dropout=0.2,
+        epochs=6,
+        batch_size=256,
+        learning_rate=3e-3,
+        averaging=0.99,
+        folds=1,
+        runs=1,
     ),
 }
 WINDOW, STRIDE, MARGIN, SIDE = 8, 4, 2, 7  # pixels: 28 x 28 and a margin become 7 x 7 nodes that overlap by half
@@ -112,7 +120,11 @@ class Classifier(nn.Module):
     """Scores of the classes for every graph of a batch. `grid`: the sides, if all graphs are the nodes of one grid."""
 
     def __init__(
-        self, recipe: Recipe, in_channels: int, num_classes: int, edge_dim: int | None = None,
+        self,
+        recipe: Recipe,
+        in_channels: int,
+        num_classes: int,
+        edge_dim: int | None = None,
         grid: tuple[int, int] | None = None,
     ):
         super().__init__()
@@ -122,8 +134,12 @@ class Classifier(nn.Module):
         self.blocks = nn.ModuleList(Block(recipe, edge_dim) for _ in range(layers))
         width = channels * (2 * (layers + 1) if grid is None else grid[0] * grid[1])
         self.classify = nn.Sequential(
-            nn.BatchNorm1d(width), nn.Dropout(recipe.dropout), nn.Linear(width, channels), nn.ReLU(),
-            nn.Dropout(recipe.dropout), nn.Linear(channels, num_classes),
+            nn.BatchNorm1d(width),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(width, channels),
+            nn.ReLU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(channels, num_classes),
         )
 
     def forward(self, data: Data) -> Tensor:  # [num_graphs, num_classes]

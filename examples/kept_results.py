@@ -17,7 +17,9 @@ def read_results(file: Path, default: Any) -> Any:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # of JSON or of its encoding
-        raise ValueError(f"{file} holds no results that can be read ({error}); delete or rename it to begin anew") from error
+        raise ValueError(
+            f"{file} holds no results that can be read ({error}); delete or rename it to begin anew"
+        ) from error
     if type(found) is not type(default):
         raise ValueError(
             f"{file} should hold a {type(default).__name__} (got a {type(found).__name__}); it may be of another example:"

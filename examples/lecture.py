@@ -78,8 +78,11 @@ def digit_image() -> Tensor:
 
 def draw_outputs() -> plt.Figure:
     figure, axes = row(3)
-    cases = {"N to N: one for each": CompleteGraph(5, 5), "N to 1: one for all": CompleteGraph(1, 5),
-             "N to N': as many as the model says": CompleteGraph(3, 5)}
+    cases = {
+        "N to N: one for each": CompleteGraph(5, 5),
+        "N to 1: one for all": CompleteGraph(1, 5),
+        "N to N': as many as the model says": CompleteGraph(3, 5),
+    }
     for ax, (title, graph) in zip(axes, cases.items()):
         draw_layered(graph, ax)
         ax.set_title(title, fontsize=11)
@@ -109,7 +112,9 @@ def draw_scores() -> plt.Figure:
     cases = {"dot product": "dot", "additive": additive, "cosine": "cosine", "gaussian": "gaussian"}
     for ax, (title, score) in zip(axes, cases.items()):
         scores = attention_weights(query, key, CompleteGraph(1, len(key)), score=score, normalizer="identity")
-        shown = ax.imshow(scores.view(121, 121), origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", norm=centred(scores))
+        shown = ax.imshow(
+            scores.view(121, 121), origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", norm=centred(scores)
+        )
         ax.contour(side, side, scores.view(121, 121), 9, colors="0.3", linewidths=0.5, linestyles="solid")
         ax.annotate("", (1, 1), (0, 0), arrowprops={"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0})
         ax.text(1.1, 1.1, "q")
@@ -128,8 +133,14 @@ def draw_normalizers() -> plt.Figure:
     figure, axes = plt.subplots(2, 3, figsize=(11, 5), sharex=True, layout="constrained")
     scores = torch.linspace(2.5, -1.5, 8)
     query, key = torch.ones(1, 1, 1), scores.view(8, 1, 1)
-    cases = {"softmax": "softmax", "relu": "relu", "sigmoid": "sigmoid", "sparsemax": "sparsemax", "entmax, 1.5": "entmax15",
-             "the best 3": TopK(3)}
+    cases = {
+        "softmax": "softmax",
+        "relu": "relu",
+        "sigmoid": "sigmoid",
+        "sparsemax": "sparsemax",
+        "entmax, 1.5": "entmax15",
+        "the best 3": TopK(3),
+    }
     for ax, (title, normalizer) in zip(axes.flat, cases.items()):
         weights = attention_weights(query, key, CompleteGraph(1, 8), scale=1.0, normalizer=normalizer).flatten()
         ax.bar(range(8), weights, color="tab:orange")
@@ -149,7 +160,13 @@ def draw_matrices() -> plt.Figure:
     with torch.no_grad():
         query, key, value = (2 * linear(x) for linear in (layer.lin_query, layer.lin_key, layer.lin_value))
     weights = (query @ key.T / math.sqrt(6)).softmax(1)
-    names = [(query, "Q"), (key.T, "$K^T$"), (weights, "A' = softmax(Q$K^T$/√d)"), (value, "V"), (weights @ value, "O = A' V")]
+    names = [
+        (query, "Q"),
+        (key.T, "$K^T$"),
+        (weights, "A' = softmax(Q$K^T$/√d)"),
+        (value, "V"),
+        (weights @ value, "O = A' V"),
+    ]
     shapes = [matrix.shape[1] for matrix, _ in names]
     figure, axes = plt.subplots(1, 5, figsize=(13, 3.4), width_ratios=shapes, layout="constrained")
     for ax, (matrix, name) in zip(axes, names):
@@ -223,19 +240,25 @@ def separate_cells(ax: plt.Axes, graph: Graph) -> None:
 
 
 def draw_causal() -> plt.Figure:
-    return draw_masks({
-        "complete": CompleteGraph(12),
-        "causal": causal(12),
-        "causal, 3 back": BandedGraph(12, before=3, after=0),
-        "causal, 3 back, and the first word": (BandedGraph(12, 3, 0) | GlobalGraph(12, [0])) & causal(12),
-    })
+    return draw_masks(
+        {
+            "complete": CompleteGraph(12),
+            "causal": causal(12),
+            "causal, 3 back": BandedGraph(12, before=3, after=0),
+            "causal, 3 back, and the first word": (BandedGraph(12, 3, 0) | GlobalGraph(12, [0])) & causal(12),
+        }
+    )
 
 
 def draw_truncated() -> plt.Figure:
     """A band, and what it costs."""
     figure, axes = row(3)
     draw_mask(CompleteGraph(100), title="a second of sound: complete\n10,000 edges", ax=axes[0])
-    draw_mask(BandedGraph(100, 10, 10), title=f"10 frames to either side\n{BandedGraph(100, 10, 10).num_edges:,} edges", ax=axes[1])
+    draw_mask(
+        BandedGraph(100, 10, 10),
+        title=f"10 frames to either side\n{BandedGraph(100, 10, 10).num_edges:,} edges",
+        ax=axes[1],
+    )
     seconds = [1, 3, 10, 30, 100, 300, 1000, 3600]
     axes[2].loglog(seconds, [CompleteGraph(100 * time).num_edges for time in seconds], "o-", label="complete")
     axes[2].loglog(seconds, [BandedGraph(100 * time, 10, 10).num_edges for time in seconds], "o-", label="band")
@@ -247,7 +270,11 @@ def draw_truncated() -> plt.Figure:
 def draw_receptive_fields() -> plt.Figure:
     figure, axes = row(3)
     image = digit_image()
-    cases = {"reach 1: 3 x 3": GridGraph((8, 8), 1), "reach 2: 5 x 5": GridGraph((8, 8), 2), "complete": CompleteGraph(64)}
+    cases = {
+        "reach 1: 3 x 3": GridGraph((8, 8), 1),
+        "reach 2: 5 x 5": GridGraph((8, 8), 2),
+        "complete": CompleteGraph(64),
+    }
     for ax, (title, graph) in zip(axes, cases.items()):
         draw_image(image, graph, node=8 * 4 + 3, sides=(8, 8), title=title, ax=ax)
     return figure
@@ -292,15 +319,25 @@ def draw_club() -> plt.Figure:
     figure, ax = plt.subplots(figsize=(7, 5.6), layout="constrained")
     places = networkx.spring_layout(networkx.karate_club_graph(), seed=4)
     pos = torch.tensor(np.array([places[member] for member in range(34)]))
-    draw_network(data, first_layer(model, data), pos=pos, title="the attention of the members of a club, coloured by side", ax=ax)
+    draw_network(
+        data, first_layer(model, data), pos=pos, title="the attention of the members of a club, coloured by side", ax=ax
+    )
     return figure
 
 
 def draw_encoder() -> plt.Figure:
     """A block as boxes, and what a word sees through one, two and three layers."""
     figure, axes = plt.subplots(1, 4, figsize=(15, 4), width_ratios=[1.3, 1, 1, 1], layout="constrained")
-    boxes = ["N vectors", "layer norm", "self-attention over the graph", "+ the N vectors of the start", "layer norm",
-             "one small network, on each vector alone", "+ the N vectors of the sum before", "N vectors"]
+    boxes = [
+        "N vectors",
+        "layer norm",
+        "self-attention over the graph",
+        "+ the N vectors of the start",
+        "layer norm",
+        "one small network, on each vector alone",
+        "+ the N vectors of the sum before",
+        "N vectors",
+    ]
     for height, text in enumerate(boxes):
         style = {"boxstyle": "round", "facecolor": "#d9e6f2" if height not in (0, 7) else "white", "edgecolor": "0.4"}
         axes[0].text(0.5, height, text, ha="center", va="center", bbox=style, fontsize=9)
@@ -319,8 +356,11 @@ def draw_encoder() -> plt.Figure:
 
 def draw_decoder() -> plt.Figure:
     figure, axes = row(3, 4.4, 4.2)
-    cases = {"encoder: complete": (CompleteGraph(5), SOURCE, SOURCE), "decoder: causal": (causal(6), TARGET, TARGET),
-             "decoder to encoder: cross attention": (CompleteGraph(6, 5), SOURCE, TARGET)}
+    cases = {
+        "encoder: complete": (CompleteGraph(5), SOURCE, SOURCE),
+        "decoder: causal": (causal(6), TARGET, TARGET),
+        "decoder to encoder: cross attention": (CompleteGraph(6, 5), SOURCE, TARGET),
+    }
     for ax, (title, (graph, labels, query_labels)) in zip(axes, cases.items()):
         draw_mask(graph, labels=labels, query_labels=query_labels, title=title, ax=ax)
         separate_cells(ax, graph)
@@ -329,12 +369,14 @@ def draw_decoder() -> plt.Figure:
 
 def draw_variants() -> plt.Figure:
     band, drawn = BandedGraph(40, 3, 3), torch.randint(40, (2, 80))
-    return draw_masks({
-        "band": band,
-        "band and two global words": band | GlobalGraph(40, [0, 20]),
-        "and random edges": band | GlobalGraph(40, [0, 20]) | EdgeListGraph(drawn, 40).coalesce(),
-        "every second word of a wider band": BandedGraph(40, 3, 3, dilation=2),
-    })
+    return draw_masks(
+        {
+            "band": band,
+            "band and two global words": band | GlobalGraph(40, [0, 20]),
+            "and random edges": band | GlobalGraph(40, [0, 20]) | EdgeListGraph(drawn, 40).coalesce(),
+            "every second word of a wider band": BandedGraph(40, 3, 3, dilation=2),
+        }
+    )
 
 
 PICTURES = {

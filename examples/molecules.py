@@ -165,7 +165,9 @@ def fit(train: DataLoader, validation: DataLoader, model: nn.Module, recipe: Rec
     y, wanted = measured_in(train), measured_in(validation)
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
     fitted = Fitted(averaged.module, y.mean().item(), y.std().item())
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     num_steps = recipe.epochs * len(train)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, num_steps, pct_start=0.1)
     best, curve = None, []
@@ -226,7 +228,9 @@ def draw_points(found: dict[str, list[dict]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(found), figsize=(5.2 * len(found), 5), layout="constrained", squeeze=False)
     for (name, records), ax in zip(found.items(), axes.flat):
         for seed, record in enumerate(records):
-            ax.scatter(record["measured"], record["predicted"], s=12, alpha=0.6, label=f"seed {seed}: {record['test']:.2f}")
+            ax.scatter(
+                record["measured"], record["predicted"], s=12, alpha=0.6, label=f"seed {seed}: {record['test']:.2f}"
+            )
         values = [value for record in records for key in ("measured", "predicted") for value in record[key]]
         ends = min(values) - 0.5, max(values) + 0.5
         ax.plot(ends, ends, color="black", linewidth=0.8)
@@ -287,13 +291,17 @@ def print_table(found: dict[str, list[dict]]) -> None:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", nargs="+", choices=UNITS, default=list(UNITS))
-    parser.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="holds the folder moleculenet")
+    parser.add_argument(
+        "--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="holds the folder moleculenet"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="how many: 0, 1, ...")
     parser.add_argument("--no-global", action="store_true", help="without attention from every atom to every atom")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--channels", type=int, default=Recipe.channels)
     parser.add_argument("--threads", type=int, default=1, help="the matrices are small: one is enough")
-    parser.add_argument("--results", type=Path, default=Path("results/molecules.json"), help="the pictures lie beside it")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results/molecules.json"), help="the pictures lie beside it"
+    )
     return parser.parse_args(arguments)
 
 

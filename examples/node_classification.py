@@ -70,8 +70,19 @@ class Recipe:
 
 
 DEEP = Recipe(
-    model="transformer", layers=8, heads=2, hidden_channels=32, score="dot", dropout=0.2, attention_dropout=0.0,
-    self_loops=False, lr=0.01, one_cycle=True, weight_decay=0.0, epochs=150, patience=150,
+    model="transformer",
+    layers=8,
+    heads=2,
+    hidden_channels=32,
+    score="dot",
+    dropout=0.2,
+    attention_dropout=0.0,
+    self_loops=False,
+    lr=0.01,
+    one_cycle=True,
+    weight_decay=0.0,
+    epochs=150,
+    patience=150,
 )
 RECIPES = {
     "Cora": Recipe(),
@@ -324,8 +335,15 @@ def draw_attention(name: str, model: nn.Module, data: Data, recipe: Recipe, file
     nx.draw_networkx_labels(network, places, {n: percent.get((n, n), "") for n in near}, ax=axes, font_size=8)
     arrows = {"ax": axes, "connectionstyle": "arc3,rad=0.12"}
     nx.draw_networkx_edges(
-        network, places, width=[0.4 + 5 * weight for weight in strength], edge_color=strength, edge_cmap=plt.cm.Greys,
-        edge_vmin=-0.3, edge_vmax=0.7, node_size=420, **arrows,
+        network,
+        places,
+        width=[0.4 + 5 * weight for weight in strength],
+        edge_color=strength,
+        edge_cmap=plt.cm.Greys,
+        edge_vmin=-0.3,
+        edge_vmax=0.7,
+        node_size=420,
+        **arrows,
     )
     shares = {edge: percent[edge] for edge in network.in_edges(centre)}
     nx.draw_networkx_edge_labels(network, places, shares, font_size=8, **arrows)
@@ -338,7 +356,9 @@ def draw_attention(name: str, model: nn.Module, data: Data, recipe: Recipe, file
 
 
 def print_table(records: dict[str, list[dict]]) -> None:
-    print(f"\n{'data set':<12} {'runs':>4} {'ours, %':>14} {'CPU seconds':>12} {'seconds':>8} {'an epoch':>8}  published, %")
+    print(
+        f"\n{'data set':<12} {'runs':>4} {'ours, %':>14} {'CPU seconds':>12} {'seconds':>8} {'an epoch':>8}  published, %"
+    )
     for name, finished in records.items():
         tests = 100 * torch.tensor([record["test"] for record in finished], dtype=torch.float64)
         ours = f"{tests.mean():.2f} ± {tests.std(correction=0):.2f}"

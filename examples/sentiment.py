@@ -49,6 +49,7 @@ PUBLISHED = "CNN-rand 82.7 (Kim 2014), naive Bayes 81.8, vector average 80.1 (So
 
 # Words to numbers ----------------------------------------------------------------------------------------------------
 
+
 def parts_of(word: str) -> list[str]:
     """Beginnings of 3 to 5 letters and ends of 3 and 4, always 5 strings.
 
@@ -72,6 +73,7 @@ def encode(sentence: Data, vocabulary: Vocabulary) -> Data:
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
+
 class Reader(nn.Module):
     """Words and their parts -> attention between the words -> attention pooling -> scores of blame and praise."""
 
@@ -82,8 +84,15 @@ class Reader(nn.Module):
         nn.init.normal_(self.word.weight, std=0.1)
         nn.init.normal_(self.parts.weight, std=0.05)
         self.encoder = GraphTransformer(
-            channels, args.layers, args.heads, 2 * channels, norm_first=True, activation="gelu", dropout=args.dropout,
-            attention_dropout=0.1, positions=RotaryPositions(max_period=100),
+            channels,
+            args.layers,
+            args.heads,
+            2 * channels,
+            norm_first=True,
+            activation="gelu",
+            dropout=args.dropout,
+            attention_dropout=0.1,
+            positions=RotaryPositions(max_period=100),
         )
         self.readout = AttentionReadout(channels, args.heads)
         self.head = nn.Linear(channels, len(SST2.classes))
@@ -119,6 +128,7 @@ class Several(nn.Module):
 
 
 # Training ------------------------------------------------------------------------------------------------------------
+
 
 def run(model: nn.Module, batch: Batch) -> Tensor:
     return model(batch.x, CompleteGraph(batch.ptr.diff().tolist()))
@@ -168,6 +178,7 @@ def train(model: Reader, sentences: list[Data], dev: list[Data], args: argparse.
 
 # Picture -------------------------------------------------------------------------------------------------------------
 
+
 def choose_sentences(test: SST2) -> list[Data]:
     """Two that praise and two that blame, one of each with a negation, of 7 to 12 words."""
     short = [sentence for sentence in test if 7 <= sentence.num_nodes <= 12]
@@ -187,7 +198,9 @@ def negates(tokens: list[str]) -> bool:
 def draw(model: Reader, sentences: list[Data], vocabulary: Vocabulary, path: Path) -> None:
     """Above: which word looks at which. Below: how much the readout takes of each word."""
     size, count = {"height_ratios": [7, 1]}, len(sentences)
-    figure, axes = plt.subplots(2, count, figsize=(5 * count, 5.6), gridspec_kw=size, layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        2, count, figsize=(5 * count, 5.6), gridspec_kw=size, layout="constrained", squeeze=False
+    )
     for sentence, (above, below) in zip(sentences, axes.T):
         x, tokens, graph = encode(sentence, vocabulary).x, sentence.tokens, CompleteGraph(sentence.num_nodes)
         between, pooling = model.attention(x)
@@ -237,8 +250,10 @@ def main(arguments: list[str] | None = None) -> float:
     alone, found = [accuracy(reader, encoded[2]) for reader in readers], accuracy(Several(readers), encoded[2])
     picture = Path(args.out, "sentiment_attention.png")
     draw(readers[0], choose_sentences(splits[2]), vocabulary, picture)
-    print(f"test accuracy {found:.2f} %; each model alone {sum(alone) / len(alone):.2f} % ({min(alone):.2f} to {max(alone):.2f});"
-          f" {time.perf_counter() - start:.0f} seconds, {time.process_time():.0f} CPU seconds, seed {args.seed}")
+    print(
+        f"test accuracy {found:.2f} %; each model alone {sum(alone) / len(alone):.2f} % ({min(alone):.2f} to {max(alone):.2f});"
+        f" {time.perf_counter() - start:.0f} seconds, {time.process_time():.0f} CPU seconds, seed {args.seed}"
+    )
     print(f"published: {PUBLISHED}\nattention between the words of some sentences: {picture}")
     return found
 

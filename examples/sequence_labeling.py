@@ -41,14 +41,15 @@ from graphattn.inputs import Vocabulary
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import SinusoidalPositions
 
-matplotlib.use('Agg')  # draws without a screen; to be said before pyplot is imported
+matplotlib.use("Agg")  # draws without a screen; to be said before pyplot is imported
 import matplotlib.pyplot as plt
 
 NUM_BUCKETS = 20_000  # of hashed word parts: the 19,674 different words of the training set have 32,363 different parts
-PUBLISHED = 'spaCy with XLM-RoBERTa 96.94, Stanza with pretrained vectors 95.40 (not checked); see --help'
+PUBLISHED = "spaCy with XLM-RoBERTa 96.94, Stanza with pretrained vectors 95.40 (not checked); see --help"
 
 
 # Words to numbers ----------------------------------------------------------------------------------------------------
+
 
 def shape_of(word: str) -> str:
     """Capitals, letters and digits as X, x, 9, other characters as they are, at most two alike in a row.
@@ -56,19 +57,19 @@ def shape_of(word: str) -> str:
     >>> shape_of('McDonald'), shape_of('1990s'), shape_of('e-mail')
     ('XxXxx', '99x', 'x-xx')
     """
-    kinds = ''
+    kinds = ""
     for character in word:
-        kind = 'X' if character.isupper() else 'x' if character.islower() else '9' if character.isdigit() else character
-        kinds += kind if kinds[-2:] != 2 * kind else ''
+        kind = "X" if character.isupper() else "x" if character.islower() else "9" if character.isdigit() else character
+        kinds += kind if kinds[-2:] != 2 * kind else ""
     return kinds
 
 
 def parts_of(word: str) -> list[str]:
     """Beginnings and ends of the word, and its shape: always 10 strings."""
-    marked = f'<{word.lower()}>'
-    prefixes = [f'prefix {marked[:length]}' for length in range(2, 6)]
-    suffixes = [f'suffix {marked[-length:]}' for length in range(2, 7)]
-    return [*prefixes, *suffixes, f'shape {shape_of(word)}']
+    marked = f"<{word.lower()}>"
+    prefixes = [f"prefix {marked[:length]}" for length in range(2, 6)]
+    suffixes = [f"suffix {marked[-length:]}" for length in range(2, 7)]
+    return [*prefixes, *suffixes, f"shape {shape_of(word)}"]
 
 
 @cache
@@ -85,7 +86,7 @@ def encode(sentence: Data, vocabulary: Vocabulary) -> Data:
 def make_graph(batch: Batch, args: argparse.Namespace) -> tuple[Graph, Tensor | None]:
     """Who attends to whom in a batch of sentences, and the one-hot offset of each edge of a band."""
     num_words = batch.ptr.diff().tolist()
-    if args.graph == 'complete':
+    if args.graph == "complete":
         return CompleteGraph(num_words), None
     graph = BandedGraph(num_words, args.band, args.band)
     source, target = graph.edge_index()
@@ -94,6 +95,7 @@ def make_graph(batch: Batch, args: argparse.Namespace) -> tuple[Graph, Tensor | 
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
+
 class Layer(nn.Module):
     """x + attention, then x + feed-forward, normalised before (Xiong et al. 2020)."""
 
@@ -101,8 +103,9 @@ class Layer(nn.Module):
         super().__init__()
         self.attention_norm, self.norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.attention = GraphAttention(channels, channels // heads, heads, edge_dim=edge_dim, project_out=True)
-        self.feed_forward = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Dropout(dropout),
-                                          nn.Linear(2 * channels, channels))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * channels, channels)
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
@@ -115,13 +118,13 @@ class Tagger(nn.Module):
 
     def __init__(self, num_words: int, num_tags: int, args: argparse.Namespace):
         super().__init__()
-        channels, edge_dim = args.channels, 2 * args.band + 1 if args.graph == 'banded' else None
-        self.word, self.parts = nn.Embedding(num_words, channels), nn.EmbeddingBag(NUM_BUCKETS, channels, mode='sum')
+        channels, edge_dim = args.channels, 2 * args.band + 1 if args.graph == "banded" else None
+        self.word, self.parts = nn.Embedding(num_words, channels), nn.EmbeddingBag(NUM_BUCKETS, channels, mode="sum")
         nn.init.normal_(self.word.weight, std=0.3)
         nn.init.normal_(self.parts.weight, std=0.1)
         self.norm, self.dropout, self.word_dropout = nn.LayerNorm(channels), nn.Dropout(args.dropout), args.word_dropout
         # Which word is next matters for a tag, not which of a thousand: short periods, as large as the words.
-        self.positions = SinusoidalPositions(channels, max_period=100) if args.graph == 'complete' else None
+        self.positions = SinusoidalPositions(channels, max_period=100) if args.graph == "complete" else None
         self.layers = nn.ModuleList(Layer(channels, args.heads, args.dropout, edge_dim) for _ in range(args.layers))
         self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, num_tags))
 
@@ -152,6 +155,7 @@ class Tagger(nn.Module):
 
 # Training and its result ---------------------------------------------------------------------------------------------
 
+
 @torch.no_grad()
 def accuracy(model: Tagger, loader: DataLoader, args: argparse.Namespace) -> float:
     """Per cent of the words with the right tag."""
@@ -171,7 +175,7 @@ def train(model: Tagger, loader: DataLoader, dev: DataLoader, args: argparse.Nam
     best, best_state = -1.0, None
     for epoch in range(1, args.epochs + 1):
         model.train()
-        for batch in tqdm(loader, desc=f'epoch {epoch}', leave=False):
+        for batch in tqdm(loader, desc=f"epoch {epoch}", leave=False):
             loss = F.cross_entropy(model(batch.x, batch.pos, *make_graph(batch, args)), batch.y)
             optimizer.zero_grad()
             loss.backward()
@@ -179,7 +183,7 @@ def train(model: Tagger, loader: DataLoader, dev: DataLoader, args: argparse.Nam
             optimizer.step()
             schedule.step()
         found = accuracy(model, dev, args)
-        print(f'epoch {epoch:2d}  dev accuracy {found:.2f} %  {time.process_time():.0f} CPU seconds so far', flush=True)
+        print(f"epoch {epoch:2d}  dev accuracy {found:.2f} %  {time.process_time():.0f} CPU seconds so far", flush=True)
         if found > best:
             best, best_state = found, {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(best_state)
@@ -204,17 +208,24 @@ def draw(model: Tagger, sentence: Data, vocabulary: Vocabulary, args: argparse.N
     inputs = batch.x, batch.pos, *make_graph(batch, args)
     tags = [UDEnglishEWT.tags[tag] for tag in model(*inputs).argmax(-1)]
     size = 1.2 + 0.24 * len(tags)
-    figure, axes = plt.subplots(args.layers, args.heads, figsize=(size * args.heads, size * args.layers), squeeze=False,
-                                sharex=True, sharey=True, layout='constrained')
+    figure, axes = plt.subplots(
+        args.layers,
+        args.heads,
+        figsize=(size * args.heads, size * args.layers),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
     for layer, picture in enumerate(model.attention(*inputs)):
         for head in range(args.heads):
             axis = axes[layer, head]
-            axis.set_facecolor('0.92')  # no edge
-            axis.imshow(picture[..., head].numpy(), cmap='magma_r', vmin=0, vmax=1)
-            axis.set_title(f'layer {layer + 1}, head {head + 1}', fontsize=9)
+            axis.set_facecolor("0.92")  # no edge
+            axis.imshow(picture[..., head].numpy(), cmap="magma_r", vmin=0, vmax=1)
+            axis.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=9)
             axis.set_xticks(range(len(tags)), sentence.words, rotation=90, fontsize=8)
-            axis.set_yticks(range(len(tags)), [f'{word} {tag}' for word, tag in zip(sentence.words, tags)], fontsize=8)
-    figure.suptitle('each row: where this word (with its predicted tag) looks; grey: no edge', fontsize=10)
+            axis.set_yticks(range(len(tags)), [f"{word} {tag}" for word, tag in zip(sentence.words, tags)], fontsize=8)
+    figure.suptitle("each row: where this word (with its predicted tag) looks; grey: no edge", fontsize=10)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.output, dpi=120)
     plt.close(figure)
@@ -222,22 +233,22 @@ def draw(model: Tagger, sentence: Data, vocabulary: Vocabulary, args: argparse.N
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--root', default=os.environ.get('GRAPHATTN_DATA', 'datasets'), help='holds the folder ud_ewt')
-    parser.add_argument('--graph', choices=('banded', 'complete'), default='banded')
-    parser.add_argument('--band', type=int, default=3, help='words to either side that a word attends to')
-    parser.add_argument('--epochs', type=int, default=5)
-    parser.add_argument('--batch-size', type=int, default=64, help='sentences')
-    parser.add_argument('--channels', type=int, default=128)
-    parser.add_argument('--heads', type=int, default=4)
-    parser.add_argument('--layers', type=int, default=2)
-    parser.add_argument('--dropout', type=float, default=0.3)
-    parser.add_argument('--word-dropout', type=float, default=0.2, help='share of words made unknown in training')
-    parser.add_argument('--lr', type=float, default=3e-3)
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=1, help='the matrices are small: one is enough')
-    parser.add_argument('--output', default=None, help='picture (default results/sequence_labeling_GRAPH.png)')
+    parser.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="holds the folder ud_ewt")
+    parser.add_argument("--graph", choices=("banded", "complete"), default="banded")
+    parser.add_argument("--band", type=int, default=3, help="words to either side that a word attends to")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=64, help="sentences")
+    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--dropout", type=float, default=0.3)
+    parser.add_argument("--word-dropout", type=float, default=0.2, help="share of words made unknown in training")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="the matrices are small: one is enough")
+    parser.add_argument("--output", default=None, help="picture (default results/sequence_labeling_GRAPH.png)")
     args = parser.parse_args(arguments)
-    args.output = args.output or f'results/sequence_labeling_{args.graph}.png'
+    args.output = args.output or f"results/sequence_labeling_{args.graph}.png"
     return args
 
 
@@ -247,25 +258,27 @@ def main(arguments: list[str] | None = None) -> float:
     torch.set_num_threads(args.threads)
     seed_everything(args.seed)
     start = time.perf_counter()
-    splits = [UDEnglishEWT(os.path.join(args.root, 'ud_ewt'), split) for split in ('train', 'dev', 'test')]
+    splits = [UDEnglishEWT(os.path.join(args.root, "ud_ewt"), split) for split in ("train", "dev", "test")]
     lower_cased = ([word.lower() for word in sentence.words] for sentence in splits[0])
     vocabulary = Vocabulary.from_sentences(lower_cased, min_count=2)
     encoded = [[encode(sentence, vocabulary) for sentence in split] for split in splits]
     loaders = [DataLoader(split, args.batch_size, shuffle=split is encoded[0]) for split in encoded]
     model = Tagger(len(vocabulary), len(UDEnglishEWT.tags), args)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    print(f'{len(splits[0])} sentences, {len(vocabulary)} known words, {weights} weights')
+    print(f"{len(splits[0])} sentences, {len(vocabulary)} known words, {weights} weights")
 
     train(model, *loaders[:2], args)
     found = accuracy(model, loaders[2], args)
     test_sentence = min(splits[2], key=lambda sentence: abs(sentence.num_nodes - 11))
     draw(model, test_sentence, vocabulary, args)
-    print(f'test accuracy {found:.2f} % with {args.graph} attention'
-          f' ({time.perf_counter() - start:.0f} seconds, {time.process_time():.0f} CPU seconds, seed {args.seed})')
-    print(f'majority tag of each word: {majority_baseline(splits[0], splits[2]):.2f} %; published: {PUBLISHED}')
-    print(f'attention between the words of a sentence: {args.output}')
+    print(
+        f"test accuracy {found:.2f} % with {args.graph} attention"
+        f" ({time.perf_counter() - start:.0f} seconds, {time.process_time():.0f} CPU seconds, seed {args.seed})"
+    )
+    print(f"majority tag of each word: {majority_baseline(splits[0], splits[2]):.2f} %; published: {PUBLISHED}")
+    print(f"attention between the words of a sentence: {args.output}")
     return found
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

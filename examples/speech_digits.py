@@ -69,6 +69,7 @@ class Result(NamedTuple):
 
 # Other recordings of the same ------------------------------------------------------------------------------------------
 
+
 def augment(data: Data, target: str) -> Data:
     """Slower or faster, by another voice (unless the voice is asked for), with noise, and with gaps in time and pitch."""
     x = stretch(data.x, 0.8 + 0.4 * float(torch.rand(())))
@@ -97,6 +98,7 @@ def warp(x: Tensor, factor: float) -> Tensor:
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
+
 class Listener(nn.Module):
     """Frames -> attention over frames -> attention pooling -> one score for each class."""
 
@@ -104,8 +106,15 @@ class Listener(nn.Module):
         super().__init__()
         self.embed = nn.Linear(num_mels, args.channels)
         self.encoder = GraphTransformer(
-            args.channels, args.layers, args.heads, 2 * args.channels, norm_first=True, activation="gelu",
-            dropout=args.dropout, attention_dropout=0.0, positions=RotaryPositions(max_period=100),
+            args.channels,
+            args.layers,
+            args.heads,
+            2 * args.channels,
+            norm_first=True,
+            activation="gelu",
+            dropout=args.dropout,
+            attention_dropout=0.0,
+            positions=RotaryPositions(max_period=100),
         )
         self.readout = AttentionReadout(args.channels, args.heads)
         self.head = nn.Sequential(nn.Dropout(args.dropout), nn.Linear(args.channels, num_classes))
@@ -124,6 +133,7 @@ class Listener(nn.Module):
 
 
 # Training ------------------------------------------------------------------------------------------------------------
+
 
 def make_graph(num_frames: list[int], window: int | None) -> Graph:
     """A batch of recordings: each frame sees those of its recording, or `window` of them to either side."""
@@ -188,6 +198,7 @@ def train_and_test(window: int | None, args: argparse.Namespace) -> Result:
 
 # Pictures ------------------------------------------------------------------------------------------------------------
 
+
 @torch.no_grad()
 def seconds_for_long_sound(model: Listener, recordings: SpokenDigits, window: int | None) -> float:
     """CPU seconds to hear all recordings once, end to end as one sound of minutes."""
@@ -199,19 +210,25 @@ def seconds_for_long_sound(model: Listener, recordings: SpokenDigits, window: in
     return time.process_time() - start
 
 
-def draw_sweep(results: dict[int | None, Result], long: dict[int | None, float], args: argparse.Namespace, path: Path) -> None:
+def draw_sweep(
+    results: dict[int | None, Result], long: dict[int | None, float], args: argparse.Namespace, path: Path
+) -> None:
     """Accuracy, edges and seconds against the window."""
     figure, axes = plt.subplots(3, 1, figsize=(6, 8), sharex=True, layout="constrained")
     names = [name_of(window) for window in results]
     axes[0].plot(names, [result.accuracy for result in results.values()], "o-", color="tab:blue")
     for name, result in zip(names, results.values()):
-        axes[0].annotate(f"{result.accuracy:.1f}", (name, result.accuracy), (0, 7), textcoords="offset points", ha="center")
+        axes[0].annotate(
+            f"{result.accuracy:.1f}", (name, result.accuracy), (0, 7), textcoords="offset points", ha="center"
+        )
     axes[0].set_ylabel(f"test accuracy, {args.target}, %")
     axes[0].margins(y=0.2)
     axes[1].bar(names, [result.edges for result in results.values()], color="tab:orange")
     axes[1].set_ylabel("edges of the test set")
     axes[1].set_yscale("log")
-    axes[2].plot(names, [result.seconds for result in results.values()], "o-", color="tab:green", label="training, an epoch")
+    axes[2].plot(
+        names, [result.seconds for result in results.values()], "o-", color="tab:green", label="training, an epoch"
+    )
     axes[2].plot(names, list(long.values()), "s--", color="tab:red", label="the test set as one long sound, heard once")
     axes[2].set(ylabel="CPU seconds", yscale="log", xlabel="window: frames of 10 ms to either side")
     axes[2].legend()
@@ -261,9 +278,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="holds the folder fsdd")
     parser.add_argument("--target", choices=tuple(KEYS), default="digit")
-    parser.add_argument("--window", type=int, default=None, help="frames to either side that a frame sees; default: all")
+    parser.add_argument(
+        "--window", type=int, default=None, help="frames to either side that a frame sees; default: all"
+    )
     parser.add_argument("--sweep", action="store_true", help="a model for each window: complete, 64, 16, 4, 1, 0")
-    parser.add_argument("--validate", action="store_true", help="test on takes 5-9 of the training set, not on the test set")
+    parser.add_argument(
+        "--validate", action="store_true", help="test on takes 5-9 of the training set, not on the test set"
+    )
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch-size", type=int, default=32, help="recordings")
     parser.add_argument("--channels", type=int, default=64)
@@ -286,9 +307,12 @@ def main(arguments: list[str] | None = None) -> dict[int | None, float]:
         start = time.perf_counter()
         results[window] = result = train_and_test(window, args)
         long[window] = seconds_for_long_sound(result.model, result.test_set, window)
-        print(f"{args.target}, window {name_of(window)}: accuracy {result.accuracy:.2f} % of {len(result.test_set)} recordings,"
-              f" {result.edges} edges, {time.perf_counter() - start:.0f} seconds; {result.seconds:.1f} CPU seconds an epoch,"
-              f" {long[window]:.2f} for all as one sound", flush=True)
+        print(
+            f"{args.target}, window {name_of(window)}: accuracy {result.accuracy:.2f} % of {len(result.test_set)} recordings,"
+            f" {result.edges} edges, {time.perf_counter() - start:.0f} seconds; {result.seconds:.1f} CPU seconds an epoch,"
+            f" {long[window]:.2f} for all as one sound",
+            flush=True,
+        )
     picture = Path(args.out, f"speech_{args.target}s_{'sweep' if args.sweep else 'attention'}.png")
     if args.sweep:
         draw_sweep(results, long, args, picture)

@@ -37,14 +37,15 @@ from graphattn.nn.positions import SinusoidalPositions
 from graphattn.transforms import Banded, Causal, Complete, Grid
 from graphattn.viz import draw_mask
 
-matplotlib.use('Agg')  # draws without a screen; to be said before pyplot is imported
+matplotlib.use("Agg")  # draws without a screen; to be said before pyplot is imported
 import matplotlib.pyplot as plt
 
 CHANNELS, HEADS = 32, 4
-ELEMENTS = ('H', 'B', 'C', 'N', 'O', 'F', 'Si', 'P', 'S', 'Cl', 'Br', 'I', '?')
+ELEMENTS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I", "?")
 
 
 # The five inputs: each yields training and test data with x, graph and y, some with pos and edge_attr -----------------
+
 
 class Stop(NamedTuple):
     """One stop of the tour."""
@@ -58,30 +59,30 @@ class Stop(NamedTuple):
 
 
 def sentences(transform: Callable) -> Stop:
-    train, test = (ToySentences(split, transform=transform) for split in ('train', 'test'))
+    train, test = (ToySentences(split, transform=transform) for split in ("train", "test"))
     return Stop(list(train), list(test), 30, num_words=len(train.vocabulary), labels=lambda data: data.tokens)
 
 
 def sounds() -> Stop:
-    train, test = (ToySounds(split, transform=Banded(before=8, after=8)) for split in ('train', 'test'))
+    train, test = (ToySounds(split, transform=Banded(before=8, after=8)) for split in ("train", "test"))
     return Stop(list(train), list(test), 20, step=0.01)  # a frame every 10 ms
 
 
 def digits() -> Stop:
-    train, test = (Digits(split, patch=2, transform=Grid(before=1)) for split in ('train', 'test'))
+    train, test = (Digits(split, patch=2, transform=Grid(before=1)) for split in ("train", "test"))
     return Stop(list(train), list(test), 40)
 
 
 def molecules() -> Stop:
-    train, test = (list(ToyMolecules(split)) for split in ('train', 'test'))
+    train, test = (list(ToyMolecules(split)) for split in ("train", "test"))
     test.sort(key=lambda data: abs(data.num_nodes - 13))  # the first one is drawn: aspirin and the like
     return Stop(train, test, 40, step=None, labels=lambda data: [ELEMENTS[atom] for atom in data.x.argmax(1)])
 
 
 def karate_club() -> Stop:
     club = networkx.karate_club_graph()
-    data = from_network(club, features='identity', node_features=(), edge_features=())
-    data.y = torch.tensor([int(club.nodes[member]['club'] == 'Officer') for member in club])
+    data = from_network(club, features="identity", node_features=(), edge_features=())
+    data.y = torch.tensor([int(club.nodes[member]["club"] == "Officer") for member in club])
     data.train_mask = torch.zeros(len(club), dtype=torch.bool)
     data.train_mask[[0, 33]] = True  # only the two leaders say where they belong
     data.test_mask = ~data.train_mask
@@ -89,16 +90,17 @@ def karate_club() -> Stop:
 
 
 STOPS = {  # (input, graph): what makes it
-    ('sentences', 'complete'): lambda: sentences(Complete()),
-    ('sentences', 'causal'): lambda: sentences(Causal()),
-    ('sounds', 'banded'): sounds,
-    ('digits', 'grid'): digits,
-    ('molecules', 'bonds'): molecules,
-    ('karate club', 'friendships'): karate_club,
+    ("sentences", "complete"): lambda: sentences(Complete()),
+    ("sentences", "causal"): lambda: sentences(Causal()),
+    ("sounds", "banded"): sounds,
+    ("digits", "grid"): digits,
+    ("molecules", "bonds"): molecules,
+    ("karate club", "friendships"): karate_club,
 }
 
 
 # The model -----------------------------------------------------------------------------------------------------------
+
 
 class Layer(nn.Module):
     """x + attention, then x + feed-forward, normalised before (Xiong et al. 2020)."""
@@ -125,7 +127,7 @@ class Model(nn.Module):
         self.embed = nn.Embedding(words, CHANNELS) if words else nn.Linear(example.x.size(1), CHANNELS)
         self.step, self.positions = stop.step, SinusoidalPositions(CHANNELS, max_period=100)
         self.layers = nn.ModuleList([Layer(edge_dim), Layer(edge_dim)])
-        self.by_node = 'train_mask' in example
+        self.by_node = "train_mask" in example
         self.head = nn.Linear(CHANNELS, 1 + max(int(data.y.max()) for data in stop.train))
 
     def start(self, batch: Batch) -> tuple[Tensor, Graph, Tensor | None]:
@@ -151,9 +153,10 @@ class Model(nn.Module):
 
 # Training ------------------------------------------------------------------------------------------------------------
 
+
 def select(values: Tensor, batch: Batch, split: str) -> Tensor:
     """The nodes of the split where one network holds both, else all."""
-    return values[batch[f'{split}_mask']] if f'{split}_mask' in batch else values
+    return values[batch[f"{split}_mask"]] if f"{split}_mask" in batch else values
 
 
 def train(model: Model, stop: Stop, epochs: int, name: str) -> float:
@@ -164,7 +167,7 @@ def train(model: Model, stop: Stop, epochs: int, name: str) -> float:
     start = time.perf_counter()
     for _ in tqdm(range(epochs), desc=name, leave=False):
         for batch in loader:
-            loss = F.cross_entropy(select(model(batch), batch, 'train'), select(batch.y, batch, 'train'))
+            loss = F.cross_entropy(select(model(batch), batch, "train"), select(batch.y, batch, "train"))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -176,7 +179,7 @@ def train(model: Model, stop: Stop, epochs: int, name: str) -> float:
 def test(model: Model, stop: Stop) -> tuple[float, float]:
     """Accuracy and the share of the majority class on the test set, in per cent."""
     batch = Batch.from_data_list(stop.test)
-    predicted, labels = select(model(batch).argmax(1), batch, 'test'), select(batch.y, batch, 'test')
+    predicted, labels = select(model(batch).argmax(1), batch, "test"), select(batch.y, batch, "test")
     return 100 * float((predicted == labels).float().mean()), 100 * float(labels.bincount().max()) / len(labels)
 
 
@@ -197,16 +200,16 @@ def draw(axis: plt.Axes, model: Model, stop: Stop, title: str) -> None:
     labels = None if stop.labels is None else stop.labels(data)
     draw_mask(data.graph, model.attention(data), labels=labels, colour_bar=False, title=title, ax=axis)
     if labels is None:
-        axis.set_xlabel('attends to node')
-        axis.set_ylabel('node')
+        axis.set_xlabel("attends to node")
+        axis.set_ylabel("node")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--epochs', type=float, default=1.0, help='factor of the number of epochs of every stop')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=1, help='the matrices are small: one is enough')
-    parser.add_argument('--output', default='results/tour.png', help='the picture')
+    parser.add_argument("--epochs", type=float, default=1.0, help="factor of the number of epochs of every stop")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="the matrices are small: one is enough")
+    parser.add_argument("--output", default="results/tour.png", help="the picture")
     return parser.parse_args(arguments)
 
 
@@ -215,33 +218,39 @@ def main(arguments: list[str] | None = None) -> dict[tuple[str, str], float]:
     args = parse_arguments(arguments)
     torch.set_num_threads(args.threads)
     start, found = time.perf_counter(), {}
-    figure, axes = plt.subplots(2, 3, figsize=(15, 10), layout='constrained')
-    print('input        graph          nodes    edges kernel     accuracy majority  s/epoch')
+    figure, axes = plt.subplots(2, 3, figsize=(15, 10), layout="constrained")
+    print("input        graph          nodes    edges kernel     accuracy majority  s/epoch")
     for ((name, graph), make), axis in zip(STOPS.items(), axes.flat):
         seed_everything(args.seed)
         try:
             stop = make()
         except ImportError as error:  # molecules need RDKit, digits scikit-learn
-            print(f'{name:12} {graph:12} {error}')
-            axis.set_title(f'{name}: {error}', fontsize=8, wrap=True)
+            print(f"{name:12} {graph:12} {error}")
+            axis.set_title(f"{name}: {error}", fontsize=8, wrap=True)
             continue
         model = Model(stop)
         seconds = train(model, stop, max(1, round(args.epochs * stop.epochs)), name)
         accuracy, majority = test(model, stop)
         nodes, edges = (sum(sizes) for sizes in zip(*((data.num_nodes, data.graph.num_edges) for data in stop.train)))
-        print(f'{name:12} {graph:12} {nodes:7} {edges:8} {kernel_of(model, stop):10} {accuracy:7.1f}% {majority:7.1f}%'
-              f' {seconds:8.2f}', flush=True)
-        draw(axis, model, stop, f'{name} ({graph})')
+        print(
+            f"{name:12} {graph:12} {nodes:7} {edges:8} {kernel_of(model, stop):10} {accuracy:7.1f}% {majority:7.1f}%"
+            f" {seconds:8.2f}",
+            flush=True,
+        )
+        draw(axis, model, stop, f"{name} ({graph})")
         found[name, graph] = accuracy
-    figure.suptitle('Who may attend to whom (light grey), learned attention of the first layer (colour);'
-                    ' rows attend to columns')
+    figure.suptitle(
+        "Who may attend to whom (light grey), learned attention of the first layer (colour); rows attend to columns"
+    )
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.output, dpi=110)
     plt.close(figure)
-    print(f'nodes and edges of the training set, kernel of a batch of it, accuracy on the test set;'
-          f' {time.perf_counter() - start:.0f} seconds in all\nmasks and attention: {args.output}')
+    print(
+        f"nodes and edges of the training set, kernel of a batch of it, accuracy on the test set;"
+        f" {time.perf_counter() - start:.0f} seconds in all\nmasks and attention: {args.output}"
+    )
     return found
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

@@ -198,10 +198,13 @@ def check_places(places: Any, num_edges: int) -> Tensor:
         if len(places) != num_edges:
             raise ValueError(f"'edges' as bools must be [num_edges] = [{num_edges}] (got {list(places.shape)})")
         return places
-    if places.device.type == "cpu" and len(places) and not torch.compiler.is_compiling():  # a GPU would have to be waited for
+    # A GPU would have to be waited for.
+    if places.device.type == "cpu" and len(places) and not torch.compiler.is_compiling():
         low, high = (int(x) for x in places.aminmax())
         if low < -num_edges or high >= num_edges:
-            raise ValueError(f"'edges' must name places 0 ... {num_edges - 1} (got {low if low < -num_edges else high})")
+            raise ValueError(
+                f"'edges' must name places 0 ... {num_edges - 1} (got {low if low < -num_edges else high})"
+            )
     return places.long()
 
 

@@ -60,7 +60,9 @@ def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: Pe
     """`weighted_sum` of each head over its own graph, with weights [num_edges] of its own."""
     if not isinstance(weights, (list, tuple)) or len(weights) != len(graph):
         got = f"{len(weights)} entries" if isinstance(weights, (list, tuple)) else type(weights).__name__
-        raise ValueError(f"'weights' beside a PerHead is a list with one entry for each of {len(graph)} heads (got {got})")
+        raise ValueError(
+            f"'weights' beside a PerHead is a list with one entry for each of {len(graph)} heads (got {got})"
+        )
     if len(graph) % max(value.size(1), 1):
         raise ValueError(f"{len(graph)} heads must be a multiple of kv_heads (got value {list(value.shape)})")
     results, order = [], []
@@ -92,7 +94,9 @@ def groups(tensors: tuple[Tensor, ...], graph: PerHead, options: dict[str, Any])
     num_heads = query.size(-2)
     check(graph, num_heads, options)
     given = [options.get(name) for name in PER_EDGE]
-    members = groups_of_same(zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given)))
+    members = groups_of_same(
+        zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given))
+    )
     for some in members:
         heads = torch.tensor(some, device=query.device)
         own = (query.index_select(-2, heads), *(keys_of(x, heads, num_heads) for x in keys))

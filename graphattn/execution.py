@@ -72,7 +72,11 @@ def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Par
             continue
         run_by, _ = select(*whole[1:], kernel)
         for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
-            yield whole if piece is part else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
+            yield (
+                whole
+                if piece is part
+                else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
+            )
 
 
 def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:

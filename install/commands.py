@@ -68,7 +68,8 @@ class Wheel(bdist_wheel):
     """The library has no header of Python or torch: one wheel of a platform is for every Python, and one without, for all."""
 
     def finalize_options(self):
-        self.distribution.has_ext_modules = lambda: True  # so that it lies where libraries lie, and is no wheel for "any"
+        # So that it lies where libraries lie, and is no wheel for "any".
+        self.distribution.has_ext_modules = lambda: True
         super().finalize_options()
 
     def get_tag(self):

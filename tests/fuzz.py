@@ -106,7 +106,9 @@ class Case:
         if kind in SIMPLE:
             return self.say(*SIMPLE[kind](self.random))
         if kind in ("batch", "list"):
-            members = [self.say(*SIMPLE[self.pick(list(SIMPLE_GRAPHS))](self.random)) for _ in range(self.pick([1, 2, 3]))]
+            members = [
+                self.say(*SIMPLE[self.pick(list(SIMPLE_GRAPHS))](self.random)) for _ in range(self.pick([1, 2, 3]))
+            ]
             sizes = [size for _, size, _ in members]
             edges = side_by_side(*((*size, edges) for _, size, edges in members))
             graphs = [graph for graph, _, _ in members]
@@ -233,7 +235,9 @@ class Case:
         if callable(self.options.get("bias")):
             # A rule is asked for all pairs at once: that its numbers are those of the edges is what is compared.
             slopes, first = self.rule.slopes.double(), offsets_of_examples(self.graph, self.sizes)
-            distance = torch.tensor([abs((k - first[q][1]) - (q - first[q][0])) for k, q in self.edges], dtype=torch.float64)
+            distance = torch.tensor(
+                [abs((k - first[q][1]) - (q - first[q][0])) for k, q in self.edges], dtype=torch.float64
+            )
             found["bias"] = -distance[:, None] * slopes
         if "bias" in leaves:
             found["bias"] = leaves["bias"].expand(-1, self.heads) if leaves["bias"].dim() > 1 else leaves["bias"]
@@ -278,7 +282,9 @@ class Case:
         needed = [name for name, x in self.leaves.items() if x.requires_grad]
         if not needed or not any(x.requires_grad for x in outputs):
             return
-        cotangents = [self.lay_out("cotangent", torch.randn(x.shape, dtype=torch.float64).to(self.dtype)) for x in outputs]
+        cotangents = [
+            self.lay_out("cotangent", torch.randn(x.shape, dtype=torch.float64).to(self.dtype)) for x in outputs
+        ]
         losses = {
             "random": lambda xs: sum((x * g.to(x.dtype)).sum() for x, g in zip(xs, cotangents)),
             "sum": lambda xs: sum(x.sum() for x in xs),
@@ -291,11 +297,15 @@ class Case:
             )
         else:
             loss = losses[self.loss](outputs)
-            found = torch.autograd.grad(loss, [self.leaves[name] for name in needed], allow_unused=True, materialize_grads=True)
+            found = torch.autograd.grad(
+                loss, [self.leaves[name] for name in needed], allow_unused=True, materialize_grads=True
+            )
         loss = losses[self.loss](wanted)
         right = [torch.zeros_like(leaves[name]) for name in needed]
         if loss.requires_grad:
-            right = torch.autograd.grad(loss, [leaves[name] for name in needed], allow_unused=True, materialize_grads=True)
+            right = torch.autograd.grad(
+                loss, [leaves[name] for name in needed], allow_unused=True, materialize_grads=True
+            )
         for name, actual, expected in zip(needed, found, right, strict=True):
             assert actual.dtype == self.dtype, f"gradient of {name} is {actual.dtype}"
             self.compare(f"gradient of {name}", actual, expected)
@@ -354,7 +364,11 @@ def refused(case: Case, kernel: str, arguments: dict) -> None:
 
 def complete(r):
     n, m = r.randint(0, 9), r.choice([None, r.randint(0, 9)])
-    return f"complete({n}, {m})", (CompleteGraph(n, m), (n, n if m is None else m), complete_edges(n, n if m is None else m))
+    return f"complete({n}, {m})", (
+        CompleteGraph(n, m),
+        (n, n if m is None else m),
+        complete_edges(n, n if m is None else m),
+    )
 
 
 def ragged(r):
@@ -367,7 +381,9 @@ def band(r):
     n, m, before, after = r.randint(0, 20), r.randint(0, 20), r.randint(0, 5), r.randint(0, 5)
     dilation, offset = r.choice([1, 1, 2, 3]), r.choice([0, 0, r.randint(-4, 8)])
     graph = BandedGraph(n, before, after, dilation=dilation, num_keys=m, offset=offset)
-    words = f"band({n}, {before}, {after}, dilation={dilation}, num_keys={m}" + (f", offset={offset})" if offset else ")")
+    words = f"band({n}, {before}, {after}, dilation={dilation}, num_keys={m}" + (
+        f", offset={offset})" if offset else ")"
+    )
     return words, (graph, (n, m), banded_edges(n, m, before, after, dilation, offset))
 
 
@@ -382,7 +398,11 @@ def prefix(r):
     edges = []
     for n, length in zip(counts, lengths):
         edges.append((n, n, [(k, q) for q in range(n) for k in range(n) if k <= q or k < length]))
-    return f"prefix({counts}, {lengths})", (PrefixGraph(counts, lengths), (sum(counts), sum(counts)), side_by_side(*edges))
+    return f"prefix({counts}, {lengths})", (
+        PrefixGraph(counts, lengths),
+        (sum(counts), sum(counts)),
+        side_by_side(*edges),
+    )
 
 
 def grid(r):

@@ -77,7 +77,11 @@ BAD = {
     "dropout": (ValueError, "probability in 0 .. 1 .got 1.5", lambda: attend(Q, K, V, GRAPH, dropout=1.5)),
     "dropout nan": (ValueError, "got nan", lambda: attend(Q, K, V, GRAPH, dropout=float("nan"))),
     "scale": (ValueError, "finite number .got inf", lambda: attend(Q, K, V, GRAPH, scale=float("inf"))),
-    "score": (ValueError, "'score' must be one of .*, a Score such as", lambda: attend(Q, K, V, GRAPH, score="additive")),
+    "score": (
+        ValueError,
+        "'score' must be one of .*, a Score such as",
+        lambda: attend(Q, K, V, GRAPH, score="additive"),
+    ),
     "vector": (
         ValueError,
         r"\[heads, dim\] = \[2, 3\] .got \[3\]",
@@ -101,7 +105,9 @@ def test_bad_input_is_named(case):
 
 def test_numbers_of_numpy_are_numbers():
     i, half = np.int64, np.float32(0.5)
-    layer = GraphAttention(i(8), i(4), heads=i(2), kv_heads=i(1), edge_dim=i(3), dropout=half, scale=half, normalizer=TopK(i(2)))
+    layer = GraphAttention(
+        i(8), i(4), heads=i(2), kv_heads=i(1), edge_dim=i(3), dropout=half, scale=half, normalizer=TopK(i(2))
+    )
     out = layer(torch.randn(5, 8), CompleteGraph(i(5)), torch.randn(25, 3))
     assert out.shape == (5, 8) and layer.dropout == 0.5
     assert EncoderLayer(i(8), i(2), dropout=half)(torch.randn(5, 8), CompleteGraph(5)).shape == (5, 8)

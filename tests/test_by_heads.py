@@ -147,7 +147,9 @@ def test_weights_of_chosen_edges():
     for found, wanted in zip(attention_weights(query, key, GRAPHS, edges=places), everything, strict=True):
         torch.testing.assert_close(found, wanted[places])
     by_head = [places[:head] for head in range(HEADS)]
-    for found, wanted, own in zip(attention_weights(query, key, GRAPHS, edges=by_head), everything, by_head, strict=True):
+    for found, wanted, own in zip(
+        attention_weights(query, key, GRAPHS, edges=by_head), everything, by_head, strict=True
+    ):
         torch.testing.assert_close(found, wanted[own])
     is_chosen = torch.arange(NEAR.num_edges) % 2 == 0
     found = attention_weights(query[:, :1], key[:, :1], NEAR, edges=is_chosen)

@@ -14,9 +14,7 @@ from graphattn.nn import Bilinear, Cosine, Gat, Gaussian, Relu, Softmax, TopK
 from tests.fuzz import failures
 
 fuzz = settings(deadline=None, derandomize=True, max_examples=40)
-ANY_NORMALIZER = st.sampled_from(
-    [*NORMALIZERS, TopK(1), TopK(3), Softmax(sink=-0.5), Relu(scale_by_degree=True)]
-)
+ANY_NORMALIZER = st.sampled_from([*NORMALIZERS, TopK(1), TopK(3), Softmax(sink=-0.5), Relu(scale_by_degree=True)])
 NAMES = st.sampled_from(["dot", "cosine", "gaussian", "bilinear", "gat", "function"])
 
 

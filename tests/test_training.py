@@ -127,7 +127,10 @@ def test_losses_of_users(case, loss):
     layer, (x, *rest) = case
     layer.eval()
     found = []
-    for send in (lambda out: LOSSES[loss](out).backward(), lambda out: out.backward(what_comes_back(LOSSES[loss], out))):
+    for send in (
+        lambda out: LOSSES[loss](out).backward(),
+        lambda out: out.backward(what_comes_back(LOSSES[loss], out)),
+    ):
         x = x.detach().clone().requires_grad_()
         layer.zero_grad()
         send(layer(x, *rest))

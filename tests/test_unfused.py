@@ -157,7 +157,9 @@ def test_forces_inside_compiled_code_can_be_trained(name):
 def test_forces_over_a_graph_are_refused_where_torch_has_no_such_sizes(monkeypatch):
     monkeypatch.setattr(traced, "GRAD_TAKES_UNKNOWN_SIZES", False)
     forces, x = Forces(GraphAttention(8, 4, 2)), torch.rand(4, 8)
-    with pytest.raises(torch._dynamo.exc.Unsupported, match="cannot compile torch.func over a Graph.* give an edge_index"):
+    with pytest.raises(
+        torch._dynamo.exc.Unsupported, match="cannot compile torch.func over a Graph.* give an edge_index"
+    ):
         torch.compile(forces, fullgraph=True, backend="eager")(x, causal(4))
 
 

@@ -107,7 +107,9 @@ class Checked(BeforeDataset):
     def make_for_this_object(self, reason: str) -> None:
         self._made_in = tempfile.mkdtemp(prefix="graphattn-")
         weakref.finalize(self, shutil.rmtree, self._made_in, ignore_errors=True)
-        warnings.warn(f"{reason}: what is made of the raw files is not kept, but made again the next time", stacklevel=5)
+        warnings.warn(
+            f"{reason}: what is made of the raw files is not kept, but made again the next time", stacklevel=5
+        )
         super()._process()
 
     def is_as_written(self, folder: Path) -> bool:

@@ -35,17 +35,19 @@ class Digits(InMemoryDataset):
     (600, torch.Size([16, 4]))
     """
 
-    classes = tuple('0123456789')
+    classes = tuple("0123456789")
 
-    def __init__(self, split: str = 'train', patch: int = 1, reach: int = 1,
-                 transform: Callable[[Data], Data] | None = None):
+    def __init__(
+        self, split: str = "train", patch: int = 1, reach: int = 1, transform: Callable[[Data], Data] | None = None
+    ):
         super().__init__(transform=transform)
-        if split not in ('train', 'test'):
+        if split not in ("train", "test"):
             raise ValueError(f"'split' needs to be 'train' or 'test' (got {split!r})")
         images, labels = load_images()
-        part = slice(NUM_TRAIN) if split == 'train' else slice(NUM_TRAIN, None)
+        part = slice(NUM_TRAIN) if split == "train" else slice(NUM_TRAIN, None)
         self.data, self.slices = self.collate(
-            [to_data(image, label, patch, reach) for image, label in zip(images[part], labels[part])])
+            [to_data(image, label, patch, reach) for image, label in zip(images[part], labels[part])]
+        )
 
 
 def load_images() -> tuple[torch.Tensor, torch.Tensor]:

@@ -55,8 +55,10 @@ class MNIST(Dataset):
         self.images = self._read(f"{part}-images-idx3-ubyte.gz", num_axes=3)
         self.labels = self._read(f"{part}-labels-idx1-ubyte.gz", num_axes=1).long()
         if len(self.images) != len(self.labels):
-            raise ValueError(f"'images' and 'labels' need the same length (got {len(self.images)} images and"
-                             f" {len(self.labels)} labels in '{self.root}'); delete the files to download them again")
+            raise ValueError(
+                f"'images' and 'labels' need the same length (got {len(self.images)} images and"
+                f" {len(self.labels)} labels in '{self.root}'); delete the files to download them again"
+            )
 
     def _find(self, name: str) -> Path:
         folders = [self.root / "raw", self.root / "MNIST" / "raw"]
@@ -93,13 +95,17 @@ def parse_idx(content: bytes, num_axes: int, path: str | Path) -> Tensor:
     """
     start = 4 + 4 * num_axes
     if content[:4] != bytes([0, 0, 8, num_axes]):
-        raise ValueError(f"'{path}' should begin with {[0, 0, 8, num_axes]}, an idx file of bytes with {num_axes} axes"
-                         f" (got {list(content[:4])}); delete it to download it again")
-    sizes = [int.from_bytes(content[place:place + 4], "big") for place in range(4, start, 4)]
+        raise ValueError(
+            f"'{path}' should begin with {[0, 0, 8, num_axes]}, an idx file of bytes with {num_axes} axes"
+            f" (got {list(content[:4])}); delete it to download it again"
+        )
+    sizes = [int.from_bytes(content[place : place + 4], "big") for place in range(4, start, 4)]
     expected = start + math.prod(sizes)
     if len(content) < start or len(content) != expected:
-        raise ValueError(f"'{path}' should hold {expected} bytes for the sizes {sizes} (got {len(content)});"
-                         " it is truncated or damaged: delete it to download it again")
+        raise ValueError(
+            f"'{path}' should hold {expected} bytes for the sizes {sizes} (got {len(content)});"
+            " it is truncated or damaged: delete it to download it again"
+        )
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)[start:].view(sizes)
 
 
@@ -110,5 +116,6 @@ def unpacked(content: bytes, path: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"'{path}' does not unpack (got '{error}'); it is truncated or damaged:"
-                         " delete it to download it again") from error
+        raise ValueError(
+            f"'{path}' does not unpack (got '{error}'); it is truncated or damaged: delete it to download it again"
+        ) from error

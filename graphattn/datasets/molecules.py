@@ -8,7 +8,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from graphattn.inputs import from_smiles
 from graphattn.inputs.molecule import import_rdkit, parse_smiles
 
-CARBOXYL = '[#6X3](=[OX1])[#8X2]'  # one carbon with =O and -O-: acids and esters, lactones and carbonates too
+CARBOXYL = "[#6X3](=[OX1])[#8X2]"  # one carbon with =O and -O-: acids and esters, lactones and carbonates too
 
 MOLECULES = """
 formic acid             OC=O
@@ -246,14 +246,18 @@ class ToyMolecules(InMemoryDataset):
     (126, 'formic acid', 1)
     """
 
-    classes = ('without', 'with carboxyl group')
+    classes = ("without", "with carboxyl group")
 
-    def __init__(self, split: str = 'train', features: tuple[str, ...] = ('element',),
-                 transform: Callable[[Data], Data] | None = None):
+    def __init__(
+        self,
+        split: str = "train",
+        features: tuple[str, ...] = ("element",),
+        transform: Callable[[Data], Data] | None = None,
+    ):
         super().__init__(transform=transform)
-        if split not in ('train', 'test'):
+        if split not in ("train", "test"):
             raise ValueError(f"'split' needs to be 'train' or 'test' (got {split!r})")
-        chosen = [pair for line, pair in enumerate(molecule_table()) if (line % 6 in (4, 5)) == (split == 'test')]
+        chosen = [pair for line, pair in enumerate(molecule_table()) if (line % 6 in (4, 5)) == (split == "test")]
         self.data, self.slices = self.collate([to_data(*pair, features) for pair in chosen])
 
 

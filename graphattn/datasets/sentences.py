@@ -8,27 +8,27 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from graphattn.inputs import Vocabulary, from_text
 
-THINGS = ('film', 'soup', 'hotel', 'song', 'book', 'party')
-PRAISE = ('good', 'lovely', 'great', 'clever')
-BLAME = ('bad', 'awful', 'boring', 'ugly')
-ADVERBS = ('', 'very', 'really')
-PEOPLE = ('we', 'they', 'you')
-DEEDS = ('wait', 'pay', 'stay', 'laugh', 'talk', 'hurry')
-JOINTS = ('and', 'but')
+THINGS = ("film", "soup", "hotel", "song", "book", "party")
+PRAISE = ("good", "lovely", "great", "clever")
+BLAME = ("bad", "awful", "boring", "ugly")
+ADVERBS = ("", "very", "really")
+PEOPLE = ("we", "they", "you")
+DEEDS = ("wait", "pay", "stay", "laugh", "talk", "hurry")
+JOINTS = ("and", "but")
 
 
 def sentiment_clause(random_words: random.Random, negated: bool) -> tuple[str, bool]:
     """A clause such as "the soup was not very good", and whether it praises."""
     praises = random_words.random() < 0.5
     adjective = random_words.choice(PRAISE if praises else BLAME)
-    words = ['the', random_words.choice(THINGS), 'was', 'not' * negated, random_words.choice(ADVERBS), adjective]
-    return ' '.join(filter(None, words)), praises != negated
+    words = ["the", random_words.choice(THINGS), "was", "not" * negated, random_words.choice(ADVERBS), adjective]
+    return " ".join(filter(None, words)), praises != negated
 
 
 def neutral_clause(random_words: random.Random, negated: bool) -> str:
     """A clause such as "they did not wait long"."""
-    words = [random_words.choice(PEOPLE), 'did', 'not' * negated, random_words.choice(DEEDS)]
-    return ' '.join(filter(None, words))
+    words = [random_words.choice(PEOPLE), "did", "not" * negated, random_words.choice(DEEDS)]
+    return " ".join(filter(None, words))
 
 
 def make_sentence(random_words: random.Random) -> tuple[str, int]:
@@ -37,7 +37,7 @@ def make_sentence(random_words: random.Random) -> tuple[str, int]:
     opinion, praises = sentiment_clause(random_words, not_in_sentiment)
     clauses = [opinion, neutral_clause(random_words, not not_in_sentiment)]
     random_words.shuffle(clauses)
-    return f' {random_words.choice(JOINTS)} '.join(clauses), int(praises)
+    return f" {random_words.choice(JOINTS)} ".join(clauses), int(praises)
 
 
 def make_sentences(count: int, seed: int) -> list[tuple[str, int]]:
@@ -77,14 +77,14 @@ class ToySentences(InMemoryDataset):
     (400, 'the film was very ugly but you did not laugh', 0)
     """
 
-    classes = ('blame', 'praise')
+    classes = ("blame", "praise")
 
-    def __init__(self, split: str = 'train', transform: Callable[[Data], Data] | None = None):
+    def __init__(self, split: str = "train", transform: Callable[[Data], Data] | None = None):
         super().__init__(transform=transform)
-        if split not in ('train', 'test'):
+        if split not in ("train", "test"):
             raise ValueError(f"'split' needs to be 'train' or 'test' (got {split!r})")
         sentences = make_sentences(600, seed=0)
-        chosen = sentences[:400] if split == 'train' else sentences[400:]
+        chosen = sentences[:400] if split == "train" else sentences[400:]
         self.vocabulary = Vocabulary.from_sentences(sentence for sentence, _ in sentences[:400])
         self.data, self.slices = self.collate([self.to_data(*pair) for pair in chosen])
 

@@ -10,10 +10,10 @@ from graphattn.inputs import from_waveform
 
 SAMPLE_RATE = 8000  # Hz
 CONTOURS = {  # pitch between its lowest (0) and highest (1) value, at time 0 .. 1
-    'rising': lambda time: time,
-    'falling': lambda time: 1 - time,
-    'peak': lambda time: 1 - np.abs(2 * time - 1),
-    'valley': lambda time: np.abs(2 * time - 1),
+    "rising": lambda time: time,
+    "falling": lambda time: 1 - time,
+    "peak": lambda time: 1 - np.abs(2 * time - 1),
+    "valley": lambda time: np.abs(2 * time - 1),
 }
 
 
@@ -55,16 +55,19 @@ class ToySounds(InMemoryDataset):
 
     classes = tuple(CONTOURS)
 
-    def __init__(self, split: str = 'train', transform: Callable[[Data], Data] | None = None,
-                 keep_waveform: bool = False):
+    def __init__(
+        self, split: str = "train", transform: Callable[[Data], Data] | None = None, keep_waveform: bool = False
+    ):
         super().__init__(transform=transform)
-        if split not in ('train', 'test'):
+        if split not in ("train", "test"):
             raise ValueError(f"'split' needs to be 'train' or 'test' (got {split!r})")
-        random = np.random.default_rng(0 if split == 'train' else 1)
-        labels = np.arange(400 if split == 'train' else 200) % len(CONTOURS)
+        random = np.random.default_rng(0 if split == "train" else 1)
+        labels = np.arange(400 if split == "train" else 200) % len(CONTOURS)
         contours = list(CONTOURS.values())
         sounds = [make_glide(contours[label], random) for label in labels]
-        self.data, self.slices = self.collate([to_data(sound, int(label), keep_waveform) for sound, label in zip(sounds, labels)])
+        self.data, self.slices = self.collate(
+            [to_data(sound, int(label), keep_waveform) for sound, label in zip(sounds, labels)]
+        )
 
 
 def to_data(waveform: np.ndarray, label: int, keep_waveform: bool) -> Data:

@@ -89,7 +89,9 @@ class SpokenDigits(Checked, InMemoryDataset):
         for path in sorted(Path(self.raw_dir, "recordings").glob("*.wav")):
             data = to_data(path)
             if f"recordings/{path.name}" not in self.sums:
-                raise ValueError(f"'{path}' is no recording of this release, which has {len(self.sums)}; move it elsewhere")
+                raise ValueError(
+                    f"'{path}' is no recording of this release, which has {len(self.sums)}; move it elsewhere"
+                )
             parts["test.pt" if data.take < NUM_TEST else "train.pt"].append(data)
         for name, path in zip(self.processed_file_names, self.processed_paths):
             self.save(parts[name], path)
@@ -111,6 +113,8 @@ def parse_name(path: Path) -> tuple[int, int, int]:
     """
     match = re.fullmatch(r"([0-9])_([a-z]+)_([0-9]+)", path.stem)
     if match is None or match[2] not in SpokenDigits.speakers:
-        raise ValueError(f"a recording is named digit_speaker_take.wav, with a speaker of {SpokenDigits.speakers} (got"
-                         f" '{path}'); move other files elsewhere")
+        raise ValueError(
+            f"a recording is named digit_speaker_take.wav, with a speaker of {SpokenDigits.speakers} (got"
+            f" '{path}'); move other files elsewhere"
+        )
     return int(match[1]), SpokenDigits.speakers.index(match[2]), int(match[3])

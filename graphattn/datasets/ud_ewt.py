@@ -1,4 +1,5 @@
 """UD English-EWT: words with their part of speech and dependency tree."""
+
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -8,13 +9,30 @@ from torch_geometric.data import Data, Dataset
 
 from graphattn.datasets.checked import Checked
 
-UPOS = ('ADJ', 'ADP', 'ADV', 'AUX', 'CCONJ', 'DET', 'INTJ', 'NOUN', 'NUM', 'PART', 'PRON', 'PROPN', 'PUNCT', 'SCONJ',
-        'SYM', 'VERB', 'X')
-SPLITS = ('train', 'dev', 'test')
+UPOS = (
+    "ADJ",
+    "ADP",
+    "ADV",
+    "AUX",
+    "CCONJ",
+    "DET",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PART",
+    "PRON",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "SYM",
+    "VERB",
+    "X",
+)
+SPLITS = ("train", "dev", "test")
 SHA256 = {  # of release 2.16
-    'en_ewt-ud-train.conllu': '3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b',
-    'en_ewt-ud-dev.conllu': '531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6',
-    'en_ewt-ud-test.conllu': 'e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd',
+    "en_ewt-ud-train.conllu": "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b",
+    "en_ewt-ud-dev.conllu": "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6",
+    "en_ewt-ud-test.conllu": "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd",
 }
 
 
@@ -26,7 +44,7 @@ class Sentence(NamedTuple):
     heads: list[int]
 
 
-def read_conllu(lines: Iterable[str], name: str = 'CoNLL-U') -> Iterator[Sentence]:
+def read_conllu(lines: Iterable[str], name: str = "CoNLL-U") -> Iterator[Sentence]:
     """The sentences of CoNLL-U `lines`; comments, multiword tokens (`3-4`) and empty nodes (`5.1`) are skipped.
 
     Args:
@@ -45,30 +63,32 @@ def read_conllu(lines: Iterable[str], name: str = 'CoNLL-U') -> Iterator[Sentenc
     sentence = Sentence([], [], [])
     number = 0
     for number, line in enumerate(lines, start=1):
-        line = line.rstrip('\r\n')
-        if line and not line.startswith('#'):
-            _add_word(sentence, line, f'{name}:{number}')
+        line = line.rstrip("\r\n")
+        if line and not line.startswith("#"):
+            _add_word(sentence, line, f"{name}:{number}")
         elif not line and sentence.words:
-            yield _checked(sentence, f'{name}:{number}')
+            yield _checked(sentence, f"{name}:{number}")
             sentence = Sentence([], [], [])
     if sentence.words:
-        yield _checked(sentence, f'{name}:{number}')
+        yield _checked(sentence, f"{name}:{number}")
 
 
 def _add_word(sentence: Sentence, line: str, place: str) -> None:
-    columns = line.split('\t')
+    columns = line.split("\t")
     if len(columns) != 10:
-        raise ValueError(f'{place}: expected 10 columns separated by tabs (got {len(columns)}: {line!r})')
+        raise ValueError(f"{place}: expected 10 columns separated by tabs (got {len(columns)}: {line!r})")
     index, word, _, tag, _, _, head = columns[:7]
-    if '-' in index or '.' in index:
+    if "-" in index or "." in index:
         return
     if index != str(len(sentence.words) + 1):
-        raise ValueError(f'{place}: expected word {len(sentence.words) + 1} of the sentence (got ID {index!r});'
-                         f' a blank line separates sentences')
+        raise ValueError(
+            f"{place}: expected word {len(sentence.words) + 1} of the sentence (got ID {index!r});"
+            f" a blank line separates sentences"
+        )
     if tag not in UPOS:
-        raise ValueError(f'{place}: UPOS is one of {", ".join(UPOS)} (got {tag!r} for the word {word!r})')
+        raise ValueError(f"{place}: UPOS is one of {', '.join(UPOS)} (got {tag!r} for the word {word!r})")
     if not (head.isascii() and head.isdigit()):
-        raise ValueError(f'{place}: HEAD is 0 for the root or the ID of a word (got {head!r} for the word {word!r})')
+        raise ValueError(f"{place}: HEAD is 0 for the root or the ID of a word (got {head!r} for the word {word!r})")
     sentence.words.append(word)
     sentence.tags.append(tag)
     sentence.heads.append(int(head))
@@ -77,7 +97,7 @@ def _add_word(sentence: Sentence, line: str, place: str) -> None:
 def _checked(sentence: Sentence, place: str) -> Sentence:
     num_words = len(sentence.words)
     if max(sentence.heads) > num_words:
-        raise ValueError(f'{place}: the sentence that ends here has {num_words} words (got HEAD {max(sentence.heads)})')
+        raise ValueError(f"{place}: the sentence that ends here has {num_words} words (got HEAD {max(sentence.heads)})")
     return sentence
 
 
@@ -108,12 +128,12 @@ class UDEnglishEWT(Checked, Dataset):
         ValueError: Unknown split, or a file of another sha256; `read_conllu` reads other releases.
     """
 
-    release = 'r2.16'
-    url = 'https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT'
+    release = "r2.16"
+    url = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT"
     sums = SHA256
     tags = UPOS
 
-    def __init__(self, root: str, split: str = 'train', transform: Callable[[Data], Data] | None = None) -> None:
+    def __init__(self, root: str, split: str = "train", transform: Callable[[Data], Data] | None = None) -> None:
         if split not in SPLITS:
             raise ValueError(f"'split' is one of {SPLITS} (got {split!r})")
         self.split = split
@@ -129,11 +149,11 @@ class UDEnglishEWT(Checked, Dataset):
     @property
     def raw_file_names(self) -> list[str]:
         """The file of this split."""
-        return [f'en_ewt-ud-{self.split}.conllu']
+        return [f"en_ewt-ud-{self.split}.conllu"]
 
     def url_of(self, name: str) -> str:
         """The file of the release."""
-        return f'{self.url}/{self.release}/{name}'
+        return f"{self.url}/{self.release}/{name}"
 
     def len(self) -> int:
         """Number of sentences."""
@@ -147,5 +167,10 @@ class UDEnglishEWT(Checked, Dataset):
 def _to_data(sentence: Sentence) -> Data:
     heads = torch.tensor(sentence.heads)
     words = torch.arange(heads.numel())
-    return Data(words=sentence.words, y=torch.tensor([UPOS.index(tag) for tag in sentence.tags]), pos=words,
-                edge_index=torch.stack([heads - 1, words])[:, heads > 0], num_nodes=heads.numel())
+    return Data(
+        words=sentence.words,
+        y=torch.tensor([UPOS.index(tag) for tag in sentence.tags]),
+        pos=words,
+        edge_index=torch.stack([heads - 1, words])[:, heads > 0],
+        num_nodes=heads.numel(),
+    )

@@ -92,7 +92,9 @@ def read_layer(edges: Any, weights: Any, reduce: str) -> tuple[Tensor, Tensor]:
         pairs = [read_layer(*pair, reduce) for pair in zip(parts, weights)]
         for pair in pairs:
             check_layer(*pair, num_nodes=None)
-        return torch.cat([pair[0] for pair in pairs], 1), torch.cat([of_all_heads(pair[1].detach(), reduce) for pair in pairs])
+        return torch.cat([pair[0] for pair in pairs], 1), torch.cat(
+            [of_all_heads(pair[1].detach(), reduce) for pair in pairs]
+        )
     weights = to_tensor("weights", weights)
     return edges.edge_index(weights.device) if isinstance(edges, Graph) else to_tensor("edge_index", edges), weights
 
@@ -124,11 +126,17 @@ def check_layer(edge_index: Tensor, weights: Tensor, num_nodes: int | None) -> N
         )
     if edge_index.size(1) != weights.size(0):
         raise ValueError(f"each edge needs its weights (got {edge_index.size(1)} edges and {weights.size(0)} weights)")
-    if num_nodes is not None and edge_index.numel() and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < num_nodes:
+    if (
+        num_nodes is not None
+        and edge_index.numel()
+        and not 0 <= int(edge_index.min()) <= int(edge_index.max()) < num_nodes
+    ):
         raise ValueError(
             f"edges must join nodes 0 .. {num_nodes - 1} (got {int(edge_index.min())} .. {int(edge_index.max())})"
         )
     if not weights.isfinite().all():
-        raise ValueError(f"weights must be finite (got {int((~weights.isfinite()).sum())} of {weights.numel()} that are not)")
+        raise ValueError(
+            f"weights must be finite (got {int((~weights.isfinite()).sum())} of {weights.numel()} that are not)"
+        )
     if weights.numel() and weights.min() < 0:
         raise ValueError(f"weights must not be negative (got {weights.min().item():.3g}); a share has no sign")

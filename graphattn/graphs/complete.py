@@ -60,7 +60,9 @@ class CompleteGraph(Graph):
             return degrees, torch.arange(self.num_keys, device=device).repeat(self.num_queries)
         start = row_pointer(degrees)
         row = rows_of(start)
-        return degrees, torch.arange(row.numel(), device=device) - start[row] + torch.as_tensor(first_key, device=device)[row]
+        return degrees, torch.arange(row.numel(), device=device) - start[row] + torch.as_tensor(
+            first_key, device=device
+        )[row]
 
     def _transposed(self) -> Graph:
         return self._of([(keys, queries) for queries, keys in self.sizes], not self.edges_by_key)

@@ -18,7 +18,9 @@ class CSR(NamedTuple):
 
     def to(self, device: Device) -> "CSR":
         """The same arrays on `device`."""
-        return CSR(self.rowptr.to(device), self.col.to(device), None if self.edge_id is None else self.edge_id.to(device))
+        return CSR(
+            self.rowptr.to(device), self.col.to(device), None if self.edge_id is None else self.edge_id.to(device)
+        )
 
     def clone(self) -> "CSR":
         """The same numbers in other memory."""
@@ -81,11 +83,13 @@ def is_sorted(row: Tensor, col: Tensor) -> bool:
 def transpose(csr: CSR, num_cols: int) -> CSR:
     """The same edges by (column, row); `edge_id` keeps pointing to the same places."""
     loops = loops_for(csr.col, csr.rowptr)
-    if loops is not None and index_dtype(num_cols, csr.rowptr.numel(), csr.col.numel()) == csr.rowptr.dtype == torch.int32:
+    if (
+        loops is not None
+        and index_dtype(num_cols, csr.rowptr.numel(), csr.col.numel()) == csr.rowptr.dtype == torch.int32
+    ):
         return CSR(*loops.turn_rows(csr.rowptr, csr.col, csr.edge_id, num_cols))
     rows = rows_of(csr.rowptr)
     flipped = compress_edges(csr.col.long(), rows, num_cols, csr.rowptr.numel() - 1)
     if flipped.edge_id is None or csr.edge_id is None:
         return flipped._replace(edge_id=csr.edge_id if flipped.edge_id is None else flipped.edge_id)
     return flipped._replace(edge_id=csr.edge_id[flipped.edge_id])
-

@@ -68,7 +68,9 @@ def check_names(state: Any, kind: type["Graph"]) -> None:
     known, needed, takes_any = fields_of_file(kind)
     missing, unknown = needed - set(state), set(state) & OF_ITS_OWN if takes_any else set(state) - known
     if missing or unknown:
-        raise ValueError(f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})")
+        raise ValueError(
+            f"its fields are {sorted(known)} (got none of {sorted(missing)}, and also {sorted(map(str, unknown))})"
+        )
 
 
 def whole(graph: Any) -> "Graph":
@@ -91,7 +93,9 @@ def graph_of_number(number: int) -> "Graph":
     """The graph whose `number` this is."""
     graph = _GRAPHS.get(number)
     if graph is None:
-        raise ValueError(f"there is no graph of number {number} any more; keep a graph as long as compiled code uses it")
+        raise ValueError(
+            f"there is no graph of number {number} any more; keep a graph as long as compiled code uses it"
+        )
     return graph
 
 

@@ -125,4 +125,8 @@ def graph_alone(graph: Graph) -> Graph:
 
 def depends_on_edges(kept: object) -> bool:
     """Whether the graph of a Data, or one of the list of a batch, is a GraphOfEdges."""
-    return any(isinstance(graph, GraphOfEdges) for graph in kept) if isinstance(kept, list) else isinstance(kept, GraphOfEdges)
+    return (
+        any(isinstance(graph, GraphOfEdges) for graph in kept)
+        if isinstance(kept, list)
+        else isinstance(kept, GraphOfEdges)
+    )

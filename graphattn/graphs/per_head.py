@@ -47,10 +47,14 @@ class PerHead:
         if not isinstance(state, dict) or set(state) != {"graphs", "shape"}:
             raise ValueError(f"what was read is no PerHead: its fields are 'graphs' and 'shape' (got {state!r})")
         if not isinstance(state["graphs"], tuple) or not all(isinstance(graph, Graph) for graph in state["graphs"]):
-            raise ValueError(f"what was read is no PerHead: 'graphs' must be a tuple of graphs (got {state['graphs']!r})")
+            raise ValueError(
+                f"what was read is no PerHead: 'graphs' must be a tuple of graphs (got {state['graphs']!r})"
+            )
         PerHead.__init__(self, state["graphs"])
         if self.shape != state["shape"]:
-            raise ValueError(f"what was read is no PerHead: its graphs have shape {self.shape} (got {state['shape']!r})")
+            raise ValueError(
+                f"what was read is no PerHead: its graphs have shape {self.shape} (got {state['shape']!r})"
+            )
 
     def __len__(self) -> int:
         return len(self.graphs)

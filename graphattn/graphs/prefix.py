@@ -54,7 +54,9 @@ class PrefixGraph(Graph):
     def _restore(self, sizes, edges_by_key, prefix):
         sizes, prefix = parse_pairs(sizes), parse_counts("prefix", prefix)
         if len(prefix) != len(sizes) or any(queries != keys for queries, keys in sizes):
-            raise ValueError(f"'prefix' must hold one int per example of as many keys as queries (got {prefix} for {sizes})")
+            raise ValueError(
+                f"'prefix' must hold one int per example of as many keys as queries (got {prefix} for {sizes})"
+            )
         self._set(sizes, prefix, parse_flag("edges_by_key", edges_by_key))
 
     @classmethod

@@ -41,10 +41,15 @@ class RuleGraph(Graph):
     rule: Callable[[Tensor, Tensor], Tensor]
 
     def __init__(
-        self, num_queries: Counts, num_keys: Counts | None = None, rule: Callable[[Tensor, Tensor], Tensor] | None = None
+        self,
+        num_queries: Counts,
+        num_keys: Counts | None = None,
+        rule: Callable[[Tensor, Tensor], Tensor] | None = None,
     ):
         if rule is None and callable(num_keys):
-            raise TypeError(f"'rule' is the third argument (got it as 'num_keys'); write RuleGraph({num_queries}, rule=...)")
+            raise TypeError(
+                f"'rule' is the third argument (got it as 'num_keys'); write RuleGraph({num_queries}, rule=...)"
+            )
         self._set(parse_sizes(num_queries, num_keys), rule)
 
     def _set(self, sizes: Sequence[tuple[int, int]], rule: Any, edges_by_key: bool = False) -> None:

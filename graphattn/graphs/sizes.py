@@ -75,7 +75,11 @@ def parse_pairs(sizes: Any) -> Sizes:
     Traceback (most recent call last):
     ValueError: 'sizes' must be at least 0 (got -7)
     """
-    if not isinstance(sizes, tuple) or not sizes or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in sizes):
+    if (
+        not isinstance(sizes, tuple)
+        or not sizes
+        or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in sizes)
+    ):
         raise ValueError(f"'sizes' must be a tuple of pairs (num_queries, num_keys), one per example (got {sizes!r})")
     return tuple((parse_integer("sizes", queries), parse_integer("sizes", keys)) for queries, keys in sizes)
 

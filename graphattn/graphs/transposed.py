@@ -66,7 +66,8 @@ class TransposedGraph(Graph):
         return self.graph.by_query(device) if self.edges_by_key else super()._build_csr_transposed(device)
 
     def _transposed(self) -> Graph:
-        return self.graph.twin(edges_by_key=not self.edges_by_key)  # the graph itself would hold this one, and be held by it
+        # The graph itself would hold this one, and be held by it.
+        return self.graph.twin(edges_by_key=not self.edges_by_key)
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         graph = self.graph._map_tensors(function)

@@ -6,4 +6,4 @@ from graphattn.inputs.molecule import from_smiles
 from graphattn.inputs.network import from_network
 from graphattn.inputs.text import Vocabulary, from_text
 
-__all__ = ['Vocabulary', 'from_image', 'from_network', 'from_smiles', 'from_text', 'from_wav', 'from_waveform']
+__all__ = ["Vocabulary", "from_image", "from_network", "from_smiles", "from_text", "from_wav", "from_waveform"]

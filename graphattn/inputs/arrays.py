@@ -19,17 +19,18 @@ def to_tensor(name: str, values: Any) -> Tensor:
     if isinstance(values, Tensor):
         return values if values.layout == torch.strided else values.to_dense()
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise ValueError(f"{name!r} has {np.ma.count_masked(values)} masked entries of {values.size}; fill them first "
-                         f"(.filled(0))")
+        raise ValueError(
+            f"{name!r} has {np.ma.count_masked(values)} masked entries of {values.size}; fill them first (.filled(0))"
+        )
     if isinstance(values, list | tuple) and any(isinstance(entry, Tensor) for entry in values):
         values = [np.asarray(entry.detach().cpu()) if isinstance(entry, Tensor) else entry for entry in values]
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name!r} needs rows of one length (got {error})") from error
-    if array.dtype.kind not in 'biufc':
+    if array.dtype.kind not in "biufc":
         raise TypeError(f"{name!r} needs numbers (got {array.dtype} from {type(values).__name__})")
-    if array.dtype.kind in 'fc' and array.dtype.itemsize > 8 * (1 + (array.dtype.kind == 'c')):  # long double
-        array = array.astype(np.complex128 if array.dtype.kind == 'c' else np.float64)
+    if array.dtype.kind in "fc" and array.dtype.itemsize > 8 * (1 + (array.dtype.kind == "c")):  # long double
+        array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     # torch takes neither negative strides nor foreign bytes, and warns of memory that may not be written.
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder('='), order='C'))
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

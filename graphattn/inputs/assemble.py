@@ -36,9 +36,13 @@ def choose_graph(choice: GraphChoice, num_nodes: int, default: Callable[[int], G
         return default(num_nodes)
     graph = choice if isinstance(choice, Graph) or not callable(choice) else choice(num_nodes)
     if not isinstance(graph, Graph):
-        raise TypeError(f"'graph' needs to be a Graph or a function num_nodes -> Graph (got {type(graph).__name__}); "
-                        f"make one by as_graph")
+        raise TypeError(
+            f"'graph' needs to be a Graph or a function num_nodes -> Graph (got {type(graph).__name__}); "
+            f"make one by as_graph"
+        )
     if tuple(graph.shape) != (num_nodes, num_nodes):
-        raise ValueError(f"'graph' joins {graph.num_queries} queries to {graph.num_keys} keys, the input has "
-                         f"{num_nodes} nodes; pass a function such as graph=CompleteGraph to fit the size")
+        raise ValueError(
+            f"'graph' joins {graph.num_queries} queries to {graph.num_keys} keys, the input has "
+            f"{num_nodes} nodes; pass a function such as graph=CompleteGraph to fit the size"
+        )
     return graph

@@ -11,8 +11,8 @@ from torch_geometric.utils import is_torch_sparse_tensor
 
 from graphattn.inputs.arrays import to_tensor
 
-WEIGHT = 'weight'  # what the values of a sparse matrix are called
-OF_THE_WHOLE = ('edge_index', 'adj_t', 'batch', 'ptr')  # of a Data
+WEIGHT = "weight"  # what the values of a sparse matrix are called
+OF_THE_WHOLE = ("edge_index", "adj_t", "batch", "ptr")  # of a Data
 
 
 class Rows(NamedTuple):
@@ -36,8 +36,9 @@ class Rows(NamedTuple):
         result = [self.numbers(names, *entry) for entry in zip(self.entries, self.rows)]
         lengths = {len(numbers) for numbers in result}
         if len(lengths) > 1:
-            raise ValueError(f"the attributes {list(names)} need one length on all {self.of}s (got lengths "
-                             f"{sorted(lengths)})")
+            raise ValueError(
+                f"the attributes {list(names)} need one length on all {self.of}s (got lengths {sorted(lengths)})"
+            )
         return torch.stack(result) if result else torch.zeros(0, len(names))
 
     def numbers(self, names: Sequence[str], entry: Any, row: dict[str, Any]) -> Tensor:
@@ -47,8 +48,9 @@ class Rows(NamedTuple):
         try:
             tensors = [to_tensor(name, row[name]) for name in names]
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the attributes {list(names)} of {self.of} {entry!r} need to be numbers (got {row!r})"
-                             ) from error
+            raise ValueError(
+                f"the attributes {list(names)} of {self.of} {entry!r} need to be numbers (got {row!r})"
+            ) from error
         check_real(self.of, zip(names, tensors))
         numbers = torch.cat([tensor.float().reshape(-1) for tensor in tensors])
         if not numbers.isfinite().all():
@@ -77,8 +79,13 @@ class Columns(NamedTuple):
         if missing:
             raise ValueError(f"the {self.of}s have no attribute {missing} (they have {self.names})")
         check_real(self.of, ((name, self.columns[name]) for name in names))
-        result = torch.cat([self.columns[name].flatten(1) if self.columns[name].dim() > 1 else self.columns[name][:, None]
-                            for name in names], dim=1).float()
+        result = torch.cat(
+            [
+                self.columns[name].flatten(1) if self.columns[name].dim() > 1 else self.columns[name][:, None]
+                for name in names
+            ],
+            dim=1,
+        ).float()
         if not result.isfinite().all():
             raise ValueError(f"the attributes {list(names)} of the {self.of}s need to be finite")
         return result
@@ -88,8 +95,10 @@ def check_real(of: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
     """float32 would keep the real part alone."""
     for name, tensor in tensors:
         if tensor.is_complex():
-            raise TypeError(f"the attribute {name!r} of the {of}s needs real numbers (got {tensor.dtype}); keep real and "
-                            f"imaginary parts as two numbers")
+            raise TypeError(
+                f"the attribute {name!r} of the {of}s needs real numbers (got {tensor.dtype}); keep real and "
+                f"imaginary parts as two numbers"
+            )
 
 
 def attributes_of(network: Any) -> tuple[Rows | Columns, Rows | Columns]:
@@ -97,16 +106,18 @@ def attributes_of(network: Any) -> tuple[Rows | Columns, Rows | Columns]:
 
     Of a sparse matrix the edges have a 'weight'; those of a networkx multigraph have a 'key', if one of them is no int.
     """
-    networkx = sys.modules.get('networkx')
+    networkx = sys.modules.get("networkx")
     if networkx is not None and isinstance(network, networkx.Graph):
         return of_networkx(network)
     if isinstance(network, Data):
         tensors = {name: value for name, value in network.to_dict().items() if isinstance(value, Tensor)}
-        nodes, edges = (Columns(of, {name: x for name, x in tensors.items() if name not in OF_THE_WHOLE and is_one(name)})
-                        for of, is_one in (('node', network.is_node_attr), ('edge', network.is_edge_attr)))
+        nodes, edges = (
+            Columns(of, {name: x for name, x in tensors.items() if name not in OF_THE_WHOLE and is_one(name)})
+            for of, is_one in (("node", network.is_node_attr), ("edge", network.is_edge_attr))
+        )
         return nodes, edges
     values = values_of(network)
-    return Columns('node', {}), Columns('edge', {} if values is None else {WEIGHT: values})
+    return Columns("node", {}), Columns("edge", {} if values is None else {WEIGHT: values})
 
 
 def of_networkx(network: Any) -> tuple[Rows, Rows]:
@@ -117,14 +128,16 @@ def of_networkx(network: Any) -> tuple[Rows, Rows]:
     if network.is_multigraph():
         keys = [key for *_, key in both_ways.edges(keys=True)]
         if not all(isinstance(key, int) for key in keys):
-            rows = [{'key': key} | row for key, row in zip(keys, rows)]
-    return (Rows('node', [node for node, _ in nodes], [row for _, row in nodes]),
-            Rows('edge', [edge[:2] for edge in edges], rows))
+            rows = [{"key": key} | row for key, row in zip(keys, rows)]
+    return (
+        Rows("node", [node for node, _ in nodes], [row for _, row in nodes]),
+        Rows("edge", [edge[:2] for edge in edges], rows),
+    )
 
 
 def values_of(matrix: Any) -> Tensor | None:
     """The stored values of a sparse matrix, in the order of its edges; None for what is none or has no values."""
-    scipy_sparse, torch_sparse = sys.modules.get('scipy.sparse'), sys.modules.get('torch_sparse')
+    scipy_sparse, torch_sparse = sys.modules.get("scipy.sparse"), sys.modules.get("torch_sparse")
     if scipy_sparse is not None and scipy_sparse.issparse(matrix):
         return to_tensor(WEIGHT, matrix.tocoo().data)
     if torch_sparse is not None and isinstance(matrix, torch_sparse.SparseTensor):

@@ -61,17 +61,27 @@ def read_sound(path: Any, sample_rate: float | None, first: tuple[Any, float] | 
     samples, found = read_wav(path)
     for wanted, of in ((sample_rate, "'sample_rate'"), (first and first[1], first and f"'{first[0]}'")):
         if wanted is not None and found != wanted:
-            raise ValueError(f"'{path}' has {found} samples per second, {of} {wanted}; resample it first, for example by "
-                             f"scipy.signal.resample_poly or sox")
+            raise ValueError(
+                f"'{path}' has {found} samples per second, {of} {wanted}; resample it first, for example by "
+                f"scipy.signal.resample_poly or sox"
+            )
     try:
         return from_waveform(samples, found, **options)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from error
 
 
-def from_waveform(waveform: Tensor | np.ndarray, sample_rate: float, num_mels: int = 40, window: float = 0.025,
-                  hop: float = 0.010, before: int | None = 20, after: int | None = 20, normalize: bool = False,
-                  edge_index: bool = False) -> Data:
+def from_waveform(
+    waveform: Tensor | np.ndarray,
+    sample_rate: float,
+    num_mels: int = 40,
+    window: float = 0.025,
+    hop: float = 0.010,
+    before: int | None = 20,
+    after: int | None = 20,
+    normalize: bool = False,
+    edge_index: bool = False,
+) -> Data:
     """A sound as a graph over its log-mel frames.
 
     | attribute   | shape              | meaning
@@ -98,7 +108,7 @@ def from_waveform(waveform: Tensor | np.ndarray, sample_rate: float, num_mels: i
     (torch.Size([98, 40]), 0.012500000186264515)
     """
     samples, sample_rate = check_waveform(waveform), check_sample_rate(sample_rate)
-    length, step = samples_in('window', window, sample_rate), samples_in('hop', hop, sample_rate)
+    length, step = samples_in("window", window, sample_rate), samples_in("hop", hop, sample_rate)
     power = power_frames(samples, length, step, fft_length(length, sample_rate, num_mels))  # [frames, bins]
     energy = power @ mel_filters(num_mels, power.shape[1], sample_rate).T  # [frames, num_mels]
     x = np.log(np.maximum(energy, MIN_ENERGY))  # finite, as the samples are below 1e154
@@ -112,24 +122,28 @@ def from_waveform(waveform: Tensor | np.ndarray, sample_rate: float, num_mels: i
 
 def check_waveform(waveform: Tensor | np.ndarray) -> np.ndarray:
     """float64 samples [samples] of one channel, finite, at least one."""
-    if isinstance(waveform, list | tuple) and any(getattr(entry, 'ndim', 0) for entry in waveform):
-        raise ValueError(f"'waveform' needs to be one sound (got a {type(waveform).__name__} of {len(waveform)}); call once "
-                         f"for each, or stack the channels of one (numpy.stack)")
+    if isinstance(waveform, list | tuple) and any(getattr(entry, "ndim", 0) for entry in waveform):
+        raise ValueError(
+            f"'waveform' needs to be one sound (got a {type(waveform).__name__} of {len(waveform)}); call once "
+            f"for each, or stack the channels of one (numpy.stack)"
+        )
     if isinstance(waveform, Tensor):
         waveform = waveform.detach().cpu()
         waveform = waveform.double() if waveform.is_floating_point() else waveform
     samples = np.asarray(waveform)
     if not np.issubdtype(samples.dtype, np.floating):
-        scales = {'int32': 'divide 32-bit samples by 2147483648', 'uint8': 'take (samples - 128) / 128'}
-        how = scales.get(samples.dtype.name, 'divide 16-bit samples by 32768')
+        scales = {"int32": "divide 32-bit samples by 2147483648", "uint8": "take (samples - 128) / 128"}
+        how = scales.get(samples.dtype.name, "divide 16-bit samples by 32768")
         raise TypeError(f"'waveform' needs floating-point samples of full scale 1 (got {samples.dtype}); {how}")
     if samples.ndim not in (1, 2):
         raise ValueError(f"'waveform' needs to be [samples] or [channels, samples] (got shape {list(samples.shape)})")
     if samples.size == 0:
         raise ValueError(f"'waveform' has no samples (got shape {list(samples.shape)})")
     if samples.ndim == 2 and samples.shape[0] > samples.shape[1]:
-        raise ValueError(f"'waveform' needs to be [channels, samples] (got more channels than samples: "
-                         f"{list(samples.shape)}); transpose it")
+        raise ValueError(
+            f"'waveform' needs to be [channels, samples] (got more channels than samples: "
+            f"{list(samples.shape)}); transpose it"
+        )
     broken = np.count_nonzero(~np.isfinite(samples))
     if broken:
         raise ValueError(f"'waveform' has {broken} samples of {samples.size} that are NaN or infinite; repair it first")
@@ -142,8 +156,11 @@ def check_scale(peak: float) -> None:
     if peak > 1e150:  # its square is infinite
         raise ValueError(f"'waveform' has samples up to {peak:.3g}, its full scale is 1; divide by it")
     if peak > LOUDEST:
-        warnings.warn(f"'waveform' has samples up to {peak:.3g} where full scale is 1; divide 16-bit samples by 32768, or "
-                      f"its energies are not those of other sounds", stacklevel=4)
+        warnings.warn(
+            f"'waveform' has samples up to {peak:.3g} where full scale is 1; divide 16-bit samples by 32768, or "
+            f"its energies are not those of other sounds",
+            stacklevel=4,
+        )
 
 
 def check_sample_rate(sample_rate: float) -> int | float:
@@ -162,8 +179,10 @@ def samples_in(name: str, seconds: float, sample_rate: float) -> int:
     if not 0 <= seconds < math.inf or round(seconds * sample_rate) < 1:
         raise ValueError(f"'{name}' needs to be at least one sample long (got {seconds} s at {sample_rate} Hz)")
     if seconds * sample_rate > LONGEST:
-        raise ValueError(f"'{name}' needs to be at most {LONGEST} samples long (got {seconds} s at {sample_rate} Hz); both "
-                         f"are in seconds and Hz")
+        raise ValueError(
+            f"'{name}' needs to be at most {LONGEST} samples long (got {seconds} s at {sample_rate} Hz); both "
+            f"are in seconds and Hz"
+        )
     return round(seconds * sample_rate)
 
 
@@ -175,9 +194,9 @@ def power_frames(samples: np.ndarray, length: int, step: int, num_fft: int) -> n
     """
     samples = np.pad(samples, (0, max(0, length - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, length)[::step]  # [frames, length]
-    window = scipy.signal.get_window('hann', length)
-    power = np.abs(scipy.fft.rfft(frames * window, num_fft)) ** 2 / (num_fft * np.sum(window ** 2))
-    power[:, 1:(num_fft + 1) // 2] *= 2  # all but 0 Hz and, for an even length, the highest frequency
+    window = scipy.signal.get_window("hann", length)
+    power = np.abs(scipy.fft.rfft(frames * window, num_fft)) ** 2 / (num_fft * np.sum(window**2))
+    power[:, 1 : (num_fft + 1) // 2] *= 2  # all but 0 Hz and, for an even length, the highest frequency
     return power
 
 
@@ -186,7 +205,7 @@ def fft_length(length: int, sample_rate: float, num_mels: int) -> int:
 
     The second condition counts only for more filters than usual; padding with zeros interpolates the spectrum.
     """
-    if parse_integer('num_mels', num_mels, minimum=None) < 1:
+    if parse_integer("num_mels", num_mels, minimum=None) < 1:
         raise ValueError(f"'num_mels' needs to be 1 or more (got {num_mels})")
     num_fft = 2 ** int(np.ceil(np.log2(max(length, 2))))
     while not mel_filters(num_mels, num_fft // 2 + 1, sample_rate).any(1).all():
@@ -202,7 +221,7 @@ def mel_filters(num_mels: int, num_bins: int, sample_rate: float) -> np.ndarray:
     """
     corners = mel_to_hertz(np.linspace(0, hertz_to_mel(sample_rate / 2), num_mels + 2))  # [num_mels + 2]
     bins = np.linspace(0, sample_rate / 2, num_bins)
-    lower, centre, upper = (corners[start:start + num_mels, None] for start in range(3))
+    lower, centre, upper = (corners[start : start + num_mels, None] for start in range(3))
     return np.clip(np.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)), 0, None)
 
 

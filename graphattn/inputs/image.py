@@ -14,8 +14,14 @@ from graphattn.inputs.assemble import assemble
 from graphattn.inputs.pixels import read_pixels
 
 
-def from_image(image: Any, patch: int | Sequence[int] = 1, reach: int | Sequence[int] = 1, axes: int = 2,
-               edge_index: bool = False, channels: str | None = None) -> Data:
+def from_image(
+    image: Any,
+    patch: int | Sequence[int] = 1,
+    reach: int | Sequence[int] = 1,
+    axes: int = 2,
+    edge_index: bool = False,
+    channels: str | None = None,
+) -> Data:
     """An image or a volume as a grid of pixels, or of patches.
 
     | attribute | shape                      | meaning
@@ -41,12 +47,12 @@ def from_image(image: Any, patch: int | Sequence[int] = 1, reach: int | Sequence
     >>> data.x.shape, data.sides
     (torch.Size([4, 48]), (2, 2))
     """
-    axes = parse_integer('axes', axes, minimum=None)
+    axes = parse_integer("axes", axes, minimum=None)
     if axes < 1:
         raise ValueError(f"'axes' needs to be 1 or more (got {axes})")
     image = read_pixels(image, axes, channels)  # [channels, *image sides]
-    patch = per_axis('patch', patch, axes, least=1)
-    reach = per_axis('reach', reach, axes, least=0)
+    patch = per_axis("patch", patch, axes, least=1)
+    reach = per_axis("reach", reach, axes, least=0)
     x, sides = cut_patches(image, patch)
     return assemble(x, grid_positions(sides), GridGraph(sides, reach), edge_index, sides=sides)
 
@@ -55,12 +61,15 @@ def per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> tu
     """One int for each axis; integers of NumPy and torch are as good."""
     given: Any = value
     try:
-        values = tuple(parse_integer(name, entry, least) for entry in (given if is_sequence(given) else (given,) * axes))
+        values = tuple(
+            parse_integer(name, entry, least) for entry in (given if is_sequence(given) else (given,) * axes)
+        )
     except (TypeError, ValueError):
         values = ()
     if len(values) != axes:
-        raise ValueError(f"'{name}' needs to be an int of at least {least}, or one for each of {axes} axes "
-                         f"(got {value!r})")
+        raise ValueError(
+            f"'{name}' needs to be an int of at least {least}, or one for each of {axes} axes (got {value!r})"
+        )
     return values
 
 
@@ -68,11 +77,13 @@ def cut_patches(image: Tensor, patch: tuple[int, ...]) -> tuple[Tensor, tuple[in
     """[channels, *image sides] -> ([num_patches, channels * patch size], patches along each axis)."""
     spare = [side % size for side, size in zip(image.shape[1:], patch)]
     if any(spare):
-        raise ValueError(f"'image' of sides {list(image.shape[1:])} does not divide into patches of {list(patch)} "
-                         f"(left over: {spare} pixels); crop or pad it (torch.nn.functional.pad), or change 'patch'")
+        raise ValueError(
+            f"'image' of sides {list(image.shape[1:])} does not divide into patches of {list(patch)} "
+            f"(left over: {spare} pixels); crop or pad it (torch.nn.functional.pad), or change 'patch'"
+        )
     for axis, size in enumerate(patch, start=1):
         image = image.unfold(axis, size, size)  # the patch axes gather at the end, in order
-    sides = tuple(image.shape[1:1 + len(patch)])
+    sides = tuple(image.shape[1 : 1 + len(patch)])
     return image.movedim(0, len(patch)).reshape(math.prod(sides), -1), sides
 
 

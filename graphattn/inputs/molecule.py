@@ -11,20 +11,25 @@ from torch_geometric.data import Data
 from graphattn.graphs import EdgeListGraph
 from graphattn.inputs.assemble import assemble
 
-ELEMENTS = ('H', 'B', 'C', 'N', 'O', 'F', 'Si', 'P', 'S', 'Cl', 'Br', 'I')
+ELEMENTS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
 ATOM_FEATURES = {  # name: the values that get a column each; the last column is for all other values
-    'element': ELEMENTS,
-    'degree': (0, 1, 2, 3, 4),
-    'charge': (-1, 0, 1),
-    'hydrogens': (0, 1, 2, 3),
-    'hybridization': ('S', 'SP', 'SP2', 'SP3'),
-    'aromatic': (False,),
+    "element": ELEMENTS,
+    "degree": (0, 1, 2, 3, 4),
+    "charge": (-1, 0, 1),
+    "hydrogens": (0, 1, 2, 3),
+    "hybridization": ("S", "SP", "SP2", "SP3"),
+    "aromatic": (False,),
 }
-BOND_TYPES = ('SINGLE', 'DOUBLE', 'TRIPLE', 'AROMATIC')
+BOND_TYPES = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC")
 
 
-def from_smiles(smiles: str, features: Sequence[str] = tuple(ATOM_FEATURES), hydrogens: bool = False,
-                coordinates: bool = False, edge_index: bool = True) -> Data:
+def from_smiles(
+    smiles: str,
+    features: Sequence[str] = tuple(ATOM_FEATURES),
+    hydrogens: bool = False,
+    coordinates: bool = False,
+    edge_index: bool = True,
+) -> Data:
     """A molecule as the graph of its bonds.
 
     | attribute  | shape   | meaning
@@ -89,11 +94,13 @@ def parse_smiles(smiles: str, hydrogens: bool = False) -> Any:
     strange = [letter for letter in smiles if not (letter.isascii() and (letter.isprintable() or letter.isspace()))]
     if strange:
         raise ValueError(f"'smiles' {smiles!r} does not parse: {strange[0]!r} is no letter of SMILES")
-    first, *rest = smiles.split(maxsplit=1) or ['']
+    first, *rest = smiles.split(maxsplit=1) or [""]
     if rest:
-        raise ValueError(f"'smiles' {smiles!r} has text behind the molecule (got {rest[0].rstrip()!r}); pass {first!r} alone")
+        raise ValueError(
+            f"'smiles' {smiles!r} has text behind the molecule (got {rest[0].rstrip()!r}); pass {first!r} alone"
+        )
     rdkit = import_rdkit()
-    capture = getattr(rdkit.rdBase, 'CaptureErrorLog', nullcontext)  # older versions only print the reason
+    capture = getattr(rdkit.rdBase, "CaptureErrorLog", nullcontext)  # older versions only print the reason
     with capture() as log:
         molecule = rdkit.Chem.MolFromSmiles(first)
     if molecule is None:
@@ -109,19 +116,19 @@ def parser_reason(messages: str) -> str:
     >>> parser_reason("[08:09:42] SMILES Parse Error: unclosed ring for input: 'C1CC'")
     "unclosed ring for input: 'C1CC'"
     """
-    lines = [line.partition('] ')[2].removeprefix('SMILES Parse Error: ') for line in messages.splitlines()]
-    return '; '.join(dict.fromkeys(line for line in lines if line.strip(' ~^'))) or "see RDKit's message"
+    lines = [line.partition("] ")[2].removeprefix("SMILES Parse Error: ") for line in messages.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line.strip(" ~^"))) or "see RDKit's message"
 
 
 def atom_feature(molecule: Any, name: str) -> Tensor:
     """One-hot [num_atoms, columns] of a feature."""
     read = {
-        'element': lambda atom: atom.GetSymbol(),
-        'degree': lambda atom: atom.GetDegree(),
-        'charge': lambda atom: atom.GetFormalCharge(),
-        'hydrogens': lambda atom: atom.GetTotalNumHs(includeNeighbors=True),
-        'hybridization': lambda atom: str(atom.GetHybridization()),
-        'aromatic': lambda atom: atom.GetIsAromatic(),
+        "element": lambda atom: atom.GetSymbol(),
+        "degree": lambda atom: atom.GetDegree(),
+        "charge": lambda atom: atom.GetFormalCharge(),
+        "hydrogens": lambda atom: atom.GetTotalNumHs(includeNeighbors=True),
+        "hybridization": lambda atom: str(atom.GetHybridization()),
+        "aromatic": lambda atom: atom.GetIsAromatic(),
     }[name]
     return torch.stack([one_hot(read(atom), ATOM_FEATURES[name]) for atom in molecule.GetAtoms()])
 
@@ -143,8 +150,12 @@ def bonds(molecule: Any) -> tuple[Tensor, Tensor]:
     for bond in molecule.GetBonds():
         start, end = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         pairs += [(start, end), (end, start)]
-        row = torch.cat([one_hot(str(bond.GetBondType()), BOND_TYPES),
-                         torch.tensor([float(bond.GetIsConjugated()), float(bond.IsInRing())])])
+        row = torch.cat(
+            [
+                one_hot(str(bond.GetBondType()), BOND_TYPES),
+                torch.tensor([float(bond.GetIsConjugated()), float(bond.IsInRing())]),
+            ]
+        )
         rows += [row, row]
     edge_attr = torch.stack(rows) if rows else torch.zeros(0, len(BOND_TYPES) + 3)
     return torch.tensor(pairs, dtype=torch.long).view(-1, 2).T.contiguous(), edge_attr

@@ -15,12 +15,18 @@ from graphattn.inputs.arrays import to_tensor
 from graphattn.inputs.assemble import assemble
 from graphattn.inputs.attributes import Columns, Rows, attributes_of
 
-FEATURES = ('degree', 'constant', 'identity')
+FEATURES = ("degree", "constant", "identity")
 
 
-def from_network(network: Any, x: Tensor | np.ndarray | None = None, features: str | Sequence[str] = 'degree',
-                 num_nodes: int | None = None, edge_index: bool = True, node_features: str | Sequence[str] | None = None,
-                 edge_features: str | Sequence[str] | None = None) -> Data:
+def from_network(
+    network: Any,
+    x: Tensor | np.ndarray | None = None,
+    features: str | Sequence[str] = "degree",
+    num_nodes: int | None = None,
+    edge_index: bool = True,
+    node_features: str | Sequence[str] | None = None,
+    edge_features: str | Sequence[str] | None = None,
+) -> Data:
     """A given network as it is: a node attends to the nodes that its incoming edges come from.
 
     | attribute  | shape   | meaning
@@ -56,19 +62,27 @@ def from_network(network: Any, x: Tensor | np.ndarray | None = None, features: s
     >>> data.x.shape, data.edge_index.shape, data.edge_attr.shape
     (torch.Size([34, 1]), torch.Size([2, 156]), torch.Size([156, 1]))
     """
-    node_features, edge_features = names_in('node_features', node_features), names_in('edge_features', edge_features)
+    node_features, edge_features = names_in("node_features", node_features), names_in("edge_features", edge_features)
     if node_features is None and not isinstance(features, str):
-        node_features = names_in('features', features)
+        node_features = names_in("features", features)
     if x is not None and node_features:
-        raise ValueError(f"'x' and attributes of nodes cannot both be the features (got {node_features}); join them before")
+        raise ValueError(
+            f"'x' and attributes of nodes cannot both be the features (got {node_features}); join them before"
+        )
     graph = to_graph(network, num_nodes)
     nodes, edges = attributes_of(network)
-    warn_of_lost(() if x is not None or node_features is not None else nodes.telling,
-                 () if edge_features is not None else edges.telling)
+    warn_of_lost(
+        () if x is not None or node_features is not None else nodes.telling,
+        () if edge_features is not None else edges.telling,
+    )
     if x is None:
-        x = select(nodes, node_features, graph.num_queries, network) if node_features else make_features(features, graph)
+        x = (
+            select(nodes, node_features, graph.num_queries, network)
+            if node_features
+            else make_features(features, graph)
+        )
     else:
-        x = check_rows(to_tensor('x', x), graph)
+        x = check_rows(to_tensor("x", x), graph)
     data = assemble(x, None, graph, edge_index)
     if edge_features:
         data.edge_attr = select(edges, edge_features, graph.num_edges, network)
@@ -86,26 +100,34 @@ def names_in(argument: str, names: str | Sequence[str] | None) -> tuple[str, ...
 
 
 def warn_of_lost(of_nodes: Sequence[str], of_edges: Sequence[str]) -> None:
-    lost = [(f'the {of} attributes {list(names)}', f'{of}_features={list(names)}')
-            for of, names in (('node', of_nodes), ('edge', of_edges)) if names]
+    lost = [
+        (f"the {of} attributes {list(names)}", f"{of}_features={list(names)}")
+        for of, names in (("node", of_nodes), ("edge", of_edges))
+        if names
+    ]
     if lost:
-        what, how = (' and '.join(parts) for parts in zip(*lost))
-        warnings.warn(f"from_network leaves out {what}; pass {how} to keep them, or () if they shall be left out",
-                      stacklevel=3)
+        what, how = (" and ".join(parts) for parts in zip(*lost))
+        warnings.warn(
+            f"from_network leaves out {what}; pass {how} to keep them, or () if they shall be left out", stacklevel=3
+        )
 
 
 def check_rows(x: Tensor, graph: Graph) -> Tensor:
     if x.dim() == 0 or len(x) != graph.num_queries:
-        raise ValueError(f"'x' has {len(x) if x.dim() else 'no'} rows, the network has {graph.num_queries} nodes; give one "
-                         f"row per node")
+        raise ValueError(
+            f"'x' has {len(x) if x.dim() else 'no'} rows, the network has {graph.num_queries} nodes; give one "
+            f"row per node"
+        )
     return x
 
 
 def select(attributes: Rows | Columns, names: Sequence[str], count: int, network: Any) -> Tensor:
     """[count, F] of the attributes of these names."""
     if count and not attributes.names:
-        raise ValueError(f"'{attributes.of}_features' needs a network whose {attributes.of}s have attributes, such as one of "
-                         f"networkx (got {list(names)} with a {type(network).__name__})")
+        raise ValueError(
+            f"'{attributes.of}_features' needs a network whose {attributes.of}s have attributes, such as one of "
+            f"networkx (got {list(names)} with a {type(network).__name__})"
+        )
     matrix = attributes.matrix(names) if attributes.names else torch.zeros(0, len(names))
     if len(matrix) != count:
         raise ValueError(f"{list(names)} need to be attributes of all {count} {attributes.of}s (got {len(matrix)})")
@@ -117,13 +139,14 @@ def to_graph(network: Any, num_nodes: int | None) -> Graph:
     if isinstance(network, list | tuple):
         network = pairs_to_edge_index(network)
     elif isinstance(network, np.ndarray):
-        network = to_tensor('network', network)
+        network = to_tensor("network", network)
     if num_nodes is None and is_edge_index(network):
         raise ValueError("'num_nodes' is needed with a list of edges, which does not tell it")
     graph = as_graph(network) if num_nodes is None else as_graph(network, num_nodes, num_nodes)
     if graph.num_queries != graph.num_keys:
-        raise ValueError(f"'network' joins {graph.num_queries} targets to {graph.num_keys} sources; a network needs "
-                         f"one set of nodes")
+        raise ValueError(
+            f"'network' joins {graph.num_queries} targets to {graph.num_keys} sources; a network needs one set of nodes"
+        )
     return graph
 
 
@@ -146,20 +169,23 @@ def pairs_to_edge_index(pairs: Sequence[tuple[int, int]]) -> Tensor:
     for pair in pairs:
         try:
             source, target = pair
-            ends.append([parse_integer('node', node, minimum=None) for node in (source, target)])
+            ends.append([parse_integer("node", node, minimum=None) for node in (source, target)])
         except (TypeError, ValueError):
-            raise ValueError(f"'network' as a list needs (source, target) pairs of ints (got {pair!r}); number the "
-                             f"nodes first") from None
+            raise ValueError(
+                f"'network' as a list needs (source, target) pairs of ints (got {pair!r}); number the nodes first"
+            ) from None
     return torch.tensor(ends, dtype=torch.long).view(-1, 2).T.contiguous()
 
 
 def make_features(features: str | Sequence[str], graph: Graph) -> Tensor:
     """[num_nodes, F] float32 features of nodes that have none."""
-    if features == 'degree':
+    if features == "degree":
         return graph.degrees().float().unsqueeze(1)
-    if features == 'constant':
+    if features == "constant":
         return torch.ones(graph.num_queries, 1)
-    if features == 'identity':
+    if features == "identity":
         return torch.eye(graph.num_queries)
-    raise ValueError(f"'features' needs to be one of {list(FEATURES)}, or a list of node attributes of a networkx graph "
-                     f"(got {features!r})")
+    raise ValueError(
+        f"'features' needs to be one of {list(FEATURES)}, or a list of node attributes of a networkx graph "
+        f"(got {features!r})"
+    )

@@ -14,7 +14,7 @@ from graphattn.graphs import CompleteGraph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.assemble import GraphChoice, assemble, choose_graph
 
-UNKNOWN = '<unk>'
+UNKNOWN = "<unk>"
 
 
 class Vocabulary:
@@ -37,20 +37,25 @@ class Vocabulary:
         self._index = {token: index for index, token in enumerate(self.tokens)}
 
     @classmethod
-    def from_sentences(cls, sentences: Iterable[str | Sequence[str]], tokenizer: Callable[[str], Iterable[str]] = str.split,
-                       min_count: int = 1, max_size: int | None = None) -> 'Vocabulary':
+    def from_sentences(
+        cls,
+        sentences: Iterable[str | Sequence[str]],
+        tokenizer: Callable[[str], Iterable[str]] = str.split,
+        min_count: int = 1,
+        max_size: int | None = None,
+    ) -> "Vocabulary":
         """The tokens seen at least min_count times, the most frequent first (ties: the one seen first).
 
         max_size bounds the length with the unknown token included, so it is the size of an embedding table.
         """
         if isinstance(sentences, str):
             raise TypeError("'sentences' needs to be several sentences (got one str); pass [sentence]")
-        if max_size is not None and parse_integer('max_size', max_size, minimum=None) < 1:
+        if max_size is not None and parse_integer("max_size", max_size, minimum=None) < 1:
             raise ValueError(f"'max_size' counts the unknown token and needs to be 1 or more (got {max_size})")
         counts = Counter(token for sentence in sentences for token in tokenize(sentence, tokenizer))
         counts.pop(UNKNOWN, None)  # it has its place already
         frequent = [token for token, count in counts.most_common() if count >= min_count]
-        return cls(frequent if max_size is None else frequent[:max_size - 1])
+        return cls(frequent if max_size is None else frequent[: max_size - 1])
 
     def index_of(self, token: str) -> int:
         """0 for a token that is not known."""
@@ -74,7 +79,7 @@ class Vocabulary:
         return hash(tuple(self.tokens))
 
     def __repr__(self) -> str:
-        return f'Vocabulary({len(self)} tokens)'
+        return f"Vocabulary({len(self)} tokens)"
 
 
 def check_tokens(tokens: Iterable[str]) -> list[str]:
@@ -112,7 +117,8 @@ def call(tokenizer: Callable[[str], Iterable[str]], text: str) -> Iterable[str]:
 def is_list(text: Any) -> bool:
     """Whether this holds tokens or sentences in an order."""
     return (isinstance(text, np.ndarray) and text.ndim == 1) or (
-        isinstance(text, Sequence) and not isinstance(text, str | bytes | bytearray))
+        isinstance(text, Sequence) and not isinstance(text, str | bytes | bytearray)
+    )
 
 
 def are_sentences(text: Any, tokenizer: Callable[[str], Iterable[str]], tokenized: bool | None) -> bool:
@@ -129,39 +135,73 @@ def are_sentences(text: Any, tokenizer: Callable[[str], Iterable[str]], tokenize
         return tokenized is False
     split = [entry for entry in text if len(list(call(tokenizer, entry))) != 1]
     if split and len(split) < len(text):
-        warnings.warn(f"'text' is read as the {len(text)} tokens of one sentence, though the tokenizer would split "
-                      f"{split[0]!r}; pass tokenized=False if it is several sentences, tokenized=True if it is one",
-                      stacklevel=3)
+        warnings.warn(
+            f"'text' is read as the {len(text)} tokens of one sentence, though the tokenizer would split "
+            f"{split[0]!r}; pass tokenized=False if it is several sentences, tokenized=True if it is one",
+            stacklevel=3,
+        )
     return len(split) == len(text)
 
 
 @overload
-def from_text(text: str, vocabulary: Vocabulary | None = None,
-              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
-              edge_index: bool = False, tokenized: bool | None = None) -> Data: ...
+def from_text(
+    text: str,
+    vocabulary: Vocabulary | None = None,
+    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    one_hot: bool = False,
+    graph: GraphChoice = None,
+    edge_index: bool = False,
+    tokenized: bool | None = None,
+) -> Data: ...
 
 
 @overload
-def from_text(text: Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
-              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
-              edge_index: bool = False, *, tokenized: Literal[False]) -> list[Data]: ...
+def from_text(
+    text: Sequence[Sequence[str]],
+    vocabulary: Vocabulary | None = None,
+    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    one_hot: bool = False,
+    graph: GraphChoice = None,
+    edge_index: bool = False,
+    *,
+    tokenized: Literal[False],
+) -> list[Data]: ...
 
 
 @overload
-def from_text(text: Sequence[str], vocabulary: Vocabulary | None = None,
-              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
-              edge_index: bool = False, *, tokenized: Literal[True]) -> Data: ...
+def from_text(
+    text: Sequence[str],
+    vocabulary: Vocabulary | None = None,
+    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    one_hot: bool = False,
+    graph: GraphChoice = None,
+    edge_index: bool = False,
+    *,
+    tokenized: Literal[True],
+) -> Data: ...
 
 
 @overload
-def from_text(text: Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
-              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
-              edge_index: bool = False, tokenized: bool | None = None) -> Data | list[Data]: ...
+def from_text(
+    text: Sequence[Sequence[str]],
+    vocabulary: Vocabulary | None = None,
+    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    one_hot: bool = False,
+    graph: GraphChoice = None,
+    edge_index: bool = False,
+    tokenized: bool | None = None,
+) -> Data | list[Data]: ...
 
 
-def from_text(text: str | Sequence[str] | Sequence[Sequence[str]], vocabulary: Vocabulary | None = None,
-              tokenizer: Callable[[str], Iterable[str]] = str.split, one_hot: bool = False, graph: GraphChoice = None,
-              edge_index: bool = False, tokenized: bool | None = None) -> Data | list[Data]:
+def from_text(
+    text: str | Sequence[str] | Sequence[Sequence[str]],
+    vocabulary: Vocabulary | None = None,
+    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    one_hot: bool = False,
+    graph: GraphChoice = None,
+    edge_index: bool = False,
+    tokenized: bool | None = None,
+) -> Data | list[Data]:
     """A sentence as a graph over its tokens, or several sentences as a list of such graphs.
 
     | attribute | shape                | meaning
@@ -189,16 +229,18 @@ def from_text(text: str | Sequence[str] | Sequence[Sequence[str]], vocabulary: V
     [3, 2]
     """
     if vocabulary is not None and not isinstance(vocabulary, Vocabulary):
-        raise TypeError(f"'vocabulary' needs to be a Vocabulary (got {type(vocabulary).__name__}); make one by "
-                        f"Vocabulary(tokens)")
+        raise TypeError(
+            f"'vocabulary' needs to be a Vocabulary (got {type(vocabulary).__name__}); make one by Vocabulary(tokens)"
+        )
     several = are_sentences(text, tokenizer, tokenized)
     parts: Any = text if several else [text]
     sentences = [tokenize(part, tokenizer) for part in parts]
     for place, tokens in enumerate(sentences):
         if not tokens:
-            where = f' at place {place}' if several else ''
-            raise ValueError(f"'text' has no tokens{where} (got {text[place] if several else text!r}); drop empty "
-                             f"sentences first")
+            where = f" at place {place}" if several else ""
+            raise ValueError(
+                f"'text' has no tokens{where} (got {text[place] if several else text!r}); drop empty sentences first"
+            )
     if vocabulary is None:
         vocabulary = Vocabulary(token for tokens in sentences for token in tokens)
     graphs = [from_tokens(tokens, vocabulary, one_hot, graph, edge_index) for tokens in sentences]

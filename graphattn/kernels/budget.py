@@ -51,9 +51,7 @@ def current_budget() -> int | None:
     return _BUDGET.get()
 
 
-def within_budget(
-    part: Part, kernel: Kernel, inputs: Inputs, num_bytes: int, keep_queries: bool
-) -> Iterator[Part]:
+def within_budget(part: Part, kernel: Kernel, inputs: Inputs, num_bytes: int, keep_queries: bool) -> Iterator[Part]:
     """`part` of a graph cut into ranges of its queries, small enough for `kernel` to stay below `num_bytes`.
 
     A range is made when it is asked for, and gone when nobody has it any more. `keep_queries` leaves all queries in every

@@ -114,7 +114,9 @@ def register_kernel(kernel: Kernel, before: str | None = None) -> None:
         raise TypeError(f"'kernel' must be an object of a subclass of Kernel (got {kernel!r})")
     names = [known.name for known in KERNELS]
     if not isinstance(getattr(kernel, "name", None), str) or kernel.name in (*names, "edges"):
-        raise ValueError(f"a kernel needs a name of its own, other than {names} (got {getattr(kernel, 'name', None)!r})")
+        raise ValueError(
+            f"a kernel needs a name of its own, other than {names} (got {getattr(kernel, 'name', None)!r})"
+        )
     if before is not None and before not in names:
         raise ValueError(f"'before' must be one of {names} (got {before!r})")
     KERNELS.insert(0 if before is None else names.index(before), kernel)

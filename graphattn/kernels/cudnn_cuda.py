@@ -27,7 +27,9 @@ class CudnnCuda(Sdpa):
             return f"'{self.name}' runs examples of one size (got {plan.graph!r})"
         dims = {query.size(2), inputs.value.size(2)}
         if len(dims) > 1 or max(dims) % CHANNELS:
-            return f"'{self.name}' needs as many channels in values as in queries, a multiple of {CHANNELS} (got {dims})"
+            return (
+                f"'{self.name}' needs as many channels in values as in queries, a multiple of {CHANNELS} (got {dims})"
+            )
         if torch.are_deterministic_algorithms_enabled():
             return f"'{self.name}' is not deterministic, as torch.use_deterministic_algorithms wants it"
         return why_not_plain(self.name, plan, inputs) or self.why_not_cudnn(plan, inputs)

@@ -170,7 +170,9 @@ def gradients_of_sums(ctx, grad: Tensor, products: Callable[..., Tensor], sums: 
 def one_batch(info, in_dims: tuple, *tensors: Tensor) -> list[Tensor]:
     """Tensors [n, heads, ...] under torch.vmap as [n, batch * heads, ...]: over the same edges a batch is more heads."""
     if any(dim is not None for dim in in_dims[len(tensors) : -1]):
-        raise ValueError("torch.vmap takes one graph for the whole batch; lay examples with graphs of their own end to end")
+        raise ValueError(
+            "torch.vmap takes one graph for the whole batch; lay examples with graphs of their own end to end"
+        )
     batch = [
         x.unsqueeze(1).expand(-1, info.batch_size, *x.shape[1:]) if dim is None else x.movedim(dim, 1)
         for x, dim in zip(tensors, in_dims)

@@ -58,7 +58,9 @@ class Kernel(ABC):
     name: ClassVar[str]
     takes_bias_by_offset: ClassVar[bool] = False  # others are only given a bias for each edge
     numbers_kept: ClassVar[int] = 0  # for every edge and head, at a time; tiles keep none
-    finds_nan: ClassVar[bool] = False  # it raises NotFinite where it would spread NaN: keys need not be looked at before
+    finds_nan: ClassVar[bool] = (
+        False  # it raises NotFinite where it would spread NaN: keys need not be looked at before
+    )
 
     @abstractmethod
     def why_not(self, plan: Plan, inputs: Inputs) -> str | None:

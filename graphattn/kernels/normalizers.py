@@ -86,7 +86,9 @@ class Softmax(EdgeNormalizer):
     merge = "lse"
 
     def __post_init__(self):
-        is_number = isinstance(self.sink, (int, float, np.number)) and not isinstance(self.sink, bool) and isfinite(self.sink)
+        is_number = (
+            isinstance(self.sink, (int, float, np.number)) and not isinstance(self.sink, bool) and isfinite(self.sink)
+        )
         if not (self.sink is None or isinstance(self.sink, Tensor) or is_number):
             raise ValueError(f"'sink' must be None, a finite number or a tensor [heads] (got {self.sink!r})")
 

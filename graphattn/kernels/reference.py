@@ -85,7 +85,8 @@ class Reference(Kernel):
         lse = (
             scores.flatten(1, 2).logsumexp(1) if places.numel() else scores.new_full(inputs.query.shape[:2], -torch.inf)
         )
-        if plan.normalizer.merge == "lse" and places.numel():  # beside a large score, the logarithm of a sum is rounded away
+        # Beside a large score, the logarithm of a sum is rounded away.
+        if plan.normalizer.merge == "lse" and places.numel():
             top = scores.flatten(1, 2).amax(1)
             top = top.masked_fill(top == -torch.inf, 0.0)
             shifted = scores - top[:, None, None]

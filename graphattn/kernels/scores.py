@@ -15,7 +15,9 @@ from torch.nn.functional import leaky_relu
 from graphattn.kernels.names import check_name
 
 ACTIVATIONS = ("tanh", "leaky_relu")
-SAFE_POWER = 0.4  # of the ends of a dtype's range: numbers between have squares, and sums of squares, that are not near them
+SAFE_POWER = (
+    0.4  # of the ends of a dtype's range: numbers between have squares, and sums of squares, that are not near them
+)
 KERNEL_SLOPE = 0.2  # of 'leaky_relu' below 0: the one that every kernel knows
 
 
@@ -24,7 +26,9 @@ class Score(ABC):
 
     name: str
     takes_features_by_head: ClassVar[bool] = False
-    wants_width: ClassVar[bool] = False  # rewritten vectors in half precision would give other scores, or leave its range
+    wants_width: ClassVar[bool] = (
+        False  # rewritten vectors in half precision would give other scores, or leave its range
+    )
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
@@ -325,7 +329,9 @@ class Custom(Score):
             scores = self.function(none, none, *(x.detach() for x in self.tensors))
         if not isinstance(scores, Tensor) or scores.shape != (0, heads):
             got = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise ValueError(f"'score' must give [..., heads] for [..., heads, dim] (got {got} for [0, {heads}, {dim}])")
+            raise ValueError(
+                f"'score' must give [..., heads] for [..., heads, dim] (got {got} for [0, {heads}, {dim}])"
+            )
         if scores.requires_grad:
             raise ValueError(
                 "'score' closes over a tensor that needs a gradient, which would be lost; give it as an argument,"
@@ -342,8 +348,12 @@ class Custom(Score):
 
 def of_module(module: Module) -> Custom:
     """A module (query, key) -> scores as a score, with gradients for its parameters."""
-    names, tensors = zip(*module.named_parameters(), strict=True) if any(True for _ in module.parameters()) else ((), ())
-    return Custom(lambda query, key, *x: functional_call(module, dict(zip(names, x, strict=True)), (query, key)), tensors)
+    names, tensors = (
+        zip(*module.named_parameters(), strict=True) if any(True for _ in module.parameters()) else ((), ())
+    )
+    return Custom(
+        lambda query, key, *x: functional_call(module, dict(zip(names, x, strict=True)), (query, key)), tensors
+    )
 
 
 SCORES = {"dot": Dot, "cosine": Cosine, "gaussian": Gaussian}

@@ -142,7 +142,9 @@ class Sdpa(Kernel):
             )
             lse = to_batch(merged.lse, query_rows, examples)
             found = self.differentiate(grad_out, q, k, v, out, lse, plan.scale, is_causal(graph))
-            found = [from_batch(x).narrow(2, 0, dim) for x, dim in zip(found, (query.size(2), key.size(2), value.size(2)))]
+            found = [
+                from_batch(x).narrow(2, 0, dim) for x, dim in zip(found, (query.size(2), key.size(2), value.size(2)))
+            ]
             grad_query = put(grad_query, query_rows, found[0])
             grad_key = put(grad_key, key_rows, sum_to_groups(found[1], kv_heads))
             grad_value = put(grad_value, key_rows, sum_to_groups(found[2], kv_heads))

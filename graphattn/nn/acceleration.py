@@ -103,7 +103,9 @@ def restore(model: Module) -> int:
         (1, True)
     """
     if not isinstance(model, Module):
-        raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__}); give the one that `accelerate` got")
+        raise TypeError(
+            f"'model' must be a torch.nn.Module (got {type(model).__name__}); give the one that `accelerate` got"
+        )
     marked = [module for module in model.modules() if MARK in vars(module)]
     classes = [restored(type(module)) for module in marked]
     for module, kind in zip(marked, classes):
@@ -173,7 +175,9 @@ def own_methods(module: Module, kind: type[Module]) -> list[str]:
 
 def is_pygs(module: Module, name: str, value: Any) -> bool:
     """PyG itself sets `propagate` on an object that was explained."""
-    return name == "propagate" and (home(value) == MessagePassing.__module__ or is_compiled(type(module), name, home(value)))
+    return name == "propagate" and (
+        home(value) == MessagePassing.__module__ or is_compiled(type(module), name, home(value))
+    )
 
 
 def why_not_kind(module: Module) -> str | None:

@@ -271,7 +271,9 @@ class GraphAttention(MessagePassing):
         return results[0] if len(results) == 1 else tuple(results)
 
     if TYPE_CHECKING:
-        __call__ = forward  # whose results type checkers know; not the new edge features, which `update_edges` puts second
+        __call__ = (
+            forward  # whose results type checkers know; not the new edge features, which `update_edges` puts second
+        )
 
     def combine(
         self,
@@ -530,7 +532,9 @@ def check_score(score: Any) -> None:
                 f" score, one of {list(SCORES)}, and the layer has parameters of its own, or give a torch.nn.Module"
             )
     elif not callable(score) and score not in SCORES:
-        raise ValueError(f"'score' must be one of {list(SCORES)}, a Score object, a module or a function (got {score!r})")
+        raise ValueError(
+            f"'score' must be one of {list(SCORES)}, a Score object, a module or a function (got {score!r})"
+        )
 
 
 def with_bias(scores: Tensor, bias: Tensor) -> Tensor:

@@ -122,7 +122,9 @@ class HopBias(torch.nn.Module):
 
 def known_hops(graph: Graph, along: Graph, max_distance: int) -> Tensor:
     """`hop_distances`, found once for each pair of graphs."""
-    return made_together([graph, along], ("hops", max_distance), lambda twins: hop_distances(twins[0], twins[1], max_distance))
+    return made_together(
+        [graph, along], ("hops", max_distance), lambda twins: hop_distances(twins[0], twins[1], max_distance)
+    )
 
 
 @torch.library.custom_op("graphattn::hops", mutates_args=())

@@ -175,7 +175,9 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         return self.propagate(edges, x=(x_src, x_dst), alpha=alpha, size=size), edges, alpha
 
 
-def num_queries_and_keys(source: Tensor, target: Tensor | None, edge_index: Any, size: tuple[int, int] | None) -> tuple[int, int]:
+def num_queries_and_keys(
+    source: Tensor, target: Tensor | None, edge_index: Any, size: tuple[int, int] | None
+) -> tuple[int, int]:
     """From the tensors, from `size`, from the edges if they know, else as many targets as sources."""
     num_sources, num_targets = source.size(0), None if target is None else target.size(0)
     if size is not None and (size[0] != num_sources or num_targets not in (None, size[1])):

@@ -24,6 +24,7 @@ WrittenGraph = Graph | PerLayer | Callable[[int], Graph | PerLayer]
 # Below it scores of float32 differ by more than their probabilities can show: the likeliest token alone is left.
 LEAST_TEMPERATURE = 1e-5
 
+
 def greedy_search(
     model: torch.nn.Module,
     prompts: Sequence[Tensor],
@@ -153,9 +154,7 @@ def beam_search(
     return [search.best() for search in searches]
 
 
-def likely(
-    scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-) -> Tensor:
+def likely(scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Tensor:
     """Scores [..., num_tokens] divided by the temperature, -inf for what `top_k` and `top_p` leave out (see `sample`).
 
     In float32 at least. Of equal scores the first ones stay, as argmax takes them.
@@ -268,7 +267,9 @@ def parse_prompts(prompts: Any, max_length: int) -> list[Tensor]:
     prompts = list(prompts)
     for prompt in prompts:
         if not isinstance(prompt, Tensor):
-            raise TypeError(f"'prompts' must be a list of tensors of tokens [num_tokens] (got one of {type(prompt).__name__})")
+            raise TypeError(
+                f"'prompts' must be a list of tensors of tokens [num_tokens] (got one of {type(prompt).__name__})"
+            )
         check_tokens(prompt)
     lengths = [len(prompt) for prompt in prompts]
     if any(not 1 <= length < max_length for length in lengths):

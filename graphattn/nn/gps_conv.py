@@ -183,7 +183,9 @@ def performer(attention: PerformerAttention, x: Tensor, graph: Graph) -> Tensor:
     return attention.dropout(attention.attn_out(out.flatten(1)))
 
 
-@torch.compiler.disable(reason="attention with hooks or a class of its own is called as PyG calls it; compile without fullgraph")
+@torch.compiler.disable(
+    reason="attention with hooks or a class of its own is called as PyG calls it; compile without fullgraph"
+)
 def padded(attention: MultiheadAttention, x: Tensor, batch: Tensor | None) -> Tensor:
     """Attention inside each example as PyG calls it, but for examples without nodes, which would make NaN of gradients."""
     batch = None if batch is None else batch.unique_consecutive(return_inverse=True)[1]

@@ -19,9 +19,7 @@ FORMS = ("matrix", "chunks", "steps")
 CHOICES = (None, *FORMS)
 
 
-def sums_of_features(
-    query: Tensor, key: Tensor, columns: Tensor, graph: Graph, form: str | None, chunk: int
-) -> Tensor:
+def sums_of_features(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, form: str | None, chunk: int) -> Tensor:
     """By the form asked for, or by the cheapest that goes with the graph."""
     if isinstance(graph, TracedGraph) and form in CHOICES and form != "matrix":  # `attend` is an operator of its own
         return traced_sums(query, key, columns, graph.tensor, CHOICES.index(form), chunk)
@@ -47,7 +45,9 @@ def choose_form(form: str | None, graph: Graph) -> Callable:
         return sum_by_steps if form == "steps" else sum_of_causal_chunks
     if form in ("chunks", "steps"):
         wanted = "complete or causal" if form == "chunks" else "causal"
-        raise ValueError(f"form {form!r} needs a graph that is {wanted} (got {graph}); form='matrix' of LinearAttention takes any")
+        raise ValueError(
+            f"form {form!r} needs a graph that is {wanted} (got {graph}); form='matrix' of LinearAttention takes any"
+        )
     return sum_by_matrix
 
 
@@ -109,6 +109,8 @@ def remember(query: Tensor, key: Tensor, columns: Tensor, state: Tensor | None) 
     return torch.einsum("bhd,bhdm->bhm", query, state), state
 
 
-def split_examples(query: Tensor, key: Tensor, columns: Tensor, graph: Graph) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def split_examples(
+    query: Tensor, key: Tensor, columns: Tensor, graph: Graph
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     counts = [size[0] for size in graph.sizes]
     return zip(query.split(counts), key.split(counts), columns.split(counts))

@@ -91,7 +91,9 @@ def own_methods(module: Module, kind: type[Module]) -> list[str]:
     classes = kind.__mro__[: kind.__mro__.index(Module)]
     for cls in classes:
         functions = {name: function for name, function in vars(cls).items() if isinstance(function, FunctionType)}
-        names += [name for name, function in functions.items() if not (is_harmless(name) or is_of(name, function, classes))]
+        names += [
+            name for name, function in functions.items() if not (is_harmless(name) or is_of(name, function, classes))
+        ]
     return list(dict.fromkeys(names))
 
 

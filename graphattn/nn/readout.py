@@ -93,7 +93,9 @@ class AttentionReadout(torch.nn.Module):
         return to_queries(graph, self.num_queries)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.query.size(1)}, heads={self.attention.heads}, num_queries={self.num_queries})"
+        return (
+            f"{type(self).__name__}({self.query.size(1)}, heads={self.attention.heads}, num_queries={self.num_queries})"
+        )
 
 
 @derivation

@@ -39,7 +39,9 @@ def check_floating(name: str, weight: Tensor) -> None:
         raise TypeError(f"{name!r} must have floating weights (got {weight.dtype}); convert the module with .float()")
 
 
-def check_layer(layer: TorchEncoderLayer | TorchDecoderLayer, kind: type[Module], attentions: list[str], norms: list[str]) -> None:
+def check_layer(
+    layer: TorchEncoderLayer | TorchDecoderLayer, kind: type[Module], attentions: list[str], norms: list[str]
+) -> None:
     """A layer of torch.nn's Transformer, all of whose parts are what torch makes them."""
     check_plain("layer", layer, kind)
     parts: dict[str, tuple[type[Module], ...]] = {name: (MultiheadAttention,) for name in attentions}
@@ -60,7 +62,12 @@ def check_layer(layer: TorchEncoderLayer | TorchDecoderLayer, kind: type[Module]
         check_norm(name, getattr(layer, name), channels)
     for name in ("linear1", "linear2"):
         check_floating(name, getattr(layer, name).weight)
-    sizes = (layer.linear1.in_features, layer.linear1.out_features, layer.linear2.in_features, layer.linear2.out_features)
+    sizes = (
+        layer.linear1.in_features,
+        layer.linear1.out_features,
+        layer.linear2.in_features,
+        layer.linear2.out_features,
+    )
     if sizes != (channels, sizes[1], sizes[1], channels):
         raise ValueError(f"'linear1' and 'linear2' must lead from {channels} channels back to {channels} (got {sizes})")
 
@@ -101,7 +108,9 @@ def name_of_activation(activation: object, code: int = 0) -> str:
     names = [name for name, functions in ACTIVATIONS.items() if any(activation is function for function in functions)]
     names += ["relu"] * isinstance(activation, torch.nn.ReLU) + ["gelu"] * is_exact
     if not names:
-        raise ValueError(f"'activation' of the layer must be relu or gelu (got {activation}); others are no option of ours")
+        raise ValueError(
+            f"'activation' of the layer must be relu or gelu (got {activation}); others are no option of ours"
+        )
     if code not in (0, CODES[names[0]]):
         raise ValueError(
             f"'activation' of the layer must be the one that torch runs in evaluation (got {names[0]}, and"

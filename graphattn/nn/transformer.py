@@ -87,7 +87,9 @@ class Stack(torch.nn.Module):
     def biases_of_layers(self, graphs: list[Graph | PerHead], pos: Any, given: Any) -> list[Any]:
         """The shared bias and the given one, computed once for each different graph."""
         if given is not None and not callable(given) and any(graph is not graphs[0] for graph in graphs):
-            raise ValueError("'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs")
+            raise ValueError(
+                "'edge_bias' must be a rule graph -> [num_edges, heads] where layers have their own graphs"
+            )
 
         def bias_of_graph(graph: Graph | PerHead) -> Any:
             if isinstance(graph, PerHead):

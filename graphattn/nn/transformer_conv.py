@@ -73,7 +73,9 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             for linear, nodes in ((self.lin_query, target), (self.lin_key, source), (self.lin_value, source))
         )
         if by_messages or (self.lin_edge is None and attributes is not None):
-            out, alpha = self.by_messages(query, key, value, self.edges_for_pyg(edge_index, graph, query.device), attributes)
+            out, alpha = self.by_messages(
+                query, key, value, self.edges_for_pyg(edge_index, graph, query.device), attributes
+            )
         else:
             out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
         out = self.with_root(self.join_heads(out), target)

@@ -35,7 +35,9 @@ def parts_of(kind: NodeType | EdgeType) -> tuple[str, ...]:
 
 def escaped(kind: NodeType | EdgeType) -> str:
     """The type in angle brackets; no two types of one kind have the same."""
-    parts = ("".join(f"%{ord(letter):X}" if letter in ESCAPED else letter for letter in part) for part in parts_of(kind))
+    parts = (
+        "".join(f"%{ord(letter):X}" if letter in ESCAPED else letter for letter in part) for part in parts_of(kind)
+    )
     return f"<{'__'.join(parts)}>"
 
 

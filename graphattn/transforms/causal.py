@@ -7,7 +7,7 @@ from graphattn.graphs import Graph, causal
 from graphattn.transforms.graph_transform import GraphTransform
 
 
-@functional_transform('causal')
+@functional_transform("causal")
 class Causal(GraphTransform):
     """Node i attends to nodes 0 .. i of its example (functional name: `causal`).
 

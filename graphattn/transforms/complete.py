@@ -7,7 +7,7 @@ from graphattn.graphs import CompleteGraph, Graph
 from graphattn.transforms.graph_transform import GraphTransform
 
 
-@functional_transform('complete')
+@functional_transform("complete")
 class Complete(GraphTransform):
     """Every node attends to every node of its example, itself included (functional name: `complete`).
 

@@ -18,18 +18,20 @@ class CurveOrder(NodeOrder):
         """[num_nodes] places of cells [num_nodes, dims] on the curve."""
 
     def order(self, data: Data) -> Tensor:
-        pos = data.get('pos')
+        pos = data.get("pos")
         if pos is None:
             raise ValueError(f"{data} has no 'pos'; {type(self).__name__} orders nodes by their positions")
         if not isinstance(pos, Tensor):
             raise TypeError(f"'pos' must be a tensor (got {type(pos).__name__}); take torch.from_numpy")
         if pos.dim() != 2 or not 1 <= pos.size(1) <= MOST_BITS or not pos.isfinite().all():
-            raise ValueError(f"'pos' must be finite numbers [num_nodes, dims], dims of 1 ... {MOST_BITS} (got "
-                             f"{list(pos.shape)}, {int((~pos.isfinite()).sum())} of them not finite)")
+            raise ValueError(
+                f"'pos' must be finite numbers [num_nodes, dims], dims of 1 ... {MOST_BITS} (got "
+                f"{list(pos.shape)}, {int((~pos.isfinite()).sum())} of them not finite)"
+            )
         return self.place(*cells_of(pos)).argsort(stable=True)
 
 
-@functional_transform('hilbert_order')
+@functional_transform("hilbert_order")
 class HilbertOrder(CurveOrder):
     """Renumbers nodes along the Hilbert curve through `data.pos` [num_nodes, dims] (functional name: `hilbert_order`).
 
@@ -45,7 +47,7 @@ class HilbertOrder(CurveOrder):
         return hilbert_index(cells, bits)
 
 
-@functional_transform('morton_order')
+@functional_transform("morton_order")
 class MortonOrder(CurveOrder):
     """Renumbers nodes along the Morton curve, or Z order, through `data.pos` (functional name: `morton_order`).
 

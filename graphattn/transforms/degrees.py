@@ -8,7 +8,7 @@ from graphattn.graphs.sizes import parse_integer
 from graphattn.transforms.encoding import Encoding, warn_of_weights
 
 
-@functional_transform('degrees')
+@functional_transform("degrees")
 class AddDegrees(Encoding):
     """Numbers of incoming and outgoing edges of each node, at most `max_degree` (Ying et al. 2021, centrality).
 
@@ -28,12 +28,12 @@ class AddDegrees(Encoding):
             [2, 0]])
     """
 
-    def __init__(self, max_degree: int, attr_name: str = 'degrees'):
+    def __init__(self, max_degree: int, attr_name: str = "degrees"):
         super().__init__(2, attr_name)
-        self.max_degree = parse_integer('max_degree', max_degree)
+        self.max_degree = parse_integer("max_degree", max_degree)
 
     def forward(self, data: Data | HeteroData) -> Data | HeteroData:
-        warn_of_weights(data, self, 'edges')
+        warn_of_weights(data, self, "edges")
         return super().forward(data)
 
     def encode(self, edge_index: np.ndarray, num_nodes: int, edge_weight: np.ndarray | None = None) -> np.ndarray:
@@ -41,4 +41,4 @@ class AddDegrees(Encoding):
         return np.minimum(np.stack(degrees, 1), self.max_degree)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(max_degree={self.max_degree})'
+        return f"{type(self).__name__}(max_degree={self.max_degree})"

@@ -8,7 +8,7 @@ from graphattn.graphs.data import follow_edges
 from graphattn.transforms.graph_transform import GraphTransform, count_nodes
 
 
-@functional_transform('edges')
+@functional_transform("edges")
 class Edges(GraphTransform):
     """Node j attends to node i for every edge i -> j of `data.edge_index` (functional name: `edges`).
 
@@ -38,4 +38,4 @@ class Edges(GraphTransform):
         return EdgeListGraph(data.edge_index, num_nodes, is_undirected=self.is_undirected)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(is_undirected={self.is_undirected})'
+        return f"{type(self).__name__}(is_undirected={self.is_undirected})"

@@ -8,7 +8,7 @@ from graphattn.graphs.sizes import parse_integer
 from graphattn.transforms.graph_transform import GraphTransform, present_graph
 
 
-@functional_transform('expander')
+@functional_transform("expander")
 class Expander(GraphTransform):
     """Every node attends to `degree` random others of its example (functional name: `expander`), as in Exphormer.
 
@@ -28,7 +28,11 @@ class Expander(GraphTransform):
     """
 
     def __init__(self, degree: int = 4, seed: int = 0, add: bool = False):
-        self.degree, self.seed, self.add = parse_integer('degree', degree, minimum=None), parse_integer('seed', seed), add
+        self.degree, self.seed, self.add = (
+            parse_integer("degree", degree, minimum=None),
+            parse_integer("seed", seed),
+            add,
+        )
         if self.degree < 1:
             raise ValueError(f"'degree' needs to be 1 or more (got {self.degree})")
 
@@ -48,4 +52,4 @@ class Expander(GraphTransform):
         return expander(num_nodes, min(degree, max(num_nodes - 1, 0)), self.seed)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(degree={self.degree}, seed={self.seed}, add={self.add})'
+        return f"{type(self).__name__}(degree={self.degree}, seed={self.seed}, add={self.add})"

@@ -11,7 +11,7 @@ from graphattn.graphs.sizes import parse_counts
 from graphattn.transforms.graph_transform import GraphTransform, present_graph
 
 
-@functional_transform('global_nodes')
+@functional_transform("global_nodes")
 class GlobalNodes(GraphTransform):
     """Some nodes attend to all and are attended by all, beside the present graph (functional name: `global_nodes`).
 
@@ -34,7 +34,7 @@ class GlobalNodes(GraphTransform):
 
     def __init__(self, nodes: Sequence[int] = (0,)):
         try:
-            self.nodes = parse_counts('nodes', nodes, minimum=None)
+            self.nodes = parse_counts("nodes", nodes, minimum=None)
         except (TypeError, ValueError):
             raise ValueError(f"'nodes' needs to be one or more indices (got {nodes!r})") from None
 
@@ -52,4 +52,4 @@ class GlobalNodes(GraphTransform):
         return [node % num_nodes for node in self.nodes]
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}({list(self.nodes)})'
+        return f"{type(self).__name__}({list(self.nodes)})"

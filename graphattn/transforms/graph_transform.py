@@ -25,12 +25,16 @@ class GraphTransform(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         num_nodes = count_nodes(data)
-        if self.adds_to_graph and data.get('edge_index') is not None and not (isinstance(data, GraphData) and 'graph' in data):
-            present = as_graph(data) if data.get('graph') is not None else present_graph(data)
+        if (
+            self.adds_to_graph
+            and data.get("edge_index") is not None
+            and not (isinstance(data, GraphData) and "graph" in data)
+        ):
+            present = as_graph(data) if data.get("graph") is not None else present_graph(data)
             if isinstance(present, EdgeListGraph):  # of edge_index, or as_graph refuses it
                 follow_edges(data, present)
         graph = self.make_graph(data, num_nodes)
-        if isinstance(graph, EdgeListGraph) and data.get('edge_index') is not None:
+        if isinstance(graph, EdgeListGraph) and data.get("edge_index") is not None:
             make_graph_data(data)  # which says that the graph is another one than the edges on purpose
         if self.adds_to_graph and isinstance(data, GraphData):
             depend_on_edges(data, graph)
@@ -42,8 +46,10 @@ class GraphTransform(BaseTransform):
 def count_nodes(data: Data) -> int | tuple[int, ...]:
     """The number of nodes of a Data, or of each example of a Batch."""
     if not isinstance(data, Data):
-        raise TypeError(f"a graph is put on a torch_geometric Data or a Batch of them (got {type(data).__name__}); for "
-                        f"HeteroData, set the graph of each relation yourself")
+        raise TypeError(
+            f"a graph is put on a torch_geometric Data or a Batch of them (got {type(data).__name__}); for "
+            f"HeteroData, set the graph of each relation yourself"
+        )
     sizes = sizes_of(data)
     if sizes is None:
         raise ValueError(f"the number of nodes of {data} is unknown; set 'x' or 'num_nodes'")
@@ -52,7 +58,7 @@ def count_nodes(data: Data) -> int | tuple[int, ...]:
 
 def present_graph(data: Data) -> Graph:
     """The graph that a Data or Batch has now; its edge_index if there is no graph."""
-    graph = data.get('graph')
+    graph = data.get("graph")
     if graph is not None:
         graph = as_graph(graph)
     elif data.edge_index is not None:
@@ -60,6 +66,8 @@ def present_graph(data: Data) -> Graph:
     else:
         raise ValueError(f"{data} has no graph to add edges to; set one first, by another transform of graphattn")
     if graph.shape != (data.num_nodes, data.num_nodes):
-        raise ValueError(f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys, the data has "
-                         f"{data.num_nodes} nodes; was it cut (Data.subgraph) after the graph was made?")
+        raise ValueError(
+            f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys, the data has "
+            f"{data.num_nodes} nodes; was it cut (Data.subgraph) after the graph was made?"
+        )
     return graph

@@ -11,7 +11,7 @@ from graphattn.graphs.sizes import is_sequence, parse_counts, parse_integer
 from graphattn.transforms.graph_transform import GraphTransform
 
 
-@functional_transform('grid')
+@functional_transform("grid")
 class Grid(GraphTransform):
     """The nodes are a grid, the last axis running fastest, and attend to those near them (functional name: `grid`).
 
@@ -28,11 +28,17 @@ class Grid(GraphTransform):
     tensor([4, 6, 4, 4, 6, 4])
     """
 
-    def __init__(self, sides: Sequence[int] | None = None, before: int | Sequence[int] = 1,
-                 after: int | Sequence[int] | None = None, dilation: int | Sequence[int] = 1, border: str = 'clip'):
-        self.sides = None if sides is None else parse_counts('sides', sides)
-        self.before, self.after = plain('before', before), None if after is None else plain('after', after)
-        self.dilation, self.border = plain('dilation', dilation), border
+    def __init__(
+        self,
+        sides: Sequence[int] | None = None,
+        before: int | Sequence[int] = 1,
+        after: int | Sequence[int] | None = None,
+        dilation: int | Sequence[int] = 1,
+        border: str = "clip",
+    ):
+        self.sides = None if sides is None else parse_counts("sides", sides)
+        self.before, self.after = plain("before", before), None if after is None else plain("after", after)
+        self.dilation, self.border = plain("dilation", dilation), border
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         sides = self.sides_of(data, num_nodes)
@@ -45,7 +51,7 @@ class Grid(GraphTransform):
 
     def sides_of(self, data: Data, num_nodes: int | tuple[int, ...]) -> Any:
         """The sides of a Data, or a list of the sides of each example."""
-        sides = data.get('sides') if self.sides is None else self.sides
+        sides = data.get("sides") if self.sides is None else self.sides
         if sides is None:
             raise ValueError(f"the sides of the grid are unknown; pass 'sides' or set data.sides (got {data})")
         if self.sides is not None and isinstance(num_nodes, tuple):
@@ -53,8 +59,10 @@ class Grid(GraphTransform):
         return sides
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(sides={self.sides}, before={self.before}, after={self.after}, '
-                f'dilation={self.dilation}, border={self.border!r})')
+        return (
+            f"{type(self).__name__}(sides={self.sides}, before={self.before}, after={self.after}, "
+            f"dilation={self.dilation}, border={self.border!r})"
+        )
 
 
 def plain(name: str, value: int | Sequence[int]) -> int | tuple[int, ...]:

@@ -11,7 +11,7 @@ from graphattn.transforms.encoding import warn_of_weights
 from graphattn.transforms.graph_transform import count_nodes, present_graph
 
 
-@functional_transform('hops')
+@functional_transform("hops")
 class AddHops(BaseTransform):
     """For each edge of `data.graph`, the steps along `data.edge_index` from its key to its query (functional name: `hops`).
 
@@ -29,17 +29,17 @@ class AddHops(BaseTransform):
     tensor([0, 1, 2, 1, 0, 1, 2, 1, 0])
     """
 
-    def __init__(self, max_distance: int, attr_name: str = 'hops'):
-        self.max_distance, self.attr_name = parse_integer('max_distance', max_distance), attr_name
+    def __init__(self, max_distance: int, attr_name: str = "hops"):
+        self.max_distance, self.attr_name = parse_integer("max_distance", max_distance), attr_name
 
     def forward(self, data: Data) -> Data:
         num_nodes = count_nodes(data)
         if data.edge_index is None:
             raise ValueError(f"{data} has no edge_index to count steps along")
-        warn_of_weights(data, self, 'steps along edges')
+        warn_of_weights(data, self, "steps along edges")
         along = EdgeListGraph(data.edge_index, num_nodes)
         data[self.attr_name] = hop_distances(present_graph(data), along, self.max_distance)
         return data
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}({self.max_distance})'
+        return f"{type(self).__name__}({self.max_distance})"

@@ -14,7 +14,7 @@ LARGEST_DENSE = 500  # nodes; beyond it only the eigenvectors asked for are comp
 MOST_RESTARTS = 100  # of Lanczos' method, each of about 20 products with the matrix
 
 
-@functional_transform('laplacian_pe')
+@functional_transform("laplacian_pe")
 class AddLaplacianPE(Encoding):
     """The k eigenvectors of lowest frequency of the normalized Laplacian I - D^-1/2 A D^-1/2 (Dwivedi et al. 2020).
 
@@ -48,12 +48,12 @@ class AddLaplacianPE(Encoding):
     def __init__(
         self,
         k: int,
-        attr_name: str | None = 'laplacian_pe',
-        sign: str = 'largest_positive',
+        attr_name: str | None = "laplacian_pe",
+        sign: str = "largest_positive",
         eigenvalues_attr_name: str | None = None,
     ):
         super().__init__(k, attr_name)
-        if sign not in ('largest_positive', 'absolute'):
+        if sign not in ("largest_positive", "absolute"):
             raise ValueError(f"'sign' must be 'largest_positive' or 'absolute' (got {sign!r})")
         self.sign, self.eigenvalues_attr_name = sign, eigenvalues_attr_name
 
@@ -63,7 +63,7 @@ class AddLaplacianPE(Encoding):
         for nodes, block in components(*pairs_once(edge_index, num_nodes, edge_weight)):
             own_values, own_vectors = lowest_eigenvectors(laplacian(block), self.k)
             vectors[nodes, : len(own_values)], values[nodes, : len(own_values)] = own_vectors, own_values
-        return np.concatenate([np.abs(vectors) if self.sign == 'absolute' else vectors, values], axis=1)
+        return np.concatenate([np.abs(vectors) if self.sign == "absolute" else vectors, values], axis=1)
 
     def put(self, store: Any, encoding: Tensor) -> None:
         vectors, values = encoding.split(self.k, dim=1)
@@ -112,10 +112,10 @@ def few_eigenvectors(matrix: csr_array, k: int) -> tuple[np.ndarray, np.ndarray]
     start = np.random.default_rng(0).standard_normal(matrix.shape[0])  # fixed, so that the result is repeatable
     try:
         # The largest of 2 - L are the smallest of L: fast where they lie apart, as in most networks.
-        values, vectors = eigsh(2 * eye_array(matrix.shape[0]) - matrix, k, which='LA', v0=start, maxiter=MOST_RESTARTS)
+        values, vectors = eigsh(2 * eye_array(matrix.shape[0]) - matrix, k, which="LA", v0=start, maxiter=MOST_RESTARTS)
         values = 2 - values
     except ArpackNoConvergence:
         # On paths, grids and meshes they are close together, but the factors of the matrix are sparse.
-        values, vectors = eigsh(csc_array(matrix), k, sigma=-1e-6, which='LM', v0=start)
+        values, vectors = eigsh(csc_array(matrix), k, sigma=-1e-6, which="LM", v0=start)
     order = np.argsort(values)
     return values[order], vectors[:, order]

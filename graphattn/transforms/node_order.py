@@ -15,7 +15,7 @@ from graphattn.graphs.data import as_one
 from graphattn.graphs.of_edges import GraphOfEdges
 from graphattn.transforms.graph_transform import count_nodes
 
-NAME = 'node_order'
+NAME = "node_order"
 
 
 class NodeOrder(BaseTransform):
@@ -40,27 +40,27 @@ class NodeOrder(BaseTransform):
     def forward(self, data: Data) -> Data:
         count_nodes(data)  # refuses what has no nodes
         order = self.order(data).to(_device_of(data))
-        if data.get('batch') is not None:
+        if data.get("batch") is not None:
             order = order[data.batch[order].argsort(stable=True)]
         if NAME not in data:
             data[NAME] = torch.arange(data.num_nodes, device=order.device) - _first_of_example(data)
         return renumber(data, order)
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f"{type(self).__name__}()"
 
 
 def renumber(data: Data, order: Tensor) -> Data:
     """Makes node `order[i]` of a Data node i of the same Data."""
     place = order.argsort()
     names = list(data._store.keys())
-    of_nodes = {name for name in names if name not in ('graph', 'ptr') and data.is_node_attr(name)}
+    of_nodes = {name for name in names if name not in ("graph", "ptr") and data.is_node_attr(name)}
     values = data.to_dict()  # where the graph is that of the edges as they are now
     for name in names:
         value = values[name]
-        if name == 'graph' or isinstance(value, Graph):
+        if name == "graph" or isinstance(value, Graph):
             data[name] = _renumber_graph(name, value if isinstance(value, Graph) else as_one(data, value), place)
-        elif 'adj' in name:
+        elif "adj" in name:
             raise ValueError(f"cannot renumber the nodes of {name!r}; keep edges in 'edge_index' instead")
         elif _has_node_numbers(name, value):
             data[name] = place[value.as_subclass(Tensor).long()]
@@ -88,7 +88,7 @@ def restore_nodes(x: Tensor, data: Data) -> Tensor:
 
 def _first_of_example(data: Data) -> Tensor | int:
     """For each node, the number of the first node of its example."""
-    if data.get('batch') is None:
+    if data.get("batch") is None:
         return 0
     counts = count_nodes(data)
     firsts = list(accumulate(counts if isinstance(counts, tuple) else (counts,), initial=0))
@@ -98,7 +98,7 @@ def _first_of_example(data: Data) -> Tensor | int:
 def _has_node_numbers(name: str, value: object) -> bool:
     """As in PyG's Data.__inc__: such attributes are shifted when examples are joined."""
     is_integer = isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool
-    return is_integer and ('index' in name or name == 'face')
+    return is_integer and ("index" in name or name == "face")
 
 
 def _renumber_graph(name: str, graph: Graph, place: Tensor) -> Graph:
@@ -106,11 +106,14 @@ def _renumber_graph(name: str, graph: Graph, place: Tensor) -> Graph:
         renumbered = _renumber_graph(name, graph.graph, place)
         return GraphOfEdges(renumbered, None if graph.follows else _renumber_graph(name, graph.of_edges, place))
     if graph.shape != (place.numel(), place.numel()):
-        raise ValueError(f"{name!r} joins {graph.num_queries} queries to {graph.num_keys} keys, the data has "
-                         f"{place.numel()} nodes")
+        raise ValueError(
+            f"{name!r} joins {graph.num_queries} queries to {graph.num_keys} keys, the data has {place.numel()} nodes"
+        )
     if not isinstance(graph, EdgeListGraph):
-        raise ValueError(f"{name!r} is made of the present numbers of the nodes (got {graph}); reorder nodes before the "
-                         f"transform that sets it, or make it an EdgeListGraph of its edge_index()")
+        raise ValueError(
+            f"{name!r} is made of the present numbers of the nodes (got {graph}); reorder nodes before the "
+            f"transform that sets it, or make it an EdgeListGraph of its edge_index()"
+        )
     edges = place.to(graph.device)[graph.edge_index()]
     return EdgeListGraph(edges, [size for size, _ in graph.sizes], is_undirected=graph.is_undirected)
 
@@ -123,5 +126,5 @@ def _permute(value: Any, order: Tensor, dim: int) -> Any:
 
 
 def _device_of(data: Data) -> torch.device:
-    tensors = (value for value in (data.get('edge_index'), data.get('pos'), data.get('x')) if value is not None)
-    return next((tensor.device for tensor in tensors), torch.device('cpu'))
+    tensors = (value for value in (data.get("edge_index"), data.get("pos"), data.get("x")) if value is not None)
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

@@ -9,7 +9,7 @@ from graphattn.transforms.encoding import Encoding, components
 CHUNK = 2**22  # probabilities held at a time: 32 MB
 
 
-@functional_transform('random_walk_pe')
+@functional_transform("random_walk_pe")
 class AddRandomWalkPE(Encoding):
     """Of each node, the probability that a random walk from it is back after 1, 2, ..., k steps (Dwivedi et al. 2022).
 
@@ -31,7 +31,7 @@ class AddRandomWalkPE(Encoding):
             [0.0000, 0.5000, 0.0000, 0.5000]])
     """
 
-    def __init__(self, k: int, attr_name: str | None = 'random_walk_pe'):
+    def __init__(self, k: int, attr_name: str | None = "random_walk_pe"):
         super().__init__(k, attr_name)
 
     def encode(self, edge_index: np.ndarray, num_nodes: int, edge_weight: np.ndarray | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ from graphattn.transforms.graph_transform import present_graph
 from graphattn.transforms.node_order import NodeOrder
 
 
-@functional_transform('reverse_cuthill_mckee')
+@functional_transform("reverse_cuthill_mckee")
 class ReverseCuthillMcKee(NodeOrder):
     """Renumbers nodes breadth first, neighbours of few neighbours first, and backwards (Cuthill and McKee 1969).
 

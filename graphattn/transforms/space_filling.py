@@ -70,5 +70,7 @@ def cells_of(positions: Tensor) -> tuple[Tensor, int]:
 
 def _check(cells: Tensor, bits: int) -> None:
     if cells.dim() != 2 or not 1 <= cells.size(1) * bits <= MOST_BITS:
-        raise ValueError(f"'cells' must be [num_cells, dims] with dims * bits in 1 ... {MOST_BITS} (got "
-                         f"{list(cells.shape)}, {bits} bits)")
+        raise ValueError(
+            f"'cells' must be [num_cells, dims] with dims * bits in 1 ... {MOST_BITS} (got "
+            f"{list(cells.shape)}, {bits} bits)"
+        )

@@ -65,7 +65,9 @@ def weight_colours() -> Any:
 
 def scale_of(weights: Tensor) -> Any:
     """From 0, or the smallest weight if one is below, to the largest weight, or 0 if all are below."""
-    smallest, largest = (min(0.0, float(weights.min())), max(0.0, float(weights.max()))) if weights.numel() else (0.0, 0.0)
+    smallest, largest = (
+        (min(0.0, float(weights.min())), max(0.0, float(weights.max()))) if weights.numel() else (0.0, 0.0)
+    )
     return import_matplotlib().colors.Normalize(smallest, largest if largest > smallest else 1.0)
 
 
@@ -78,7 +80,12 @@ def read_graph(graph: GraphLike) -> Graph:
     """The one graph that is drawn: a Graph, or what `as_graph` makes one of, such as a list (a batch, example by example)."""
     if isinstance(graph, PerHead):
         raise ValueError(f"a picture shows one graph (got {graph}); draw that of one head, graph.graphs[0]")
-    if isinstance(graph, (Tensor, np.ndarray)) and graph.ndim == 2 and len(graph) == 2 and graph.dtype not in (bool, torch.bool):
+    if (
+        isinstance(graph, (Tensor, np.ndarray))
+        and graph.ndim == 2
+        and len(graph) == 2
+        and graph.dtype not in (bool, torch.bool)
+    ):
         raise ValueError(f"'graph' is an edge_index of {graph.shape[1]} edges, which does not tell how many nodes there are;"
                          " draw as_graph(edge_index, num_nodes)")  # fmt: skip
     return as_graph(graph)

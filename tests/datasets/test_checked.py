@@ -36,7 +36,9 @@ class Numbers(Checked, InMemoryDataset):
 
     def process(self):
         type(self).times_processed += 1
-        self.save([Data(x=torch.tensor([[float(line)]])) for line in self.read_lines("numbers.txt")], self.processed_paths[0])
+        self.save(
+            [Data(x=torch.tensor([[float(line)]])) for line in self.read_lines("numbers.txt")], self.processed_paths[0]
+        )
 
 
 def numbers(root, **options):
@@ -269,7 +271,9 @@ def test_every_set_refuses_files_of_another_sum(name, tmp_path, monkeypatch):
 DATA = os.environ.get("GRAPHATTN_DATA", "")
 
 
-@pytest.mark.skipif(not Path(DATA, "cmudict", "cmudict.dict").exists(), reason="GRAPHATTN_DATA is no folder with this set")
+@pytest.mark.skipif(
+    not Path(DATA, "cmudict", "cmudict.dict").exists(), reason="GRAPHATTN_DATA is no folder with this set"
+)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_cut_dictionary_is_not_taken_for_a_whole_one(share, tmp_path):
     content = Path(DATA, "cmudict", "cmudict.dict").read_bytes()

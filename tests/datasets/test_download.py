@@ -50,7 +50,9 @@ def test_a_file_of_another_sum_leaves_nothing_behind(name, was_there, address, t
     path = tmp_path / "numbers.bin"
     if was_there:
         path.write_bytes(b"mine")
-    with pytest.raises(ValueError, match=rf"^'{address}/{name}' should have the sha256 {SUM} \(got \w{{64}}, of .*try again"):
+    with pytest.raises(
+        ValueError, match=rf"^'{address}/{name}' should have the sha256 {SUM} \(got \w{{64}}, of .*try again"
+    ):
         download(f"{address}/{name}", path, SUM)
     assert list(tmp_path.iterdir()) == [path] * was_there
     assert not was_there or path.read_bytes() == b"mine"
@@ -59,7 +61,9 @@ def test_a_file_of_another_sum_leaves_nothing_behind(name, was_there, address, t
 @pytest.mark.parametrize("port", [None, 9])  # the server, which has no such file, and nobody
 def test_an_address_that_does_not_answer_is_named(port, address, tmp_path):
     url = (f"http://127.0.0.1:{port}" if port else address) + "/missing"
-    with pytest.raises(ConnectionError, match=rf"'{url}' cannot be downloaded .*put a copy to '.*x.bin'.*GRAPHATTN_DATA"):
+    with pytest.raises(
+        ConnectionError, match=rf"'{url}' cannot be downloaded .*put a copy to '.*x.bin'.*GRAPHATTN_DATA"
+    ):
         download(url, tmp_path / "x.bin", SUM)
     assert not list(tmp_path.iterdir())
 
@@ -99,7 +103,9 @@ def test_a_local_copy_is_checked(change, tmp_path):
     assert read_checked(path, SUM, "http://x") == CONTENT == read_checked(str(path), f"{'0' * 64} {SUM}", "http://x")
     path.write_bytes(change(CONTENT))
     found = sha256(change(CONTENT)).hexdigest()
-    with pytest.raises(ValueError, match=rf"'{path}' should have the sha256 {SUM} \(got {found}, of .*from 'http://x' again"):
+    with pytest.raises(
+        ValueError, match=rf"'{path}' should have the sha256 {SUM} \(got {found}, of .*from 'http://x' again"
+    ):
         read_checked(path, SUM, "http://x")
     assert path.read_bytes() == change(CONTENT)  # it is the user's
 
@@ -131,7 +137,9 @@ link.external_attr = 0o120777 << 16
 @pytest.mark.parametrize("name", ["../evil", "top/../../evil", "/evil", "top/../../../../../evil", link])
 def test_an_archive_that_would_write_elsewhere_is_refused(name, tmp_path, serve):
     serve({"x.zip": packed({**FILES, name: b"evil"})})
-    with pytest.raises(ValueError, match=r"'http://x/x.zip' should hold nothing but files inside of its own folder \(got"):
+    with pytest.raises(
+        ValueError, match=r"'http://x/x.zip' should hold nothing but files inside of its own folder \(got"
+    ):
         download_archive("http://x/x.zip", tmp_path / "root", SUMS)
     assert not list((tmp_path / "root").iterdir()) and not list(tmp_path.rglob("evil"))
 

@@ -38,7 +38,9 @@ def mutag(tmp_path, monkeypatch):
 
 
 def same(one, other):
-    return all(one[key] is other[key] is None or torch.equal(one[key], other[key]) for key in {*one.keys(), *other.keys()})
+    return all(
+        one[key] is other[key] is None or torch.equal(one[key], other[key]) for key in {*one.keys(), *other.keys()}
+    )
 
 
 def test_the_numbers_are_those_of_pyg(mutag, tmp_path):
@@ -139,7 +141,9 @@ def test_sets_without_sums_are_refused(dataset, name, options, tmp_path):
 def test_every_file_has_a_sum():
     tables = [sums for table in (pyg.PLANETOID, pyg.HETEROPHILOUS, pyg.TU, pyg.MOLECULE_NET) for sums in table.values()]
     assert len(tables) == 10
-    assert all(len(each) == 64 and int(each, 16) for sums in tables for found in sums.values() for each in found.split())
+    assert all(
+        len(each) == 64 and int(each, 16) for sums in tables for found in sums.values() for each in found.split()
+    )
 
 
 REAL = {"planetoid": (Planetoid, "Cora"), "tudataset": (TUDataset, "MUTAG"), "moleculenet": (MoleculeNet, "ESOL")}

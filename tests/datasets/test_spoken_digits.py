@@ -88,7 +88,12 @@ def test_a_recording_that_is_cut_short_raises(root, share):
 
 
 def test_every_recording_has_a_sum():
-    names = {f"recordings/{digit}_{name}_{take}.wav" for digit in range(10) for name in SpokenDigits.speakers for take in range(50)}
+    names = {
+        f"recordings/{digit}_{name}_{take}.wav"
+        for digit in range(10)
+        for name in SpokenDigits.speakers
+        for take in range(50)
+    }
     assert set(spoken_digits.sums()) == names
     assert all(len(found) == 64 for found in spoken_digits.sums().values())
 

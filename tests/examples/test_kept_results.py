@@ -35,7 +35,9 @@ def fail(path=None, text=""):
     raise OSError("there is no room")
 
 
-@pytest.mark.parametrize("damaged", [b'{"a": [1, 2', b"", b"\xff\xfe", b"[1] [2]"], ids=["cut", "empty", "bytes", "two"])
+@pytest.mark.parametrize(
+    "damaged", [b'{"a": [1, 2', b"", b"\xff\xfe", b"[1] [2]"], ids=["cut", "empty", "bytes", "two"]
+)
 def test_a_damaged_file_is_named(damaged, tmp_path):
     file = tmp_path / "found.json"
     file.write_bytes(damaged)

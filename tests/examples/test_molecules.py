@@ -75,7 +75,9 @@ def test_bonds_and_far_atoms_count():
 def test_learns_to_count_atoms_in_the_unit_of_the_targets():
     torch.manual_seed(0)
     train, test = loaders()
-    fitted, curve = example.fit(train, test, example.Regressor(35, 7, recipe()), recipe(epochs=40, learning_rate=1e-2), "atoms")
+    fitted, curve = example.fit(
+        train, test, example.Regressor(35, 7, recipe()), recipe(epochs=40, learning_rate=1e-2), "atoms"
+    )
     assert example.rmse(fitted.predict(test), example.measured_in(test)) == pytest.approx(min(curve))
     assert min(curve) < 0.7 < example.measured_in(test).std()  # 3 kcal / mol
 

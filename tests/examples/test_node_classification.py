@@ -74,7 +74,8 @@ def test_pygs_layer_makes_the_same_model(recipe):
     data = villages(3)
     x, graph = data.x, example.graph_of(data, recipe)
     ours, pygs = (
-        example.MODELS[recipe.model](data.num_features, 3, replace(recipe, layer=layer)).eval() for layer in example.LAYERS
+        example.MODELS[recipe.model](data.num_features, 3, replace(recipe, layer=layer)).eval()
+        for layer in example.LAYERS
     )
     names = {"conv.lin_l": "lin_query", "conv.lin_r": "lin_query", "conv.att": "att"}
     names |= {f"conv.lin_{part}": f"lin_{part}" for part in ("query", "key", "value")}

@@ -7,7 +7,20 @@ from torch_geometric.data import Batch, Data
 from examples import sentiment
 from graphattn.inputs import Vocabulary
 
-TINY = ["--channels", "16", "--dropout", "0", "--word-dropout", "0", "--weight-decay", "0", "--batch-size", "8", "--lr", "0.01"]
+TINY = [
+    "--channels",
+    "16",
+    "--dropout",
+    "0",
+    "--word-dropout",
+    "0",
+    "--weight-decay",
+    "0",
+    "--batch-size",
+    "8",
+    "--lr",
+    "0.01",
+]
 NOUNS = ("film", "plot", "cast", "song", "end", "star")
 FRAMES = ("the {} is {} to see now", "a {} that is {} if ever one was", "I found the {} {} in the end")
 
@@ -71,7 +84,10 @@ def test_probabilities_of_several_models_are_averaged():
     torch.manual_seed(0)
     readers = [sentiment.Reader(20, sentiment.parse_arguments(TINY)).eval() for _ in range(3)]
     batch = Batch.from_data_list([Data(x=torch.randint(20, (n, 6))) for n in (4, 9)])
-    expected = sum(sentiment.run(reader, batch).exp() / sentiment.run(reader, batch).exp().sum(1, True) for reader in readers) / 3
+    expected = (
+        sum(sentiment.run(reader, batch).exp() / sentiment.run(reader, batch).exp().sum(1, True) for reader in readers)
+        / 3
+    )
     torch.testing.assert_close(sentiment.run(sentiment.Several(readers), batch), expected)
 
 

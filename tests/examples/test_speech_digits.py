@@ -39,12 +39,27 @@ def test_order_of_frames_is_learned_and_drawn(root, capsys):
 
 
 def test_sweep_has_a_result_for_each_window(root, capsys):
-    options = ["--root", str(root), "--epochs", "2", "--sweep", "--target", "speaker", "--out", str(root / "out"), *TINY]
+    options = [
+        "--root",
+        str(root),
+        "--epochs",
+        "2",
+        "--sweep",
+        "--target",
+        "speaker",
+        "--out",
+        str(root / "out"),
+        *TINY,
+    ]
     assert set(speech_digits.main(options)) == set(speech_digits.WINDOWS)
     assert (root / "out" / "speech_speakers_sweep.png").read_bytes().startswith(b"\x89PNG")
-    edges = [int(line.split(" edges")[0].split()[-1]) for line in capsys.readouterr().out.splitlines() if " edges" in line]
+    edges = [
+        int(line.split(" edges")[0].split()[-1]) for line in capsys.readouterr().out.splitlines() if " edges" in line
+    ]
     frames = 18  # of each of the 4 recordings
-    assert edges == [4 * count for count in (frames**2, frames**2, frames**2 - 2, 9 * frames - 20, 3 * frames - 2, frames)]
+    assert edges == [
+        4 * count for count in (frames**2, frames**2, frames**2 - 2, 9 * frames - 20, 3 * frames - 2, frames)
+    ]
 
 
 def test_validation_does_not_touch_the_test_set(root):

@@ -14,6 +14,7 @@ from graphattn import BandedGraph, CompleteGraph
 @pytest.fixture
 def shorter(monkeypatch):
     """A few examples of each input."""
+
     def shorten(make):
         def stop():
             whole = make()
@@ -21,25 +22,25 @@ def shorter(monkeypatch):
 
         return stop
 
-    monkeypatch.setattr(tour, 'STOPS', {place: shorten(make) for place, make in tour.STOPS.items()})
+    monkeypatch.setattr(tour, "STOPS", {place: shorten(make) for place, make in tour.STOPS.items()})
 
 
 def test_tour_trains_and_draws_every_stop(shorter, tmp_path, capsys):
-    pytest.importorskip('rdkit')
-    picture = tmp_path / 'folder' / 'tour.png'
-    found = tour.main(['--epochs', '0', '--threads', '1', '--output', str(picture)])
+    pytest.importorskip("rdkit")
+    picture = tmp_path / "folder" / "tour.png"
+    found = tour.main(["--epochs", "0", "--threads", "1", "--output", str(picture)])
     assert set(found) == set(tour.STOPS) and all(0 <= accuracy <= 100 for accuracy in found.values())
-    assert picture.read_bytes().startswith(b'\x89PNG')
+    assert picture.read_bytes().startswith(b"\x89PNG")
     rows = capsys.readouterr().out.splitlines()
-    kernels = {row[:25].rstrip(): row.split('%')[0].split()[-2] for row in rows[1:1 + len(found)]}
-    assert kernels['sentences    complete'] == kernels['sentences    causal'] == 'sdpa'
+    kernels = {row[:25].rstrip(): row.split("%")[0].split()[-2] for row in rows[1 : 1 + len(found)]}
+    assert kernels["sentences    complete"] == kernels["sentences    causal"] == "sdpa"
 
 
 def test_without_rdkit_the_row_says_what_to_install(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, 'rdkit', None)
-    monkeypatch.setattr(tour, 'STOPS', {('molecules', 'bonds'): tour.molecules})
-    assert tour.main(['--threads', '1', '--output', str(tmp_path / 'tour.png')]) == {}
-    assert 'pip install' in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    monkeypatch.setattr(tour, "STOPS", {("molecules", "bonds"): tour.molecules})
+    assert tour.main(["--threads", "1", "--output", str(tmp_path / "tour.png")]) == {}
+    assert "pip install" in capsys.readouterr().out
 
 
 def test_the_club_is_labelled_by_its_leaders_alone():
@@ -47,13 +48,15 @@ def test_the_club_is_labelled_by_its_leaders_alone():
     club = networkx.karate_club_graph()
     assert data.train_mask.nonzero().flatten().tolist() == [0, 33]
     assert (data.train_mask ^ data.test_mask).all()
-    assert data.y.tolist() == [int(club.nodes[member]['club'] == 'Officer') for member in club]
+    assert data.y.tolist() == [int(club.nodes[member]["club"] == "Officer") for member in club]
 
 
 def two_examples():
     torch.manual_seed(0)
-    return [Data(x=torch.randn(n, 3), pos=torch.arange(n), y=torch.tensor([n % 2]), graph=BandedGraph(n, 1, 2))
-            for n in (5, 8)]
+    return [
+        Data(x=torch.randn(n, 3), pos=torch.arange(n), y=torch.tensor([n % 2]), graph=BandedGraph(n, 1, 2))
+        for n in (5, 8)
+    ]
 
 
 def test_scores_do_not_depend_on_batch_mates():
@@ -76,7 +79,7 @@ def test_positions_count_in_steps():
     assert not torch.allclose(model(tour.Batch.from_data_list(examples)), plain)
 
 
-@pytest.mark.parametrize('graph', [BandedGraph(5, 1, 2), CompleteGraph(5)])
+@pytest.mark.parametrize("graph", [BandedGraph(5, 1, 2), CompleteGraph(5)])
 def test_drawn_attention_sums_to_one(graph):
     data = two_examples()[0]
     data.graph = graph

@@ -104,7 +104,9 @@ def test_layers_that_are_left_out_are_said():
         def forward(self, x, graph):
             return self.typed({"a": self.first(x, graph)}, {metadata[1][0]: graph})
 
-    with pytest.warns(UserWarning, match="attention_of leaves out 'typed' .HeteroGraphAttention., whose weights are a dict"):
+    with pytest.warns(
+        UserWarning, match="attention_of leaves out 'typed' .HeteroGraphAttention., whose weights are a dict"
+    ):
         found = attention_of(Two(), torch.randn(3, 4), causal(3))
     assert list(found) == ["first"]
 

@@ -105,7 +105,10 @@ EDGES = torch.tensor([[0, 1], [1, 2]])
         (lambda: attention_rollout([(EDGES[0], torch.ones(2))], 3), r"got \[2\] and \[2\]"),
         (lambda: attention_rollout([(EDGES, torch.tensor([1.0, torch.nan]))], 3), "must be finite .got 1 of 2"),
         (lambda: attention_rollout([torch.ones(2)], 3), r"a layer is a pair .*got Tensor"),
-        (lambda: attention_rollout([([EDGES], [torch.ones(2)])], 3, reduce="max"), "need reduce='mean' and weights for each"),
+        (
+            lambda: attention_rollout([([EDGES], [torch.ones(2)])], 3, reduce="max"),
+            "need reduce='mean' and weights for each",
+        ),
         (lambda: attention_rollout([([EDGES], [])], 3), "1 graphs and 0 weights"),
     ],
 )

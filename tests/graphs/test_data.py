@@ -303,7 +303,14 @@ ORDERS = [*permutations(OF_ALL_KINDS, 2), tuple(OF_ALL_KINDS), tuple(reversed(OF
 def test_examples_of_all_kinds_make_a_batch(kinds):
     examples = [OF_ALL_KINDS[kind]() for kind in kinds]
     (batch,) = DataLoader(examples, batch_size=len(examples))
-    for one in (batch, batch.to("cpu"), copy.copy(batch), copy.deepcopy(batch), batch.clone(), pickle.loads(pickle.dumps(batch))):
+    for one in (
+        batch,
+        batch.to("cpu"),
+        copy.copy(batch),
+        copy.deepcopy(batch),
+        batch.clone(),
+        pickle.loads(pickle.dumps(batch)),
+    ):
         assert_same(as_graph(one).normal_form(), batch_graphs([example.graph for example in examples]))
         for example, back in zip(examples, one.to_data_list(), strict=True):
             assert_same(as_graph(back).normal_form(), example.graph)

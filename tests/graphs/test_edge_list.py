@@ -15,7 +15,9 @@ def random_edges(num_edges, num_queries, num_keys, seed=0):
 def test_edges_are_copied_in_and_out():
     edge_index = random_edges(9, 4, 6)
     graph = EdgeListGraph(edge_index, 4, 6)
-    memory = {x.data_ptr() for x in (edge_index, graph.edge_index(), graph.edges, graph.edge_index("cpu"), graph._edges)}
+    memory = {
+        x.data_ptr() for x in (edge_index, graph.edge_index(), graph.edges, graph.edge_index("cpu"), graph._edges)
+    }
     assert len(memory) == 5
     assert EdgeListGraph.owning(edge_index, 4, 6)._edges is edge_index
 

@@ -96,7 +96,13 @@ def test_what_methods_return_may_be_written(graph, edges):
     graph = copy.deepcopy(graph)
     for _ in range(2):
         given = [graph.edge_index(), *graph.csr(), *graph.csr_transposed(), graph.degrees(), graph.batch()]
-        given += [graph.edge_index("cpu"), *graph.csr("cpu"), graph.degrees("cpu"), graph.T.edge_index(), *graph.T.csr()]
+        given += [
+            graph.edge_index("cpu"),
+            *graph.csr("cpu"),
+            graph.degrees("cpu"),
+            graph.T.edge_index(),
+            *graph.T.csr(),
+        ]
         for x in given:
             if x is not None:
                 x.fill_(10**6)
@@ -462,7 +468,10 @@ def test_graphs_inside_of_graphs_are_checked(inner):
 @every_graph
 def test_files_of_other_fields_are_refused(graph, edges):
     state = graph.__getstate__()
-    for name in set(state) - {"first_positions", "side"}:  # which older files do not have, and a field of a user's class
+    for name in set(state) - {
+        "first_positions",
+        "side",
+    }:  # which older files do not have, and a field of a user's class
         new = object.__new__(type(graph))
         with pytest.raises(ValueError, match=rf"its fields are .*got none of \['{name}'\], and also \[\]"):
             new.__setstate__({field: value for field, value in state.items() if field != name})

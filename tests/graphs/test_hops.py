@@ -24,7 +24,11 @@ def test_equals_plain_loops(max_distance, chunk, monkeypatch):
     monkeypatch.setattr(hops, "CHUNK", chunk)
     torch.manual_seed(0)
     along = EdgeListGraph(torch.randint(12, (2, 18)), 12)  # directed, with repeats, loops and nodes apart
-    for graph in (CompleteGraph(12), EdgeListGraph(torch.randint(12, (2, 30)), 12), EdgeListGraph(torch.empty(2, 0).long(), 12)):
+    for graph in (
+        CompleteGraph(12),
+        EdgeListGraph(torch.randint(12, (2, 30)), 12),
+        EdgeListGraph(torch.empty(2, 0).long(), 12),
+    ):
         assert hop_distances(graph, along, max_distance).tolist() == loop_distances(graph, along, max_distance)
 
 

@@ -22,7 +22,17 @@ GRAPHS = {
 def test_it_answers_what_its_graph_answers(graph):
     kept = GraphOfEdges(graph, CompleteGraph(4))
     assert not kept.follows and GraphOfEdges(graph).follows and repr(kept) == repr(graph)
-    facts = ("sizes", "shape", "num_edges", "device", "is_symmetric", "has_repeats", "has_own_order", "starts", "edges_by_key")
+    facts = (
+        "sizes",
+        "shape",
+        "num_edges",
+        "device",
+        "is_symmetric",
+        "has_repeats",
+        "has_own_order",
+        "starts",
+        "edges_by_key",
+    )
     assert all(getattr(kept, name) == getattr(graph, name) for name in facts)
     for one, other in ((kept, graph), (kept.T, graph.T), *zip(kept.examples(), graph.examples())):
         assert torch.equal(one.edge_index(), other.edge_index()) and torch.equal(one.mask(), other.mask())
@@ -37,13 +47,21 @@ def test_it_answers_what_its_graph_answers(graph):
     assert torch.equal(attend(x, x, x, kept), attend(x, x, x, graph))
     both = torch.cat([x, x])
     mixed = [kept, causal(4)]
-    assert torch.equal(attend(both, both, both, as_graph(mixed)), attend(both, both, both, batch_graphs([graph, causal(4)])))
+    assert torch.equal(
+        attend(both, both, both, as_graph(mixed)), attend(both, both, both, batch_graphs([graph, causal(4)]))
+    )
 
 
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 def test_copies_are_kept_alike(graph):
     for kept in (GraphOfEdges(graph), GraphOfEdges(graph, EDGES)):
-        for twin in (copy.copy(kept), copy.deepcopy(kept), pickle.loads(pickle.dumps(kept)), kept.clone(), kept.to("cpu")):
+        for twin in (
+            copy.copy(kept),
+            copy.deepcopy(kept),
+            pickle.loads(pickle.dumps(kept)),
+            kept.clone(),
+            kept.to("cpu"),
+        ):
             assert type(twin) is GraphOfEdges and twin.follows == kept.follows
             assert torch.equal(twin.edge_index(), graph.edge_index())
             assert torch.equal(twin.of_edges.edge_index(), kept.of_edges.edge_index())

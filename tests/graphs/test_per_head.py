@@ -36,7 +36,13 @@ def test_files_are_checked():
     graph, near = causal(5), BandedGraph(5, 1, 1)
     twin = pickle.loads(pickle.dumps(PerHead([near, graph, near])))
     assert twin.graphs == (near, graph, near) and twin.graphs[0] is twin.graphs[2]
-    for change in ({"shape": (5, 6)}, {"graphs": ()}, {"graphs": (near, causal(4))}, {"graphs": (near, None)}, {"more": 1}):
+    for change in (
+        {"shape": (5, 6)},
+        {"graphs": ()},
+        {"graphs": (near, causal(4))},
+        {"graphs": (near, None)},
+        {"more": 1},
+    ):
         forged = PerHead([near, graph])
         forged.__dict__.update(change)
         with pytest.raises(ValueError, match=r"no PerHead|one graph for each head|same queries and keys"):

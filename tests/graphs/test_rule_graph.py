@@ -65,7 +65,7 @@ def test_files_keep_a_rule_that_has_a_name():
         lambda query, key: (query - key).abs(),
         lambda query, key: True,
         lambda query, key: (query == key).any(),
-        lambda query, key: (query[:, None] == key),
+        lambda query, key: query[:, None] == key,
     ],
 )
 def test_an_answer_is_a_bool_for_each_pair(rule):

@@ -62,6 +62,7 @@ def in_inference_mode(x, new):
 WRITERS = [in_numpy, in_place, through_data, other_data, other_storage, in_storage, in_shared_memory, in_inference_mode]
 every_writer = pytest.mark.parametrize("write", WRITERS)
 
+
 class Index(torch.Tensor):
     """A tensor with another name."""
 

@@ -33,23 +33,24 @@ def test_what_is_no_graph_is_refused():
 def test_edge_index_and_pos_only_on_request():
     x, graph = torch.rand(3, 2), causal(3)
     data = assemble(x, None, graph, edge_index=False)
-    assert 'edge_index' not in data and 'pos' not in data
-    data = assemble(x, torch.zeros(3, 1), graph, edge_index=True, colour='red')
-    assert data.colour == 'red' and data.pos.shape == (3, 1)
-    pairs = sorted(
-        (key, query) for query in range(3) for key in range(query + 1)
-    )  # a key comes no later than its query
+    assert "edge_index" not in data and "pos" not in data
+    data = assemble(x, torch.zeros(3, 1), graph, edge_index=True, colour="red")
+    assert data.colour == "red" and data.pos.shape == (3, 1)
+    # A key comes no later than its query.
+    pairs = sorted((key, query) for query in range(3) for key in range(query + 1))
     assert sorted(map(tuple, data.edge_index.T.tolist())) == pairs
 
 
 def test_the_graph_follows_edge_index_where_there_is_one():
-    for make in (partial(from_text, 'a b c', graph=causal), partial(from_image, torch.rand(3, 5))):
+    for make in (partial(from_text, "a b c", graph=causal), partial(from_image, torch.rand(3, 5))):
         data = AddSelfLoops()(make(edge_index=True))
         assert torch.equal(data.graph.edge_index(), data.edge_index)
         assert make(edge_index=True).graph == make().graph
 
 
-@pytest.mark.parametrize('graph', [torch.tensor([[0], [1]]), [(0, 1)], 2])
+@pytest.mark.parametrize("graph", [torch.tensor([[0], [1]]), [(0, 1)], 2])
 def test_edges_are_no_graph(graph):
-    with pytest.raises(TypeError, match=rf"'graph' needs to be a Graph or .* \(got {type(graph).__name__}\); make one by"):
-        from_text('a b', graph=graph)
+    with pytest.raises(
+        TypeError, match=rf"'graph' needs to be a Graph or .* \(got {type(graph).__name__}\); make one by"
+    ):
+        from_text("a b", graph=graph)

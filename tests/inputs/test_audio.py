@@ -54,7 +54,7 @@ def loop_log_mel(samples, rate, num_mels, length, step, num_fft):
     return rows
 
 
-@pytest.mark.parametrize('num_mels, num_bins, rate', [(40, 129, 8000), (7, 65, 11025), (40, 257, 16000), (1, 5, 100)])
+@pytest.mark.parametrize("num_mels, num_bins, rate", [(40, 129, 8000), (7, 65, 11025), (40, 257, 16000), (1, 5, 100)])
 def test_filters_equal_the_loop(num_mels, num_bins, rate):
     np.testing.assert_allclose(
         mel_filters(num_mels, num_bins, rate), loop_filters(num_mels, num_bins, rate), atol=1e-12
@@ -89,7 +89,7 @@ def test_positions_are_the_middles_of_the_frames():
     np.testing.assert_allclose(data.pos[:, 0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('hertz', [250.0, 1000.0, 3000.0])
+@pytest.mark.parametrize("hertz", [250.0, 1000.0, 3000.0])
 def test_a_tone_lands_in_its_band(hertz):
     tone = np.sin(2 * np.pi * hertz * np.arange(8000) / 8000)
     loudest = from_waveform(tone, 8000).x.argmax(1).unique().tolist()
@@ -97,7 +97,7 @@ def test_a_tone_lands_in_its_band(hertz):
     assert loudest == [min(range(40), key=lambda mel: abs(loop_mel(centres[mel]) - loop_mel(hertz)))]
 
 
-@pytest.mark.parametrize('length, num_fft', [(200, 256), (50, 64), (64, 64)])
+@pytest.mark.parametrize("length, num_fft", [(200, 256), (50, 64), (64, 64)])
 def test_power_sums_to_the_energy_in_the_frame(length, num_fft):
     samples = noise(300)
     power = power_frames(samples, length, 10, num_fft)
@@ -112,7 +112,7 @@ def test_a_sine_has_half_its_squared_amplitude():
     np.testing.assert_allclose(power.sum(1), 0.5**2 / 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize('samples, frames', [(1, 1), (199, 1), (200, 1), (279, 1), (280, 2), (8000, 98)])
+@pytest.mark.parametrize("samples, frames", [(1, 1), (199, 1), (200, 1), (279, 1), (280, 2), (8000, 98)])
 def test_number_of_frames(samples, frames):
     data = from_waveform(noise(samples), 8000)
     assert data.x.shape == (frames, 40) and data.graph.num_queries == frames and data.num_nodes == frames
@@ -134,7 +134,7 @@ def test_normalize_forgets_the_loudness():
     torch.testing.assert_close(from_waveform(sound / 10, 8000, normalize=True).x, x, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('num_mels, rate', [(1, 8000), (80, 16000), (128, 8000), (200, 8000)])
+@pytest.mark.parametrize("num_mels, rate", [(1, 8000), (80, 16000), (128, 8000), (200, 8000)])
 def test_no_filter_is_empty_whatever_their_number(num_mels, rate):
     x = from_waveform(noise(rate // 10), rate, num_mels=num_mels).x
     assert x.shape[1] == num_mels and (x > math.log(1e-9)).all()
@@ -157,13 +157,13 @@ def test_graph_is_a_band_of_frames():
 
 def test_wav_equals_its_samples(tmp_path):
     samples = np.round(noise(900).clip(-1, 0.99) * 32768) / 32768
-    path = tmp_path / 'noise.wav'
+    path = tmp_path / "noise.wav"
     scipy.io.wavfile.write(path, 8000, np.stack([samples * 32768, np.zeros(900)], axis=1).astype(np.int16))
     torch.testing.assert_close(from_wav(path, num_mels=20).x, from_waveform(samples / 2, 8000, num_mels=20).x)
 
 
 def test_broken_wav_files_are_named(tmp_path):
-    path = tmp_path / 'broken.wav'
+    path = tmp_path / "broken.wav"
     scipy.io.wavfile.write(path, 8000, np.zeros(400, dtype=np.int16))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
@@ -176,13 +176,13 @@ def test_broken_wav_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'waveform, message',
+    "waveform, message",
     [
         (np.zeros(0), r"'waveform' has no samples \(got shape \[0\]\)"),
         (torch.zeros(2, 0), r"'waveform' has no samples \(got shape \[2, 0\]\)"),
-        (np.zeros((2, 3, 4)), r'\[samples\] or \[channels, samples\] \(got shape \[2, 3, 4\]\)'),
-        (np.zeros((300, 2)), r'more channels than samples: \[300, 2\]\); transpose it'),
-        (torch.tensor([0.0, math.nan, math.inf]), r'2 samples of 3 that are NaN or infinite'),
+        (np.zeros((2, 3, 4)), r"\[samples\] or \[channels, samples\] \(got shape \[2, 3, 4\]\)"),
+        (np.zeros((300, 2)), r"more channels than samples: \[300, 2\]\); transpose it"),
+        (torch.tensor([0.0, math.nan, math.inf]), r"2 samples of 3 that are NaN or infinite"),
     ],
 )
 def test_bad_waveforms(waveform, message):
@@ -191,14 +191,14 @@ def test_bad_waveforms(waveform, message):
 
 
 def test_integers_and_complex_numbers_are_refused():
-    with pytest.raises(TypeError, match=r'got int16\); divide 16-bit samples by 32768'):
+    with pytest.raises(TypeError, match=r"got int16\); divide 16-bit samples by 32768"):
         from_waveform(np.zeros(300, dtype=np.int16), 8000)
-    with pytest.raises(TypeError, match='got complex64'):
+    with pytest.raises(TypeError, match="got complex64"):
         from_waveform(torch.zeros(300, dtype=torch.complex64), 8000)
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    "options, message",
     [
         (dict(sample_rate=0), r"'sample_rate' needs to be a positive number of Hz \(got 0\)"),
         (dict(sample_rate=math.nan), r"'sample_rate' .* \(got nan\)"),
@@ -207,17 +207,22 @@ def test_integers_and_complex_numbers_are_refused():
         (dict(sample_rate=math.inf), r"'sample_rate' .* \(got inf\)"),
         (dict(hop=math.nan), r"'hop' needs to be at least one sample long"),
         (dict(window=math.inf), r"'window' needs to be at least one sample long"),
-        (dict(sample_rate=1e12), r"'window' needs to be at most 4194304 samples long \(got 0.025 s at 1000000000000 Hz\)"),
+        (
+            dict(sample_rate=1e12),
+            r"'window' needs to be at most 4194304 samples long \(got 0.025 s at 1000000000000 Hz\)",
+        ),
         (dict(num_mels=0), r"'num_mels' needs to be 1 or more \(got 0\)"),
         (dict(before=-1), r"'before'"),
     ],
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        from_waveform(noise(400), **{'sample_rate': 8000, **options})
+        from_waveform(noise(400), **{"sample_rate": 8000, **options})
 
 
-@pytest.mark.parametrize('rate', [8000, 8000.0, np.int32(8000), np.float32(8000), torch.tensor(8000), np.array(8000)], ids=repr)
+@pytest.mark.parametrize(
+    "rate", [8000, 8000.0, np.int32(8000), np.float32(8000), torch.tensor(8000), np.array(8000)], ids=repr
+)
 def test_the_rate_is_kept(rate):
     data = from_waveform(noise(400), rate, num_mels=np.int64(20), before=np.int32(2), after=np.uint8(1))
     assert type(data.sample_rate) is int and data.sample_rate == 8000 and data.graph == BandedGraph(3, 2, 1)
@@ -225,13 +230,13 @@ def test_the_rate_is_kept(rate):
     assert from_waveform(noise(400), 8000.5).sample_rate == 8000.5
 
 
-@pytest.mark.parametrize('num_mels', [4.5, '4', None, True])
+@pytest.mark.parametrize("num_mels", [4.5, "4", None, True])
 def test_numbers_of_bands_are_integers(num_mels):
     with pytest.raises(TypeError, match="'num_mels' must be an integer"):
         from_waveform(noise(400), 8000, num_mels=num_mels)
 
 
-@pytest.mark.parametrize('rate', ['8000', None, True, [8000]])
+@pytest.mark.parametrize("rate", ["8000", None, True, [8000]])
 def test_what_is_no_rate(rate):
     with pytest.raises(TypeError, match=r"'sample_rate' needs to be a positive number of Hz \(got"):
         from_waveform(noise(400), rate)
@@ -243,7 +248,7 @@ def write_wav(path, rate, samples=400):
 
 
 def test_several_files_of_one_rate(tmp_path):
-    paths = [write_wav(tmp_path / f'{length}.wav', 16000, length) for length in (400, 900)]
+    paths = [write_wav(tmp_path / f"{length}.wav", 16000, length) for length in (400, 900)]
     sounds = from_wav(paths, num_mels=20)
     assert [data.sample_rate for data in sounds] == [16000, 16000]
     for data, path in zip(sounds, paths):
@@ -253,15 +258,17 @@ def test_several_files_of_one_rate(tmp_path):
 
 
 def test_rates_that_differ_are_refused(tmp_path):
-    fast, slow = write_wav(tmp_path / 'fast.wav', 16000), write_wav(tmp_path / 'slow.wav', 8000)
-    with pytest.raises(ValueError, match=r"slow.wav' has 8000 samples per second, '.*fast.wav' 16000; resample it first"):
+    fast, slow = write_wav(tmp_path / "fast.wav", 16000), write_wav(tmp_path / "slow.wav", 8000)
+    with pytest.raises(
+        ValueError, match=r"slow.wav' has 8000 samples per second, '.*fast.wav' 16000; resample it first"
+    ):
         from_wav([fast, fast, slow])
     with pytest.raises(ValueError, match=r"slow.wav' has 8000 samples per second, 'sample_rate' 16000; resample"):
         from_wav(slow, sample_rate=16000)
     assert from_wav(slow, sample_rate=8000).sample_rate == 8000
 
 
-@pytest.mark.parametrize('change', [lambda x: x[::-1][::-1], lambda x: np.repeat(x, 2)[::2], lambda x: x.astype('>f8')])
+@pytest.mark.parametrize("change", [lambda x: x[::-1][::-1], lambda x: np.repeat(x, 2)[::2], lambda x: x.astype(">f8")])
 def test_samples_of_any_memory(change):
     sound = noise(900)
     assert torch.equal(from_waveform(change(sound), 8000).x, from_waveform(sound, 8000).x)
@@ -278,18 +285,22 @@ def test_several_sounds_are_no_channels():
 
 def test_samples_of_another_scale_are_said():
     sound = noise(900)
-    with pytest.warns(UserWarning, match=r"samples up to .*e\+04 where full scale is 1; divide 16-bit samples by 32768"):
+    with pytest.warns(
+        UserWarning, match=r"samples up to .*e\+04 where full scale is 1; divide 16-bit samples by 32768"
+    ):
         from_waveform(sound * 32768, 8000)
     with pytest.raises(ValueError, match=r"samples up to .*e\+200"):
         from_waveform(sound * 1e200, 8000)
     with warnings.catch_warnings():
-        warnings.simplefilter('error')
+        warnings.simplefilter("error")
         from_waveform(sound * 3, 8000)
 
 
-@pytest.mark.parametrize('dtype, how', [('int32', 'divide 32-bit samples by 2147483648'), ('uint8', 'take .samples - 128. / 128')])
+@pytest.mark.parametrize(
+    "dtype, how", [("int32", "divide 32-bit samples by 2147483648"), ("uint8", "take .samples - 128. / 128")]
+)
 def test_other_integers_are_refused(dtype, how):
-    with pytest.raises(TypeError, match=rf'got {dtype}\); {how}'):
+    with pytest.raises(TypeError, match=rf"got {dtype}\); {how}"):
         from_waveform(torch.zeros(300, dtype=getattr(torch, dtype)), 8000)
 
 

@@ -24,7 +24,7 @@ def loop_patches(image, patch):
 
 
 @pytest.mark.parametrize(
-    'shape, patch',
+    "shape, patch",
     [
         ((1, 3, 5), 1),
         ((3, 4, 6), 2),
@@ -39,7 +39,7 @@ def loop_patches(image, patch):
 )
 def test_patches_equal_the_loop(shape, patch):
     image, axes = torch.rand(shape), len(shape) - 1
-    data = from_image(image, patch=patch, axes=axes, channels='first')
+    data = from_image(image, patch=patch, axes=axes, channels="first")
     patch = (patch,) * axes if isinstance(patch, int) else patch
     rows, places = loop_patches(image, patch)
     assert data.x.tolist() == rows and data.pos.tolist() == places
@@ -66,7 +66,7 @@ def test_one_pixel():
     assert data.x.tolist() == [[7.0]] and data.pos.tolist() == [[0.0, 0.0]] and data.edge_index.tolist() == [[0], [0]]
 
 
-@pytest.mark.parametrize('reach', [0, 1, (2, 1)])
+@pytest.mark.parametrize("reach", [0, 1, (2, 1)])
 def test_graph_reaches_as_far_as_told(reach):
     data = from_image(torch.rand(4, 5), reach=reach, edge_index=True)
     rows, columns = (reach, reach) if isinstance(reach, int) else reach
@@ -82,16 +82,16 @@ def test_graph_reaches_as_far_as_told(reach):
 
 
 @pytest.mark.parametrize(
-    'image, options, message',
+    "image, options, message",
     [
         (
             torch.rand(5, 6),
             dict(patch=2),
             r"sides \[5, 6\] does not divide into patches of \[2, 2\] \(left over: \[1, 0\] pixels\); crop or pad",
         ),
-        (torch.rand(2, 2), dict(patch=4), r'does not divide into patches of \[4, 4\] \(left over: \[2, 2\]'),
-        (torch.rand(2, 1, 4, 4), {}, r'needs 2 axes of space, .*got shape \[2, 1, 4, 4\]'),
-        (torch.rand(4), {}, r'got shape \[4\]'),
+        (torch.rand(2, 2), dict(patch=4), r"does not divide into patches of \[4, 4\] \(left over: \[2, 2\]"),
+        (torch.rand(2, 1, 4, 4), {}, r"needs 2 axes of space, .*got shape \[2, 1, 4, 4\]"),
+        (torch.rand(4), {}, r"got shape \[4\]"),
         (torch.rand(3, 0, 4), {}, r"'image' has no pixels \(got shape \[3, 0, 4\]\)"),
         (torch.tensor([[math.nan]]), {}, r"'image' has NaN or infinite pixels"),
         (
@@ -109,13 +109,15 @@ def test_bad_images(image, options, message):
         from_image(image, **options)
 
 
-@pytest.mark.parametrize('number', [np.int64(2), np.uint8(2), torch.tensor(2), np.array(2)], ids=repr)
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2), torch.tensor(2), np.array(2)], ids=repr)
 def test_sizes_of_numpy_and_torch(number):
     image = torch.rand(3, 8, 6)
     found, wanted = from_image(image, patch=number, reach=number, axes=number), from_image(image, patch=2, reach=2)
     assert torch.equal(found.x, wanted.x) and found.graph == wanted.graph and found.sides == (4, 3)
-    assert from_image(image, patch=np.array([4, 3])).sides == from_image(image, patch=torch.tensor([4, 3])).sides == (2, 2)
-    for patch in (2.0, True, '2'):
+    assert (
+        from_image(image, patch=np.array([4, 3])).sides == from_image(image, patch=torch.tensor([4, 3])).sides == (2, 2)
+    )
+    for patch in (2.0, True, "2"):
         with pytest.raises(ValueError, match="'patch' needs to be an int of at least 1"):
             from_image(image, patch=patch)
 
@@ -125,7 +127,7 @@ def test_channels_behind_the_sides():
     for given in (image, image.numpy()):
         data = from_image(given, patch=4)
         assert data.sides == (2, 3) and torch.equal(data.x, from_image(image.movedim(-1, 0), patch=4).x)
-    small = from_image(torch.rand(2, 2, 3), channels='last')
+    small = from_image(torch.rand(2, 2, 3), channels="last")
     assert small.sides == (2, 2) and small.x.shape == (4, 3)
 
 
@@ -135,7 +137,7 @@ def test_complex_images_are_refused():
 
 
 def test_a_batch():
-    images = [from_image(torch.rand(1, 2, 3), channels='first'), from_image(torch.rand(1, 1, 1))]
+    images = [from_image(torch.rand(1, 2, 3), channels="first"), from_image(torch.rand(1, 1, 1))]
     batch = next(iter(DataLoader(images, batch_size=2)))
     assert batch.ptr.tolist() == [0, 6, 7] and batch.sides == [(2, 3), (1, 1)]
     assert batch.graph == [GridGraph((2, 3), 1), GridGraph((1, 1), 1)]

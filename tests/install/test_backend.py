@@ -56,7 +56,12 @@ def test_without_loops(value, asked, backend, pip_says, monkeypatch):
 
 @pytest.mark.parametrize(
     "platform, system",
-    [("manylinux_2_17_aarch64", "linux"), ("macosx-13.0-arm64", "darwin"), ("win_amd64", "win32"), ("linux-x86_64", "linux")],
+    [
+        ("manylinux_2_17_aarch64", "linux"),
+        ("macosx-13.0-arm64", "darwin"),
+        ("win_amd64", "win32"),
+        ("linux-x86_64", "linux"),
+    ],
 )
 def test_the_target_of_a_cross_compilation(platform, system, backend, monkeypatch):
     assert import_module("commands").target() == {}

@@ -56,7 +56,9 @@ def fence_everything(at_end: bool) -> None:
 
 def behind_fence(tensor: torch.Tensor, at_end: bool) -> torch.Tensor:
     """The same tensor, its strides too, in memory that holds no number more than it has."""
-    extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride())) if tensor.numel() else 0
+    extent = (
+        1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride())) if tensor.numel() else 0
+    )
     storage = torch.from_numpy(fenced(extent, tensor.new_empty(0).numpy().dtype, at_end))
     return storage.copy_(tensor.as_strided((extent,), (1,))).as_strided(tensor.shape, tensor.stride())
 

@@ -62,4 +62,7 @@ def test_bounds(count, wanted):
 
 def test_bounds_of_little():
     assert bounds_of(0, 1, 8).tolist() == [0, 1] and bounds_of(0, 0, 8).tolist() == [0, 0]
-    assert [x.tolist() for x in runs_of(BandedGraph(25, 1, 1), 10).bounds(heads=2, pieces=3)] == [[0, 1, 2, 4], [4, 5, 6]]
+    assert [x.tolist() for x in runs_of(BandedGraph(25, 1, 1), 10).bounds(heads=2, pieces=3)] == [
+        [0, 1, 2, 4],
+        [4, 5, 6],
+    ]

@@ -13,7 +13,9 @@ from graphattn.nn import ALiBi, Score
 
 
 def chosen(graph, **options):
-    return choose_kernel(graph, torch.randn(graph.num_queries, 2, 4), torch.randn(graph.num_keys, 2, 4), **options).kernel
+    return choose_kernel(
+        graph, torch.randn(graph.num_queries, 2, 4), torch.randn(graph.num_keys, 2, 4), **options
+    ).kernel
 
 
 def test_fused_attention_where_nothing_is_asked_per_edge():
@@ -122,7 +124,9 @@ def test_a_bias_by_offset_and_dilation_move_the_crossover():
     assert "less than 25%" in choose_kernel(BandedGraph(600, 1, 1), query[:600].float()).refusals["banded_cpu"]
 
 
-@pytest.mark.parametrize("graph", [causal([9, 150]), BandedGraph(300, 20, 20), CompleteGraph([5] * 3), GridGraph((24, 24), 16)])
+@pytest.mark.parametrize(
+    "graph", [causal([9, 150]), BandedGraph(300, 20, 20), CompleteGraph([5] * 3), GridGraph((24, 24), 16)]
+)
 def test_a_remembered_choice_is_that_of_the_same_question(graph):
     """Questions that differ in one thing alone, asked one after the other and all of them again."""
     tensors = {
@@ -130,8 +134,19 @@ def test_a_remembered_choice_is_that_of_the_same_question(graph):
         for dtype in (torch.float32, torch.float64, torch.bfloat16)
         for heads, dim in ((2, 4), (2, 0), (1, 4))
     }
-    options = [{}, {"dropout": 0.1}, {"dropout": 0.2}, {"normalizer": "relu"}, {"score": "cosine"}, {"score": "gaussian"}]
-    options += [{"bias": torch.zeros(graph.num_edges)}, {"bias": ALiBi(2)}, {"edge_features": torch.ones(graph.num_edges, 1)}]
+    options = [
+        {},
+        {"dropout": 0.1},
+        {"dropout": 0.2},
+        {"normalizer": "relu"},
+        {"score": "cosine"},
+        {"score": "gaussian"},
+    ]
+    options += [
+        {"bias": torch.zeros(graph.num_edges)},
+        {"bias": ALiBi(2)},
+        {"edge_features": torch.ones(graph.num_edges, 1)},
+    ]
     asked = 0
     for _ in range(2):
         for query in tensors.values():

@@ -41,7 +41,9 @@ def forward(query, key, value, bias, with_lse, dropout, is_causal, *, scale):
     return out, lse[..., None]
 
 
-def backward(grad_out, query, key, value, out, lse, seed, offset, bias, cum_q, cum_k, max_q, max_k, dropout, is_causal, *, scale):
+def backward(
+    grad_out, query, key, value, out, lse, seed, offset, bias, cum_q, cum_k, max_q, max_k, dropout, is_causal, *, scale
+):
     assert bias is cum_q is cum_k is None and dropout == 0 and (max_q, max_k) == (query.size(2), key.size(2))
     return flash_backward(grad_out, query, key, value, out, lse[..., 0], scale, is_causal=is_causal)
 
@@ -68,7 +70,9 @@ def test_refusals(monkeypatch):
         assert "from 134,217,728 scores on" in refusal(inputs, CompleteGraph(4))
         monkeypatch.setattr(cudnn_cuda, "LEAST_SCORES", 0)
         assert "of one size" in refusal(inputs, CompleteGraph([1, 3]))
-        assert "a multiple of 8 (got {8, 9})" in refusal(inputs._replace(value=half.new_empty(4, 1, 9)), CompleteGraph(4))
+        assert "a multiple of 8 (got {8, 9})" in refusal(
+            inputs._replace(value=half.new_empty(4, 1, 9)), CompleteGraph(4)
+        )
         assert "nothing per edge" in refusal(inputs._replace(bias=half.new_empty(16, 1)), CompleteGraph(4))
         monkeypatch.setattr(cudnn_cuda, "can_use_cudnn_attention", lambda parameters: False)
         assert "can_use_cudnn_attention" in refusal(inputs, CompleteGraph(4))

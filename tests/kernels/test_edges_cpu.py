@@ -96,7 +96,10 @@ def test_without_the_library_torch_operations_run(problem, monkeypatch):
     try:
         choice = choose_kernel(graph, *tensors)
         assert choice.kernel == "edges_torch"
-        assert "no_such_library.so' is missing" in choice.refusals["edges_cpu"] and "build.py" in choice.refusals["edges_cpu"]
+        assert (
+            "no_such_library.so' is missing" in choice.refusals["edges_cpu"]
+            and "build.py" in choice.refusals["edges_cpu"]
+        )
         torch.testing.assert_close(attend(*tensors, graph), wanted, rtol=1e-5, atol=1e-5)
         with pytest.raises(ValueError, match="no_such_library.so' is missing"):
             attend(*tensors, graph, kernel="edges_cpu")
@@ -179,7 +182,8 @@ def test_gradients_are_made_only_for_what_needs_one(problem, monkeypatch):
 def test_slope_at_zero_is_that_of_torch():
     graph = EdgeListGraph(torch.tensor([[0, 1, 2, 0], [0, 0, 1, 1]]), 2, 3)
     target = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]], dtype=torch.float64)
-    source = torch.tensor([[[-1.0, 2.0]], [[-1.0, 1.0]], [[3.0, 0.0]]], dtype=torch.float64)  # sums of 0 in both channels
+    # Sums of 0 in both channels.
+    source = torch.tensor([[[-1.0, 2.0]], [[-1.0, 1.0]], [[3.0, 0.0]]], dtype=torch.float64)
     vector, features = torch.tensor([[1.0, -0.7]], dtype=torch.float64), torch.zeros(4, 2, dtype=torch.float64)
     for weight in (None, torch.ones(1, 2, 2, dtype=torch.float64)):
         results = []

@@ -113,7 +113,9 @@ def test_chosen_kernels_equal_loops(name, option):
     check_against_loops(name, option, None, torch.float64)
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in ("scale", "head_bias", "edge_values")])
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS if option not in ("scale", "head_bias", "edge_values")]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_weights_equal_loops(name, option):
     leaves, wanted = problem(name, option)

@@ -38,6 +38,8 @@ def test_the_next_kernel_runs_where_a_key_is_not_finite():
     assert choice.kernel == "edges_cpu"
     for name in ("banded_cpu", "banded_torch"):
         assert choice.refusals[name] == f"'{name}' would spread NaN and infinity of hidden keys over queries near them"
-    assert torch.equal(attend(query, key, value, graph).isnan(), attend(query, key, value, graph, kernel="edges_cpu").isnan())
+    assert torch.equal(
+        attend(query, key, value, graph).isnan(), attend(query, key, value, graph, kernel="edges_cpu").isnan()
+    )
     with pytest.raises(ValueError, match="would spread NaN"):
         attend(query, key, value, graph, kernel="banded")

@@ -113,7 +113,9 @@ def attention_in_windows(graph):
     return operator
 
 
-@pytest.mark.parametrize("name", ["causal_ragged", "band_uneven", "band_dilated", "complete_ragged_rectangular", "zero_keys"])
+@pytest.mark.parametrize(
+    "name", ["causal_ragged", "band_uneven", "band_dilated", "complete_ragged_rectangular", "zero_keys"]
+)
 def test_forward_around_the_operator(name, monkeypatch):
     graph, edges = CASES[name]
     monkeypatch.setattr(flash_cuda, "flash_varlen", attention_in_windows(graph))

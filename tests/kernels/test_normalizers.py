@@ -56,7 +56,9 @@ def test_weights_are_a_distribution_also_over_many_edges(normalizer, dtype):
 @pytest.mark.parametrize("normalizer", ["sparsemax", "entmax15", TopK(1)], ids=str)
 def test_a_clear_winner_takes_all_and_equals_share(normalizer):
     normalizer = as_normalizer(normalizer)
-    torch.testing.assert_close(weights_of(normalizer, torch.tensor([[9.0], [1.0], [2.0]])), torch.tensor([[1.0], [0], [0]]))
+    torch.testing.assert_close(
+        weights_of(normalizer, torch.tensor([[9.0], [1.0], [2.0]])), torch.tensor([[1.0], [0], [0]])
+    )
     torch.testing.assert_close(weights_of(normalizer, torch.full((4, 1), 0.7)), torch.full((4, 1), 0.25))
 
 

@@ -19,7 +19,11 @@ from graphattn.nn.bias import Bias
 from tests.kernels import test_banded_torch, test_grid
 
 COMPLETE = {"complete": CompleteGraph(20), "complete examples": CompleteGraph([6, 0, 1, 9, 3], [7, 2, 0, 4, 5])}
-GRAPHS = {**COMPLETE, **test_banded_torch.GRAPHS, **{f"grid: {name}": graph for name, graph in test_grid.GRAPHS.items()}}
+GRAPHS = {
+    **COMPLETE,
+    **test_banded_torch.GRAPHS,
+    **{f"grid: {name}": graph for name, graph in test_grid.GRAPHS.items()},
+}
 HAS_MANY = {"rectangular examples", "transposed", "one query each", "example out of reach"}  # an offset in each example
 
 

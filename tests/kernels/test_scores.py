@@ -14,7 +14,9 @@ def test_additive_by_its_formula():
     scores = Additive(vector, weight, "leaky_relu").between(query, key, features)
     for edge in range(5):
         for head in range(2):
-            hidden = [float(query[edge, head, c] + key[edge, head, c] + weight[head, c] @ features[edge]) for c in range(3)]
+            hidden = [
+                float(query[edge, head, c] + key[edge, head, c] + weight[head, c] @ features[edge]) for c in range(3)
+            ]
             wanted = sum(float(vector[head, c]) * (h if h > 0 else 0.2 * h) for c, h in enumerate(hidden))
             assert float(scores[edge, head]) == pytest.approx(wanted, abs=1e-5)
 

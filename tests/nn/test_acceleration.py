@@ -237,11 +237,23 @@ LEFT = {
     "forward": (lambda: patched(pyg.GATConv(6, 4), "forward", lambda x, edge_index: x), "'forward' of its own"),
     "aggregate": (lambda: patched(pyg.GATv2Conv(6, 4), "aggregate", lambda x, index: x), "'aggregate' of its own"),
     "update": (lambda: patched(pyg.TransformerConv(6, 4), "update", lambda x: x), "'update' of its own"),
-    "propagate": (lambda: patched(pyg.TransformerConv(6, 4), "propagate", lambda *_, **__: 0), "'propagate' of its own"),
-    "aggr_module": (lambda: patched(pyg.TransformerConv(6, 4), "aggr_module", pyg.MaxAggregation()), "got MaxAggregation"),
+    "propagate": (
+        lambda: patched(pyg.TransformerConv(6, 4), "propagate", lambda *_, **__: 0),
+        "'propagate' of its own",
+    ),
+    "aggr_module": (
+        lambda: patched(pyg.TransformerConv(6, 4), "aggr_module", pyg.MaxAggregation()),
+        "got MaxAggregation",
+    ),
     "list": (lambda: pyg.GATConv(6, 4, aggr=["max", "mean"]), "got MultiAggregation"),
-    "parametrized": (lambda: parametrized(pyg.GATConv(6, 4), "att_src"), "ParametrizedGATConv is a subclass of GATConv"),
-    "attention": (lambda: patched(pyg.GPSConv(6, None), "attn", torch.nn.Identity()), "without attention for a Identity"),
+    "parametrized": (
+        lambda: parametrized(pyg.GATConv(6, 4), "att_src"),
+        "ParametrizedGATConv is a subclass of GATConv",
+    ),
+    "attention": (
+        lambda: patched(pyg.GPSConv(6, None), "attn", torch.nn.Identity()),
+        "without attention for a Identity",
+    ),
 }
 
 

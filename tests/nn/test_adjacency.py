@@ -56,7 +56,12 @@ def test_attributes():
 
 
 def test_the_size_of_attributes_is_that_of_their_map():
-    assert [edge_dim_of(linear) for linear in (None, Linear(3, 4), Linear(-1, 4), torch.nn.Identity())] == [None, 3, -1, -1]
+    assert [edge_dim_of(linear) for linear in (None, Linear(3, 4), Linear(-1, 4), torch.nn.Identity())] == [
+        None,
+        3,
+        -1,
+        -1,
+    ]
 
 
 @pytest.mark.parametrize("make", [to_torch_coo_tensor, to_torch_csr_tensor])

@@ -233,10 +233,16 @@ def test_repr():
         (lambda: GraphAttention(4, 4, sink=True, normalizer="relu"), "'sink' is an option of softmax .*'relu'"),
         (lambda: GraphAttention(4, 4, normalizer="tanh"), "'normalizer' must be one of .*got 'tanh'"),
         (lambda: GraphAttention(4, 4, dropout=1.5), "'dropout' must be a probability .*got 1.5"),
-        (lambda: GraphAttention(4, 4)(torch.randn(5, 3), CompleteGraph(5)), r"'x' must be \[num_nodes, 4\] .got \[5, 3\]"),
+        (
+            lambda: GraphAttention(4, 4)(torch.randn(5, 3), CompleteGraph(5)),
+            r"'x' must be \[num_nodes, 4\] .got \[5, 3\]",
+        ),
         (lambda: GraphAttention(4, 4)(torch.randn(5, 4), CompleteGraph(6)), "6"),
         (lambda: GraphAttention(4, 4)(torch.randn(5, 4), torch.tensor([[5], [0]])), "5"),
-        (lambda: GraphAttention(4, 4, edge_dim=2)(torch.randn(5, 4), CompleteGraph(5)), "'edge_attr' and 'edge_dim' go"),
+        (
+            lambda: GraphAttention(4, 4, edge_dim=2)(torch.randn(5, 4), CompleteGraph(5)),
+            "'edge_attr' and 'edge_dim' go",
+        ),
         (
             lambda: GraphAttention(4, 4, edge_dim=2)(torch.randn(5, 4), CompleteGraph(5), torch.randn(24, 2)),
             r"\[25, 2\].*got \[24, 2\]",

@@ -164,7 +164,8 @@ def test_queries_beside_a_cache_start_at_the_offset(make, seen):
     for kernel in (None, "edges_cpu", "reference"):
         out = attend(query[is_new], key[is_key], value[is_key], graph, bias=bias, kernel=kernel)
         torch.testing.assert_close(out, wanted)
-    one = attend(query[9:12], key[:12][is_key[:12]], value[:12][is_key[:12]], graph.examples()[0], bias=bias)  # as a table
+    # As a table.
+    one = attend(query[9:12], key[:12][is_key[:12]], value[:12][is_key[:12]], graph.examples()[0], bias=bias)
     torch.testing.assert_close(one, wanted[:3])
     union = graph.examples()[0] | EdgeListGraph(torch.tensor([[0], [0]]), *graph.examples()[0].shape)
     assert torch.equal(bias(union)[:1], bias.rule(torch.tensor([[old[0]]]), torch.tensor([[0]])))

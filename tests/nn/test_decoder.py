@@ -73,7 +73,9 @@ def test_each_part_keeps_what_is_its_own():
         for dropout in ("dropout1", "dropout2", "dropout3"):
             getattr(peer, dropout).p = float(dropout == name)
         wanted = peer(x[None], memory[None])[0]
-        torch.testing.assert_close(DecoderLayer.from_torch(peer)(x, memory, CompleteGraph(7), CompleteGraph(7, 5)), wanted)
+        torch.testing.assert_close(
+            DecoderLayer.from_torch(peer)(x, memory, CompleteGraph(7), CompleteGraph(7, 5)), wanted
+        )
     peer.dropout.p, peer.dropout1.p, peer.dropout2.p, peer.dropout3.p = 0.1, 0.2, 0.3, 0.4
     peer.self_attn.dropout, peer.multihead_attn.dropout = 0.5, 0.6
     peer.multihead_attn.requires_grad_(False)

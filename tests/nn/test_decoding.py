@@ -223,7 +223,10 @@ def test_bad_input_is_named():
     ("make", "words"),
     [
         (lambda: torch.nn.Linear(3, 3), "got Linear, without 'embedding', 'decoder', 'lin_out'"),
-        (lambda: torch.nn.ModuleDict({name: torch.nn.Identity() for name in ("embedding", "decoder")}), "without 'lin_out'"),
+        (
+            lambda: torch.nn.ModuleDict({name: torch.nn.Identity() for name in ("embedding", "decoder")}),
+            "without 'lin_out'",
+        ),
         (
             lambda: torch.nn.ModuleDict({name: torch.nn.Identity() for name in ("embedding", "decoder", "lin_out")}),
             "without layers of its decoder",

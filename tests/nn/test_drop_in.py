@@ -137,7 +137,11 @@ def test_weights_of_an_edge_index_come_back_with_one(loops, kind):
         )
         torch.testing.assert_close(alpha, peer_alpha)
         assert isinstance(found, EdgeIndex) and torch.equal(found.as_tensor(), wanted.as_tensor())
-        assert (found.dtype, found.sparse_size(), found.sort_order) == (wanted.dtype, wanted.sparse_size(), wanted.sort_order)
+        assert (found.dtype, found.sparse_size(), found.sort_order) == (
+            wanted.dtype,
+            wanted.sparse_size(),
+            wanted.sort_order,
+        )
         assert (found is edges) == (wanted is edges)
 
 

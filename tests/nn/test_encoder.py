@@ -103,9 +103,17 @@ OTHERS = {
     "norm1": (torch.nn.BatchNorm1d(8), TypeError, "'norm1' must be torch's LayerNorm .got BatchNorm1d"),
     "norm2": (torch.nn.RMSNorm(8), TypeError, "'norm2' must be torch's LayerNorm .got RMSNorm"),
     "norm2 alone": (torch.nn.LayerNorm(8, elementwise_affine=False), ValueError, "'norm2' must be .* with a weight"),
-    "linear1": (torch.nn.Sequential(torch.nn.Linear(8, 16)), TypeError, "'linear1' must be torch's Linear .got Sequential"),
+    "linear1": (
+        torch.nn.Sequential(torch.nn.Linear(8, 16)),
+        TypeError,
+        "'linear1' must be torch's Linear .got Sequential",
+    ),
     "linear2": (torch.nn.Linear(16, 4), ValueError, "back to 8"),
-    "dropout": (torch.nn.AlphaDropout(), TypeError, "'dropout' must be torch's Dropout or torch's Identity .got AlphaD"),
+    "dropout": (
+        torch.nn.AlphaDropout(),
+        TypeError,
+        "'dropout' must be torch's Dropout or torch's Identity .got AlphaD",
+    ),
     "activation": (torch.nn.Tanh(), ValueError, "must be relu or gelu"),
     "self_attn": (torch.nn.MultiheadAttention(8, 2, add_zero_attn=True), ValueError, "add_zero_attn=True"),
     "self_attn bias": (torch.nn.MultiheadAttention(8, 2, add_bias_kv=True), ValueError, "add_bias_kv"),
@@ -122,7 +130,9 @@ def test_what_torch_has_and_we_have_not_is_named(name):
         EncoderLayer.from_torch(peer)
 
 
-@pytest.mark.parametrize("other", [torch.nn.TransformerDecoderLayer(8, 2), torch.nn.Sequential(), torch.nn.Linear(8, 8)])
+@pytest.mark.parametrize(
+    "other", [torch.nn.TransformerDecoderLayer(8, 2), torch.nn.Sequential(), torch.nn.Linear(8, 8)]
+)
 def test_other_modules_are_refused(other):
     with pytest.raises(TypeError, match=f"must be torch's TransformerEncoderLayer .got {type(other).__name__}"):
         EncoderLayer.from_torch(other)

@@ -103,7 +103,12 @@ def equal(texts, others):
 @every_search
 @pytest.mark.parametrize(
     "make",
-    [causal, lambda n: BandedGraph(n, 1, 0), lambda n: PerLayer([BandedGraph(n, 1, 0), causal(n)]), lambda n: PrefixGraph(n, 2)],
+    [
+        causal,
+        lambda n: BandedGraph(n, 1, 0),
+        lambda n: PerLayer([BandedGraph(n, 1, 0), causal(n)]),
+        lambda n: PrefixGraph(n, 2),
+    ],
     ids=["causal", "band", "layers", "prefix"],
 )
 def test_the_graph_of_the_training_is_that_of_the_writing(search, make):
@@ -412,7 +417,9 @@ def test_texts_that_cannot_be_are_no_hypotheses():
 
 
 @every_search
-@pytest.mark.parametrize(("value", "words"), [(torch.nan, "got nan from the model"), (-torch.inf, "at least one next token")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(torch.nan, "got nan from the model"), (-torch.inf, "at least one next token")]
+)
 def test_scores_that_choose_no_token(search, value, words):
     model = language_model()
     with torch.no_grad():
@@ -493,7 +500,12 @@ def test_options_of_beams_that_mean_nothing(options, error, words):
     ("prompts", "max_length", "error", "words"),
     [
         (PROMPTS, 3, ValueError, r"1 .. max_length - 1 = 2 tokens .got \[3, 1, 2\]"),
-        ([torch.tensor([1]), torch.empty(0, dtype=torch.long)], 3, ValueError, r"prompts must have 1 .. .*got \[1, 0\]"),
+        (
+            [torch.tensor([1]), torch.empty(0, dtype=torch.long)],
+            3,
+            ValueError,
+            r"prompts must have 1 .. .*got \[1, 0\]",
+        ),
         (PROMPTS, 0, ValueError, "'max_length' must be at least 1 .got 0"),
         (PROMPTS, -4, ValueError, "'max_length' must be at least 1 .got -4"),
         (PROMPTS, 7.5, TypeError, "'max_length' must be an integer .got 7.5"),

@@ -266,7 +266,10 @@ def test_lazy_sizes():
 
 STRANGE = {
     "dots": (["film", "film.actor"], [("film", "has.actor", "film.actor"), ("film.actor", "has", "film")]),
-    "names of ModuleDict": (["type", "keys"], [("type", "to", "keys"), ("keys", "forward", "type"), ("type", "type", "type")]),
+    "names of ModuleDict": (
+        ["type", "keys"],
+        [("type", "to", "keys"), ("keys", "forward", "type"), ("type", "type", "type")],
+    ),
     "brackets of ours": (["type", "<type>", "<<type>>"], [("type", "to", "<type>"), ("<type>", "to", "<<type>>")]),
     "one key for two": (
         ["user", "user__vip", "item"],
@@ -287,8 +290,12 @@ def test_types_of_any_name(name, watched):
     to_plain = {node: f"n{place}" for place, node in enumerate(nodes)}
     plain_kinds = [(to_plain[source], f"e{place}", to_plain[target]) for place, (source, _, target) in enumerate(kinds)]
     options = {"heads": 2, "project_out": True}
-    plain = with_random_biases(HeteroGraphAttention(4, 3, (list(to_plain.values()), plain_kinds), edge_dim=2, **options))
-    layer = HeteroGraphAttention(dict.fromkeys(nodes, 4), 3, (nodes, kinds), edge_dim=dict.fromkeys(kinds, 2), **options).double()
+    plain = with_random_biases(
+        HeteroGraphAttention(4, 3, (list(to_plain.values()), plain_kinds), edge_dim=2, **options)
+    )
+    layer = HeteroGraphAttention(
+        dict.fromkeys(nodes, 4), 3, (nodes, kinds), edge_dim=dict.fromkeys(kinds, 2), **options
+    ).double()
     mine = [parameter for _, parameter in layer.named_parameters()]
     theirs = [parameter for _, parameter in plain.named_parameters()]
     assert [x.shape for x in mine] == [x.shape for x in theirs] and len(layer.relations) == len(kinds)

@@ -9,7 +9,10 @@ from graphattn.nn.linear_sums import FORMS, sums_of_features
 
 def tensors(num_queries, num_keys):
     torch.manual_seed(0)
-    return [torch.rand(count, 2, size, dtype=torch.float64) for count, size in ((num_queries, 3), (num_keys, 3), (num_keys, 4))]
+    return [
+        torch.rand(count, 2, size, dtype=torch.float64)
+        for count, size in ((num_queries, 3), (num_keys, 3), (num_keys, 4))
+    ]
 
 
 def by_loops(query, key, columns, graph):

@@ -116,7 +116,11 @@ def trained(*graphs, **options):
         ([], causal(20)),
         ([causal([9, 4])], causal(20)),
         ([BandedGraph([9, 2], 3, 0)], BandedGraph(20, 3, 0)),
-        ([BandedGraph([9, 2], 3, 0), causal(3)], BandedGraph(20, 3, 0)),  # the short text was seen whole by the band too
+        # The short text was seen whole by the band too.
+        (
+            [BandedGraph([9, 2], 3, 0), causal(3)],
+            BandedGraph(20, 3, 0),
+        ),
         ([causal(3), BandedGraph(9, 3, 0)], BandedGraph(20, 3, 0)),
         ([BandedGraph(9, 3, 0), causal(9)], causal(20)),
         ([BandedGraph(9, 2, 0, offset=-1)], BandedGraph(20, 2, 0, offset=-1)),
@@ -188,7 +192,9 @@ def test_it_stays_with_the_weights(way):
     elif way == "pickle":
         other = pickle.loads(pickle.dumps(model))
     else:
-        with pytest.warns(UserWarning, match=r"do not say which graphs .* over the rule that the model has, .*'band', 1, 0"):
+        with pytest.warns(
+            UserWarning, match=r"do not say which graphs .* over the rule that the model has, .*'band', 1, 0"
+        ):
             other.load_state_dict(dict(model.state_dict()))
         assert other.trained_on.grow(20, [5]) == BandedGraph(20, 1, 0)
         return

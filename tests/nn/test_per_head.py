@@ -79,10 +79,16 @@ def blocks():
     x, memory = torch.randn(7, 6), torch.randn(7, 6)
     return {
         "EncoderLayer": (lambda g: EncoderLayer(6, 3, edge_bias=ALiBi(3)), lambda layer, g: layer(x, g)),
-        "GraphTransformer": (lambda g: GraphTransformer(6, 2, 3, positions=RotaryPositions()), lambda layer, g: layer(x, g)),
+        "GraphTransformer": (
+            lambda g: GraphTransformer(6, 2, 3, positions=RotaryPositions()),
+            lambda layer, g: layer(x, g),
+        ),
         "PerLayer": (lambda g: GraphTransformer(6, 2, 3), lambda layer, g: layer(x, PerLayer([g, near]))),
         "DecoderLayer": (lambda g: DecoderLayer(6, 3, drop_path=0.5), lambda layer, g: layer(x, memory, g, g)),
-        "GraphTransformerDecoder": (lambda g: GraphTransformerDecoder(6, 2, 3), lambda layer, g: layer(x, memory, g, far)),
+        "GraphTransformerDecoder": (
+            lambda g: GraphTransformerDecoder(6, 2, 3),
+            lambda layer, g: layer(x, memory, g, far),
+        ),
         "LanguageModel": (lambda g: LanguageModel(9, 6, 2, 3), lambda layer, g: layer(torch.arange(7), g)),
     }
 

@@ -102,7 +102,9 @@ def test_scores_are_computed_once(options, monkeypatch):
     calls = []
     for name in ("attention_scores", "attention_weights"):
         function = getattr(attention, name)
-        monkeypatch.setattr(attention, name, lambda *args, function=function, **rest: calls.append(1) or function(*args, **rest))
+        monkeypatch.setattr(
+            attention, name, lambda *args, function=function, **rest: calls.append(1) or function(*args, **rest)
+        )
     layer(x, graph, edge_attr, return_attention_weights=True, edge_bias=bias)
     assert len(calls) == 1
 

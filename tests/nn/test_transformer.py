@@ -18,7 +18,9 @@ from tests.nn.test_encoder import random, randomize
 def test_equals_torch_encoder(norm_first):
     torch.manual_seed(0)
     layer = torch.nn.TransformerEncoderLayer(12, 3, 20, 0.0, batch_first=True, norm_first=norm_first)
-    peer = torch.nn.TransformerEncoder(layer, 3, torch.nn.LayerNorm(12) if norm_first else None, enable_nested_tensor=False)
+    peer = torch.nn.TransformerEncoder(
+        layer, 3, torch.nn.LayerNorm(12) if norm_first else None, enable_nested_tensor=False
+    )
     peer = randomize(peer.double())
     model, x = GraphTransformer.from_torch(peer), random(6, 12)
     later = torch.ones(6, 6, dtype=torch.bool).triu(1)
@@ -53,7 +55,12 @@ def test_what_would_be_lost_is_refused(part, way):
 
 def test_other_containers_and_norms_are_refused():
     layers = [torch.nn.TransformerEncoderLayer(12, 3) for _ in range(2)]
-    for other in (torch.nn.Sequential(*layers), torch.nn.ModuleList(layers), torch.nn.Transformer(12, 3, 1, 1), layers[0]):
+    for other in (
+        torch.nn.Sequential(*layers),
+        torch.nn.ModuleList(layers),
+        torch.nn.Transformer(12, 3, 1, 1),
+        layers[0],
+    ):
         with pytest.raises(TypeError, match=f"must be torch's TransformerEncoder .got {type(other).__name__}"):
             GraphTransformer.from_torch(other)
     with pytest.raises(TypeError, match="must be torch's TransformerDecoder .got TransformerEncoder"):

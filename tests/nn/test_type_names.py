@@ -19,7 +19,10 @@ def test_plain_names_stay():
 
 
 def test_all_keys_are_different_and_fit():
-    for types in (list(itertools.product(PARTS, repeat=3)), [*PARTS, *dir(ModuleDict()), *(f"<{part}>" for part in PARTS)]):
+    for types in (
+        list(itertools.product(PARTS, repeat=3)),
+        [*PARTS, *dir(ModuleDict()), *(f"<{part}>" for part in PARTS)],
+    ):
         names = module_names(types)
         assert list(names) == list(dict.fromkeys(types)) and len(set(names.values())) == len(names)
         modules = ModuleDict({name: torch.nn.Identity() for name in names.values()})

@@ -8,7 +8,7 @@ from graphattn.transforms import Complete
 
 
 def test_complete():
-    graph = Complete()(Data(x=torch.rand(3, 2), graph='anything')).graph
+    graph = Complete()(Data(x=torch.rand(3, 2), graph="anything")).graph
     assert graph == CompleteGraph(3) and graph.mask().tolist() == [[True] * 3] * 3
 
 

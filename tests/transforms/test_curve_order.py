@@ -6,7 +6,7 @@ from torch_geometric.loader import DataLoader
 from graphattn.transforms import HilbertOrder, MortonOrder, restore_nodes
 
 
-@pytest.mark.parametrize('dims', [1, 2, 3])
+@pytest.mark.parametrize("dims", [1, 2, 3])
 def test_neighbours_on_the_curve_are_neighbours_in_space(dims):
     side = {1: 64, 2: 8, 3: 4}[dims]
     pos = torch.cartesian_prod(*[torch.arange(side)] * dims).view(-1, dims).float()
@@ -33,11 +33,14 @@ def test_positions_are_tensors():
         HilbertOrder()(Data(pos=torch.rand(3, 2).numpy(), num_nodes=3))
 
 
-@pytest.mark.parametrize('pos, message', [
-    (None, "has no 'pos'; HilbertOrder"),
-    (torch.rand(3), r"\[num_nodes, dims\].*got \[3\], 0 of them"),
-    (torch.tensor([[0.0], [torch.nan]]), r"got \[2, 1\], 1 of them not finite"),
-])
+@pytest.mark.parametrize(
+    "pos, message",
+    [
+        (None, "has no 'pos'; HilbertOrder"),
+        (torch.rand(3), r"\[num_nodes, dims\].*got \[3\], 0 of them"),
+        (torch.tensor([[0.0], [torch.nan]]), r"got \[2, 1\], 1 of them not finite"),
+    ],
+)
 def test_positions_are_needed(pos, message):
     with pytest.raises(ValueError, match=message):
         HilbertOrder()(Data(pos=pos, num_nodes=2 if pos is None else len(pos)))

@@ -39,7 +39,7 @@ def test_a_batch_keeps_its_columns():
 
 
 def test_bad_edges():
-    with pytest.raises(ValueError, match='has no edge_index; set it, or choose a graph'):
+    with pytest.raises(ValueError, match="has no edge_index; set it, or choose a graph"):
         Edges()(Data(x=torch.rand(4, 1)))
     with pytest.raises(ValueError, match=r"'edge_index' names key 2, but there are 2 keys"):
         Edges()(Data(x=torch.rand(2, 1), edge_index=EDGES)).graph.csr()

@@ -61,7 +61,9 @@ def test_integers_do_not_cut_an_encoding(transform, dtype):
 
 
 @pytest.mark.parametrize("transform", [AddLaplacianPE(3), AddRandomWalkPE(3)], ids=repr)
-@pytest.mark.parametrize("weights", [torch.ones(14), torch.full((14, 1), 7), torch.full((14,), 1e-300, dtype=torch.float64)])
+@pytest.mark.parametrize(
+    "weights", [torch.ones(14), torch.full((14, 1), 7), torch.full((14,), 1e-300, dtype=torch.float64)]
+)
 def test_equal_weights_say_nothing(transform, weights):
     data = random_data(6, 14, 0)
     wanted = transform(data)[transform.attr_name]
@@ -147,7 +149,10 @@ def test_bad_weights(transform, weights, message):
 def test_the_emptiest_graphs(transform):
     for num_nodes in (0, 1, 3):
         data = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=num_nodes)
-        assert transform(data)[transform.attr_name].shape[0] == num_nodes and not transform(data)[transform.attr_name].any()
+        assert (
+            transform(data)[transform.attr_name].shape[0] == num_nodes
+            and not transform(data)[transform.attr_name].any()
+        )
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)

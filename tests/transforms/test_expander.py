@@ -29,13 +29,13 @@ def test_add_keeps_what_is_there():
     assert torch.equal(Expander(2)(data).graph.mask(), expander(9, 2, 0).mask())
 
 
-@pytest.mark.parametrize('count', [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
 def test_small_examples_have_fewer_neighbours(count):
     mask = Expander(degree=4)(nodes(count)).graph.mask()
     assert mask.shape == (count, count) and mask.sum(1).tolist() == [min(4, count - 1)] * count
 
 
-@pytest.mark.parametrize('count, degree', [(8, 3), (7, 4), (5, 4), (4, 3), (3, 2)])
+@pytest.mark.parametrize("count, degree", [(8, 3), (7, 4), (5, 4), (4, 3), (3, 2)])
 def test_odd_degrees_need_an_even_number_of_nodes(count, degree):
     """An odd degree on an odd number of nodes becomes the next even one."""
     assert Expander(degree=3)(nodes(count)).graph.degrees().tolist() == [degree] * count

@@ -19,7 +19,7 @@ def loop_mask(num_nodes, nodes):
     ]
 
 
-@pytest.mark.parametrize('nodes, meant', [([0], [0]), ([-1], [5]), ([2, 4], [2, 4]), ([1, 1, -5], [1])])
+@pytest.mark.parametrize("nodes, meant", [([0], [0]), ([-1], [5]), ([2, 4], [2, 4]), ([1, 1, -5], [1])])
 def test_union_with_the_graph_that_is_there(nodes, meant):
     graph = GlobalNodes(nodes)(line(6)).graph
     assert graph.mask().tolist() == loop_mask(6, meant)
@@ -45,5 +45,5 @@ def test_bad_nodes():
         GlobalNodes([0, 3, -4])(line(3))
     with pytest.raises(ValueError, match=r"\[2\] are not among the 2 nodes"):
         GlobalNodes([2])(Batch.from_data_list([line(3), line(2)]))
-    with pytest.raises(ValueError, match='has no graph to add edges to'):
+    with pytest.raises(ValueError, match="has no graph to add edges to"):
         GlobalNodes()(Data(x=torch.rand(3, 1)))

@@ -11,13 +11,13 @@ from graphattn.transforms import Banded, Causal, Complete, Edges, Expander, Glob
 from graphattn.transforms.graph_transform import count_nodes, present_graph
 
 TRANSFORMS = {
-    'Complete()': Complete(),
-    'Causal()': Causal(),
-    'Banded(before=2, after=1, dilation=1)': Banded(2, 1),
+    "Complete()": Complete(),
+    "Causal()": Causal(),
+    "Banded(before=2, after=1, dilation=1)": Banded(2, 1),
     "Grid(sides=None, before=1, after=None, dilation=1, border='clip')": Grid(),
-    'GlobalNodes([0])': GlobalNodes(),
-    'Expander(degree=2, seed=0, add=False)': Expander(2),
-    'Edges(is_undirected=False)': Edges(),
+    "GlobalNodes([0])": GlobalNodes(),
+    "Expander(degree=2, seed=0, add=False)": Expander(2),
+    "Edges(is_undirected=False)": Edges(),
 }
 BOTH_WAYS = [[0, 1], [1, 0]]
 
@@ -30,7 +30,7 @@ def example(rows, columns):
     )
 
 
-@pytest.mark.parametrize('integer', [np.int64, np.uint8, torch.tensor])
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, torch.tensor])
 def test_integers_of_numpy_and_torch(integer):
     one, two, three = integer(1), integer(2), integer(3)
     pairs = [
@@ -46,12 +46,12 @@ def test_integers_of_numpy_and_torch(integer):
         assert torch.equal(found(data).graph.mask(), wanted(data).graph.mask()) and repr(found) == repr(wanted)
 
 
-@pytest.mark.parametrize('text', TRANSFORMS)
+@pytest.mark.parametrize("text", TRANSFORMS)
 def test_repr(text):
     assert repr(TRANSFORMS[text]) == text
 
 
-@pytest.mark.parametrize('transform', TRANSFORMS.values(), ids=repr)
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=repr)
 def test_the_data_given_is_left_alone(transform):
     data = example(2, 3)
     changed = transform(data)
@@ -59,7 +59,7 @@ def test_the_data_given_is_left_alone(transform):
     assert changed.x is data.x and changed.graph.shape == (6, 6)
 
 
-@pytest.mark.parametrize('transform', TRANSFORMS.values(), ids=repr)
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=repr)
 def test_a_batch_gets_the_graphs_of_its_examples_side_by_side(transform):
     examples = [example(2, 3), example(1, 2), example(3, 3)]
     batched = transform(Batch.from_data_list(examples)).graph
@@ -68,7 +68,7 @@ def test_a_batch_gets_the_graphs_of_its_examples_side_by_side(transform):
     assert torch.equal(batched.mask(), mask)
 
 
-@pytest.mark.parametrize('transform', [Complete(), Causal(), Banded(1, 1)], ids=repr)
+@pytest.mark.parametrize("transform", [Complete(), Causal(), Banded(1, 1)], ids=repr)
 def test_a_batch_of_sequences_has_no_edge_list(transform):
     batch = Batch.from_data_list([Data(x=torch.rand(1_000_000, 1)), Data(x=torch.rand(3, 1))])
     graph = transform(batch).graph
@@ -81,11 +81,11 @@ def test_they_compose():
     assert data.graph.mask().tolist() == expected
 
 
-@pytest.mark.filterwarnings('ignore:Unable to accurately infer')  # PyG's own word on a Data without nodes
+@pytest.mark.filterwarnings("ignore:Unable to accurately infer")  # PyG's own word on a Data without nodes
 def test_count_nodes():
     assert count_nodes(Data(x=torch.rand(4, 1))) == 4
     assert count_nodes(Batch.from_data_list([Data(x=torch.rand(4, 1)), Data(x=torch.rand(0, 1))])) == (4, 0)
-    with pytest.raises(TypeError, match=r'got HeteroData\); for HeteroData, set the graph of each relation'):
+    with pytest.raises(TypeError, match=r"got HeteroData\); for HeteroData, set the graph of each relation"):
         count_nodes(HeteroData())
     with pytest.raises(ValueError, match=r"the number of nodes of .* is unknown; set 'x' or 'num_nodes'"):
         count_nodes(Data())
@@ -94,15 +94,15 @@ def test_count_nodes():
 def test_a_stale_graph_is_named():
     data = Data(x=torch.rand(3, 1), graph=causal(5))
     with pytest.raises(
-        ValueError, match=r'joins 5 queries to 5 keys, the data has 3 nodes; was it cut \(Data.subgraph\)'
+        ValueError, match=r"joins 5 queries to 5 keys, the data has 3 nodes; was it cut \(Data.subgraph\)"
     ):
         present_graph(data)
-    with pytest.raises(ValueError, match=r'has no graph to add edges to; set one first'):
+    with pytest.raises(ValueError, match=r"has no graph to add edges to; set one first"):
         present_graph(Data(x=torch.rand(3, 1)))
 
 
-@pytest.mark.parametrize('has_edge_graph', [True, False], ids=['Edges', 'edge_index'])
-@pytest.mark.parametrize('add', [GlobalNodes([1]), Expander(2, add=True)], ids=repr)
+@pytest.mark.parametrize("has_edge_graph", [True, False], ids=["Edges", "edge_index"])
+@pytest.mark.parametrize("add", [GlobalNodes([1]), Expander(2, add=True)], ids=repr)
 def test_what_was_added_to_edges_is_refused_once_they_change(add, has_edge_graph):
     data = Data(x=torch.rand(4, 1), edge_index=torch.tensor([[2, 0, 2], [1, 3, 0]]))
     data = add(Edges()(data) if has_edge_graph else data)
@@ -112,7 +112,7 @@ def test_what_was_added_to_edges_is_refused_once_they_change(add, has_edge_graph
     changed = [AddSelfLoops()(data), AddSelfLoops()(batch), data.subgraph(torch.tensor([0, 1, 2]))]
     changed += [Batch.from_data_list([changed[0], data]), AddSelfLoops()(add(add(data)))]
     for stale in changed:
-        with pytest.raises(ValueError, match='have changed since .* apply the transforms that change edge_index first'):
+        with pytest.raises(ValueError, match="have changed since .* apply the transforms that change edge_index first"):
             as_graph(stale)
         assert Complete()(stale).graph.num_edges >= 9  # another one instead
     again = add(Edges()(changed[0])).graph

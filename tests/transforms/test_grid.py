@@ -19,7 +19,7 @@ def loop_mask(sides, before, after):
 
 
 @pytest.mark.parametrize(
-    'sides, before, after', [((3, 4), (1, 1), (1, 1)), ((2, 5), (0, 2), (1, 0)), ((2, 3, 2), (1, 1, 0), (0, 1, 1))]
+    "sides, before, after", [((3, 4), (1, 1), (1, 1)), ((2, 5), (0, 2), (1, 0)), ((2, 3, 2), (1, 1, 0), (0, 1, 1))]
 )
 def test_grid(sides, before, after):
     data = Data(x=torch.rand(len(list(itertools.product(*map(range, sides)))), 1))
@@ -44,7 +44,7 @@ def test_bad_sides():
     with pytest.raises(ValueError, match=r"the sides of the grid are unknown; pass 'sides' or set data.sides"):
         Grid()(Data(x=torch.rand(6, 1)))
     batch = Batch.from_data_list([Data(x=torch.rand(6, 1)), Data(x=torch.rand(4, 1))])
-    with pytest.raises(ValueError, match=r'make \[6, 6\] nodes, the data has \[6, 4\]'):
+    with pytest.raises(ValueError, match=r"make \[6, 6\] nodes, the data has \[6, 4\]"):
         Grid(sides=(2, 3))(batch)
     swapped = Batch.from_data_list([Data(x=torch.rand(6, 1), sides=(2, 2)), Data(x=torch.rand(4, 1), sides=(2, 3))])
     with pytest.raises(ValueError, match=r"'sides' .* make \[4, 6\] nodes, the data has \[6, 4\]"):

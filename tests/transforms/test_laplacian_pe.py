@@ -69,7 +69,9 @@ def test_the_largest_weight_between_two_nodes_counts():
 
 
 def test_components_have_their_own():
-    both = Data(edge_index=torch.cat([path(4).edge_index, path(3).edge_index + 5, torch.tensor([[4], [4]])], 1), num_nodes=8)
+    both = Data(
+        edge_index=torch.cat([path(4).edge_index, path(3).edge_index + 5, torch.tensor([[4], [4]])], 1), num_nodes=8
+    )
     found = AddLaplacianPE(2)(both).laplacian_pe
     torch.testing.assert_close(found[:4], AddLaplacianPE(2)(path(4)).laplacian_pe)
     torch.testing.assert_close(found[5:], AddLaplacianPE(2)(path(3)).laplacian_pe)
@@ -103,7 +105,11 @@ def test_eigenvalues_are_those_of_their_columns(num_nodes):
     wanted = torch.cat([wanted, torch.zeros(4 - known, dtype=torch.float64)]).expand(num_nodes, 4)
     torch.testing.assert_close(found.frequencies[:-1].double(), wanted, rtol=1e-4, atol=1e-6)
     assert torch.equal(found.frequencies[-1], torch.zeros(4)) and found.laplacian_pe.shape == (num_nodes + 1, 4)
-    assert "frequencies" not in data and set(AddLaplacianPE(4)(data).keys()) == {"edge_index", "num_nodes", "laplacian_pe"}
+    assert "frequencies" not in data and set(AddLaplacianPE(4)(data).keys()) == {
+        "edge_index",
+        "num_nodes",
+        "laplacian_pe",
+    }
 
 
 def test_eigenvalues_of_a_large_graph_and_of_each_component():

@@ -20,28 +20,36 @@ def example(num_nodes=6, num_edges=9):
     torch.manual_seed(0)
     edge_index = torch.randint(num_nodes, (2, num_edges))
     return Data(
-        x=torch.rand(num_nodes, 3), edge_index=edge_index, edge_attr=torch.rand(num_edges, 2), pos=torch.rand(num_nodes, 2),
-        graph=EdgeListGraph(edge_index, num_nodes), train_mask=torch.rand(num_nodes, 2) < 0.5, y=torch.tensor(3.0),
-        words=list('abcdef')[:num_nodes], numbers=np.arange(num_nodes), face=torch.randint(num_nodes, (3, 4)),
-        root_index=torch.tensor([2]), size=torch.rand(num_edges),
+        x=torch.rand(num_nodes, 3),
+        edge_index=edge_index,
+        edge_attr=torch.rand(num_edges, 2),
+        pos=torch.rand(num_nodes, 2),
+        graph=EdgeListGraph(edge_index, num_nodes),
+        train_mask=torch.rand(num_nodes, 2) < 0.5,
+        y=torch.tensor(3.0),
+        words=list("abcdef")[:num_nodes],
+        numbers=np.arange(num_nodes),
+        face=torch.randint(num_nodes, (3, 4)),
+        root_index=torch.tensor([2]),
+        size=torch.rand(num_edges),
     )
 
 
-@pytest.mark.parametrize('num_edges', [9, 6], ids=['more edges', 'as many edges as nodes'])
+@pytest.mark.parametrize("num_edges", [9, 6], ids=["more edges", "as many edges as nodes"])
 def test_everything_moves_with_its_node(num_edges):
     data = example(num_edges=num_edges)
     if num_edges == 6:
         del data.size  # PyG takes it for an attribute of nodes
     after = MortonOrder()(data)
     old = after.node_order
-    assert old.tolist() != list(range(6)) and 'node_order' not in data
-    for name in ('x', 'pos', 'train_mask', 'numbers'):
+    assert old.tolist() != list(range(6)) and "node_order" not in data
+    for name in ("x", "pos", "train_mask", "numbers"):
         assert np.array_equal(after[name], data[name][old]), name
     assert after.words == [data.words[i] for i in old]
-    for name in ('edge_index', 'face', 'root_index'):
+    for name in ("edge_index", "face", "root_index"):
         assert torch.equal(old[after[name]], data[name]), name
     assert torch.equal(after.graph.edge_index(), after.edge_index)
-    for name in ('edge_attr', 'y', *(['size'] if num_edges == 9 else [])):
+    for name in ("edge_attr", "y", *(["size"] if num_edges == 9 else [])):
         assert torch.equal(after[name], data[name]), name
 
 
@@ -65,10 +73,13 @@ def test_nodes_without_attributes_are_not_lost():
     assert after.num_nodes == 5 and after.edge_index.tolist() == [[1], [2]]
 
 
-@pytest.mark.parametrize('graph, message', [
-    (causal(6), "'graph' is made of the present numbers of the nodes"),
-    (CompleteGraph(5), "'graph' joins 5 queries to 5 keys, the data has 6 nodes"),
-])
+@pytest.mark.parametrize(
+    "graph, message",
+    [
+        (causal(6), "'graph' is made of the present numbers of the nodes"),
+        (CompleteGraph(5), "'graph' joins 5 queries to 5 keys, the data has 6 nodes"),
+    ],
+)
 def test_other_graphs_are_refused(graph, message):
     data = example()
     data.graph = graph

@@ -63,7 +63,10 @@ def test_weights_of_any_memory():
 
 def test_what_is_drawn_is_one_graph():
     assert read_graph([causal(2), CompleteGraph(3)]).sizes == ((2, 2), (3, 3))
-    assert read_graph(networkx.path_graph(3)).num_edges == 4 and read_graph(torch.ones(2, 2, dtype=torch.bool)).num_edges == 4
+    assert (
+        read_graph(networkx.path_graph(3)).num_edges == 4
+        and read_graph(torch.ones(2, 2, dtype=torch.bool)).num_edges == 4
+    )
     for edges in (torch.tensor([[0, 1], [1, 2]]), np.array([[0], [1]])):
         with pytest.raises(ValueError, match=r"an edge_index of . edges, .* draw as_graph.edge_index, num_nodes."):
             read_graph(edges)
@@ -140,7 +143,9 @@ def texts_in(ax):
 def test_names_with_dollars_are_no_formulas(draw, tmp_path):
     weights = torch.rand(9)
     if isinstance(draw, str):
-        ax = {"mask": draw_mask, "graph": draw_graph}[draw](CompleteGraph(3), weights, labels=MONEY, path=tmp_path / "it.png")
+        ax = {"mask": draw_mask, "graph": draw_graph}[draw](
+            CompleteGraph(3), weights, labels=MONEY, path=tmp_path / "it.png"
+        )
     else:
         ax = draw(MONEY, CompleteGraph(3), weights, path=tmp_path / "it.png")
     assert set(MONEY) <= set(texts_in(ax)) and (tmp_path / "it.png").exists()

@@ -39,5 +39,9 @@ def test_what_attention_of_gives_and_arrays():
     arrays = [layer.weights.numpy() for layer in layers.values()]
     for weights in (layers, list(layers.values()), arrays):
         figure = draw_heads(weights, draw)
-        assert [ax.get_title() for ax in figure.axes if ax.get_title()] == ["layer 1, head 1", "layer 1, head 2", "layer 2, head 1"]
+        assert [ax.get_title() for ax in figure.axes if ax.get_title()] == [
+            "layer 1, head 1",
+            "layer 1, head 2",
+            "layer 2, head 1",
+        ]
     assert [ax.get_title() for ax in draw_heads(arrays[0], draw).axes] == ["head 1", "head 2"]

@@ -1,6 +1,5 @@
 """Averages over neighbours are attention whose scores do not depend on what the neighbours hold."""
 
-
 import torch
 from torch import Tensor
 from torch.nn import Parameter

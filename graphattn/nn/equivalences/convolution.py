@@ -146,7 +146,11 @@ class ConvAttention(torch.nn.Module):
         check_plain("conv", conv, *CONVOLUTIONS.values())
         check_floating("conv", conv.weight)
         windows = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-        options: dict[str, Any] = {"padding_mode": conv.padding_mode, "key_channels": key_channels, "sharpness": sharpness}
+        options: dict[str, Any] = {
+            "padding_mode": conv.padding_mode,
+            "key_channels": key_channels,
+            "sharpness": sharpness,
+        }
         has_bias = conv.bias is not None
         layer = cls(conv.in_channels, conv.out_channels, *windows, conv.groups, has_bias, **options).to(conv.weight)
         layer.requires_grad_(conv.weight.requires_grad)

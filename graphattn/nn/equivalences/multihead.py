@@ -36,7 +36,9 @@ def from_multihead(mha: torch.nn.MultiheadAttention) -> GraphAttention:
     check_plain("mha", mha, MultiheadAttention)
     if mha.kdim != mha.vdim:
         raise ValueError(f"keys and values come from the same nodes (got kdim={mha.kdim} and vdim={mha.vdim})")
-    return read_attention("mha", mha, Copies(), mha.embed_dim if mha.kdim == mha.embed_dim else (mha.kdim, mha.embed_dim))
+    return read_attention(
+        "mha", mha, Copies(), mha.embed_dim if mha.kdim == mha.embed_dim else (mha.kdim, mha.embed_dim)
+    )
 
 
 def to_multihead(layer: GraphAttention) -> torch.nn.MultiheadAttention:
@@ -90,7 +92,8 @@ def why_no_multihead(layer: GraphAttention) -> str | None:
         "it has a gate": layer.lin_gate is not None,
         "it has talking heads": layer.talking_heads is not None,
         "its queries, keys and values share their weights": share_weights(layer),
-        "only some of its queries, keys and values have an offset": len({has_offset(layer, name) for name in MAPS[:3]}) > 1,
+        "only some of its queries, keys and values have an offset": len({has_offset(layer, name) for name in MAPS[:3]})
+        > 1,
         "its messages are watched or changed by hooks, methods or an aggregation": has_own_messages(layer),
         f"its scale is {layer.scale}, not {default_scale}": layer.scale not in (None, default_scale),
         f"it has {layer.kv_heads} key heads for {layer.heads} heads": layer.kv_heads != layer.heads,

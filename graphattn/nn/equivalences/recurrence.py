@@ -1,6 +1,5 @@
 """What a recurrent network must do one after another, and attention at once (Vaswani et al. 2017, table 1)."""
 
-
 import numpy as np
 import scipy.sparse
 

@@ -111,9 +111,7 @@ def difference(pos: Tensor, other: Tensor) -> Tensor:
     return pos.to(dtype) - other.to(dtype)
 
 
-def index_inside(
-    counts: Sequence[int] | Tensor, device: Device = None, starts: Sequence[int] | None = None
-) -> Tensor:
+def index_inside(counts: Sequence[int] | Tensor, device: Device = None, starts: Sequence[int] | None = None) -> Tensor:
     """0 .. count - 1 for each example, or on from `starts`, laid end to end: [sum of counts] int64."""
     counts = torch.as_tensor(counts, device=device)
     firsts = counts.cumsum(0) - counts

@@ -1,6 +1,5 @@
 """Encodings whose sign says nothing, such as eigenvectors."""
 
-
 import torch
 from torch import Tensor
 from torch.nn import Linear

@@ -62,7 +62,9 @@ def test_back_to_the_same_convolution(conv_class, sides, options):
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("padding", ["same", 1])
 def test_every_padding(padding, padding_mode):
-    conv, images = make(torch.nn.Conv2d, (5, 7), {"kernel_size": (3, 2), "padding": padding, "padding_mode": padding_mode})
+    conv, images = make(
+        torch.nn.Conv2d, (5, 7), {"kernel_size": (3, 2), "padding": padding, "padding_mode": padding_mode}
+    )
     layer = ConvAttention.from_conv(conv)
     x, sides = to_nodes(images)
     close(to_images(layer(x, sides), layer.output_sides(sides)), conv(images))

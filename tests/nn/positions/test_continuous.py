@@ -15,7 +15,9 @@ def solution(module, places):
         hidden = np.tanh(weights[0] @ np.append(state, time / module.period) + weights[1])
         return weights[2] @ hidden + weights[3]
 
-    found = solve_ivp(slope, (0, max(places)), module.start.detach().numpy(), t_eval=sorted(places), rtol=1e-11, atol=1e-12)
+    found = solve_ivp(
+        slope, (0, max(places)), module.start.detach().numpy(), t_eval=sorted(places), rtol=1e-11, atol=1e-12
+    )
     return torch.from_numpy(found.y.T)
 
 

@@ -37,7 +37,9 @@ def test_other_heads_say_where_positions_start():
 def test_differences_are_exact(dtype):
     one, other = torch.tensor([3, 100]).to(dtype), torch.tensor([120, 1]).to(dtype)
     assert difference(one, other).tolist() == [-117, 99]
-    assert difference(torch.tensor([1024], dtype=torch.bfloat16), torch.tensor([3], dtype=torch.bfloat16)).item() == 1021
+    assert (
+        difference(torch.tensor([1024], dtype=torch.bfloat16), torch.tensor([3], dtype=torch.bfloat16)).item() == 1021
+    )
     assert difference(one.double(), other).dtype is torch.float64
 
 

@@ -115,5 +115,7 @@ def test_bad_input_is_named():
 
 
 def test_a_graph_is_not_turned():
-    with pytest.raises(TypeError, match=r"'x' must be a tensor of queries or keys \[num_nodes, heads, dim\] .got BandedGraph"):
+    with pytest.raises(
+        TypeError, match=r"'x' must be a tensor of queries or keys \[num_nodes, heads, dim\] .got BandedGraph"
+    ):
         RotaryPositions()(causal(3), torch.arange(3))
