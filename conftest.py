@@ -7,7 +7,7 @@ import torch
 
 HAS_TRITON = find_spec("triton") is not None
 # What cannot be imported has no doctests.
-collect_ignore = [] if HAS_TRITON else [f"graphattn/kernels/edges_cuda_{name}.py" for name in ("pieces", "rows")]
+collect_ignore = [] if HAS_TRITON else [f"graphattn/kernels/cuda/edge_{name}.py" for name in ("pieces", "rows")]
 
 
 def interpret_triton() -> None:

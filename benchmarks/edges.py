@@ -19,8 +19,8 @@ from benchmarks.graphs import random_graph, star, two_way_star
 from benchmarks.measure import Case, Peer
 from benchmarks.report import Report, parser
 from graphattn import attend
+from graphattn.formulas.scores import Additive
 from graphattn.graphs import Graph
-from graphattn.kernels.scores import Additive
 
 LARGEST_MASK = 2**28  # pairs; a dense mask with more is left out
 MESSAGES = 6  # tensors of edges x heads x dim that PyG holds at its peak in training

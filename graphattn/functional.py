@@ -6,18 +6,18 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_no_batch, check_places, prepare, unfold
-from graphattn.by_heads import attend_by_heads, choice_by_heads, per_edge_by_heads
-from graphattn.edge_operators import traced_weights
-from graphattn.execution import pieces, run, with_bias_for_kernel
+from graphattn.compiling.edge_operators import traced_weights
+from graphattn.compiling.operators import run_traced
+from graphattn.formulas.normalizers import Normalizer
+from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
-from graphattn.hidden import weights_shown
 from graphattn.kernels.choose import Choice, select
-from graphattn.kernels.normalizers import Normalizer
-from graphattn.kernels.scores import Score
-from graphattn.operators import run_traced
+from graphattn.running.arguments import check_no_batch, check_places, prepare, unfold
+from graphattn.running.by_heads import attend_by_heads, choice_by_heads, per_edge_by_heads
+from graphattn.running.execution import pieces, run, with_bias_for_kernel
+from graphattn.running.hidden import weights_shown
 
 BiasLike = Tensor | Callable[[Graph], Tensor] | None
 ScoreLike = str | Score | Callable[[Tensor, Tensor], Tensor]

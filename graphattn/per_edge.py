@@ -6,17 +6,17 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_graph, check_no_batch, prepare
-from graphattn.by_heads import per_edge_by_heads, sums_by_heads
-from graphattn.edge_operators import traced_scores
+from graphattn.compiling.edge_operators import traced_scores
+from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.recording import refuse_recording
-from graphattn.hidden import scores_shown
-from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
-from graphattn.kernels.scores import Score
+from graphattn.kernels.plain.edgewise import sums
+from graphattn.running.arguments import check_graph, check_no_batch, prepare
+from graphattn.running.by_heads import per_edge_by_heads, sums_by_heads
+from graphattn.running.hidden import scores_shown
 
 
 @overload

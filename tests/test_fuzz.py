@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, execution, memory_budget
-from graphattn.kernels.normalizers import NORMALIZERS
+from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, memory_budget
+from graphattn.formulas.normalizers import NORMALIZERS
 from graphattn.nn import Bilinear, Cosine, Gat, Gaussian, Relu, Softmax, TopK
+from graphattn.running import execution
 from tests.fuzz import failures
 
 fuzz = settings(deadline=None, derandomize=True, max_examples=40)

@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.banded_cpu import BandedCpu
-from graphattn.kernels.banded_torch import BandedTorch
-from graphattn.kernels.cudnn_cuda import CudnnCuda
-from graphattn.kernels.dense import Dense
-from graphattn.kernels.edges_cpu import EdgesCpu
-from graphattn.kernels.edges_cuda import EdgesCuda, why_not_triton
-from graphattn.kernels.edges_torch import EdgesTorch
-from graphattn.kernels.efficient_cuda import EfficientCuda
+from graphattn.kernels.cuda.cudnn_cuda import CudnnCuda
+from graphattn.kernels.cuda.edges_cuda import EdgesCuda, why_not_triton
+from graphattn.kernels.cuda.efficient_cuda import EfficientCuda
+from graphattn.kernels.cuda.flash_cuda import FlashCuda
+from graphattn.kernels.cuda.flex import Flex
 from graphattn.kernels.finite import AreFinite
-from graphattn.kernels.flash_cuda import FlashCuda
-from graphattn.kernels.flex import Flex
-from graphattn.kernels.grid import Grid
+from graphattn.kernels.fused.banded_torch import BandedTorch
+from graphattn.kernels.fused.dense import Dense
+from graphattn.kernels.fused.grid import Grid
+from graphattn.kernels.fused.sdpa import Sdpa, is_causal
+from graphattn.kernels.fused.tiled import Tiled
 from graphattn.kernels.kernel import Inputs, Kernel, Plan, count_edges
+from graphattn.kernels.native.banded_cpu import BandedCpu
+from graphattn.kernels.native.edges_cpu import EdgesCpu
 from graphattn.kernels.native.library import why_not_native
-from graphattn.kernels.reference import Reference
-from graphattn.kernels.sdpa import Sdpa, is_causal
-from graphattn.kernels.tiled import Tiled
+from graphattn.kernels.plain.edges_torch import EdgesTorch
+from graphattn.kernels.plain.reference import Reference
 
 # Fastest first, but for what `why_slow` says; 'reference' is for tests.
 KERNELS: list[Kernel] = [

@@ -8,9 +8,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from graphattn.formulas.normalizers import Normalizer
+from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph
-from graphattn.kernels.normalizers import Normalizer
-from graphattn.kernels.scores import Score
 
 
 @dataclass(frozen=True, eq=False)

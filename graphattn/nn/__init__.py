@@ -1,6 +1,6 @@
 """Layers."""
 
-from graphattn.kernels.normalizers import (
+from graphattn.formulas.normalizers import (
     CustomNormalizer,
     EdgeNormalizer,
     Entmax15,
@@ -14,7 +14,7 @@ from graphattn.kernels.normalizers import (
     SquaredRelu,
     TopK,
 )
-from graphattn.kernels.scores import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Score
+from graphattn.formulas.scores import Additive, Bilinear, Cosine, Custom, Dot, Gat, Gaussian, Score
 from graphattn.nn.acceleration import Acceleration, accelerate, restore
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.beam import Hypothesis

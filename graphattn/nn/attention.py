@@ -12,18 +12,16 @@ from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import constant, glorot
 
-from graphattn.arguments import bias_of, check_dropout
+from graphattn.formulas.normalizers import Normalizer, Softmax, as_normalizer
+from graphattn.formulas.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
 from graphattn.functional import BiasLike, NormalizerLike, ScoreLike, attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
-from graphattn.hidden import hidden_edges
-from graphattn.kernels.differentiable import seen_by_heads
-from graphattn.kernels.edges_torch import weights_by_degree
-from graphattn.kernels.edgewise import sums
 from graphattn.kernels.kernel import accumulation_dtype
-from graphattn.kernels.normalizers import Normalizer, Softmax, as_normalizer
-from graphattn.kernels.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
+from graphattn.kernels.plain.differentiable import seen_by_heads
+from graphattn.kernels.plain.edges_torch import weights_by_degree
+from graphattn.kernels.plain.edgewise import sums
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.messages import PerThread, adds_up, is_watched, own_method
@@ -31,6 +29,8 @@ from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.talking_heads import TalkingHeads
 from graphattn.per_edge import attention_scores
+from graphattn.running.arguments import bias_of, check_dropout
+from graphattn.running.hidden import hidden_edges
 
 SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
 ACTIVATIONS = {"additive": "tanh", "gatv2": "leaky_relu"}

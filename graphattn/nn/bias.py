@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from typing_extensions import Self
 
-from graphattn.arguments import bias_of
+from graphattn.formulas.offsets import OffsetRule, offsets_of
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.sizes import parse_integer
-from graphattn.kernels.offsets import OffsetRule, offsets_of
 from graphattn.nn.positions.coordinates import difference, positions_of
+from graphattn.running.arguments import bias_of
 
 
 class Bias(torch.nn.Module, OffsetRule):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_dropout
 from graphattn.nn.positions import SinusoidalPositions
+from graphattn.running.arguments import check_dropout
 
 TOKEN_DTYPES = (torch.int64, torch.int32)  # what torch.nn.Embedding reads
 

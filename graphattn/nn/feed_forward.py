@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.arguments import check_dropout
+from graphattn.running.arguments import check_dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.nn.functional.relu,

@@ -6,9 +6,9 @@ import torch
 import torch_geometric.nn
 from torch import Tensor
 
+from graphattn.formulas.scores import Additive
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
-from graphattn.kernels.scores import Additive
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,

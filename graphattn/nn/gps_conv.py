@@ -12,13 +12,13 @@ from torch_geometric.nn.attention import PerformerAttention
 from torch_geometric.nn.attention.performer import PerformerProjection, generalized_kernel
 from torch_geometric.utils import to_dense_batch
 
+from graphattn.formulas.normalizers import Softmax
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.traced import TracedGraph, ticket_of
-from graphattn.kernels.normalizers import Softmax
-from graphattn.kernels.sdpa import equal_sizes
+from graphattn.kernels.fused.sdpa import equal_sizes
 from graphattn.nn.linear_attention import linear_attend
 from graphattn.nn.plain import has_hooks, runs_as
 

@@ -9,18 +9,18 @@ from torch.nn import Module
 from torch_geometric.nn.dense import HeteroDictLinear
 from torch_geometric.typing import EdgeType, Metadata, NodeType
 
-from graphattn.arguments import check_dropout
+from graphattn.formulas.normalizers import Normalizer, as_normalizer
+from graphattn.formulas.scores import as_score
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.beside import beside
 from graphattn.graphs.convert import GraphLike
-from graphattn.kernels.edges_torch import weights_by_degree
-from graphattn.kernels.normalizers import Normalizer, as_normalizer
-from graphattn.kernels.scores import as_score
+from graphattn.kernels.plain.edges_torch import weights_by_degree
 from graphattn.nn.attention import check_sizes
 from graphattn.nn.messages import is_watched
 from graphattn.nn.relation import Relation, mapped
 from graphattn.nn.type_names import TypedModules, module_names
+from graphattn.running.arguments import check_dropout
 
 
 class HeteroGraphAttention(Module):

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.arguments import check_graph, check_node_tensors
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.nn.linear_sums import remember, sums_of_features
+from graphattn.running.arguments import check_graph, check_node_tensors
 
 CHUNK = 64  # nodes: the square of scores inside a chunk is then no larger than the queries of usual heads
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_graph
+from graphattn.compiling.replayed import replayed
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, causal
 from graphattn.graphs.traced import TracedGraph, opened
-from graphattn.kernels.sdpa import equal_sizes
-from graphattn.replayed import replayed
+from graphattn.kernels.fused.sdpa import equal_sizes
+from graphattn.running.arguments import check_graph
 
 FORMS = ("matrix", "chunks", "steps")
 CHOICES = (None, *FORMS)

@@ -9,7 +9,7 @@ from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
 from torch_geometric.nn.inits import glorot, zeros
 
-from graphattn.kernels.scores import Score
+from graphattn.formulas.scores import Score
 
 
 class Relation(MessagePassing):

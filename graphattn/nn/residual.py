@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from graphattn.arguments import check_dropout
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead
+from graphattn.running.arguments import check_dropout
 
 
 class Residual(torch.nn.Module):

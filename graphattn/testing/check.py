@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.arguments import prepare
+from graphattn.formulas.normalizers import Normalizer, as_normalizer
+from graphattn.formulas.scores import Score, as_score
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import EdgeListGraph, Graph, batch_graphs, causal
 from graphattn.kernels.choose import KERNELS, register_kernel, remove_kernel
 from graphattn.kernels.kernel import Kernel
-from graphattn.kernels.normalizers import Normalizer, as_normalizer
-from graphattn.kernels.scores import Score, as_score
+from graphattn.running.arguments import prepare
 from graphattn.testing.layouts import LAYOUTS
 from graphattn.testing.loops import loop_attention
 from graphattn.testing.problems import CASES, OPTIONS, arguments_of, expected, problem
@@ -128,7 +128,7 @@ def check_kernel(kernel: Kernel, dtype: torch.dtype = torch.float64) -> dict[str
         refuses everything passes.
 
     Example:
-        >>> from graphattn.kernels.sdpa import Sdpa
+        >>> from graphattn.kernels.fused.sdpa import Sdpa
         >>> sorted(check_kernel(Sdpa()))[:3]
         ['causal', 'causal_ragged', 'complete']
     """

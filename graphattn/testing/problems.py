@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.kernels.normalizers import Softmax, TopK
-from graphattn.kernels.scores import Additive, Bilinear, Cosine, Gat, Gaussian, Score
+from graphattn.formulas.normalizers import Softmax, TopK
+from graphattn.formulas.scores import Additive, Bilinear, Cosine, Gat, Gaussian, Score
 from graphattn.testing.cases import GRAPHS
 from graphattn.testing.loops import loop_attention
 

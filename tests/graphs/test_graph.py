@@ -22,7 +22,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
-from graphattn.kernels.flex import block_mask
+from graphattn.kernels.cuda.flex import block_mask
 from graphattn.testing.cases import GRAPHS, KnightMoves, is_near_or_even, side_by_side
 
 every_graph = pytest.mark.parametrize("graph, edges", [case[1:] for case in GRAPHS], ids=[case[0] for case in GRAPHS])

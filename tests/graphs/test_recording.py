@@ -1,4 +1,4 @@
-"""What make_fx would record of eager code; torch.jit.trace is tried where the doors are (tests/test_arguments.py)."""
+"""What make_fx would record of eager code; torch.jit.trace is tried where the doors are (tests/running/test_arguments.py)."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """Memory that ends, or begins, where the next byte cannot be touched: one number too many ends the process.
 
 Nothing here knows how loops are compiled: what they read passes `readable` of `graphattn.kernels.native.border`, what they
-write is made by `graphattn.kernels.arrays`.
+write is made by `graphattn.kernels.native.arrays`.
 """
 
 import ctypes
@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, attend
-from graphattn.kernels import arrays, banded_cpu
-from graphattn.kernels.native import border, rows, threads
+from graphattn.kernels.native import arrays, banded_cpu, border, rows, threads
 from graphattn.nn import Additive, ALiBi, Gat
 from graphattn.testing.cases import GRAPHS
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from graphattn import EdgeListGraph, attend, causal, memory_budget
-from graphattn.arguments import prepare
-from graphattn.execution import pieces
 from graphattn.kernels import budget
 from graphattn.kernels.budget import range_of
 from graphattn.nn import Softmax, TopK
+from graphattn.running.arguments import prepare
+from graphattn.running.execution import pieces
 from graphattn.testing.cases import ASYMMETRIC, RAGGED, REPEATED, STAR, edge_list
 
 GRAPHS = {

@@ -3,13 +3,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, attend, batch_graphs, causal, choose_kernel
-from graphattn.arguments import prepare
 from graphattn.extending import register_kernel, remove_kernel
 from graphattn.kernels import choose
 from graphattn.kernels.choose import KERNELS, first_that_runs, select
-from graphattn.kernels.edges_cuda import why_not_triton
-from graphattn.kernels.edges_torch import EdgesTorch
+from graphattn.kernels.cuda.edges_cuda import why_not_triton
+from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import ALiBi, Score
+from graphattn.running.arguments import prepare
 
 
 def chosen(graph, **options):

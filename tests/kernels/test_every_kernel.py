@@ -7,7 +7,7 @@ import torch
 
 from graphattn import attend, attention_weights
 from graphattn.kernels.choose import KERNELS
-from graphattn.kernels.edges_cuda import why_not_triton
+from graphattn.kernels.cuda.edges_cuda import why_not_triton
 from graphattn.nn import Additive
 from graphattn.testing.check import why_not
 from graphattn.testing.layouts import LAYOUTS

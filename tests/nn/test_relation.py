@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch_geometric.explain.algorithm.utils import clear_masks, set_hetero_masks
 
-from graphattn.kernels.scores import Dot
+from graphattn.formulas.scores import Dot
 from graphattn.nn import HeteroGraphAttention
 from graphattn.nn.relation import Relation, mapped
 from tests.nn.peer import random_graph

@@ -5,8 +5,8 @@ import torch
 
 from graphattn import BandedGraph
 from graphattn.extending import Graph
-from graphattn.kernels.edges_torch import EdgesTorch
-from graphattn.kernels.normalizers import NORMALIZERS
+from graphattn.formulas.normalizers import NORMALIZERS
+from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import Dot, TopK
 from graphattn.testing import check_graph, check_kernel, check_normalizer, check_score
 from graphattn.testing.cases import KnightMoves, banded_edges, knight_edges

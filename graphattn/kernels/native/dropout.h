@@ -1,4 +1,4 @@
-/* Dropout without a stored mask: the same words as graphattn/kernels/dropout.py, which says how they are drawn. */
+/* Dropout without a stored mask: the same words as graphattn/formulas/dropout.py, which says how they are drawn. */
 
 #ifndef GRAPHATTN_DROPOUT_H
 #define GRAPHATTN_DROPOUT_H

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from graphattn.kernels.arrays import Sizes
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
+from graphattn.kernels.native.arrays import Sizes
 from graphattn.kernels.native.border import Struct, hand_over, let_read
 from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats
 from graphattn.kernels.native.threads import count_pieces, run

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
-from graphattn.kernels.edges_torch import sorted_edges
 from graphattn.kernels.native.border import readable
+from graphattn.kernels.plain.edges_torch import sorted_edges
 
 HEAVY = 2**14  # edges; a row with more is cut into pieces, so that one query cannot keep all cores but one idle
 

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import MultiheadAttention
 from torch_geometric.nn.dense import Linear
 
+from graphattn.formulas.normalizers import Softmax
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, as_graph
-from graphattn.kernels.normalizers import Softmax
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.messages import adds_up, is_watched, own_method
 from graphattn.nn.plain import check_plain

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import Linear, Parameter
 from torch.nn.functional import linear
 
+from graphattn.compiling.replayed import replayed
 from graphattn.nn.positions.recurrent import check_line
-from graphattn.replayed import replayed
 
 
 class ContinuousPositions(torch.nn.Module):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import GRUCell, Parameter
 
+from graphattn.compiling.replayed import replayed
 from graphattn.nn.positions.coordinates import as_positions
-from graphattn.replayed import replayed
 
 
 class RecurrentPositions(torch.nn.Module):

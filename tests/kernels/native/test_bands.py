@@ -1,4 +1,4 @@
-"""The border of the loops over bands; what they compute is in tests/kernels/test_banded_cpu.py."""
+"""The border of the loops over bands; what they compute is in tests/kernels/native/test_banded_cpu.py."""
 
 import ctypes
 

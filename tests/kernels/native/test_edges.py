@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from graphattn import EdgeListGraph
-from graphattn.arguments import prepare
 from graphattn.kernels.native import edges
 from graphattn.kernels.native.library import library, why_not_native
+from graphattn.running.arguments import prepare
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the library is not here")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphattn.kernels import dropout
+from graphattn.formulas import dropout
 from graphattn.kernels.native import build, edges
 from graphattn.kernels.native.border import hand_over
 from graphattn.kernels.native.library import library, why_not_native

@@ -1,0 +1,1 @@
+"""What torch.compile, torch.export and their tracers see of attention."""

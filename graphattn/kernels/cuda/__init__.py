@@ -1,0 +1,1 @@
+"""Kernels for GPUs: Triton, flash, cuDNN, memory-efficient and flex attention."""

@@ -1,0 +1,137 @@
+"""Grids and dilated bands on CUDA by torch's FlexAttention, with blocks counted from the edges."""
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
+from graphattn.graphs.csr import rows_of
+from graphattn.kernels.fused.flash import why_not_plain
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, delta_of
+
+KINDS = (CompleteGraph, BandedGraph, GridGraph)  # whose `allows` is arithmetic for a single example
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+LEAST_CHANNELS = 16
+BLOCK = 128  # queries and keys
+MOST_COMPILED = 128  # a graph's sides and window are constants of the compiled program
+
+
+def count_blocks(graph: Graph, device, block: int = BLOCK) -> tuple[Tensor, Tensor, Tensor]:
+    """(query block, key block, number of edges) of every block that has edges, by (query, key)."""
+    csr = graph.by_query(device)
+    across = -(-graph.num_keys // block)
+    places = rows_of(csr.rowptr) // block * across + csr.col.long() // block
+    places, counts = torch.unique(places, return_counts=True)
+    return places // max(across, 1), places % max(across, 1), counts
+
+
+def table(row: Tensor, col: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Number of columns of each row [1, 1, num_rows], and these [1, 1, num_rows, most of a row], from sorted pairs."""
+    counts = torch.bincount(row, minlength=num_rows)
+    place = torch.arange(row.numel(), device=row.device) - (counts.cumsum(0) - counts)[row]
+    width = max(int(counts.max()), 1)
+    indices = col.new_zeros(num_rows, width, dtype=torch.int32)
+    indices[row, place] = col.int()
+    return counts.int()[None, None], indices[None, None]
+
+
+def block_mask(graph: Graph, device=None, block: int = BLOCK) -> BlockMask:
+    """The blocks of `graph` in O(num_edges), remembered on it. Blocks cut off by a border are never called full."""
+    return graph.remember_on(f"flex blocks of {block}", device, lambda device: build_block_mask(graph, device, block))
+
+
+def build_block_mask(graph: Graph, device, block: int) -> BlockMask:
+    query, key, counts = count_blocks(graph, device, block)
+    rows, columns = (-(-size // block) for size in graph.shape)
+    by_key = torch.argsort(key, stable=True)
+    kv, q = [], []
+    for chosen in (counts < block * block, counts == block * block):
+        kv += table(query[chosen], key[chosen], rows)
+        order = by_key[chosen[by_key]]
+        q += table(key[order], query[order], columns)
+
+    formula = graph.twin()  # the graph, which remembers this, would hold itself
+
+    def mask_mod(batch, head, query, key):
+        return formula.allows(query, key)
+
+    return BlockMask(graph.shape, *kv, *q, BLOCK_SIZE=(block, block), mask_mod=mask_mod)
+
+
+@cache
+def compiled() -> Callable:
+    import torch._dynamo as dynamo
+
+    run = torch.compile(flex_attention, fullgraph=True)
+
+    def attend(*arguments, **options):
+        with dynamo.config.patch(recompile_limit=MOST_COMPILED):
+            return run(*arguments, **options)
+
+    return attend
+
+
+def attention(inputs: Inputs, graph: Graph, scale: float) -> tuple[Tensor, Tensor]:
+    """(out, natural log-sum-exp), nodes first."""
+    query, key, value = (x.transpose(0, 1)[None] for x in inputs[:3])
+    run = compiled() if query.is_cuda else flex_attention
+    is_grouped = query.size(1) != key.size(1)
+    mask = block_mask(graph, query.device)
+    out, lse = run(query, key, value, block_mask=mask, scale=scale, enable_gqa=is_grouped, return_lse=True)
+    return out[0].transpose(0, 1), lse[0].T
+
+
+def gradients_of_part(part: Partial, merged: Partial, grad_out: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the part's out and lse, where merged.out is the sum of exp(part.lse - merged.lse) * part.out.
+
+    With w = exp(part.lse - merged.lse): w * grad_out, and w * (grad_out . part.out - grad_out . merged.out).
+    """
+    weight = (part.lse - merged.lse).exp().masked_fill(part.lse == -torch.inf, 0)
+    grad_out = grad_out.to(weight.dtype)
+    grad_lse = weight * ((grad_out * part.out).sum(-1) - delta)
+    return (weight[..., None] * grad_out).to(part.out.dtype), grad_lse
+
+
+class Flex(Kernel):
+    """Whole blocks of 128 x 128 where there are edges; no memory per edge but to count the blocks once."""
+
+    name = "flex"
+
+    def why_not(self, plan, inputs):
+        graph, query = plan.graph, inputs.query
+        if query.device.type != "cuda":
+            return f"'flex' runs on CUDA (got {query.device})"
+        return self.why_not_anywhere(graph, plan, inputs)
+
+    @staticmethod
+    def why_not_anywhere(graph, plan, inputs):
+        if not isinstance(graph, KINDS) or graph.num_examples != 1:
+            return f"'flex' runs one complete, banded or grid graph, not a batch (got {graph!r})"
+        if not (min(graph.shape) and graph.num_edges):
+            return f"'flex' needs edges (got {graph!r})"
+        reason = why_not_plain("flex", plan, inputs)
+        if reason is not None:
+            return reason
+        if inputs.query.dtype not in DTYPES:
+            return f"'flex' runs half and single precision (got {inputs.query.dtype})"
+        channels = min(inputs.query.size(2), inputs.value.size(2))
+        if channels < LEAST_CHANNELS:
+            return f"'flex' needs at least {LEAST_CHANNELS} channels (got {channels})"
+        return None
+
+    def spreads_nan(self, plan):
+        return True
+
+    def forward(self, plan, inputs):
+        return Partial(*attention(inputs, plan.graph, plan.scale))
+
+    def backward(self, plan, inputs, merged, grad, attention=attention):
+        with torch.enable_grad():
+            leaves = Inputs(*(x.detach().requires_grad_() for x in inputs[:3]))
+            part = Partial(*attention(leaves, plan.graph, plan.scale))
+        detached = Partial(*(x.detach() for x in part[:2]))
+        cotangents = gradients_of_part(detached, merged, grad.out, delta_of(merged, grad))
+        return Inputs(*torch.autograd.grad(part[:2], leaves[:3], cotangents))

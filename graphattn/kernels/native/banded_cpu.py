@@ -1,0 +1,178 @@
+"""Bands (windows along the order of the nodes) on CPU in float32, as loops over tiles of queries or keys; all pairs are one.
+
+Forward, queries stand in the lanes of vectors. Backward, keys do, and what queries get from each is added to them: in turns,
+so that no two threads add to one number. Where turns would leave threads without work, queries have a pass of their own.
+A bias by offset is a table that is added where scores are, shifted from row to row.
+"""
+
+import torch
+from torch import Tensor
+
+from graphattn.formulas.offsets import longest
+from graphattn.graphs import BandedGraph, CompleteGraph, Graph
+from graphattn.kernels.finite import NotFinite
+from graphattn.kernels.fused.flash import why_not_flash
+from graphattn.kernels.fused.tiled import wants_bias
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
+from graphattn.kernels.native.arrays import Sizes, empty, zeros
+from graphattn.kernels.native.band_runs import Runs, runs_of
+from graphattn.kernels.native.bands import Bands, lanes
+from graphattn.kernels.native.border import hand_over, readable
+from graphattn.kernels.native.library import why_not_native
+from graphattn.kernels.native.threads import count_pieces, run
+
+WIDTH = 32  # lanes of a tile where registers are widest
+LEAST_ITEMS = 8  # runs times heads of a turn, fewer of which would leave threads without work
+
+
+class BandedCpu(Kernel):
+    """O(num_nodes * heads * dim) memory: nothing is kept for an edge."""
+
+    name = "banded_cpu"
+    graph_kind = BandedGraph | CompleteGraph
+    takes_bias_by_offset = finds_nan = True
+
+    def area_of_tiles(self, graph: Graph) -> int:
+        """Scores per head that it computes, roughly and without laying out its runs."""
+        band = band_of(graph)
+        rows = WIDTH + band.before + band.after
+        last_tiles = WIDTH * band.dilation  # of an example, mostly empty
+        return sum((queries + last_tiles) * min(-(-keys // band.dilation), rows) for queries, keys in band.sizes)
+
+    def num_calls(self, graph: Graph) -> int:
+        """Calls that a small graph needs beyond those of 'edges_cpu'."""
+        return 0
+
+    def why_not(self, plan, inputs):
+        if not isinstance(plan.graph, self.graph_kind):
+            return f"'{self.name}' runs a BandedGraph or a CompleteGraph (got {type(plan.graph).__name__})"
+        if inputs.query.dtype != torch.float32:
+            return f"'{self.name}' runs float32 (got {inputs.query.dtype})"
+        reason = why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
+        return reason or why_not_native()
+
+    def spreads_nan(self, plan):
+        return True
+
+    def forward(self, plan, inputs):
+        sizes, band = Sizes.of(inputs), band_of(plan.graph)
+        runs = runs_of(band, lanes().longest)
+        out = empty((inputs.query.size(0), sizes.heads, sizes.value_dim), torch.float32)
+        lse = empty((inputs.query.size(0), sizes.heads), torch.float32)
+        tensors = tensors_of(inputs) | table_of(plan.graph, band, inputs.bias)
+        work = hand_over(struct_of(plan, inputs, sizes, runs), torch.float32, **tensors, runs=runs.numbers, out=out, lse=lse)
+        run("bands_forward_f32", work, bounds_of(band, runs, sizes.heads, work_of(runs, sizes))[0])
+        if work.not_finite:
+            raise NotFinite
+        return Partial(out, lse)
+
+    def backward(self, plan, inputs, merged, grad):
+        sizes, band, needed = Sizes.of(inputs), band_of(plan.graph), plan.needed
+        given = tensors_of(inputs) | dict(
+            merged_lse=readable(merged.lse, torch.float32),
+            delta=readable(delta_of(merged, grad), torch.float32),
+            grad_out=readable(grad.out, torch.float32),
+        )
+        by_key = runs_of(band, lanes().longest, is_by_key=True)
+        of_keys = needed is None or needed.key or needed.value
+        in_turns = of_keys and len(by_key.numbers) * sizes.kv_heads >= LEAST_ITEMS * len(by_key.turns)
+        make = zeros if in_turns else empty
+        query, key, value = make(inputs.query.shape, torch.float32), *(empty(x.shape, torch.float32) for x in inputs[1:3])
+        tables = None
+        if not in_turns:
+            runs = runs_of(band, lanes().longest)
+            [bounds] = bounds_of(band, runs, sizes.heads, work_of(runs, sizes))
+            struct = struct_of(plan, inputs, sizes, runs)
+            tables = room_for_tables(plan, inputs, struct, bounds)
+            of_queries = given | table_of(plan.graph, band, inputs.bias)
+            of_queries |= dict(runs=runs.numbers, grad_query=query, grad_added=tables)
+            run("bands_backward_by_query_f32", hand_over(struct, torch.float32, **of_queries), bounds)
+        if of_keys:
+            turns = bounds_of(band, by_key, sizes.kv_heads, work_of(by_key, sizes), in_turns)
+            struct = struct_of(plan, inputs, sizes, by_key)
+            given |= table_of(plan.graph, band, inputs.bias, is_by_key=True)
+            given |= dict(runs=by_key.numbers, grad_key=key, grad_value=value)
+            if in_turns:
+                tables = room_for_tables(plan, inputs, struct, *turns)
+                given |= dict(grad_query=query, grad_added=tables)
+            work = hand_over(struct, torch.float32, **given)
+            for bounds in turns:
+                run("bands_backward_by_key_f32", work, bounds)
+        bias = None if tables is None else steps_of(tables, rows_of_bias(plan.graph, band), inputs.bias, is_by_key=in_turns)
+        return Inputs(query, key, value, bias)
+
+
+def band_of(graph: Graph) -> BandedGraph:
+    """A complete graph as a band that reaches from the last query to the first key and from the first to the last."""
+    if isinstance(graph, BandedGraph):
+        return graph
+    num_queries, num_keys = zip(*graph.sizes)
+    return graph.remember("as a band", lambda: BandedGraph(num_queries, None, None, num_keys=num_keys))
+
+
+def struct_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs) -> Bands:
+    heads_added = 0 if inputs.bias is None else inputs.bias.size(1)
+    num_nodes = inputs.query.size(0), inputs.key.size(0)
+    return Bands(*sizes[:4], *num_nodes, len(runs.numbers), runs.step, runs.window, heads_added, scale=plan.scale)
+
+
+def tensors_of(inputs: Inputs) -> dict[str, Tensor]:
+    query, key, value = (readable(x, torch.float32) for x in inputs[:3])
+    return dict(query=query, key=key, value=value)
+
+
+def bounds_of(band: BandedGraph, runs: Runs, heads: int, work: int, in_turns: bool = False) -> list[Tensor]:
+    """Of the pieces of each turn, laid out once for a graph."""
+    turns = len(runs.turns) if in_turns else 1
+    pieces = count_pieces(work // max(turns, 1))
+
+    def lay_out() -> list[Tensor]:
+        with torch.device("cpu"):
+            return runs.bounds(heads, pieces) if in_turns else [runs.all_bounds(heads, pieces)]
+
+    return band.remember(("bounds", id(runs), heads, pieces, in_turns), lay_out)
+
+
+def rows_of_bias(graph: Graph, band: BandedGraph) -> slice:
+    """Those of `offsets_of(graph)` that the band has: an example without keys, or queries, may be the longest of all."""
+    first = 0 if graph is band else longest(graph)[0] - 1 - band.before
+    return slice(first, first + band.before + band.after + 1)
+
+
+def table_of(graph: Graph, band: BandedGraph, bias: Tensor | None, is_by_key: bool = False) -> dict[str, Tensor]:
+    """What is added to scores, [heads or 1, MARGIN + window + 1 + MARGIN], in the order in which it stands in lanes.
+
+    A bias goes from the first key of a query to its last; the queries of neighbouring lanes see one key in the other order.
+    """
+    margin = lanes().margin
+    if bias is None:
+
+        def lay_out() -> Tensor:
+            steps = torch.zeros(band.before + band.after + 1, device="cpu")
+            return readable(torch.nn.functional.pad(steps, (margin, margin), value=-torch.inf), torch.float32)
+
+        return dict(added=band.remember(("table without a bias", margin), lay_out))
+    steps = bias.detach()[rows_of_bias(graph, band)].float().T
+    table = torch.nn.functional.pad(steps if is_by_key else steps.flip(1), (margin, margin), value=-torch.inf)
+    return dict(added=readable(table, torch.float32))
+
+
+def room_for_tables(plan: Plan, inputs: Inputs, struct: Bands, *bounds: Tensor) -> Tensor | None:
+    """Zeros [pieces, heads or 1, MARGIN + window + 1 + MARGIN] for the gradient of `added`, None if nobody asks."""
+    if not wants_bias(plan, inputs):
+        return None
+    struct.slots = max((of_turn.numel() - 1 for of_turn in bounds), default=0)
+    return zeros((struct.slots, inputs.bias.size(1), struct.window + 1 + 2 * lanes().margin), torch.float32)
+
+
+def steps_of(tables: Tensor, rows: slice, bias: Tensor, is_by_key: bool) -> Tensor:
+    """The way back for their gradient, of the size of the bias, summed in the order of the pieces."""
+    found, margin = torch.zeros_like(bias, dtype=torch.float32), lanes().margin
+    for table in tables[:, :, margin:-margin]:
+        found[rows] += table.T if is_by_key else table.flip(1).T
+    return found
+
+
+def work_of(runs: Runs, sizes: Sizes) -> int:
+    """Multiplications of one pass, roughly."""
+    return runs.num_lanes * (runs.window + 1) * sizes.heads * (sizes.dim + sizes.value_dim)

@@ -1,0 +1,134 @@
+"""Attention over any edges on CPU: loops in C over rows of equal work, in as many threads as torch has."""
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, edge_dim_first, edge_dim_last
+from graphattn.kernels.native.arrays import empty, zeros
+from graphattn.kernels.native.border import hand_over, let_read, readable
+from graphattn.kernels.native.edges import DOT, LEAKY, Call, backward_call, forward_call, let_read_inputs
+from graphattn.kernels.native.library import why_not_native
+from graphattn.kernels.native.rows import Rows, arrangement, transposition
+
+
+class EdgesCpu(Kernel):
+    """Fused loops: each edge reads its key and value once; O(num_nodes * heads * dim + num_edges * heads) memory."""
+
+    name = "edges_cpu"
+    numbers_kept = 2  # weight and gradient of the score
+
+    def why_not(self, plan, inputs):
+        if inputs.query.device.type != "cpu":
+            return f"'edges_cpu' runs on CPU (got {inputs.query.device})"
+        if plan.score.name not in ("dot", "additive"):
+            return f"'edges_cpu' has the dot and the additive score (got {plan.score.name!r})"
+        if plan.normalizer.name not in ("softmax", "relu", "sigmoid"):
+            return f"'edges_cpu' has softmax, relu and sigmoid (got {plan.normalizer.name!r})"
+        return why_not_native()
+
+    def forward(self, plan, inputs):
+        call = forward_call(plan, inputs)
+        rows, sizes = call.rows, call.sizes
+        shape = rows.num_rows, sizes.heads
+        out, lse = empty((*shape, sizes.value_dim), call.real), empty(shape, call.real)
+        edge_out = empty((*shape, sizes.edge_dim), call.real) if inputs.edge_features is not None else None
+        struct = call.struct(plan)
+        let_read_inputs(call, struct, inputs)
+        hand_over(struct, call.real, out=out, lse=lse, edge_out=edge_out)
+        call.run("edges_forward", struct)
+        result = Partial(out, lse, edge_out)
+        return result if rows.row_of is None else self.join_pieces(plan, result, rows, inputs.query.size(0))
+
+    @staticmethod
+    def join_pieces(plan, pieces: Partial, rows: Rows, num_queries: int) -> Partial:
+        """Results of the pieces of heavy rows, merged into one result for each query."""
+
+        def add_up(x: Tensor | None) -> Tensor | None:
+            return rows.add_up(x, num_queries)
+
+        if plan.normalizer.merge == "sum":
+            return Partial(*(add_up(x) for x in pieces))
+        index = rows.row_of[:, None].expand_as(pieces.lse)
+        top = pieces.lse.new_full((num_queries, pieces.lse.size(1)), -torch.inf)
+        top = top.scatter_reduce_(0, index, pieces.lse, "amax")
+        share = (pieces.lse - top.masked_fill(top == -torch.inf, 0.0)[rows.row_of]).exp()
+        total = add_up(share)
+        share = share / total.masked_fill(total == 0, 1.0)[rows.row_of]
+        out, edge_out = (None if x is None else add_up(share[..., None] * x) for x in (pieces.out, pieces.edge_out))
+        return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
+
+    def backward(self, plan, inputs, merged, grad):
+        call = backward_call(plan, inputs)
+        real, rows = call.real, call.rows
+        in_one_pass = call.template.score == DOT and arrangement(plan.graph).keys_have_one_query
+        transposed = None if in_one_pass else transposition(plan.graph)
+        columns = None if in_one_pass else transposed.by_key
+        grads = empty_gradients(plan, inputs, rows, columns, call)
+        struct = call.struct(plan)
+        let_read_inputs(call, struct, inputs)
+        grad_out = readable(grad.out, real)
+        handed, signs = (None, None) if in_one_pass else handed_on(call, inputs, grads)
+        vector, edge_weight = (*grads.parameters, None, None)[:2]
+        grad_edge_out = grad.edge_out
+        if grad_edge_out is None and merged.edge_out is not None:
+            grad_edge_out = torch.zeros_like(merged.edge_out)
+        let_read(struct, real, lse=merged.lse, out=merged.out, edge_out=merged.edge_out, grad_edge_out=grad_edge_out)
+        hand_over(
+            struct, real, grad_out=grad_out, grad_query=grads.query, grad_bias=grads.bias, grad_edge_features=grads.edge_features,
+            grad_edge_query=grads.edge_query, grad_vector=vector, grad_edge_weight=edge_weight, handed=handed, signs=signs,
+            grad_key=grads.key if in_one_pass else None, grad_value=grads.value if in_one_pass else None,
+        )  # fmt: skip
+        call.run("edges_backward_queries", struct)
+        if grads.parameters:
+            call.add_pieces(struct)
+        if not in_one_pass and not (grads.key is None and grads.value is None):
+            call = backward_call(plan, inputs, transposed)
+            struct = call.struct(plan)
+            let_read_inputs(call, struct, inputs)
+            hand_over(
+                struct, real, grad_out=grad_out, handed=handed, signs=signs, grad_key=grads.key, grad_value=grads.value
+            )
+            call.run("edges_backward_keys", struct)
+        num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
+        return grads._replace(
+            query=rows.add_up(grads.query, num_queries),
+            edge_query=rows.add_up(grads.edge_query, num_queries),
+            key=grads.key if columns is None else columns.add_up(grads.key, num_keys),
+            value=grads.value if columns is None else columns.add_up(grads.value, num_keys),
+            parameters=edge_dim_last([x[0] for x in grads.parameters]) or (None,) * len(inputs.parameters),
+        )
+
+
+def handed_on(call: Call, inputs: Inputs, grads: Inputs) -> tuple[Tensor | None, Tensor | None]:
+    """Room for what the pass over queries leaves for the pass over keys."""
+    if grads.key is None and grads.value is None:
+        return None, None
+    entries, (_, heads, dim) = call.template.entries, inputs.query.shape
+    has_signs = call.template.score == LEAKY and grads.key is not None
+    signs = empty((entries, heads, -(-dim // 8)), torch.uint8) if has_signs else None
+    return empty((entries, 2, heads), call.real), signs
+
+
+def empty_gradients(plan, inputs: Inputs, rows: Rows, columns: Rows | None, call: Call) -> Inputs:
+    """Room for the gradients that are asked for, None for others; one row for each piece of a heavy query or key.
+
+    Without `columns` each key has a query at most, whose pass writes its gradients; where all have one, they need no zeros.
+    """
+    needed = plan.needed or Inputs(*[True] * 6, (True,) * len(inputs.parameters))
+    of_keys = zeros if columns is None and rows.col.numel() < inputs.key.size(0) else empty
+
+    def new(x: Tensor | None, is_needed: bool, pieces: Rows | None = None, make=empty) -> Tensor | None:
+        if x is None or not is_needed:
+            return None
+        return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), call.real)
+
+    parameters = edge_dim_first(inputs.parameters) if any(needed.parameters) else ()
+    return Inputs(
+        new(inputs.query, True, rows),
+        new(inputs.key, needed.key, columns, of_keys),
+        new(inputs.value, needed.value, columns, of_keys),
+        new(inputs.bias, needed.bias),
+        new(inputs.edge_features, needed.edge_features),
+        new(inputs.edge_query, True, rows),
+        tuple(zeros((call.num_pieces, *x.shape), call.real) for x in parameters),
+    )

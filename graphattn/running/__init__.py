@@ -1,0 +1,1 @@
+"""From checked arguments to a merged, differentiable result."""

@@ -1,0 +1,226 @@
+"""Running a plan: cut into parts, each part on its kernel, merged, and differentiated."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.budget import within_budget
+from graphattn.kernels.choose import select
+from graphattn.kernels.finite import AreFinite, NotFinite
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, count_edges, delta_of
+from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, first_gradients, take, take_partial
+from graphattn.kernels.plain.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
+from graphattn.running.generators import Generators
+from graphattn.running.hidden import ShowHidden, run_what_is_left
+
+
+def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
+    """(out, edge_out), differentiable, in the dtype of the query."""
+    shows_hidden = ShowHidden(plan, inputs)
+    out, edge_out = run_with_hidden(plan, inputs, kernel)
+    if shows_hidden.answer():
+        out, edge_out = run_what_is_left(partial(run_with_hidden, kernel=kernel), plan, inputs)
+    return finish(plan, inputs, out, edge_out)
+
+
+def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
+    """The same before `finish`; edges that a bias takes away count with the weight 0."""
+    sink = plan.normalizer.sink
+    if have_tangents((sink, *flatten(inputs))) or torch._C._are_functorch_transforms_active():
+        result = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
+        return result.out, result.edge_out
+    plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
+    flat = flatten(inputs)
+    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
+        out, edge_out = Attend.apply(plan, kernel, sink, *flat)
+    else:
+        is_final = plan.normalizer.sink is None and not plan.normalizer.scale_by_degree
+        (out, _, edge_out), _ = compute(replace(plan, is_final=is_final), inputs, kernel)
+    return out, edge_out
+
+
+def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Divided by degrees, if the normalizer says so, and in the dtype of the query."""
+    if plan.normalizer.scale_by_degree:
+        degrees = plan.graph.degrees(out.device).clamp(min=1)[:, None, None]
+        out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
+    dtype = inputs.query.dtype
+    return out.to(dtype), None if edge_out is None else edge_out.to(dtype)
+
+
+def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Plan, Inputs]:
+    """A bias by offset stays one where the kernel that runs takes it; elsewhere it becomes one for each edge."""
+    if plan.bias_by_offset and select(plan, inputs, kernel)[0].takes_bias_by_offset:
+        return plan, inputs
+    return with_bias_of_edges(plan, inputs)
+
+
+def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Part, Plan, Inputs]]:
+    """The graph cut into disjoint parts, or whole where tensors per edge, dropout or a named kernel want it."""
+    is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
+    is_whole = is_whole or plan.normalizer.merge is None
+    for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
+        part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph, is_final=False)
+        whole = (part, part_plan, take(inputs, part))
+        if plan.memory_budget is None:
+            yield whole
+            continue
+        run_by, _ = select(*whole[1:], kernel)
+        for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
+            yield (
+                whole
+                if piece is part
+                else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
+            )
+
+
+def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:
+    """The merged result of all parts, and the kernel that ran each."""
+    merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
+    for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
+        run_by, result = run_part(part_plan, part_inputs, kernel)
+        merger.add(result, part)
+        chosen.append(run_by)
+    return with_sink(merger.total, plan.normalizer.sink), chosen
+
+
+def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Partial]:
+    """The kernel of a part and its result.
+
+    Whether keys are finite, if the kernel must know, is read after it was started, so that a GPU does not stand still.
+    """
+    run_by, _ = select(plan, inputs, kernel, is_finite=True)
+    must_ask = run_by.spreads_nan(plan) and not run_by.finds_nan
+    are_finite = AreFinite(inputs.key, inputs.value) if must_ask else None
+    try:
+        result = run_by.forward(plan, inputs)
+        if are_finite is None or are_finite.answer():
+            return run_by, result
+    except NotFinite:
+        pass
+    run_by, _ = select(plan, inputs, kernel, is_finite=False)
+    return run_by, run_by.forward(plan, inputs)
+
+
+def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:
+    """The result over all edges and a key of value 0 whose score is `sink`: it enters here, once, whatever the parts."""
+    if sink is None:
+        return merged
+    lse = add_sink(merged.lse, sink)
+    share = (merged.lse - torch.as_tensor(sink, dtype=lse.dtype, device=lse.device)).sigmoid()[..., None]
+    return Partial(share * merged.out, lse, None if merged.edge_out is None else share * merged.edge_out)
+
+
+def add_sink(lse: Tensor, sink: Tensor | float) -> Tensor:
+    """The log-sum-exp [num_queries, heads] with one more score, [heads] or a number."""
+    sink = torch.as_tensor(sink, dtype=lse.dtype, device=lse.device).expand_as(lse)
+    top = torch.maximum(lse, sink).detach()  # torch.logaddexp has no second derivative at -inf
+    return top + ((lse - top).exp() + (sink - top).exp()).log()
+
+
+class Attend(torch.autograd.Function):
+    """Parts run on their kernels forward and backward; nothing is kept but inputs, result and log-sum-exp."""
+
+    @staticmethod
+    def forward(ctx, plan, kernel, sink, *flat):
+        generators = Generators.of(plan.score, flat[0].device)
+        merged, chosen = compute(plan, unflatten(flat), kernel)
+        ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
+        ctx.generators = generators if generators is not None and generators.have_moved() else None
+        ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
+        if plan.normalizer.scale_by_degree:
+            return merged.out, merged.edge_out
+        # In the dtype of the query already here, so that gradients come back in it.
+        return tuple(None if x is None else x.to(flat[0].dtype) for x in (merged.out, merged.edge_out))
+
+    @staticmethod
+    def backward(ctx, grad_out, grad_edge_out):
+        *saved, sink = ctx.saved_tensors
+        inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
+        plan = replace(ctx.plan, normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
+        is_again = torch.is_grad_enabled()
+        if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
+            again = nullcontext() if ctx.generators is None else ctx.generators.restored()
+            with again, torch.enable_grad():
+                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[2:], is_again)
+            return None, None, *found
+        plan = replace(plan, needed=unflatten(ctx.needs_input_grad[3:]))
+        gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
+        return None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
+
+
+# Kernels make weights again as exp(score - lse), where a large lse has lost digits: by this much, weights are too far off.
+MOST_LOST = 1e-3
+# Numbers of edges and heads up to which all of them are laid out then; it takes a few times as much memory.
+MOST_AGAIN = 2**25
+
+
+def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
+    """Whether weights cannot be made from the log-sum-exp, as behind a mask of -1e9 over whole rows; a GPU is not asked."""
+    if plan.normalizer.merge != "lse" or lse.device.type != "cpu" or not lse.numel():
+        return False
+    most = MOST_LOST / torch.finfo(lse.dtype).eps
+    low, high = (bound.item() for bound in lse.aminmax())
+    if -most <= low and high <= most:  # mostly: one pass tells
+        return False
+    largest = lse.masked_fill(lse == -torch.inf, 0.0).abs().max().item()
+    return largest > most and isfinite(largest) and count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
+
+
+def unflatten(flat: tuple) -> Inputs:
+    return Inputs(*flat[:6], tuple(flat[6:]))
+
+
+def flatten(inputs: Inputs) -> tuple[Tensor | None, ...]:
+    return (*inputs[:-1], *inputs.parameters)
+
+
+def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None]) -> list[Tensor | None]:
+    pairs = zip(gradients, inputs, strict=True)
+    return [None if g is None or x is None else g.sum_to_size(x.shape).to(x.dtype) for g, x in pairs]
+
+
+def kernel_gradients(
+    plan: Plan, kernel: str | None, chosen: list[Kernel], inputs: Inputs, merged: Partial, grad: Partial
+) -> tuple[Inputs, Tensor | None]:
+    """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
+    total = None
+    for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, kernel), chosen, strict=True):
+        gradients = run_by.backward(part_plan, part_inputs, take_partial(merged, part), take_partial(grad, part))
+        if total is None:
+            total = first_gradients(inputs, gradients, part)
+        else:
+            add_gradients(total, gradients, part)
+    return total, sink_gradient(plan.normalizer.sink, merged, grad)
+
+
+def sink_gradient(sink: Tensor | float | None, merged: Partial, grad: Partial) -> Tensor | None:
+    """[heads]: the sink has value 0, so that its score loses weight * delta in every row."""
+    if not isinstance(sink, Tensor):
+        return None
+    return -((sink.to(merged.lse.dtype) - merged.lse).exp() * delta_of(merged, grad)).sum(0)
+
+
+def differentiable_gradients(
+    plan: Plan, inputs: Inputs, grad: Partial, needed: tuple[bool, ...], create_graph: bool = True
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again (create_graph=True): autograd over plain torch operations."""
+    # Aliases, so that a gradient stops at its own input: one may be made of another (edge_query of query, or both be one tensor).
+    given = plan.normalizer.sink, *flatten(inputs)
+    if create_graph:
+        sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in given)
+    else:
+        sink, *flat = (x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in given)
+    inputs, plan = unflatten(flat), replace(plan, normalizer=plan.normalizer.of_sink(lambda _: sink))
+    result = attend_differentiably(plan, inputs)
+    pairs = [(o, g) for o, g in ((result.out, grad.out), (result.edge_out, grad.edge_out)) if o is not None]
+    outputs, cotangents = zip(*pairs, strict=True)
+    given = (sink, *flat)
+    wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
+    found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=create_graph, allow_unused=True))
+    return [next(found) if is_needed else None for is_needed in needed]

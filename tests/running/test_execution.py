@@ -1,0 +1,48 @@
+import torch
+
+from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, causal
+from graphattn.running.arguments import prepare
+from graphattn.running.execution import compute, pieces
+
+
+def problem(graph, **options):
+    torch.manual_seed(0)
+    tensors = [torch.randn(n, 2, 4, dtype=torch.float64) for n in (graph.num_queries, graph.num_keys, graph.num_keys)]
+    return prepare(*tensors, graph, **options)
+
+
+def parts_of(graph, kernel=None, **options):
+    plan, inputs, _ = problem(graph, **options)
+    return [part.graph for part, _, _ in pieces(plan, inputs, kernel)]
+
+
+def test_a_union_is_cut_only_where_nothing_asks_for_the_whole():
+    extra = EdgeListGraph(torch.tensor([[7, 7], [0, 2]]), 8)
+    union = causal(8) | extra
+    assert [type(graph).__name__ for graph in parts_of(union)] == ["BandedGraph", "EdgeListGraph"]
+    for options in ({"kernel": "edges"}, {"dropout": 0.1}, {"bias": torch.zeros(union.num_edges)}):
+        assert parts_of(union, **options) == [union]
+
+
+def test_parts_merge_to_the_whole_in_the_value_and_its_log_sum_exp():
+    graph = BandedGraph(9, 2, 0) | GlobalGraph(9, [4])
+    plan, inputs, _ = problem(graph)
+    merged, _ = compute(plan, inputs, None)
+    whole, _ = compute(plan, inputs, "reference")
+    torch.testing.assert_close(merged.out, whole.out, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(merged.lse, whole.lse, rtol=1e-12, atol=1e-12)
+
+
+def test_nothing_is_recorded_where_no_gradient_is_asked():
+    query = torch.randn(4, 1, 2, requires_grad=True)
+    with torch.no_grad():
+        assert attend(query, query, query, causal(4)).grad_fn is None
+    assert attend(*(query.detach(),) * 3, causal(4)).grad_fn is None
+    assert attend(query, query.detach(), query.detach(), causal(4)).grad_fn is not None
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    tensors = [torch.randn(4, 1, 2), torch.randn(4, 1, 2, requires_grad=True), torch.randn(4, 1, 2)]
+    out = attend(*tensors, causal(4))
+    out.backward(torch.randn_like(out))
+    assert [x.grad is not None for x in tensors] == [False, True, False]
