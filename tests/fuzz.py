@@ -30,11 +30,11 @@ from graphattn import (
     batch_graphs,
     causal,
     choose_kernel,
-    execution,
     memory_budget,
 )
 from graphattn.kernels.choose import KERNELS
 from graphattn.nn import Additive, ALiBi, Bilinear, Cosine, Gat, Gaussian, Relu, Sigmoid, Softmax, TopK
+from graphattn.running import execution
 from graphattn.testing.cases import (
     banded_edges,
     complement_edges,

@@ -16,7 +16,7 @@ from graphattn import (
 from graphattn.formulas.offsets import OffsetRule, offsets_of, places_of_edges, table_of
 from graphattn.nn import ALiBi, RelativeBias
 from graphattn.nn.bias import Bias
-from tests.kernels import test_banded_torch, test_grid
+from tests.kernels.fused import test_banded_torch, test_grid
 
 COMPLETE = {"complete": CompleteGraph(20), "complete examples": CompleteGraph([6, 0, 1, 9, 3], [7, 2, 0, 4, 5])}
 GRAPHS = {

@@ -17,10 +17,10 @@ from graphattn import (
     attention_scores,
     attention_weights,
     causal,
-    execution,
 )
 from graphattn.formulas.normalizers import NORMALIZERS
 from graphattn.nn import Additive, Bilinear, Cosine, Gat, Gaussian, RelativeBias, Relu, Softmax, TopK
+from graphattn.running import execution
 
 NODES, HEADS, DIM, BROKEN = 9, 4, 5, 4
 SOME = torch.tensor([(a, b) for a in range(NODES) for b in range(NODES) if (7 * a + 3 * b) % 4 < 2]).t()

@@ -12,7 +12,7 @@ from graphattn.kernels.cuda.cudnn_cuda import CudnnCuda
 from graphattn.kernels.fused.flash import flash, flash_backward
 from graphattn.kernels.kernel import Inputs, Plan
 from graphattn.testing.cases import GRAPHS
-from tests.kernels.test_efficient_cuda import check_against_loops
+from tests.kernels.cuda.test_efficient_cuda import check_against_loops
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 HEADS, KV_HEADS, DIM = 4, 2, 8

@@ -14,7 +14,7 @@ from graphattn.graphs import CompleteGraph, EdgeListGraph
 from graphattn.kernels.fused import dense
 from graphattn.kernels.fused.dense import Dense, blocks_of, complete_blocks
 from graphattn.kernels.kernel import Inputs, Plan
-from tests.kernels.test_banded_torch import close, random_rule, result_and_gradients, tensors_of
+from tests.kernels.fused.test_banded_torch import close, random_rule, result_and_gradients, tensors_of
 
 
 def random_edges(num_queries, num_keys, share=0.5):

@@ -7,7 +7,7 @@ import torch
 
 from graphattn import GlobalGraph, GridGraph, attend, choose_kernel
 from graphattn.kernels.fused import tiled
-from tests.kernels.test_banded_torch import close, random_rule, result_and_gradients, tensors_of
+from tests.kernels.fused.test_banded_torch import close, random_rule, result_and_gradients, tensors_of
 
 GRAPHS = {
     "image": GridGraph((40, 37), 3),

@@ -6,7 +6,7 @@ import torch
 from graphattn import GridGraph
 from graphattn.kernels.fused.grid_tiles import GridTiles, area_of_grid_tiles, block_of, in_blocks, lay_out_axis, product
 from graphattn.testing.cases import grid_edges
-from tests.kernels.test_grid import GRAPHS
+from tests.kernels.fused.test_grid import GRAPHS
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -8,7 +8,7 @@ import torch
 from graphattn import BandedGraph
 from graphattn.kernels.fused import tiles as module
 from graphattn.kernels.fused.tiles import Tiles, add_up, area_of_tiles, block_size, tiles_of
-from tests.kernels.test_banded_torch import GRAPHS
+from tests.kernels.fused.test_banded_torch import GRAPHS
 
 
 @cache

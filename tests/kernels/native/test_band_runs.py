@@ -2,7 +2,7 @@ import pytest
 
 from graphattn import BandedGraph
 from graphattn.kernels.native.band_runs import bounds_of, runs_of
-from tests.kernels.test_banded_torch import GRAPHS
+from tests.kernels.fused.test_banded_torch import GRAPHS
 
 
 def edges_of(runs):

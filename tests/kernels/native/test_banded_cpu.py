@@ -12,7 +12,7 @@ from graphattn.kernels.native import banded_cpu, build
 from graphattn.kernels.native.bands import lanes
 from graphattn.kernels.native.library import level, why_not_native
 from graphattn.nn import ALiBi, RelativeBias
-from tests.kernels.test_banded_torch import GRAPHS as BANDS
+from tests.kernels.fused.test_banded_torch import GRAPHS as BANDS
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="no compiled loops here")
 
@@ -207,7 +207,7 @@ NARROW = """
 import sys
 from graphattn.kernels.native import bands, library
 library.level = bands.level = lambda: sys.argv[1]
-from tests.kernels import test_banded_cpu as tests
+from tests.kernels.native import test_banded_cpu as tests
 for name in ("many tiles", "dilation, offset, rectangular", "short and long examples", "complete, rectangular"):
     for least in (0, 10**9):
         tests.banded_cpu.LEAST_ITEMS = least
