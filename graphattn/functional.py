@@ -8,20 +8,14 @@ from torch import Tensor
 
 from graphattn.compiling.edge_operators import traced_weights
 from graphattn.compiling.operators import run_traced
-from graphattn.formulas.normalizers import Normalizer
-from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.choose import Choice, select
-from graphattn.running.arguments import check_no_batch, check_places, prepare, unfold
-from graphattn.running.by_heads import attend_by_heads, choice_by_heads, per_edge_by_heads
+from graphattn.running.arguments import BiasLike, NormalizerLike, Options, ScoreLike, check_no_batch, prepare, unfold
+from graphattn.running.by_heads import at_places, join_choices, join_heads, list_heads, over_heads
 from graphattn.running.execution import pieces, run, with_bias_for_kernel
 from graphattn.running.hidden import weights_shown
-
-BiasLike = Tensor | Callable[[Graph], Tensor] | None
-ScoreLike = str | Score | Callable[[Tensor, Tensor], Tensor]
-NormalizerLike = str | Normalizer | Callable[[Tensor], Tensor]
 
 
 @overload
@@ -133,19 +127,22 @@ def attend(
         >>> attend(x, x, torch.arange(3.).view(3, 1, 1), causal(3)).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
-    options: dict[str, Any] = {"scale": scale, "dropout": dropout, "score": score, "normalizer": normalizer}
-    per_edge: dict[str, Any] = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
-    if isinstance(graph, PerHead):
-        return attend_by_heads(attend, query, key, value, graph, **per_edge, **options, kernel=kernel)
-    problem = prepare(query, key, value, graph, **per_edge, **options)
-    if torch.compiler.is_compiling():
-        out, edge_out = run_traced(problem.plan, problem.inputs, kernel)
-    else:
-        out, edge_out = run(problem.plan, problem.inputs, kernel)
-    results = [x.to(query.dtype) for x in (out, edge_out) if x is not None]
-    if problem.batch is not None:
-        results = [unfold(x, problem.batch) for x in results]
-    return results[0] if edge_features is None else (results[0], results[1])
+    options = Options(bias, edge_features, edge_query, scale, dropout, score, normalizer, kernel)
+    return over_heads(attend_over, join_heads, (query, key, value), graph, options)
+
+
+def attend_over(
+    query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`attend` over the one graph of all heads."""
+    plan, inputs, batch = prepare(query, key, value, graph, options)
+    run_here = run_traced if torch.compiler.is_compiling() else run
+    out, edge_out = run_here(plan, inputs, options.kernel)
+    if out.dtype is not query.dtype:
+        out, edge_out = out.to(query.dtype), None if edge_out is None else edge_out.to(query.dtype)
+    if batch is not None:
+        out, edge_out = unfold(out, batch), None if edge_out is None else unfold(edge_out, batch)
+    return out if edge_out is None else (out, edge_out)
 
 
 @overload
@@ -206,15 +203,16 @@ def attention_weights(
         tensor([1.0000, 0.5000, 0.5000])
     """
     check_no_batch("attention_weights", query)
-    options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": normalizer}
-    per_edge: dict[str, Any] = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
-    if isinstance(graph, PerHead):
-        return per_edge_by_heads(attention_weights, query, key, graph, edges, **per_edge, **options)
-    plan, inputs, _ = prepare(query, key, key, graph, **per_edge, **options)
+    options = Options(bias, edge_features, edge_query, scale, score=score, normalizer=normalizer)
+    return at_places(over_heads(weights_over, list_heads, (query, key), graph, options), edges)
+
+
+def weights_over(query: Tensor, key: Tensor, graph: GraphLike, options: Options) -> Tensor:
+    """`attention_weights` of all edges of the one graph of all heads."""
+    plan, inputs, _ = prepare(query, key, key, graph, options)
     traced = torch.compiler.is_compiling()
     weights = traced_weights(plan, inputs) if traced else weights_shown(plan, inputs)
-    weights = weights.to(query.dtype)
-    return weights if edges is None else weights[check_places(edges, len(weights))]
+    return weights.to(query.dtype)
 
 
 def choose_kernel(
@@ -241,14 +239,16 @@ def choose_kernel(
     """
     key = query if key is None else key
     value = key if value is None else value
-    per_edge = {name: options.pop(name, None) for name in ("bias", "edge_features", "edge_query")}
-    if isinstance(graph, PerHead):
-        return choice_by_heads(choose_kernel, query, key, value, graph, **per_edge, **options, kernel=kernel)
-    plan, inputs, _ = prepare(query, key, value, graph, **per_edge, **options)
+    return over_heads(choice_over, join_choices, (query, key, value), graph, Options(**options, kernel=kernel))
+
+
+def choice_over(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Choice:
+    """`choose_kernel` for the one graph of all heads."""
+    plan, inputs, _ = prepare(query, key, value, graph, options)
     names: list[str] = []
     refusals: dict[str, str] = {}
-    for _, part_plan, part_inputs in pieces(*with_bias_for_kernel(plan, inputs, kernel), kernel):
-        chosen, reasons = select(part_plan, part_inputs, kernel)
+    for _, part_plan, part_inputs in pieces(*with_bias_for_kernel(plan, inputs, options.kernel), options.kernel):
+        chosen, reasons = select(part_plan, part_inputs, options.kernel)
         names += [chosen.name] if chosen.name not in names else []
         refusals |= reasons
     return Choice(" + ".join(names), refusals)

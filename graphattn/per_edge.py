@@ -1,7 +1,7 @@
 """The two halves of attention, for whoever wants to do something to the scores or weights in between."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.recording import refuse_recording
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.plain.edgewise import sums
-from graphattn.running.arguments import check_graph, check_no_batch, prepare
-from graphattn.running.by_heads import per_edge_by_heads, sums_by_heads
+from graphattn.running.arguments import Options, check_graph, check_no_batch, prepare
+from graphattn.running.by_heads import list_heads, over_heads, sums_by_heads
 from graphattn.running.hidden import scores_shown
 
 
@@ -70,11 +70,13 @@ def attention_scores(
         tensor([2., 2., 2.])
     """
     check_no_batch("attention_scores", query)
-    per_edge = {"bias": bias, "edge_features": edge_features, "edge_query": edge_query}
-    options: dict[str, Any] = {**per_edge, "scale": scale, "score": score}
-    if isinstance(graph, PerHead):
-        return per_edge_by_heads(attention_scores, query, key, graph, **options)
-    plan, inputs, _ = prepare(query, key, key, graph, **options)
+    options = Options(bias, edge_features, edge_query, scale, score=score)
+    return over_heads(scores_over, list_heads, (query, key), graph, options)
+
+
+def scores_over(query: Tensor, key: Tensor, graph: GraphLike, options: Options) -> Tensor:
+    """`attention_scores` over the one graph of all heads."""
+    plan, inputs, _ = prepare(query, key, key, graph, options)
     traced = torch.compiler.is_compiling()
     scores = traced_scores(plan, inputs) if traced else scores_shown(plan, inputs)
     return scores.to(query.dtype)

@@ -6,7 +6,6 @@ kernels and with the same numbers as without a compiler.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from operator import index
 
@@ -168,7 +167,7 @@ def attend_backward(
 
         def run_again(*leaves: Tensor | None) -> list[Tensor]:
             *flat, own_sink = leaves
-            own = replace(plan, normalizer=plan.normalizer.of_sink(lambda _: own_sink))
+            own = plan._replace(normalizer=plan.normalizer.of_sink(lambda _: own_sink))
             found = run_what_is_left(partial(run_with_hidden, kernel=kernel), own, unflatten(flat))
             return [x for x in found if x is not None]
 
@@ -176,7 +175,7 @@ def attend_backward(
     merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial(grad_out, None, grad_edge_out)
     with tape_of_its_own():
         chosen = [select(*part[1:], kernel)[0] for part in pieces(plan, inputs, kernel)]
-        plan = replace(plan, needed=unflatten(needed[:-1]))
+        plan = plan._replace(needed=unflatten(needed[:-1]))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
     return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, grad_out)
 

@@ -35,6 +35,11 @@ class Score(ABC):
         """The tensors that take part in differentiation, each [heads, ...]."""
         return ()
 
+    @property
+    def facts(self) -> tuple | None:
+        """All that checks and kernels look at beside the numbers of the parameters; None: they look again at every call."""
+        return None
+
     def replace(self, *parameters: Tensor) -> "Score":
         """The same score with other `parameters`."""
         return self
@@ -84,6 +89,10 @@ class Dot(Score):
     name = "dot"
     takes_features_by_head = True
 
+    @property
+    def facts(self):
+        return (Dot,) if type(self) is Dot else None
+
     def default_scale(self, dim):
         return max(dim, 1) ** -0.5
 
@@ -119,6 +128,13 @@ class Additive(Score):
     @property
     def parameters(self):
         return (self.vector,) if self.edge_weight is None else (self.vector, self.edge_weight)
+
+    @property
+    def facts(self):
+        if type(self) is not Additive:
+            return None
+        shapes = tuple((x.shape, x.dtype, x.device) for x in self.parameters)
+        return Additive, self.activation, self.negative_slope, shapes
 
     def replace(self, *parameters):
         return Additive(*parameters, activation=self.activation, negative_slope=self.negative_slope)

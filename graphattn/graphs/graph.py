@@ -493,6 +493,10 @@ class Graph(ABC):
         # "cuda" and "cuda:0" must not be two entries of the cache.
         return torch.empty(0, device=device).device if device.type != "cpu" and device.index is None else device
 
+    def known(self, name: Hashable) -> Any:
+        """What is remembered under `name`, None if nothing is."""
+        return self._cache.get(name)
+
     def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
         """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it.
 

@@ -1,9 +1,8 @@
 """What every kernel is given and what it gives back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +11,10 @@ from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph
 
+Made = TypeVar("Made")
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+
+class Plan(NamedTuple):
     """What to compute, apart from the tensors: weights = normalizer(scale * score + bias) over the edges of `graph`."""
 
     graph: Graph
@@ -27,6 +27,22 @@ class Plan:
     needed: "Inputs | None" = None  # a bool for each tensor, whose gradient is asked for; None: all
     is_final: bool = False  # the result goes to the caller as it is, with no part to merge and no gradient to come
     bias_by_offset: bool = False  # the bias has a row for each of `offsets_of(graph)` instead of each edge
+    memory: dict[Hashable, Any] | None = None  # see `remember`
+
+    def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
+        """What `build()` made the first time that this graph was asked for with tensors of these shapes and these options.
+
+        It must hold neither the graph nor a number of the tensors. Where nothing can be remembered it is made each time.
+        """
+        if self.memory is None:
+            return build()
+        if name not in self.memory:
+            self.memory.setdefault(name, build())
+        return self.memory[name]
+
+    def over(self, graph: Graph) -> "Plan":
+        """The same over a part of the graph."""
+        return self if graph is self.graph else self._replace(graph=graph, is_final=False, memory=None)
 
 
 class Inputs(NamedTuple):

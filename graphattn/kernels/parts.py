@@ -1,8 +1,9 @@
 """A graph as disjoint parts, each for its own kernel, and the exact sum of their results."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,8 +44,14 @@ def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
     A union keeps its most structured operand whole; whatever else it has becomes one edge list. Examples of a mixed batch
     are gathered by kind. Anything else is its own only part.
     """
-    split = next((SPLITS[kind] for kind in type(graph).__mro__ if kind in SPLITS), None)
+    split = split_of(type(graph))
     return [Part(graph)] if split is None else graph.remember_on("disjoint parts", device, partial(split, graph))
+
+
+@cache
+def split_of(kind: type[Graph]) -> Callable[[Any, torch.device], list[Part]] | None:
+    """What cuts graphs of this class into parts, None if nothing does."""
+    return next((SPLITS[base] for base in kind.__mro__ if base in SPLITS), None)
 
 
 def union_parts(graph: UnionGraph, device: torch.device) -> list[Part]:

@@ -1,43 +1,138 @@
 """The arguments of `attend`, checked once and brought into the form that kernels take."""
 
 import math
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from graphattn.formulas.normalizers import as_normalizer
+from graphattn.formulas.normalizers import Normalizer, as_normalizer
 from graphattn.formulas.offsets import table_of
 from graphattn.formulas.scores import Dot, Score, as_score, widened
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.recording import refuse_recording
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Plan
+
+BiasLike = Tensor | Callable[[Graph], Tensor] | None
+ScoreLike = str | Score | Callable[[Tensor, Tensor], Tensor]
+NormalizerLike = str | Normalizer | Callable[[Tensor], Tensor]
+
+
+class Options(NamedTuple):
+    """What `attend` is told beside tensors of nodes and a graph, and says the meaning of.
+
+    Beside a `PerHead`, `bias` and `edge_features` may be sequences with one entry for each head.
+    """
+
+    bias: BiasLike | Sequence[BiasLike] = None
+    edge_features: Tensor | Sequence[Tensor | None] | None = None
+    edge_query: Tensor | None = None
+    scale: float | None = None
+    dropout: float = 0.0
+    score: ScoreLike = "dot"
+    normalizer: NormalizerLike = "softmax"
+    kernel: str | None = None
+
+
+DEFAULTS = Options()
 
 
 class Problem(NamedTuple):
     plan: Plan
     inputs: Inputs
-    batch: int | None
+    batch: int | None = None
 
 
-def prepare(
-    query,
-    key,
-    value,
-    graph,
-    bias=None,
-    edge_features=None,
-    edge_query=None,
-    *,
-    scale=None,
-    dropout=0.0,
-    score="dot",
-    normalizer="softmax",
-) -> Problem:
-    """Checked arguments in the form that kernels take; a leading batch dimension becomes more heads."""
+class Checked(NamedTuple):
+    """What checking the arguments of a call came to, as far as it holds for all calls of the same facts."""
+
+    graph: Graph | None  # in normal form; None: as it is given
+    score: Score | None  # that a name stands for; None: as it is given
+    normalizer: Normalizer
+    scale: float  # where none is given
+    memory: dict[Hashable, Any]  # of the plan
+
+
+def prepare(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options = DEFAULTS) -> Problem:
+    """Checked arguments in the form that kernels take; a leading batch dimension becomes more heads.
+
+    What was found for the facts of a call, the graph remembers: nothing is checked nor chosen twice.
+    """
     refuse_recording()
+    facts = facts_of_call(query, key, value, graph, options)
+    checked = None if facts is None else graph.known(facts)
+    if checked is not None:
+        return prepare_again(query, key, value, graph, options, checked)
+    problem = prepare_anew(query, key, value, graph, options)
+    if facts is None or not is_as_given(problem, query, key, value, options):
+        return problem
+    plan = problem.plan
+    own_graph = None if plan.graph is graph else plan.graph
+    score = plan.score if isinstance(options.score, str) else None
+    scale = plan.score.default_scale(query.size(-1))
+    checked = graph.remember(facts, lambda: Checked(own_graph, score, plan.normalizer, scale, {}))
+    return problem._replace(plan=plan._replace(memory=checked.memory))
+
+
+def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, options: Options) -> bool:
+    """Whether kernels are given the caller's tensors and score, and nothing that was made of them."""
+    plan, inputs, batch = problem
+    given = (inputs.query, query), (inputs.key, key), (inputs.value, value), (inputs.edge_query, options.edge_query)
+    is_score = isinstance(options.score, str) or plan.score is options.score
+    return batch is None and is_score and not plan.bias_by_offset and all(own is x for own, x in given)
+
+
+def facts_of_call(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> tuple | None:
+    """All that checks and kernels look at beside the graph; None where it is more than can be said in short."""
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
+    if not isinstance(graph, Graph) or type(normalizer) is not str or torch.compiler.is_compiling():
+        return None
+    if type(score) is not str:
+        score = score.facts if isinstance(score, Score) else None
+    # The numbers themselves are no facts: they may change with every call.
+    is_usual = (scale is None or (type(scale) is float and 0 < scale < math.inf)) and type(dropout) is float
+    if score is None or not is_usual or not 0 <= dropout <= 1:
+        return None
+    try:
+        return (
+            "call", query.shape, key.shape, value.shape, query.dtype, key.dtype, value.dtype,
+            query.device, key.device, value.device,
+            None if bias is None else (bias.shape, bias.dtype, bias.device),
+            None if edge_features is None else (edge_features.shape, edge_features.dtype, edge_features.device),
+            None if edge_query is None else (edge_query.shape, edge_query.dtype, edge_query.device),
+            scale is None, dropout > 0, score, normalizer,
+        )  # fmt: skip
+    except AttributeError:  # something is no tensor: a rule for the bias, or a mistake
+        return None
+
+
+def prepare_again(
+    query: Tensor, key: Tensor, value: Tensor, graph: Graph, options: Options, checked: Checked
+) -> Problem:
+    """`prepare_anew` where its checks have passed before."""
+    bias, edge_features, edge_query, scale, dropout, score, _, _ = options
+    score = score if checked.score is None else checked.score
+    plan = Plan(
+        graph if checked.graph is None else checked.graph,
+        score,
+        checked.normalizer,
+        checked.scale if scale is None else scale,
+        dropout,
+        new_seed(query.device) if dropout else None,
+        current_budget(),
+        memory=checked.memory,
+    )
+    bias = bias[:, None] if bias is not None and bias.dim() == 1 else bias
+    return Problem(plan, Inputs(query, key, value, bias, edge_features, edge_query, score.parameters))
+
+
+def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Problem:
+    """`prepare` with all checks."""
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
     check_node_tensors(query, key, value)
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
@@ -61,10 +156,15 @@ def prepare(
     if batch is not None:
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
-    seed = torch.randint(2**32, (), device=query.device) if dropout else None
+    seed = new_seed(query.device) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
     plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, bias_by_offset=table is not None)
     return Problem(plan, inputs, batch)
+
+
+def new_seed(device: torch.device) -> Tensor:
+    """Of the dropout of one call."""
+    return torch.randint(2**32, (), device=device)
 
 
 def bias_of(bias, graph: Graph) -> Tensor | None:

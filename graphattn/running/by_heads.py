@@ -1,7 +1,7 @@
 """Attention with another graph for each head: groups of heads, each on the kernel of its graph."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,51 +9,76 @@ from torch import Tensor
 from graphattn.formulas.normalizers import as_normalizer
 from graphattn.formulas.scores import as_score
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead, groups_of_same
 from graphattn.kernels.choose import Choice
-from graphattn.running.arguments import check_places
+from graphattn.running.arguments import Options, check_places
 
 PER_EDGE = ("bias", "edge_features")
+Result = TypeVar("Result")
 
 
-def attend_by_heads(
-    attend: Callable[..., Any], query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options: Any
+class Group(NamedTuple):
+    """Heads that share a graph and what is given per edge."""
+
+    heads: list[int]
+    tensors: tuple[Tensor, ...]  # query, key and perhaps value, of these heads
+    graph: Graph
+    options: Options  # tensors of all heads cut to these, sequences to their one entry
+
+
+def over_heads(
+    function: Callable[..., Result],
+    join: Callable[[list[tuple[list[int], Result]]], Any],
+    tensors: tuple[Tensor, ...],
+    graph: GraphLike | PerHead,
+    options: Options,
 ) -> Any:
-    """`attend` for each group of heads that share a graph and what is given per edge; results in the order of the heads."""
-    results, order = [], []
-    for group in groups((query, key, value), graph, options):
-        result = attend(*group.tensors, group.graph, **group.options)
-        results.append(result if isinstance(result, tuple) else (result,))
-        order += group.heads
-    back = torch.tensor(order, device=query.device).argsort()
+    """function(*tensors, graph, options), of a PerHead for each group of heads that share a graph.
+
+    Args:
+        function: of `tensors`, a graph of one kind for all of their heads, and options.
+        join: of the places and the result of each group, in any order.
+        tensors: query and key, or query, key and value, of all heads.
+    """
+    if not isinstance(graph, PerHead):
+        return function(*tensors, graph, options)
+    found = [
+        (group.heads, function(*group.tensors, group.graph, group.options)) for group in groups(tensors, graph, options)
+    ]
+    return join(found)
+
+
+def join_heads(found: list[tuple[list[int], Any]]) -> Any:
+    """Results [..., heads, dim], or pairs of them, as one, in the order of the heads."""
+    results = [result if isinstance(result, tuple) else (result,) for _, result in found]
+    back = torch.tensor([head for heads, _ in found for head in heads], device=results[0][0].device).argsort()
     joined = tuple(torch.cat(parts, -2).index_select(-2, back) for parts in zip(*results))
     return joined if len(joined) > 1 else joined[0]
 
 
-def per_edge_by_heads(
-    function: Callable[..., Any], query: Tensor, key: Tensor, graph: PerHead, edges: Any = None, **options: Any
-) -> list[Tensor]:
-    """`attention_weights` or `attention_scores` of each head: [num_edges] of its graph, or those at its places `edges`."""
-    found: dict[int, Tensor] = {}
-    for group in groups((query, key), graph, options):
-        numbers = function(*group.tensors, group.graph, **group.options)
-        for head, of_head in zip(group.heads, numbers.unbind(1)):
-            places = edges[head] if isinstance(edges, (list, tuple)) else edges
-            found[head] = of_head if places is None else of_head[check_places(places, len(of_head))]
-    return [found[head] for head in range(query.size(-2))]
+def list_heads(found: list[tuple[list[int], Tensor]]) -> list[Tensor]:
+    """Results [num_edges, heads] as a list: [num_edges] of each head."""
+    of_head = {head: own for heads, result in found for head, own in zip(heads, result.unbind(1))}
+    return [of_head[head] for head in range(len(of_head))]
 
 
-def choice_by_heads(
-    choose_kernel: Callable[..., Choice], query: Tensor, key: Tensor, value: Tensor, graph: PerHead, **options: Any
-) -> Choice:
-    """The kernels of all groups of heads, joined as those of parts are, and all their refusals."""
-    names: list[str] = []
-    refusals: dict[str, str] = {}
-    for group in groups((query, key, value), graph, options):
-        choice = choose_kernel(group.graph, *group.tensors, **group.options)
-        names += [name for name in choice.kernel.split(" + ") if name not in names]
-        refusals |= choice.refusals
-    return Choice(" + ".join(names), refusals)
+def join_choices(found: list[tuple[list[int], Choice]]) -> Choice:
+    """The kernels of all groups, joined as those of parts are, and all their refusals."""
+    names = dict.fromkeys(name for _, choice in found for name in choice.kernel.split(" + "))
+    return Choice(" + ".join(names), {name: why for _, choice in found for name, why in choice.refusals.items()})
+
+
+def at_places(numbers: Tensor | list[Tensor], edges: Any) -> Any:
+    """[num_edges, heads], or a list with [num_edges] of each head, at the places `edges`, which may be a sequence beside a list."""
+    if edges is None:
+        return numbers
+    if isinstance(numbers, Tensor):
+        return numbers[check_places(edges, len(numbers))]
+    own = edges if isinstance(edges, (list, tuple)) else [edges] * len(numbers)
+    if len(own) != len(numbers):
+        raise ValueError(f"'edges' must have one entry for each of {len(numbers)} heads (got {len(own)})")
+    return [x if places is None else x[check_places(places, len(x))] for x, places in zip(numbers, own, strict=True)]
 
 
 def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: PerHead) -> Tensor:
@@ -65,7 +90,7 @@ def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: Pe
         )
     if len(graph) % max(value.size(1), 1):
         raise ValueError(f"{len(graph)} heads must be a multiple of kv_heads (got value {list(value.shape)})")
-    results, order = [], []
+    found = []
     for some in groups_of_same(zip(graph.graphs)):
         for head in some:
             if not isinstance(weights[head], Tensor) or weights[head].dim() != 1:
@@ -74,50 +99,42 @@ def sums_by_heads(weighted_sum: Callable, weights: Any, value: Tensor, graph: Pe
                 raise ValueError(f"'weights' of head {head} must be a tensor [num_edges] (got {got})")
         heads = torch.tensor(some, device=value.device)
         own = torch.stack([weights[head] for head in some], 1)
-        results.append(weighted_sum(own, keys_of(value, heads, len(graph)), graph.graphs[some[0]]))
-        order += some
-    return torch.cat(results, 1).index_select(1, torch.tensor(order, device=value.device).argsort())
+        found.append((some, weighted_sum(own, keys_of(value, heads, len(graph)), graph.graphs[some[0]])))
+    return join_heads(found)
 
 
-class Group(NamedTuple):
-    """Heads that share a graph and what is given per edge."""
-
-    heads: list[int]
-    tensors: tuple[Tensor, ...]  # query, key and perhaps value, of these heads
-    graph: Graph
-    options: dict[str, Any]  # tensors of all heads cut to these, lists to their one entry
-
-
-def groups(tensors: tuple[Tensor, ...], graph: PerHead, options: dict[str, Any]) -> Iterator[Group]:
+def groups(tensors: tuple[Tensor, ...], graph: PerHead, options: Options) -> Iterator[Group]:
     """The groups of heads for `tensors`, query and key or query, key and value, of all heads."""
     query, *keys = tensors
     num_heads = query.size(-2)
     check(graph, num_heads, options)
-    given = [options.get(name) for name in PER_EDGE]
-    members = groups_of_same(
-        zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given))
-    )
+    given = [getattr(options, name) for name in PER_EDGE]
+    rows = zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given))
+    members = groups_of_same(rows)
     for some in members:
         heads = torch.tensor(some, device=query.device)
         own = (query.index_select(-2, heads), *(keys_of(x, heads, num_heads) for x in keys))
-        yield Group(some, own, graph.graphs[some[0]], options_of(options, heads, some[0], len(members) == 1))
+        yield Group(some, own, graph.graphs[some[0]], options_of_heads(options, heads, some[0], len(members) == 1))
 
 
-def options_of(options: dict[str, Any], heads: Tensor, first: int, are_all: bool) -> dict[str, Any]:
-    own = dict(options)
+def options_of_heads(options: Options, heads: Tensor, first: int, are_all: bool) -> Options:
     for name in PER_EDGE:
-        own[name] = own[name][first] if isinstance(own.get(name), (list, tuple)) else own.get(name)
+        given = getattr(options, name)
+        if isinstance(given, (list, tuple)):
+            options = options._replace(**{name: given[first]})
     if are_all:
-        return own
-    rule = own["bias"]
-    if rule is not None:
-        own["bias"] = (lambda graph: of_heads(rule(graph), heads)) if callable(rule) else of_heads(rule, heads)
-    if own.get("edge_query") is not None:
-        own["edge_query"] = own["edge_query"].index_select(-2, heads)
-    own["score"] = as_score(own.get("score", "dot")).at_heads(heads)
-    if "normalizer" in own:
-        own["normalizer"] = as_normalizer(own["normalizer"]).of_sink(lambda sink: sink[heads])
-    return own
+        return options
+    rule, edge_query = options.bias, options.edge_query
+    if callable(rule) and not isinstance(rule, Tensor):
+        bias: Any = lambda graph: of_heads(rule(graph), heads)  # noqa: E731
+    else:
+        bias = None if rule is None else of_heads(rule, heads)
+    return options._replace(
+        bias=bias,
+        edge_query=None if edge_query is None else edge_query.index_select(-2, heads),
+        score=as_score(options.score).at_heads(heads),
+        normalizer=as_normalizer(options.normalizer).of_sink(lambda sink: sink[heads]),
+    )
 
 
 def of_heads(bias: Tensor, heads: Tensor) -> Tensor:
@@ -132,11 +149,11 @@ def keys_of(x: Tensor, heads: Tensor, num_heads: int) -> Tensor:
     return x.index_select(-2, heads * x.size(-2) // num_heads)
 
 
-def check(graph: PerHead, num_heads: int, options: dict[str, Any]) -> None:
+def check(graph: PerHead, num_heads: int, options: Options) -> None:
     if len(graph) != num_heads:
         raise ValueError(f"a PerHead has one graph for each head (got {len(graph)} graphs and {num_heads} heads)")
     for name in PER_EDGE:
-        given = options.get(name)
+        given = getattr(options, name)
         if isinstance(given, Tensor):
             raise ValueError(f"'{name}' beside a PerHead is a list with one entry for each head (got a tensor)")
         if isinstance(given, (list, tuple)) and len(given) != num_heads:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from math import isfinite
 
@@ -13,7 +12,16 @@ from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.finite import AreFinite, NotFinite
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, count_edges, delta_of
-from graphattn.kernels.parts import Merger, Part, add_gradients, disjoint_parts, first_gradients, take, take_partial
+from graphattn.kernels.parts import (
+    Merger,
+    Part,
+    add_gradients,
+    disjoint_parts,
+    first_gradients,
+    split_of,
+    take,
+    take_partial,
+)
 from graphattn.kernels.plain.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.running.generators import Generators
 from graphattn.running.hidden import ShowHidden, run_what_is_left
@@ -21,6 +29,8 @@ from graphattn.running.hidden import ShowHidden, run_what_is_left
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
+    if inputs.bias is None:
+        return finish(plan, inputs, *run_with_hidden(plan, inputs, kernel))
     shows_hidden = ShowHidden(plan, inputs)
     out, edge_out = run_with_hidden(plan, inputs, kernel)
     if shows_hidden.answer():
@@ -31,16 +41,18 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
 def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """The same before `finish`; edges that a bias takes away count with the weight 0."""
     sink = plan.normalizer.sink
-    if have_tangents((sink, *flatten(inputs))) or torch._C._are_functorch_transforms_active():
+    flat = flatten(inputs)
+    if have_tangents((sink, *flat)) or torch._C._are_functorch_transforms_active():
         result = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
         return result.out, result.edge_out
-    plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
-    flat = flatten(inputs)
+    if plan.bias_by_offset:
+        plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
+        flat = flatten(inputs)
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
         out, edge_out = Attend.apply(plan, kernel, sink, *flat)
     else:
         is_final = plan.normalizer.sink is None and not plan.normalizer.scale_by_degree
-        (out, _, edge_out), _ = compute(replace(plan, is_final=is_final), inputs, kernel)
+        (out, _, edge_out), _ = compute(plan._replace(is_final=True) if is_final else plan, inputs, kernel)
     return out, edge_out
 
 
@@ -50,6 +62,8 @@ def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> 
         degrees = plan.graph.degrees(out.device).clamp(min=1)[:, None, None]
         out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
     dtype = inputs.query.dtype
+    if out.dtype is dtype:
+        return out, edge_out
     return out.to(dtype), None if edge_out is None else edge_out.to(dtype)
 
 
@@ -60,27 +74,37 @@ def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tupl
     return with_bias_of_edges(plan, inputs)
 
 
+def stays_whole(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
+    """Whether tensors per edge, dropout or a named kernel want the graph in one part."""
+    per_edge = inputs.bias is not None or inputs.edge_features is not None
+    return per_edge or kernel is not None or plan.dropout > 0 or plan.normalizer.merge is None
+
+
+def is_one_piece(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
+    """Whether `pieces` would give the plan and its inputs as they are."""
+    return plan.memory_budget is None and (split_of(type(plan.graph)) is None or stays_whole(plan, inputs, kernel))
+
+
 def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Part, Plan, Inputs]]:
-    """The graph cut into disjoint parts, or whole where tensors per edge, dropout or a named kernel want it."""
-    is_whole = kernel is not None or inputs.bias is not None or inputs.edge_features is not None or plan.dropout > 0
-    is_whole = is_whole or plan.normalizer.merge is None
-    for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
-        part_plan = plan if part.graph is plan.graph else replace(plan, graph=part.graph, is_final=False)
+    """The graph cut into disjoint parts, and these where a memory budget says so."""
+    for part in (
+        [Part(plan.graph)] if stays_whole(plan, inputs, kernel) else disjoint_parts(plan.graph, inputs.query.device)
+    ):
+        part_plan = plan.over(part.graph)
         whole = (part, part_plan, take(inputs, part))
         if plan.memory_budget is None:
             yield whole
             continue
         run_by, _ = select(*whole[1:], kernel)
         for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
-            yield (
-                whole
-                if piece is part
-                else (piece, replace(plan, graph=piece.graph, is_final=False), take(inputs, piece))
-            )
+            yield whole if piece is part else (piece, plan.over(piece.graph), take(inputs, piece))
 
 
 def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, list[Kernel]]:
     """The merged result of all parts, and the kernel that ran each."""
+    if is_one_piece(plan, inputs, kernel):
+        run_by, result = run_part(plan, inputs, kernel)
+        return with_sink(result, plan.normalizer.sink), [run_by]
     merger, chosen = Merger(plan.normalizer.merge, plan.graph.num_queries), []
     for part, part_plan, part_inputs in pieces(plan, inputs, kernel):
         run_by, result = run_part(part_plan, part_inputs, kernel)
@@ -142,14 +166,14 @@ class Attend(torch.autograd.Function):
     def backward(ctx, grad_out, grad_edge_out):
         *saved, sink = ctx.saved_tensors
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
-        plan = replace(ctx.plan, normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
+        plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
         is_again = torch.is_grad_enabled()
         if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
             again = nullcontext() if ctx.generators is None else ctx.generators.restored()
             with again, torch.enable_grad():
                 found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[2:], is_again)
             return None, None, *found
-        plan = replace(plan, needed=unflatten(ctx.needs_input_grad[3:]))
+        plan = plan._replace(needed=unflatten(ctx.needs_input_grad[3:]))
         gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
         return None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
 
@@ -182,13 +206,21 @@ def flatten(inputs: Inputs) -> tuple[Tensor | None, ...]:
 
 def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None]) -> list[Tensor | None]:
     pairs = zip(gradients, inputs, strict=True)
-    return [None if g is None or x is None else g.sum_to_size(x.shape).to(x.dtype) for g, x in pairs]
+    return [None if g is None or x is None else cast(g, x) for g, x in pairs]
+
+
+def cast(gradient: Tensor, x: Tensor) -> Tensor:
+    """In the shape and dtype of the tensor that it is of."""
+    gradient = gradient if gradient.shape == x.shape else gradient.sum_to_size(x.shape)
+    return gradient if gradient.dtype is x.dtype else gradient.to(x.dtype)
 
 
 def kernel_gradients(
     plan: Plan, kernel: str | None, chosen: list[Kernel], inputs: Inputs, merged: Partial, grad: Partial
 ) -> tuple[Inputs, Tensor | None]:
     """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
+    if is_one_piece(plan, inputs, kernel):
+        return chosen[0].backward(plan, inputs, merged, grad), sink_gradient(plan.normalizer.sink, merged, grad)
     total = None
     for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, kernel), chosen, strict=True):
         gradients = run_by.backward(part_plan, part_inputs, take_partial(merged, part), take_partial(grad, part))
@@ -216,7 +248,7 @@ def differentiable_gradients(
         sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in given)
     else:
         sink, *flat = (x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in given)
-    inputs, plan = unflatten(flat), replace(plan, normalizer=plan.normalizer.of_sink(lambda _: sink))
+    inputs, plan = unflatten(flat), plan._replace(normalizer=plan.normalizer.of_sink(lambda _: sink))
     result = attend_differentiably(plan, inputs)
     pairs = [(o, g) for o, g in ((result.out, grad.out), (result.edge_out, grad.edge_out)) if o is not None]
     outputs, cotangents = zip(*pairs, strict=True)

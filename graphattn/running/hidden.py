@@ -100,7 +100,8 @@ def what_is_left(plan: Plan, inputs: Inputs) -> Iterator[Left]:
         if normalizer.scale_by_degree:  # edges that are taken away count: the caller divides
             normalizer = replace(normalizer, scale_by_degree=False)
         own = own._replace(parameters=score.parameters)
-        yield Left(heads, places, replace(plan, graph=graph, score=score, normalizer=normalizer), own)
+        own_plan = plan._replace(graph=graph, score=score, normalizer=normalizer, memory=None)
+        yield Left(heads, places, own_plan, own)
 
 
 def take_heads(inputs: Inputs, heads: Tensor) -> Inputs:

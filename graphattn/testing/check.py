@@ -16,7 +16,7 @@ from graphattn.functional import attend, attention_weights
 from graphattn.graphs import EdgeListGraph, Graph, batch_graphs, causal
 from graphattn.kernels.choose import KERNELS, register_kernel, remove_kernel
 from graphattn.kernels.kernel import Kernel
-from graphattn.running.arguments import prepare
+from graphattn.running.arguments import Options, prepare
 from graphattn.testing.layouts import LAYOUTS
 from graphattn.testing.loops import loop_attention
 from graphattn.testing.problems import CASES, OPTIONS, arguments_of, expected, problem
@@ -167,7 +167,8 @@ def why_not(kernel: Kernel, name: str, option: str, dtype: torch.dtype, device: 
     """What a kernel says of one option on one graph."""
     given, wanted = problem(name, option)
     arguments = arguments_of({key: x.to(device, dtype) for key, x in given.items()}, wanted)
-    plan, inputs, _ = prepare(graph=CASES[name][0].to(device), **arguments)
+    query, key, value = (arguments.pop(name) for name in ("query", "key", "value"))
+    plan, inputs, _ = prepare(query, key, value, CASES[name][0].to(device), Options(**arguments))
     return kernel.why_not(plan, inputs)
 
 

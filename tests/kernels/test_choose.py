@@ -9,7 +9,7 @@ from graphattn.kernels.choose import KERNELS, first_that_runs, select
 from graphattn.kernels.cuda.edges_cuda import why_not_triton
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import ALiBi, Score
-from graphattn.running.arguments import prepare
+from graphattn.running.arguments import Options, prepare
 
 
 def chosen(graph, **options):
@@ -153,7 +153,7 @@ def test_a_remembered_choice_is_that_of_the_same_question(graph):
             for given in options:
                 if query.size(1) == 1 and callable(given.get("bias")):
                     continue
-                plan, inputs, _ = prepare(query, query, query, graph, **given)
+                plan, inputs, _ = prepare(query, query, query, graph, Options(**given))
                 for is_finite in (True, False):
                     remembered = select(plan, inputs, None, is_finite)
                     assert remembered == first_that_runs(plan, inputs, None, is_finite)

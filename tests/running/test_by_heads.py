@@ -18,6 +18,8 @@ from graphattn import (
     weighted_sum,
 )
 from graphattn.nn import Additive, ALiBi, Cosine, Gat, Softmax
+from graphattn.running.arguments import Options
+from graphattn.running.by_heads import join_heads, over_heads
 
 NEAR = BandedGraph(6, 1, 1)
 GIVEN = EdgeListGraph(torch.tensor([[5, 0, 2, 2, 1], [1, 3, 1, 1, 0]]), 6)
@@ -116,13 +118,11 @@ def test_edge_features_are_those_of_each_graph():
 def test_heads_with_one_graph_run_together():
     leaves, calls = tensors(), []
 
-    def counted(*args, **options):
-        calls.append(args[0].size(1))
-        return attend(*args, **options)
+    def counted(query, key, value, graph, options):
+        calls.append(query.size(1))
+        return attend(query, key, value, graph)
 
-    from graphattn.running.by_heads import attend_by_heads
-
-    attend_by_heads(counted, *leaves, GRAPHS)
+    over_heads(counted, join_heads, leaves, GRAPHS, Options())
     assert calls == [2, 1, 1]
 
 

@@ -1,14 +1,14 @@
 import torch
 
 from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, causal
-from graphattn.running.arguments import prepare
+from graphattn.running.arguments import Options, prepare
 from graphattn.running.execution import compute, pieces
 
 
 def problem(graph, **options):
     torch.manual_seed(0)
     tensors = [torch.randn(n, 2, 4, dtype=torch.float64) for n in (graph.num_queries, graph.num_keys, graph.num_keys)]
-    return prepare(*tensors, graph, **options)
+    return prepare(*tensors, graph, Options(**options))
 
 
 def parts_of(graph, kernel=None, **options):

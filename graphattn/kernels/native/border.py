@@ -51,12 +51,14 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
         if tensor is None:
             continue
         dtype, count = expected[name]
-        if tensor.dtype is not dtype or tensor.numel() != count or not tensor.is_cpu or not lies_as_loops_want(tensor):
+        address = tensor.data_ptr()
+        lies_well = tensor.is_contiguous() and not address % dtype.itemsize and not tensor.is_neg() and tensor.is_cpu
+        if tensor.dtype is not dtype or tensor.numel() != count or not lies_well:
             raise ValueError(
                 f"a loop takes `{name}` as {count} numbers of {dtype} side by side on the CPU (got {tensor.numel()} of"
                 f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}); pass inputs through `readable`"
             )
-        setattr(struct, name, tensor.data_ptr())
+        setattr(struct, name, address)
     struct.__dict__.setdefault("kept", []).append(tensors)
     return struct
 

@@ -52,12 +52,12 @@ def run(name: str, work: ctypes.Structure, bounds: Tensor) -> None:
     pieces = bounds.numel() - 1
     job = Job(loop(name), ctypes.addressof(work), bounds.data_ptr(), pieces, 0)
     job.kept = work, bounds  # a helper of the pool may still be at work when a signal has taken its caller away
-    threads = min(torch.get_num_threads(), pieces)
+    threads = pieces if pieces == 1 else min(torch.get_num_threads(), pieces)
     take = take_pieces()
     if threads <= 1:
         take(ctypes.addressof(job))
     elif openmp() is not None and os.getpid() == PROCESS:
-        openmp()(ctypes.cast(take, ctypes.c_void_p), ctypes.addressof(job), threads, 0)
+        openmp()(address_of_take_pieces(), ctypes.addressof(job), threads, 0)
     else:
         run_in_pool(lambda: take(ctypes.addressof(job)), threads)
 
@@ -67,6 +67,11 @@ def take_pieces() -> Callable[[int], None]:
     function = library().take_pieces
     function.argtypes, function.restype = [ctypes.c_void_p], None
     return function
+
+
+@cache
+def address_of_take_pieces() -> ctypes.c_void_p:
+    return ctypes.cast(take_pieces(), ctypes.c_void_p)
 
 
 @cache

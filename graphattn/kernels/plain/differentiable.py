@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from graphattn.formulas.offsets import places_of_edges
@@ -71,7 +70,7 @@ def with_bias_of_edges(plan: Plan, inputs: Inputs) -> tuple[Plan, Inputs]:
     if not plan.bias_by_offset:
         return plan, inputs
     bias = torch.nn.functional.embedding(places_of_edges(plan.graph, inputs.bias.device), inputs.bias)
-    return replace(plan, bias_by_offset=False), inputs._replace(bias=bias)
+    return plan._replace(bias_by_offset=False, memory=None), inputs._replace(bias=bias)
 
 
 def scores_of_edges(plan: Plan, inputs: Inputs, hidden: Tensor | None = None) -> Tensor:
@@ -131,7 +130,9 @@ def seen_by_heads(x: Tensor, hidden: Tensor) -> Tensor:
 
 def have_tangents(tensors: Iterable[Tensor | None]) -> bool:
     """Whether any of these is differentiated in forward mode."""
-    return any(isinstance(x, Tensor) and unpack_dual(x).tangent is not None for x in tensors)
+    if forward_ad._current_level < 0:  # no forward mode here, which the question below would find for each tensor
+        return False
+    return any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
 def places(edges: Edges) -> Tensor:

@@ -1,7 +1,6 @@
 """Attention over any edges by torch operations, a chunk of edges at a time: O(E * heads) memory, never E * heads * dim."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -288,4 +287,4 @@ def zero_if_none(gradient: Tensor | None, like: Tensor) -> Tensor:
 
 def plan_with(plan: Plan, parameters: list[Tensor]) -> Plan:
     """The same plan with other tensors in its score."""
-    return replace(plan, score=plan.score.replace(*parameters))
+    return plan._replace(score=plan.score.replace(*parameters))

@@ -1,7 +1,5 @@
 """Triton's programs: on a GPU where there is one, else interpreted (see conftest.py)."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -151,8 +149,8 @@ def test_results_that_nobody_adds_to_are_in_the_dtype_of_the_query(monkeypatch):
     query, key, value = (leaves[name].to(DEVICE) for name in ("query", "key", "value"))
     plan, inputs, _ = prepare(query, key, value, graph.to(DEVICE))
     for is_final, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        out, lse, _ = EdgesCuda().forward(replace(plan, is_final=is_final), inputs)
+        out, lse, _ = EdgesCuda().forward(plan._replace(is_final=is_final), inputs)
         assert out.dtype == dtype and lse.dtype == torch.float32
     monkeypatch.setattr(edges_cuda_layout, "HEAVY", 4)
     plan, inputs, _ = prepare(query, key, value, problem()[0].to(DEVICE))
-    assert EdgesCuda().forward(replace(plan, is_final=True), inputs).out.dtype == torch.float32  # a row was in pieces
+    assert EdgesCuda().forward(plan._replace(is_final=True), inputs).out.dtype == torch.float32  # a row was in pieces

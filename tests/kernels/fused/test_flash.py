@@ -1,7 +1,5 @@
 """The fused operators against plain softmax in float64, and which problems the door keeps from them."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -85,11 +83,11 @@ NODES = Inputs(*(torch.zeros(3, 2, 4) for _ in range(3)))
     ("plan", "inputs", "words"),
     [
         (PLAN, NODES, None),
-        (replace(PLAN, score=Additive(torch.ones(2, 4))), NODES, "dot scores and softmax only"),
-        (replace(PLAN, normalizer=Relu()), NODES, "dot scores and softmax only"),
+        (PLAN._replace(score=Additive(torch.ones(2, 4))), NODES, "dot scores and softmax only"),
+        (PLAN._replace(normalizer=Relu()), NODES, "dot scores and softmax only"),
         (PLAN, NODES._replace(bias=torch.zeros(9, 1)), "got 'bias'"),
         (PLAN, NODES._replace(edge_features=torch.zeros(9, 1)), "got 'edge_features'"),
-        (replace(PLAN, dropout=0.5), NODES, "got dropout > 0"),
+        (PLAN._replace(dropout=0.5), NODES, "got dropout > 0"),
         (PLAN, NODES._replace(query=torch.zeros(3, 2, 4, dtype=torch.complex64)), "got torch.complex64 on cpu"),
         (PLAN, NODES._replace(query=torch.zeros(3, 2, 4, device="meta")), "on meta"),
         (PLAN, NODES._replace(query=torch.zeros(3, 2, 0)), "got dim=0"),

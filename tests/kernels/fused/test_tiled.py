@@ -1,7 +1,5 @@
 """What kernels of tiles share, by the simplest of them: a graph as one tile."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -91,7 +89,7 @@ def test_how_many_tiles_at_a_time(monkeypatch):
     assert tiles_per_call(plan, inputs, 100, 100 * 64, False) == (4, 2)
     assert tiles_per_call(plan, biased, 100, 100 * 16, False) == (4, 2)
     assert tiles_per_call(plan, biased, 50, 25 * 16, True) == (3, 2)
-    assert tiles_per_call(replace(plan, needed=Inputs(*[False] * 6)), biased, 50, 0, True) == (8, 8)
+    assert tiles_per_call(plan._replace(needed=Inputs(*[False] * 6)), biased, 50, 0, True) == (8, 8)
     assert tiles_per_call(plan, inputs, 10**9, 0, True) == (1, 1)
 
 
