@@ -17,6 +17,7 @@ from torch.types import Device
 from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
+from graphattn.graphs.export import to_networkx, to_scipy
 from graphattn.graphs.pairs import check_rows, keys_by_query
 from graphattn.graphs.sizes import Counts, Sizes, offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.starts import AT_ZERO, Starts
@@ -392,14 +393,10 @@ class Graph(ABC):
         Nodes are the integers 0 .. num_nodes - 1; if queries and keys are not the same nodes (sizes differ)
         they are ("query", i) and ("key", j).
         """
-        from graphattn.graphs.convert import to_networkx
-
         return to_networkx(self)
 
     def to_scipy(self) -> "scipy.sparse.coo_array":
         """A `scipy.sparse.coo_array` of ones with rows = keys (sources), columns = queries (targets)."""
-        from graphattn.graphs.convert import to_scipy
-
         return to_scipy(self)
 
     # Devices and storage ----------------------------------------------------------------------------------------------
