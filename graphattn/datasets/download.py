@@ -36,7 +36,10 @@ def download(url: str, path: str | Path, expected: str) -> None:
 
 
 def download_archive(url: str, folder: str | Path, expected: Mapping[str, str]) -> None:
-    """The same for files of a zip archive, given as their names below the one folder at its top, and the sha256 of each."""
+    """Fetches a zip archive and moves the files asked for to `folder`: all of them, or none.
+
+    `expected` has the sha256 of each by its name below the one folder at the top of the archive. Raises as `download` does.
+    """
     folder = Path(folder)
     with folder_in(folder) as temporary:
         unpack(fetch(url, temporary, folder), temporary / "unpacked", url)
@@ -78,7 +81,7 @@ def folder_in(folder: Path) -> Iterator[Path]:
 
 
 def new_folder(folder: Path) -> Path:
-    """On the same disk, so that files can be moved out of it by their names alone."""
+    """A new folder inside `folder`, so on the same disk: files can be moved out of it by their names alone."""
     folder.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
 

@@ -27,7 +27,7 @@ NUM_BYTES = (
 
 
 def names_of_recordings() -> list[str]:
-    """In the data set's folder, by digit, speaker and take: the order of `spoken_digits.sums`."""
+    """The names of all recordings in the data set's folder, by digit, speaker and take: the order of `spoken_digits.sums`."""
     return [
         f"recordings/{name}.wav" for name in map("_".join, product("0123456789", SPEAKERS, map(str, range(NUM_TAKES))))
     ]

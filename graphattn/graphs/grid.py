@@ -368,7 +368,7 @@ def _check_shift(
 
 
 def _shown(values: tuple[int, ...]) -> str:
-    """One int where all axes agree."""
+    """The values of all axes as the repr writes them: one int where they are equal, else a tuple."""
     return str(values[0]) if len(set(values)) == 1 else str(values)
 
 

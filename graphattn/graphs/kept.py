@@ -35,13 +35,13 @@ def alone(kept: Graph | list[Graph]) -> Graph | list[Graph]:
 
 
 def edges_of(data: Data) -> Any:
-    """Its edge_index or else its `adj_t`; None if it has neither."""
+    """The edge_index of a Data, or else its `adj_t`; None if it has neither."""
     edges = data._store.get("edge_index")
     return data._store.get("adj_t") if edges is None else edges
 
 
 def looks_the_same(kept: Graph | list[Graph], edges: Any) -> bool:
-    """What can be said of the edges in compiled code, which cannot ask for their numbers: their count has to do."""
+    """Whether graphs that follow the edges have as many as there are: compiled code cannot compare the edges themselves."""
     graphs = kept if isinstance(kept, list) else [kept]
     if not all(isinstance(graph, GraphOfEdges) and graph.follows for graph in graphs):
         return True
@@ -98,7 +98,7 @@ def edges_of_examples(data: Data, edges: Any, count: int) -> list[tuple[Any, int
 
 
 def kept_now(data: Data, kept: Graph | list[Graph]) -> Graph | list[Graph]:
-    """What is to be kept with the edges that a Data has now."""
+    """What a Data is to keep under the name `graph` once that is brought up to the edges that it has now."""
     graphs = graph_now(data, kept, edges_of(data))
     if not isinstance(graphs, list):
         of_edges = kept.of_edges if isinstance(kept, GraphOfEdges) and not kept.follows else None

@@ -180,7 +180,7 @@ def ticket_of(graph: Graph) -> Tensor:
 
 
 def fake_ticket() -> Tensor:
-    """What compilers take for one."""
+    """A tensor like a ticket, which compilers trace in its place."""
     return torch.empty((), dtype=torch.int64, device="cpu")
 
 
@@ -280,7 +280,7 @@ def refuse_unknown_sizes() -> None:
 
 
 def num_edges_of(graph: Tensor) -> int | torch.SymInt:
-    """As a symbol of the compiler; known before the code runs for an edge_index only."""
+    """The number of edges: a symbol of the compiler, or an int where an edge_index shows it before the code runs."""
     return graph.size(1) if is_edge_index(graph) else torch.library.get_ctx().new_dynamic_size()
 
 
