@@ -1,10 +1,11 @@
-"""Where there is no GPU, Triton runs its programs in Python, on CPU."""
+"""Tiers of tests; and where there is no GPU, Triton runs its programs in Python, on CPU."""
 
 import os
 from importlib.util import find_spec
 
 import torch
 
+pytest_plugins = ["tests.tiers"]
 HAS_TRITON = find_spec("triton") is not None
 # What cannot be imported has no doctests.
 collect_ignore = [] if HAS_TRITON else [f"graphattn/kernels/cuda/edge_{name}.py" for name in ("pieces", "rows")]

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from torch_geometric.data import download_url
 
+FEWEST_DIGITS = 32  # of a sha256 that tell one file from another
+
 
 def download(url: str, path: str | Path, expected: str) -> None:
     """Fetches a file with the sha256 `expected`: `path` has all of it then, or is as it was before.
@@ -34,7 +36,10 @@ def download(url: str, path: str | Path, expected: str) -> None:
 
 
 def download_archive(url: str, folder: str | Path, expected: Mapping[str, str]) -> None:
-    """The same for files of a zip archive, given as their names below the one folder at its top, and the sha256 of each."""
+    """Fetches a zip archive and moves the files asked for to `folder`: all of them, or none.
+
+    `expected` has the sha256 of each by its name below the one folder at the top of the archive. Raises as `download` does.
+    """
     folder = Path(folder)
     with folder_in(folder) as temporary:
         unpack(fetch(url, temporary, folder), temporary / "unpacked", url)
@@ -76,7 +81,7 @@ def folder_in(folder: Path) -> Iterator[Path]:
 
 
 def new_folder(folder: Path) -> Path:
-    """On the same disk, so that files can be moved out of it by their names alone."""
+    """A new folder inside `folder`, so on the same disk: files can be moved out of it by their names alone."""
     folder.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
 
@@ -116,9 +121,12 @@ def read_checked(path: str | Path, expected: str, url: str) -> bytes:
 
 
 def check(content: bytes, expected: str, name: str, advice: str) -> None:
-    """Raises ValueError for bytes of another sha256; `expected` may be several ones, with blanks between."""
+    """Raises ValueError for bytes of another sha256.
+
+    `expected` may be several ones, with blanks between, each in hexadecimal digits: all 64, or the first 32 or more.
+    """
     found = sha256(content).hexdigest()
-    if found not in expected.split():
+    if not any(len(wanted) >= FEWEST_DIGITS and found.startswith(wanted) for wanted in expected.split()):
         raise ValueError(
             f"'{name}' should have the sha256 {' or '.join(expected.split())} (got {found}, of {len(content)} bytes); {advice}"
         )

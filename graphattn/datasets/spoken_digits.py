@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,11 +19,26 @@ COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 NUM_TEST = 5  # recordings 0 .. 4 of each speaker and digit
 
 
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+NUM_TAKES = 50
+NUM_BYTES = (
+    16  # of each sha256, which has 32: half of the wheel's share, and nobody finds two files of the same half either
+)
+
+
+def names_of_recordings() -> list[str]:
+    """The names of all recordings in the data set's folder, by digit, speaker and take: the order of `spoken_digits.sums`."""
+    return [
+        f"recordings/{name}.wav" for name in map("_".join, product("0123456789", SPEAKERS, map(str, range(NUM_TAKES))))
+    ]
+
+
 @cache
 def sums() -> dict[str, str]:
-    """The sha256 of each recording, by its name in the data set's folder."""
-    lines = files("graphattn.datasets").joinpath("spoken_digits.sha256").read_text(encoding="utf-8").splitlines()
-    return {name: found for found, name in map(str.split, lines)}
+    """The first 32 hexadecimal digits of the sha256 of each recording, by its name in the data set's folder."""
+    content = files("graphattn.datasets").joinpath("spoken_digits.sums").read_bytes()
+    starts = range(0, len(content), NUM_BYTES)
+    return {name: content[at : at + NUM_BYTES].hex() for name, at in zip(names_of_recordings(), starts, strict=True)}
 
 
 class SpokenDigits(Checked, InMemoryDataset):
@@ -54,7 +70,7 @@ class SpokenDigits(Checked, InMemoryDataset):
 
     url = f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{COMMIT}.zip"
     classes = tuple("0123456789")
-    speakers = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+    speakers = SPEAKERS
 
     def __init__(self, root: str, split: str = "train", transform: Callable[[Data], Data] | None = None):
         if split not in ("train", "test"):

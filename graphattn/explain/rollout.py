@@ -100,7 +100,7 @@ def read_layer(edges: Any, weights: Any, reduce: str) -> tuple[Tensor, Tensor]:
 
 
 def of_all_heads(weights: Tensor, reduce: str) -> Tensor:
-    """[num_edges], in float32 at least."""
+    """One weight for each edge, [num_edges], by `reduce` over the heads; in float32 at least."""
     weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     if weights.dim() == 1:
         return weights

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from graphattn.graphs.banded import BandedGraph, intersect_bands, unite_bands
-from graphattn.graphs.batched import _common_device
+from graphattn.graphs.batched import common_device
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph, Index, whole
@@ -50,7 +50,7 @@ class _Combination(Graph):
 
     @property
     def device(self) -> torch.device | None:
-        return _common_device(self.graphs)
+        return common_device(self.graphs)
 
     @property
     def is_symmetric(self) -> bool:
@@ -310,7 +310,7 @@ def _check_operands(graphs: Sequence[Any]) -> None:
             raise ValueError(
                 f"'|', '&' and '~' are defined on sets (got {graph!r} with repeated edges); coalesce() first"
             )
-    _common_device(graphs)
+    common_device(graphs)
 
 
 def _shown(graph: Graph) -> str:

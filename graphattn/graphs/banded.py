@@ -122,7 +122,7 @@ class BandedGraph(Graph):
     @property
     def num_edges(self) -> int:
         steps = range(-self.before, self.after + 1)
-        return sum(_count_edges(size, offset, self.dilation, steps) for size, offset in zip(self.sizes, self.offsets))
+        return sum(count_edges(size, offset, self.dilation, steps) for size, offset in zip(self.sizes, self.offsets))
 
     @property
     def starts(self) -> Starts:
@@ -270,7 +270,7 @@ def _useful_steps(sizes: Sequence[tuple[int, int]], dilation: int, offsets: Sequ
     return min(-(-low // dilation) for low, _ in reach), max(high // dilation for _, high in reach)
 
 
-def _count_edges(size: tuple[int, int], offset: int, dilation: int, steps: range) -> int:
+def count_edges(size: tuple[int, int], offset: int, dilation: int, steps: range) -> int:
     """Pairs (query, key) whose difference key - query is offset + dilation * t for a t in `steps`.
 
     A difference s belongs to max(0, min(queries, keys, queries + s, keys - s)) pairs: a trapezoid, summed here

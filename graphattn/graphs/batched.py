@@ -41,13 +41,13 @@ class BatchedGraph(Graph):
 
     def _set(self, graphs: Iterable[Graph]) -> None:
         members = _flatten(_check_graphs(graphs))
-        _common_device(members)
+        common_device(members)
         sizes = tuple(size for graph in members for size in graph.sizes)
         self._freeze(sizes=sizes, edges_by_key=False, graphs=members)
 
     @property
     def device(self) -> torch.device | None:
-        return _common_device(self.graphs)
+        return common_device(self.graphs)
 
     @property
     def num_edges(self) -> int:
@@ -180,7 +180,8 @@ def _flatten(graphs: list[Graph]) -> tuple[Graph, ...]:
     )
 
 
-def _common_device(graphs: Iterable[Graph]) -> torch.device | None:
+def common_device(graphs: Iterable[Graph]) -> torch.device | None:
+    """The device of the graphs that have one, None if none has; ValueError if they are on several."""
     devices = {graph.device for graph in graphs} - {None}
     if len(devices) > 1:
         raise ValueError(f"graphs must be on one device (got {sorted(map(str, devices))}); use graph.to(device)")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from graphattn.graphs.convert import as_graph, lists_edges, sizes_of
+from graphattn.graphs.convert import as_graph
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.of_edges import GraphOfEdges, depends_on_edges, graph_alone
+from graphattn.graphs.kept import alone, edges_of, edges_that, graph_now, kept_now, looks_the_same, sizes_of
+from graphattn.graphs.of_edges import GraphOfEdges, depends_on_edges
 
 ONCE = "graph_of_edges"  # in files of version 0.1, the name of a graph that follows the edges, or of the edges that one was made of
 
@@ -127,118 +127,12 @@ def make_graph_data(data: Data) -> bool:
     return isinstance(data, GraphData)
 
 
-# What is kept under the name `graph`: a graph or the list of a batch ---------------------------------------------------
-
-
-def alone(kept: Graph | list[Graph]) -> Graph | list[Graph]:
-    return [graph_alone(graph) for graph in kept] if isinstance(kept, list) else graph_alone(kept)
-
-
-def edges_of(data: Data) -> Any:
-    """Its edge_index or else its `adj_t`; None if it has neither."""
-    edges = data._store.get("edge_index")
-    return data._store.get("adj_t") if edges is None else edges
-
-
-def looks_the_same(kept: Graph | list[Graph], edges: Any) -> bool:
-    """What can be said of the edges in compiled code, which cannot ask for their numbers: their count has to do."""
-    graphs = kept if isinstance(kept, list) else [kept]
-    if not all(isinstance(graph, GraphOfEdges) and graph.follows for graph in graphs):
-        return True
-    return isinstance(edges, Tensor) and sum(graph.num_edges for graph in graphs) == edges.size(1)
-
-
-@torch.compiler.disable(reason="the edges of a Data have changed since its graph was made; read data.graph before")
-def graph_now(data: GraphData, kept: Graph | list[Graph], edges: Any) -> Graph | list[Graph]:
-    """The graph, or graphs, that a Data has with the edges that it has now."""
-    graphs = kept if isinstance(kept, list) else [kept]
-    depending = [graph for graph in graphs if isinstance(graph, GraphOfEdges)]
-    if len(depending) == len(graphs) and len({graph.follows for graph in depending}) == 1:
-        of_edges = as_graph([graph.of_edges for graph in depending])
-        if has_edges(of_edges, edges, data.num_nodes):
-            return alone(kept)
-        check_follows(data, depending[0], edges, data.num_nodes)
-        return as_graph(edges, sizes_of(data))
-    found = []
-    for graph, (own, size) in zip(graphs, edges_of_examples(data, edges, len(graphs)), strict=True):
-        if isinstance(graph, GraphOfEdges) and not has_edges(graph.of_edges, own, size):
-            check_follows(data, graph, own, size)
-            found.append(as_graph(own, size))
-        else:
-            found.append(graph_alone(graph))
-    return found
-
-
-def check_follows(data: GraphData, graph: GraphOfEdges, edges: Any, num_nodes: int) -> None:
-    """Raise ValueError where a graph cannot follow edges or nodes that have changed."""
-    if not graph.follows:
-        raise ValueError(f"the edges or nodes of {data} have changed since 'graph' was made of them and of others; apply the"
-                         " transforms that change edge_index first, then those of graphattn")  # fmt: skip
-    if edges is None:
-        raise ValueError(f"the graph of {data} is that of {graph.num_queries} nodes, there are {num_nodes}; set its edge_index,"
-                         " or its graph")  # fmt: skip
-
-
-def edges_of_examples(data: GraphData, edges: Any, count: int) -> list[tuple[Any, int]]:
-    """The edge_index, and the number of nodes, of each example of a batch."""
-    sizes = sizes_of(data)
-    if not isinstance(sizes, tuple) or len(sizes) != count:
-        raise ValueError(f"'graph' has {count} graphs, which not all follow the edges; which nodes of {data} belong to which is"
-                         " not known any more; transform the examples before they are batched")  # fmt: skip
-    if edges is None:
-        return [(None, size) for size in sizes]
-    edges = edge_index_of(edges, data.num_nodes)
-    ends = torch.tensor(sizes, device=edges.device).cumsum(0)
-    source, target = torch.bucketize(edges.contiguous(), ends, right=True)
-    if not torch.equal(source, target):
-        raise ValueError(f"edges cross from one example of {data} to another; set its 'graph' to one for all its nodes")
-    order = source.argsort(stable=True)
-    parts = edges[:, order].split(torch.bincount(source, minlength=count).tolist(), 1)
-    return [(part - (end - size), size) for part, end, size in zip(parts, ends.tolist(), sizes)]
-
-
-def kept_now(data: GraphData, kept: Graph | list[Graph]) -> Graph | list[Graph]:
-    """What is to be kept with the edges that a Data has now."""
-    graphs = graph_now(data, kept, edges_of(data))
-    if not isinstance(graphs, list):
-        of_edges = kept.of_edges if isinstance(kept, GraphOfEdges) and not kept.follows else None
-        return GraphOfEdges(graphs, of_edges)
-    return [
-        GraphOfEdges(graph, None if old.follows else old.of_edges) if isinstance(old, GraphOfEdges) else graph
-        for graph, old in zip(graphs, kept if isinstance(kept, list) else [kept], strict=True)
-    ]
-
-
-def edges_that(data: GraphData, kept: Graph | list[Graph]) -> Graph:
-    """The edges that what is kept depends on, as one graph."""
-    if isinstance(kept, GraphOfEdges):
-        return kept.of_edges
-    graphs = kept if isinstance(kept, list) else [kept]
-    depending = [graph for graph in graphs if isinstance(graph, GraphOfEdges)]
-    if len(depending) == len(graphs):
-        return as_graph([graph.of_edges for graph in depending])
-    edges = edges_of(data)
-    return as_graph(alone(kept)) if edges is None else as_graph(edges, sizes_of(data))
-
-
 def as_one(data: Data, graphs: list[Graph] | Any) -> Graph:
     """The graphs that a batch keeps as one that it could keep; of another Data, what `as_graph` makes of it."""
     if not depends_on_edges(graphs):
         return as_graph(graphs)
     follow = all(isinstance(graph, GraphOfEdges) and graph.follows for graph in graphs)
     return GraphOfEdges(as_graph(alone(graphs)), None if follow else edges_that(data, graphs))
-
-
-def edge_index_of(edges: Any, num_nodes: int) -> Tensor:
-    is_plain = isinstance(edges, Tensor) and edges.layout == torch.strided
-    return edges.as_subclass(Tensor).long() if is_plain else as_graph(edges, num_nodes).edge_index()
-
-
-def has_edges(graph: Graph, edges: Any, num_nodes: int) -> bool:
-    """Whether a graph has these nodes and, in their order, these edges: edge_index, a sparse matrix, or any if None."""
-    if graph.shape != (num_nodes, num_nodes):
-        return False
-    return edges is None or lists_edges(graph, edge_index_of(edges, num_nodes))
 
 
 def graph_of_file(attributes: dict[str, Any]) -> Graph | list[Graph] | None:

@@ -17,6 +17,7 @@ from torch.types import Device
 from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
+from graphattn.graphs.export import to_networkx, to_scipy
 from graphattn.graphs.pairs import check_rows, keys_by_query
 from graphattn.graphs.sizes import Counts, Sizes, offsets_of, parse_flag, parse_pairs, parse_sizes
 from graphattn.graphs.starts import AT_ZERO, Starts
@@ -62,7 +63,7 @@ OF_ITS_OWN = {"_cache", "number"}  # of a graph in memory, never of a file
 
 
 def check_names(state: Any, kind: type["Graph"]) -> None:
-    """A file has the fields of its kind, and no others."""
+    """Raises ValueError unless the state that a file gives has the fields of a graph of this kind, and no others."""
     if not isinstance(state, dict):
         raise TypeError(f"its state must be a dict (got {type(state).__name__})")
     known, needed, takes_any = fields_of_file(kind)
@@ -74,7 +75,7 @@ def check_names(state: Any, kind: type["Graph"]) -> None:
 
 
 def whole(graph: Any) -> "Graph":
-    """A graph that was read as a part of another, if it is one, and read to its end."""
+    """The same object, checked: TypeError or ValueError unless it is a graph, and one that was read from its file to the end."""
     if not isinstance(graph, Graph):
         raise TypeError(f"its parts must be graphs (got {type(graph).__name__})")
     if "number" not in graph.__dict__:
@@ -83,7 +84,7 @@ def whole(graph: Any) -> "Graph":
 
 
 def is_same(x: Any, y: Any) -> bool:
-    """Equal fields of two graphs; tensors number by number."""
+    """Whether one field of two graphs is equal; tensors number by number."""
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         return x.dtype == y.dtype and x.device == y.device and torch.equal(x, y)
     return x is y or bool(x == y)
@@ -248,7 +249,10 @@ class Graph(ABC):
         return keys_by_query(self.allows, torch.as_tensor(first_key, device=device).expand(len(num_keys)), num_keys)
 
     def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The same, by graphs of this package; what a class of your own says is checked, as loops read by it."""
+        """Degrees and keys as `keys_by_query` gives them, which graphs of this package know otherwise.
+
+        What a class of your own says is checked first: loops read memory by it.
+        """
         degrees, keys = self.keys_by_query(device)
         check_rows(type(self).__name__, degrees, keys, *self.shape)
         return degrees, keys
@@ -275,11 +279,11 @@ class Graph(ABC):
         return self.by_key(device).clone()
 
     def by_query(self, device: Device = None) -> CSR:
-        """What `csr` copies: the graph's own arrays, for kernels, which read them and never write."""
+        """The graph's own arrays of its edges by (query, key), for kernels, which read them and never write; `csr` gives a copy."""
         return self.remember_on("csr", device, self._build_csr)
 
     def by_key(self, device: Device = None) -> CSR:
-        """What `csr_transposed` copies, likewise."""
+        """The graph's own arrays of its edges by (key, query), never to be written; `csr_transposed` gives a copy."""
         return self.remember_on("csr_transposed", device, self._build_csr_transposed)
 
     def degrees(self, device: Device = None) -> Tensor:
@@ -392,14 +396,10 @@ class Graph(ABC):
         Nodes are the integers 0 .. num_nodes - 1; if queries and keys are not the same nodes (sizes differ)
         they are ("query", i) and ("key", j).
         """
-        from graphattn.graphs.convert import to_networkx
-
         return to_networkx(self)
 
     def to_scipy(self) -> "scipy.sparse.coo_array":
         """A `scipy.sparse.coo_array` of ones with rows = keys (sources), columns = queries (targets)."""
-        from graphattn.graphs.convert import to_scipy
-
         return to_scipy(self)
 
     # Devices and storage ----------------------------------------------------------------------------------------------
@@ -438,13 +438,13 @@ class Graph(ABC):
         return f"{self.T!r}.T" if self.edges_by_key else self._describe()
 
     def _describe(self) -> str:
-        """One line that writes nothing out."""
+        """The repr: one line, whatever the number of edges."""
         return f"{type(self).__name__}(num_queries={self.num_queries}, num_keys={self.num_keys})"
 
     # Values -----------------------------------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
-        """Of one class, and alike in every field."""
+        """Whether both are of one class and equal in every field; two spellings of one graph may differ (see `normal_form`)."""
         if type(other) is not type(self):
             return NotImplemented
         own, others = self._fields(), other._fields()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from graphattn.graphs.banded import BandedGraph, _count_edges
+from graphattn.graphs.banded import BandedGraph, count_edges
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph, Index
@@ -153,7 +153,7 @@ class GridGraph(Graph):
         query, key, example, allowed = self._locate(query, key)
         for axis in reversed(range(self.num_axes)):
             query_side, key_side = self._sides_along(axis, example)
-            first, count = self._window(axis, query % query_side, key_side)
+            first, count = self.window(axis, query % query_side, key_side)
             step = key % key_side - first
             dilation = self.dilation[axis]
             allowed = allowed & (step >= 0) & (step < count * dilation) & (step % dilation == 0)
@@ -167,7 +167,7 @@ class GridGraph(Graph):
             for sides_of_examples in (self.query_sides, self.key_sides)
         )
 
-    def _window(self, axis: int, query: Tensor, key_side: Index) -> tuple[Tensor, Tensor]:
+    def window(self, axis: int, query: Tensor, key_side: Index) -> tuple[Tensor, Tensor]:
         """First key and number of keys along `axis` of the queries at coordinates `query`."""
         before, after, dilation = self.before[axis], self.after[axis], self.dilation[axis]
         if self.border == "shift":
@@ -187,7 +187,7 @@ class GridGraph(Graph):
         query, example, _ = self._local_queries(device)
         for axis in reversed(range(self.num_axes)):
             query_side, key_side = self._sides_along(axis, example)
-            yield axis, *self._window(axis, query % query_side, key_side)
+            yield axis, *self.window(axis, query % query_side, key_side)
             query = query // query_side
 
     def _build_degrees(self, device: torch.device) -> Tensor:
@@ -231,7 +231,7 @@ class GridGraph(Graph):
             return queries * (before + after + 1)
         steps = range(-before, after + 1)
         if stride == 1:
-            return _count_edges((queries, keys), 0, dilation, steps)
+            return count_edges((queries, keys), 0, dilation, steps)
         return sum(
             max(0, min(queries - 1, (keys - 1 - dilation * t) // stride) - max(0, -(dilation * t // stride)) + 1)
             for t in steps
@@ -368,7 +368,7 @@ def _check_shift(
 
 
 def _shown(values: tuple[int, ...]) -> str:
-    """One int where all axes agree."""
+    """The values of all axes as the repr writes them: one int where they are equal, else a tuple."""
     return str(values[0]) if len(set(values)) == 1 else str(values)
 
 

@@ -77,7 +77,7 @@ class PerHead:
         return self.graphs[0].batch(device)
 
     def traced(self, num_queries: int | None, num_keys: int | None) -> "PerHead":
-        """As layers see it while torch.compile or torch.export trace."""
+        """While torch.compile or torch.export trace, a PerHead of these sizes whose graphs are traced; else the same object."""
         return PerHead(self.graphs, num_queries, num_keys) if torch.compiler.is_compiling() else self
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ def common_start(starts: Sequence[tuple[int, int] | None]) -> tuple[int, int] | 
 
 
 def parse_starts(starts: Any, num_examples: int) -> Starts:
-    """What a file says, checked."""
+    """The starts of `num_examples` examples as a file gives them; ValueError if they are none."""
 
     def parse(start: Any) -> tuple[int, int] | None:
         if start is None:

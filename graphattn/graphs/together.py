@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from graphattn.graphs.batched import batch_graphs
 from graphattn.graphs.graph import Graph, Made, untransformed
 
 # (name, numbers of the graphs) -> what was made of them, and references that take the entry away when one of them ends.
@@ -27,3 +28,10 @@ def made_together(graphs: Sequence[Graph], name: Hashable, build: Callable[[list
         made = untransformed(lambda: build([graph.twin() for graph in graphs]))
         known = _MADE.setdefault(key, (made, [weakref.ref(graph, lambda _: _MADE.pop(key, None)) for graph in graphs]))
     return known[0]
+
+
+def joined(graphs: Graph | Sequence[Graph]) -> Graph:
+    """The batch of a list of graphs, the same one each time; a single graph as it is."""
+    if isinstance(graphs, Graph):
+        return graphs
+    return graphs[0] if len(graphs) == 1 else made_together(graphs, "batch", batch_graphs)

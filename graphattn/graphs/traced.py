@@ -14,8 +14,9 @@ from torch.fx.experimental import symbolic_shapes
 from torch.types import Device
 
 from graphattn.graphs.csr import CSR
+from graphattn.graphs.forms import graph_of_form
 from graphattn.graphs.graph import Graph, Index, Made, graph_of_number
-from graphattn.graphs.sizes import Counts
+from graphattn.graphs.together import joined
 
 
 class TracedGraph(Graph):
@@ -137,8 +138,8 @@ class TracedGraph(Graph):
         return f"TracedGraph({self.num_queries}, {self.num_keys})"
 
 
-def trace(x: Any, num_queries: Any = None, num_keys: Any = None) -> TracedGraph:
-    """What `as_graph` gives while torch.compile or torch.export trace."""
+def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, Any, Any], Graph]) -> TracedGraph:
+    """What `as_graph` gives while torch.compile or torch.export trace; `uncompiled`, itself, reads forms that are not traced."""
     if isinstance(x, TracedGraph):
         return x
     if isinstance(x, Graph):
@@ -158,7 +159,7 @@ def trace(x: Any, num_queries: Any = None, num_keys: Any = None) -> TracedGraph:
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x) and num_queries is not None:
         members = [TracedGraph(ticket(one.number), UNKNOWN, UNKNOWN) for one in x]
         return derive(batch_of, members, num_queries, num_queries if num_keys is None else num_keys)
-    graph: Graph = graph_uncompiled(x, num_queries, num_keys)
+    graph = uncompiled(x, num_queries, num_keys)
     return TracedGraph(ticket(graph.number), graph.num_queries, graph.num_keys, graph)
 
 
@@ -179,26 +180,15 @@ def ticket_of(graph: Graph) -> Tensor:
 
 
 def fake_ticket() -> Tensor:
-    """What compilers take for one."""
+    """A tensor like a ticket, which compilers trace in its place."""
     return torch.empty((), dtype=torch.int64, device="cpu")
-
-
-def graph_of(x: Any, num_queries: Counts | None = None, num_keys: Counts | None = None) -> Graph:
-    from graphattn.graphs.convert import as_graph
-
-    return as_graph(x, num_queries, num_keys)
 
 
 def opened(tensor: Tensor, num_queries: int | None, num_keys: int | None) -> Graph:
     """The graph that a ticket, an edge_index or a mask stands for, of these sizes."""
-    return graph_of(graph_of_number(int(tensor)) if tensor.dim() == 0 else tensor, num_queries, num_keys)
+    return graph_of_form(graph_of_number(int(tensor)) if tensor.dim() == 0 else tensor, num_queries, num_keys)
 
 
-graph_uncompiled = torch.compiler.disable(
-    graph_of,
-    reason="no form of a graph but a Graph, an edge_index, a bool mask or a list of Graphs is traced; make a Graph of it before,"
-    " by as_graph(x), and give that to the compiled function",
-)
 opened_uncompiled = torch.compiler.disable(
     opened,
     reason="edges and sizes of examples are not known while torch.compile or torch.export trace; make what needs them before,"
@@ -261,7 +251,7 @@ def _(function, tensors, sizes, integers, device):
 
 @derivation
 def batch_of(*graphs: Graph) -> Graph:
-    return graph_of(graphs)
+    return joined(graphs)
 
 
 # What layers ask of a graph ---------------------------------------------------------------------------------------------
@@ -290,7 +280,7 @@ def refuse_unknown_sizes() -> None:
 
 
 def num_edges_of(graph: Tensor) -> int | torch.SymInt:
-    """As a symbol of the compiler; known before the code runs for an edge_index only."""
+    """The number of edges: a symbol of the compiler, or an int where an edge_index shows it before the code runs."""
     return graph.size(1) if is_edge_index(graph) else torch.library.get_ctx().new_dynamic_size()
 
 

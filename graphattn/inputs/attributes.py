@@ -92,7 +92,7 @@ class Columns(NamedTuple):
 
 
 def check_real(of: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """float32 would keep the real part alone."""
+    """Raises TypeError for complex numbers, of which float32 would keep the real part alone."""
     for name, tensor in tensors:
         if tensor.is_complex():
             raise TypeError(

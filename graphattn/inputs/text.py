@@ -107,7 +107,7 @@ def tokenize(text: str | Sequence[str], tokenizer: Callable[[str], Iterable[str]
 
 
 def call(tokenizer: Callable[[str], Iterable[str]], text: str) -> Iterable[str]:
-    """What the tokenizer makes of a text, where it can be read."""
+    """The tokens that a tokenizer makes of a text; TypeError if it gives no sequence."""
     tokens = tokenizer(text)
     if not isinstance(tokens, Iterable):
         raise TypeError(f"'tokenizer' needs to give a sequence of str (got {tokens!r} for {text!r})")

@@ -123,7 +123,7 @@ def side_by_side(*examples):
 
 
 def in_order(edges):
-    """By (query, key), each edge once."""
+    """The edges by (query, key), each once."""
     return sorted(set(edges), key=lambda edge: (edge[1], edge[0]))
 
 

@@ -142,7 +142,7 @@ def check_kernel(kernel: Kernel, dtype: torch.dtype = torch.float64) -> dict[str
 
 
 def check_case(kernel: Kernel, name: str, option: str, dtype: torch.dtype) -> None:
-    """One option on one graph, for a kernel that does not refuse it."""
+    """Raises AssertionError unless a kernel, which does not refuse it, equals the loops with one option on one graph."""
     given, wanted = problem(name, option)
     outputs, cotangents, gradients, _ = expected(name, option)
     run = lambda tensors: as_list(attend(graph=CASES[name][0], kernel=kernel.name, **arguments_of(tensors, wanted)))  # noqa: E731
@@ -164,7 +164,7 @@ def check_case(kernel: Kernel, name: str, option: str, dtype: torch.dtype) -> No
 
 
 def why_not(kernel: Kernel, name: str, option: str, dtype: torch.dtype, device: str = "cpu") -> str | None:
-    """What a kernel says of one option on one graph."""
+    """The sentence by which a kernel refuses one option on one graph, or None if it runs it."""
     given, wanted = problem(name, option)
     arguments = arguments_of({key: x.to(device, dtype) for key, x in given.items()}, wanted)
     query, key, value = (arguments.pop(name) for name in ("query", "key", "value"))
@@ -174,7 +174,7 @@ def why_not(kernel: Kernel, name: str, option: str, dtype: torch.dtype, device: 
 
 @contextmanager
 def registered(kernel: Kernel) -> Iterator[None]:
-    """A kernel that can be named inside, whether or not it was registered before."""
+    """A context in which `attend` knows the kernel by its name, whether or not it was registered before."""
     if any(known.name == kernel.name for known in KERNELS):
         yield
         return
@@ -218,7 +218,7 @@ def is_close(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:
 
 
 def assert_close(found: list[Tensor], wanted: list[Tensor], inputs: Iterable[Tensor], what: str) -> None:
-    """Results, and gradients from random cotangents."""
+    """Raises AssertionError, which begins with `what`, unless results are close, and their gradients from random cotangents too."""
     inputs = [x for x in inputs if x.requires_grad]
     for actual, right in zip(found, wanted, strict=True):
         assert is_close(actual, right, torch.float64), f"{what} gives {actual} where loops give {right}"

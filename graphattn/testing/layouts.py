@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def with_gaps(x: Tensor, dim: int) -> Tensor:
-    """Every second place along a dimension; NaN stands between."""
+    """The same tensor, its numbers at every second place in memory along a dimension; NaN stands between."""
     shape = list(x.shape)
     shape[dim] *= 2
     places = [slice(None)] * x.dim()
@@ -16,7 +16,7 @@ def with_gaps(x: Tensor, dim: int) -> Tensor:
 
 
 def inside(x: Tensor) -> Tensor:
-    """In the middle of a larger storage, with NaN around."""
+    """The same tensor in the middle of a larger storage, with NaN around."""
     storage = x.new_full((x.numel() + 10,), torch.nan)
     storage[5 : 5 + x.numel()] = x.flatten()
     return storage[5 : 5 + x.numel()].view(x.shape)
@@ -28,7 +28,7 @@ def transposed(x: Tensor) -> Tensor:
 
 
 def negated(x: Tensor) -> Tensor:
-    """The imaginary part of a conjugate: torch keeps the other sign, and a mark that says so."""
+    """The same tensor as the imaginary part of a conjugate: memory has the other sign, and torch a mark that says so."""
     if x.dtype not in (torch.float32, torch.float64):
         return x.clone()
     found = torch.complex(torch.full_like(x, torch.nan), -x).conj().imag
@@ -37,7 +37,7 @@ def negated(x: Tensor) -> Tensor:
 
 
 def misaligned(x: Tensor) -> Tensor:
-    """From an odd address on."""
+    """The same tensor in memory that begins at an odd address."""
     if not x.numel():
         return x.clone()
     memory = bytearray(x.numel() * x.itemsize + 1)

@@ -6,8 +6,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphattn.graphs import EdgeListGraph, Graph, as_graph
-from graphattn.graphs.convert import sizes_of
 from graphattn.graphs.data import GraphData, depend_on_edges, follow_edges, make_graph_data
+from graphattn.graphs.kept import sizes_of
 
 
 class GraphTransform(BaseTransform):

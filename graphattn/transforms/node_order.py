@@ -96,7 +96,7 @@ def _first_of_example(data: Data) -> Tensor | int:
 
 
 def _has_node_numbers(name: str, value: object) -> bool:
-    """As in PyG's Data.__inc__: such attributes are shifted when examples are joined."""
+    """Whether an attribute holds numbers of nodes, by PyG's rule (Data.__inc__): they are shifted when examples are joined."""
     is_integer = isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool
     return is_integer and ("index" in name or name == "face")
 

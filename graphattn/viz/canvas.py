@@ -92,7 +92,7 @@ def read_graph(graph: GraphLike) -> Graph:
 
 
 def one_per_edge(weights: Tensor | None, graph: Graph) -> Tensor | None:
-    """[num_edges] on the CPU: the mean over heads."""
+    """The weight of each edge, [num_edges] on the CPU: the mean over heads; None if no weights were given."""
     if weights is None:
         return None
     weights = to_tensor("weights", weights).detach().cpu().float()

@@ -25,7 +25,7 @@ def draw_heads(
     size: float = 3.2,
     path: str | PathLike[str] | None = None,
 ) -> "Figure":
-    """A row for each layer, a column for each head.
+    """Draws the attention of all heads, one picture for each: a row for each layer, a column for each head.
 
     Args:
         weights: [num_edges, heads], or a list with one for each layer, or what `attention_of` gives. Of more than 64

@@ -82,7 +82,7 @@ def draw_mask(
 def name_nodes(
     set_ticks: Callable[..., Any], nodes: Tensor, block: int, labels: Sequence[str] | None, **style: Any
 ) -> None:
-    """Ticks at the nodes that have a name, at the first of each block, or wherever matplotlib puts them."""
+    """Puts ticks at the nodes that have a name, at the first of each block, or wherever matplotlib puts them."""
     if labels is not None:
         places = torch.arange(0, len(nodes), -(-len(nodes) // MOST_LABELS) or 1)
         names = [words_of(labels[int(nodes[place])]) for place in places]

@@ -104,19 +104,19 @@ def shifts_of(bond: Any) -> tuple[float, ...]:
 
 
 def name_of(atom: Any) -> str:
-    """Element and charge: N, O⁻."""
+    """The element and charge of an atom as they are drawn: N, O⁻."""
     charge = atom.GetFormalCharge()
     sign = "⁺" if charge > 0 else "⁻"
     return atom.GetSymbol() + ("" if charge == 0 else sign * abs(charge))
 
 
 def draw_half(ax: Any, start: Sequence[float], end: Sequence[float], **style: Any) -> None:
-    """From `start` half the way to `end`."""
+    """Draws a line from `start` to the middle between it and `end`."""
     ax.plot([start[0], (start[0] + end[0]) / 2], [start[1], (start[1] + end[1]) / 2], **style)
 
 
 def draw_bond(ax: Any, start: Sequence[float], end: Sequence[float], shift: float, **style: Any) -> None:
-    """A line from `start` to `end`, moved `shift` to the left; beside another one it ends before the atoms' names."""
+    """Draws a line from `start` to `end`, moved `shift` to the left; beside another one it ends before the atoms' names."""
     across, up = end[0] - start[0], end[1] - start[1]
     length = max((across**2 + up**2) ** 0.5, 1e-9)
     right, over = -up / length * shift, across / length * shift

@@ -102,7 +102,7 @@ def draw_network(network: GraphLike, weights: Tensor | None = None, **options: A
 
 
 def name_nodes(keys: Tensor, queries: Tensor, is_square: bool) -> tuple[list[Any], list[Any]]:
-    """What networkx calls them: numbers, or ("key", number) and ("query", number)."""
+    """What networkx calls keys and queries: numbers, or ("key", number) and ("query", number)."""
     if is_square:
         return keys.tolist(), queries.tolist()
     return [("key", node) for node in keys.tolist()], [("query", node) for node in queries.tolist()]
@@ -124,7 +124,7 @@ def place_nodes(
     names: tuple[list[Any], list[Any]],
     pos: Tensor | None,
 ) -> dict[Any, Any]:
-    """Node -> (right, up)."""
+    """Where each node of the network is drawn, (right, up): at `pos`, on its grid, in two rows if bipartite, else by networkx."""
     if graph.num_queries != graph.num_keys:
         return {
             name: (np.linspace(0, 1, max(2, len(side)))[place], height)
@@ -160,14 +160,14 @@ def draw_nodes(
 
 
 def node_size(num_nodes: int) -> float:
-    """Area in points²."""
+    """The area of the circle of each node, in points²: the more nodes, the smaller."""
     return float(np.clip(9000 / max(1, num_nodes), 30, 350))
 
 
 def draw_links(
     ax: Any, network: networkx.DiGraph, places: dict[Any, Any], dense: Tensor, has_weights: bool, num_nodes: int
 ) -> None:
-    """One line for both ways where all links go both ways, arrows otherwise; a self loop is a property of the node."""
+    """Draws the links: lines where all of them go both ways, arrows otherwise; a self loop is a property of the node."""
     links = [(key, query, data["weight"]) for key, query, data in network.edges(data=True) if key != query]
     both_ways = all(network.has_edge(query, key) for key, query, _ in links)
     if both_ways:

@@ -77,7 +77,7 @@ def draw_words(
 
 
 def draw_lines(ax: Any, graph: Graph, weights: Tensor | None) -> None:
-    """A line for each edge among the first words, the strong ones on top."""
+    """Draws a line for each edge among the first words, the strong ones on top."""
     keys, queries = graph.edge_index("cpu")
     shown = (keys < MOST_WORDS) & (queries < MOST_WORDS)
     lines = list(zip(keys[shown].tolist(), queries[shown].tolist()))

@@ -122,6 +122,17 @@ FILES = {"top/a.txt": b"a" * 1000, "top/inner/b.txt": b"b", "top/unwanted.txt": 
 SUMS = {name: sha256(FILES[f"top/{name}"]).hexdigest() for name in ("a.txt", "inner/b.txt")}
 
 
+@pytest.mark.parametrize("digits, is_right", [(64, True), (32, True), (31, False), (0, False)])
+def test_the_first_half_of_a_sum_will_do(digits, is_right, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    if is_right:
+        assert read_checked(path, SUM[:digits], "http://x") == CONTENT
+    else:
+        with pytest.raises(ValueError, match="should have the sha256"):
+            read_checked(path, SUM[:digits], "http://x")
+
+
 def test_an_archive_gives_the_files_that_are_wanted(tmp_path, serve):
     asked = serve({"x.zip": packed(FILES)})
     download_archive("http://x/x.zip", tmp_path, SUMS)

@@ -1,7 +1,9 @@
 import hashlib
 import io
+import os
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch_geometric.loader import DataLoader
 
 from graphattn import CompleteGraph
 from graphattn.datasets import SpokenDigits, spoken_digits
+from graphattn.datasets.download import read_checked
 from graphattn.inputs import from_waveform
 
 SAMPLES = {  # name of the recording: number of samples at 8 kHz
@@ -95,7 +98,23 @@ def test_every_recording_has_a_sum():
         for take in range(50)
     }
     assert set(spoken_digits.sums()) == names
-    assert all(len(found) == 64 for found in spoken_digits.sums().values())
+    assert all(len(found) == 32 for found in spoken_digits.sums().values())
+
+
+def test_sums_are_those_of_the_release():
+    """How the file of sums was made: the first half of the sha256 of each recording, digit by digit, speaker, take."""
+    root = Path(os.environ.get("GRAPHATTN_DATA", "datasets"), "fsdd")
+    if not (root / "recordings").exists():
+        pytest.skip("needs the recordings, in $GRAPHATTN_DATA/fsdd")
+    halves = [hashlib.sha256((root / name).read_bytes()).digest()[:16] for name in spoken_digits.names_of_recordings()]
+    assert Path(spoken_digits.__file__).with_suffix(".sums").read_bytes() == b"".join(halves)
+
+
+def test_half_a_sum_tells_which_recording_is_damaged(root):
+    path = root / "recordings" / "0_george_0.wav"
+    wanted = spoken_digits.sums()["recordings/0_george_0.wav"]
+    with pytest.raises(ValueError, match=rf"0_george_0\.wav' should have the sha256 {wanted} \(got \w{{64}}, of"):
+        read_checked(path, wanted, SpokenDigits.url)
 
 
 def test_unknown_split_raises(root):

@@ -74,7 +74,7 @@ def lay_out_axis(graph: GridGraph, axis: int, query_side: int, key_side: int, bl
     step = graph.dilation[axis]
     residues = range(min(step, query_side))
     query = torch.cat([in_blocks(torch.arange(residue, query_side, step), block) for residue in residues])
-    first, count = graph._window(axis, query.clamp(min=0), torch.tensor(key_side))
+    first, count = graph.window(axis, query.clamp(min=0), torch.tensor(key_side))
     count = count.masked_fill(query < 0, 0)
     last = first + step * (count - 1)
     start = first.masked_fill(count == 0, key_side).amin(1, keepdim=True)

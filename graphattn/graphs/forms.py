@@ -1,0 +1,181 @@
+"""One graph in the forms of other libraries: tensors, arrays, sparse matrices, networkx."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+
+from graphattn.graphs.csr import rows_of
+from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
+from graphattn.graphs.graph import Graph
+from graphattn.graphs.recording import refuse_make_fx
+from graphattn.graphs.sizes import Counts, Sizes, parse_counts, parse_sizes
+from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
+
+FORMS = (
+    "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
+    "torch_sparse, scipy), a networkx graph, a Data with 'graph' or 'edge_index', or a list of these (a batch)"
+)
+
+
+def graph_of_form(x: Any, num_queries: Counts | None = None, num_keys: Counts | None = None) -> Graph:
+    """What `as_graph` makes of anything but a Data and a list: a Graph, edge_index, a mask, a sparse matrix, networkx.
+
+    Raises:
+        TypeError: if `x` is no such thing.
+        ValueError: if sizes are missing or differ from those of `x`.
+    """
+    if isinstance(x, Graph):
+        return check_sizes(x, num_queries, num_keys)
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(np.array(x, dtype=x.dtype.newbyteorder("="), order="C"))
+    if isinstance(x, Tensor):
+        return _from_tensor(x, num_queries, num_keys)
+    for module, is_form, read in _FOREIGN_FORMS:
+        # Whoever holds an object of a library has imported it.
+        if module in sys.modules and is_form(sys.modules[module], x):
+            return check_sizes(read(x), num_queries, num_keys)
+    if hasattr(x, "graphs"):  # a PerHead, whose file is above this one
+        raise TypeError(f"one graph for all heads is needed here (got {x}); give one of {FORMS}")
+    raise TypeError(f"no graph can be made of {type(x).__name__}; give {FORMS}")
+
+
+def check_sizes(graph: Graph, num_queries: Counts | None, num_keys: Counts | None) -> Graph:
+    """The same graph; ValueError if it has other numbers of queries or keys than those given (None: any)."""
+    if num_queries is None or (num_queries, num_queries if num_keys is None else num_keys) == graph.shape:
+        return graph
+    for name, counts, own in (("num_queries", num_queries, 0), ("num_keys", num_keys, 1)):
+        if counts is None:
+            counts = num_queries
+        counts = parse_counts(name, counts)
+        sizes = tuple(size[own] for size in graph.sizes)
+        if counts != sizes and (len(counts) > 1 or counts[0] != sum(sizes)):
+            raise ValueError(
+                f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys in {graph.num_examples} "
+                f"example(s) (got {name}={list(counts) if len(counts) > 1 else counts[0]}); a graph does not follow "
+                f"when nodes are removed from a Data: take graph.subgraph(nodes)"
+            )
+    return graph
+
+
+# Tensors --------------------------------------------------------------------------------------------------------------
+
+
+def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None) -> Graph:
+    refuse_make_fx()
+    if x.layout != torch.strided:
+        return check_sizes(_from_torch_sparse(x), num_queries, num_keys)
+    if x.dtype == torch.bool:
+        return check_sizes(_from_mask(x), num_queries, num_keys)
+    if x.dtype not in INDEX_DTYPES:
+        raise TypeError(
+            f"a dense tensor must hold integers (edge_index) or bools (a mask) (got {x.dtype}); values are never a "
+            f"bias: give the mask, `x != 0`, and the values to the layer as edge features or bias"
+        )
+    if x.dim() != 2 or x.size(0) != 2:
+        raise ValueError(
+            f"a tensor of integers is an edge_index [2, num_edges] (got shape {list(x.shape)}); "
+            f"give an adjacency matrix as a bool mask [num_queries, num_keys]"
+        )
+    if isinstance(x, EdgeIndex) and num_queries is None:
+        num_keys, num_queries = x.sparse_size()
+        if num_keys is None and num_queries is not None:
+            num_keys = num_queries
+    if num_queries is None:
+        raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
+    return _from_edge_index(x, parse_sizes(num_queries, num_keys))
+
+
+def _from_edge_index(x: Tensor, sizes: Sizes) -> Graph:
+    is_undirected = isinstance(x, EdgeIndex) and x.is_undirected
+    num_queries, num_keys = zip(*sizes)
+
+    def build(edge_index: Tensor) -> Read:
+        return Read(EdgeListGraph.owning(edge_index.long(), num_queries, num_keys, is_undirected), (edge_index,))
+
+    return graph_of_tensor(x, ("edge_index", sizes, is_undirected), lambda x: (plain(x),), build)
+
+
+def _from_mask(x: Tensor) -> Graph:
+    if x.dim() != 2:
+        raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(x.shape)})")
+
+    def build(mask: Tensor) -> Read:
+        return Read(EdgeListGraph.owning(mask.nonzero().t().flip(0).contiguous(), *mask.shape), (mask,))
+
+    return graph_of_tensor(x, ("mask",), lambda x: (plain(x),), build)
+
+
+def _from_torch_sparse(x: Tensor) -> Graph:
+    if x.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
+        raise TypeError(f"a sparse tensor must be COO, CSR or CSC (got {x.layout}); use x.to_sparse_coo()")
+    if x.dim() - x.dense_dim() != 2:
+        raise ValueError(f"a sparse tensor must have shape [num_queries, num_keys] (got {list(x.shape)})")
+    return _from_coo(x) if x.layout == torch.sparse_coo else _from_compressed(x)
+
+
+# What is kept of sparse matrices for comparison is, where it can be, the memory of the graph.
+
+
+def _from_coo(x: Tensor) -> Graph:
+    sizes = x.size(0), x.size(1)
+
+    def build(query: Tensor, key: Tensor) -> Read:
+        edges = torch.stack([key, query])
+        return Read(EdgeListGraph.owning(edges, *sizes), (edges[1], edges[0]))
+
+    return graph_of_tensor(x, ("coo", sizes), lambda x: tuple(x._indices()), build)
+
+
+def _from_compressed(x: Tensor) -> Graph:
+    sizes, is_by_row = (x.size(0), x.size(1)), x.layout == torch.sparse_csr
+
+    def numbers_of(x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x.crow_indices(), x.col_indices()) if is_by_row else (x.ccol_indices(), x.row_indices())
+
+    def build(starts: Tensor, inner: Tensor) -> Read:
+        check_rowptr(starts, inner)
+        pair = [inner.long(), rows_of(starts)]
+        edges = torch.stack(pair if is_by_row else pair[::-1])  # rows are queries
+        own = edges[0 if is_by_row else 1]
+        return Read(EdgeListGraph.owning(edges, *sizes), (starts, own if inner.dtype == own.dtype else inner))
+
+    return graph_of_tensor(x, (x.layout, sizes), numbers_of, build)
+
+
+# Other libraries ------------------------------------------------------------------------------------------------------
+
+
+def _from_networkx(graph: Any) -> EdgeListGraph:
+    place = {node: number for number, node in enumerate(graph.nodes)}
+    is_directed = graph.is_directed()
+    edges = [(place[source], place[target]) for source, target in _both_ways(graph).edges()]
+    edge_index = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).t()
+    return EdgeListGraph(edge_index, len(place), is_undirected=not is_directed)
+
+
+def _both_ways(graph: Any) -> Any:
+    return graph if graph.is_directed() else graph.to_directed(as_view=True)
+
+
+def _from_scipy(matrix: Any) -> EdgeListGraph:
+    if matrix.ndim != 2:
+        raise ValueError(f"a sparse matrix must have shape [num_keys, num_queries] (got {list(matrix.shape)})")
+    entries = matrix.tocoo()
+    key, query = (torch.from_numpy(np.asarray(index, dtype=np.int64)) for index in (entries.row, entries.col))
+    return EdgeListGraph(torch.stack([key, query]), matrix.shape[1], matrix.shape[0])
+
+
+def _from_torch_sparse_package(matrix: Any) -> EdgeListGraph:
+    query, key, _ = matrix.coo()
+    return EdgeListGraph(torch.stack([key, query]), matrix.size(0), matrix.size(1))
+
+
+_FOREIGN_FORMS = (
+    ("networkx", lambda module, x: isinstance(x, module.Graph), _from_networkx),
+    ("scipy.sparse", lambda module, x: module.issparse(x), _from_scipy),
+    ("torch_sparse", lambda module, x: isinstance(x, module.SparseTensor), _from_torch_sparse_package),
+)
