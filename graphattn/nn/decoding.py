@@ -8,9 +8,10 @@ from torch import Tensor
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, PrefixGraph, batch_graphs
 from graphattn.graphs.ahead import prefix_of
 from graphattn.graphs.starts import AT_ZERO
-from graphattn.nn.attention import GraphAttention, both_sizes
+from graphattn.nn.attention import GraphAttention
 from graphattn.nn.bias import total_bias
 from graphattn.nn.positions.coordinates import index_inside
+from graphattn.nn.sizes import both_sizes
 from graphattn.nn.transformer import PerLayer, one_for_each
 
 

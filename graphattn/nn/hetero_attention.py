@@ -16,9 +16,9 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.beside import beside
 from graphattn.graphs.convert import GraphLike
 from graphattn.kernels.plain.edges_torch import weights_by_degree
-from graphattn.nn.attention import check_sizes
 from graphattn.nn.messages import is_watched
 from graphattn.nn.relation import Relation, mapped
+from graphattn.nn.sizes import check_sizes
 from graphattn.nn.type_names import TypedModules, module_names
 from graphattn.running.arguments import check_dropout
 
