@@ -17,14 +17,12 @@ from graphattn.graphs.per_head import PerHead
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.attention_messages import AttentionMessages
 from graphattn.nn.bias import Bias, bias_of_layer
-from graphattn.nn.edge_terms import edge_query
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
-from graphattn.nn.scored import Scored
 from graphattn.nn.scores import LEARNED, check_score, learned_score
 from graphattn.nn.sizes import both_sizes, check_features, check_sizes
-from graphattn.nn.talking_heads import ScoredByTalkingHeads, TalkingHeads
-from graphattn.running.arguments import bias_of, check_dropout
+from graphattn.nn.talking_heads import TalkingHeads
+from graphattn.running.arguments import check_dropout
 
 
 class GraphAttention(AttentionMessages):
@@ -271,27 +269,6 @@ class GraphAttention(AttentionMessages):
             scored = self.scored(query, key, graph, edge_attr, edge_bias)
             out = scored.result(value, self.dropout if self.training else 0.0, self.kernel)
         return self.join_heads(out, target)
-
-    def scored(
-        self,
-        query: Tensor,
-        key: Tensor,
-        graph: Graph,
-        edge_attr: Tensor | None = None,
-        edge_bias: BiasLike = None,
-    ) -> Scored:
-        """Projected queries and keys with the score and the normalizer of the layer."""
-        score = self.make_score(edge_attr is not None)
-        scale = self.scale_of(score)
-        query, key, score = score.reduce(query, key)
-        options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": self.make_normalizer()}
-        edge_weight = None if edge_attr is None else self.edge_weight()
-        if edge_weight is not None and self.adds_edges():
-            options["edge_query"] = edge_query(query[..., : self.out_channels], edge_weight)
-        given = query, key, graph, edge_attr, edge_weight
-        if self.talking_heads is None:
-            return Scored(*given, edge_bias, options)
-        return ScoredByTalkingHeads(*given, bias_of(edge_bias, graph), options, self.talking_heads)
 
     def join_heads(self, out: Tensor, target: Tensor | None) -> Tensor:
         """[num_targets, heads, out_channels], gated, -> the output."""

@@ -1,4 +1,4 @@
-"""The mathematics of GraphAttention as messages along edges, which PyG's explainers and hooks look into."""
+"""How GraphAttention scores, normalizes and sums: by kernels, and as messages that PyG's explainers and hooks look into."""
 
 from typing import Any, Optional
 
@@ -13,15 +13,17 @@ from graphattn.functional import BiasLike
 from graphattn.graphs import Graph
 from graphattn.kernels.plain.differentiable import seen_by_heads
 from graphattn.kernels.plain.edges_torch import weights_by_degree
+from graphattn.nn.edge_terms import edge_query
 from graphattn.nn.messages import PerThread, adds_up, is_watched, own_method
+from graphattn.nn.scored import Scored
 from graphattn.nn.scores import learned_score
-from graphattn.nn.talking_heads import TalkingHeads, with_bias
+from graphattn.nn.talking_heads import ScoredByTalkingHeads, TalkingHeads, with_bias
 from graphattn.running.arguments import bias_of
 from graphattn.running.hidden import hidden_edges
 
 
 class AttentionMessages(MessagePassing):
-    """What GraphAttention scores, normalizes and sums, edge by edge: kernels have the same numbers without messages."""
+    """The mathematics of GraphAttention edge by edge, and `scored`, which has the same numbers without messages."""
 
     out_channels: int
     heads: int
@@ -54,6 +56,27 @@ class AttentionMessages(MessagePassing):
 
     def make_normalizer(self) -> Normalizer:
         return self.normalizer if self.sink is None else Softmax(self.sink)
+
+    def scored(
+        self,
+        query: Tensor,
+        key: Tensor,
+        graph: Graph,
+        edge_attr: Tensor | None = None,
+        edge_bias: BiasLike = None,
+    ) -> Scored:
+        """Projected queries and keys with the score and the normalizer of the layer."""
+        score = self.make_score(edge_attr is not None)
+        scale = self.scale_of(score)
+        query, key, score = score.reduce(query, key)
+        options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": self.make_normalizer()}
+        edge_weight = None if edge_attr is None else self.edge_weight()
+        if edge_weight is not None and self.adds_edges():
+            options["edge_query"] = edge_query(query[..., : self.out_channels], edge_weight)
+        given = query, key, graph, edge_attr, edge_weight
+        if self.talking_heads is None:
+            return Scored(*given, edge_bias, options)
+        return ScoredByTalkingHeads(*given, bias_of(edge_bias, graph), options, self.talking_heads)
 
     def edge_map(self) -> Linear:
         lin_edge = self.lin_edge
