@@ -299,9 +299,9 @@ class GraphAttention(AttentionMessages):
         is_one = self.lin_key is self.lin_query and source is target
         key, value = (query, query) if is_one else (self.lin_key(source), self.lin_value(source))
         return (
-            query.unflatten(-1, (self.heads, self.out_channels)),
-            key.unflatten(-1, (self.kv_heads, self.out_channels)),
-            value.unflatten(-1, (self.kv_heads, self.out_channels)),
+            query.view(-1, self.heads, self.out_channels),
+            key.view(-1, self.kv_heads, self.out_channels),
+            value.view(-1, self.kv_heads, self.out_channels),
         )
 
     def check_per_head(self) -> None:

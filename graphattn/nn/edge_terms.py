@@ -16,4 +16,4 @@ def edge_query(query: Tensor, weight: Tensor) -> Tensor:
 
 def with_edge_values(out: Tensor, edge_out: Tensor, weight: Tensor) -> Tensor:
     """out + W z: [num_queries, heads, out_channels] and z [num_queries, heads, edge_dim]."""
-    return out + torch.bmm(edge_out.transpose(0, 1), weight.mT).transpose(0, 1)
+    return torch.baddbmm(out.transpose(0, 1), edge_out.transpose(0, 1), weight.mT).transpose(0, 1)

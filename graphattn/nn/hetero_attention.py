@@ -16,6 +16,7 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.beside import beside
 from graphattn.graphs.convert import GraphLike
 from graphattn.kernels.plain.edges_torch import weights_by_degree
+from graphattn.nn.edge_terms import edge_query, with_edge_values
 from graphattn.nn.messages import is_watched
 from graphattn.nn.relation import Relation, mapped
 from graphattn.nn.sizes import check_sizes
@@ -271,8 +272,8 @@ class Joint:
         result: Any = attend(self.query, self.key, self.value, self.graph(), **options)
         if options["edge_features"] is None:
             return result
-        out, edge_out = result  # sum of w (v + E e) = sum of w v + E (sum of w e)
-        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
+        out, edge_out = result
+        return with_edge_values(out, edge_out, self.edge_weight())
 
     def weights(self) -> dict[EdgeType, tuple[Tensor, Tensor]]:
         """(edge_index, weights [num_edges, heads]) of each type."""
@@ -291,9 +292,7 @@ class Joint:
         options["normalizer"] = self.layer.normalizer
         options["edge_features"] = features = self.features()
         if features is not None:
-            # q (k + E e) = q k + (E^T q) e, so that no edge ever needs out_channels numbers.
-            query = self.query[..., : self.layer.out_channels]
-            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, self.edge_weight())
+            options["edge_query"] = edge_query(self.query[..., : self.layer.out_channels], self.edge_weight())
         return options
 
     def bias(self) -> Tensor | None:
