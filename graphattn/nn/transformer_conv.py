@@ -118,9 +118,12 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             weight = self.lin_edge.weight.to(query.dtype).unflatten(0, (self.heads, self.out_channels))
             options["edge_features"] = edge_attr.to(query.dtype)
             options["edge_query"] = edge_query(query, weight)
-        out = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
-        if edge_attr is not None:
-            out = with_edge_values(*out, weight)
+        result: Any = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
+        if edge_attr is None:
+            out = result
+        else:
+            out, edge_out = result
+            out = with_edge_values(out, edge_out, weight)
         return out, attention_weights(query, key, graph, **options) if wants_alpha else None
 
     def by_messages(
