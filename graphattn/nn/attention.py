@@ -1,43 +1,31 @@
 """GraphAttention: multi-head self-attention whose mask is a graph."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Optional, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
-from torch_geometric.nn.inits import constant, glorot
+from torch_geometric.nn.inits import constant
 
-from graphattn.formulas.normalizers import Normalizer, Softmax, as_normalizer
-from graphattn.formulas.scores import Additive, Bilinear, Cosine, Dot, Gaussian, Reduced, Score, as_score
-from graphattn.functional import BiasLike, NormalizerLike, ScoreLike, attend, attention_weights
+from graphattn.formulas.normalizers import Softmax, as_normalizer
+from graphattn.functional import BiasLike, NormalizerLike, ScoreLike
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
-from graphattn.kernels.kernel import accumulation_dtype
-from graphattn.kernels.plain.differentiable import seen_by_heads
-from graphattn.kernels.plain.edges_torch import weights_by_degree
-from graphattn.kernels.plain.edgewise import sums
 from graphattn.nn.adjacency import check_edge_attr
+from graphattn.nn.attention_messages import AttentionMessages
 from graphattn.nn.bias import Bias, bias_of_layer
-from graphattn.nn.messages import PerThread, adds_up, is_watched, own_method
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
+from graphattn.nn.scores import LEARNED, check_score, learned_score
+from graphattn.nn.sizes import both_sizes, check_features, check_sizes
 from graphattn.nn.talking_heads import TalkingHeads
-from graphattn.per_edge import attention_scores
-from graphattn.running.arguments import bias_of, check_dropout
-from graphattn.running.hidden import hidden_edges
-
-SCORES = ("dot", "additive", "gatv2", "cosine", "bilinear", "gaussian")
-ACTIVATIONS = {"additive": "tanh", "gatv2": "leaky_relu"}
-FIRST_TEMPERATURE, LEAST_TEMPERATURE = 0.1, 0.01  # of the cosine, as in Swin Transformer V2 (Liu et al. 2022, sec. 3.2)
+from graphattn.running.arguments import check_dropout
 
 
-class GraphAttention(MessagePassing):
+class GraphAttention(AttentionMessages):
     r"""Multi-head attention over the edges of a graph (Vaswani et al. 2017, with the mask as a graph).
 
     .. math::
@@ -100,8 +88,6 @@ class GraphAttention(MessagePassing):
         torch.Size([100, 32])
     """
 
-    _hidden = PerThread()  # where `by_messages` leaves it for the steps of message passing, whose arguments are PyG's
-
     def __init__(
         self,
         in_channels: int | tuple[int, int],
@@ -147,10 +133,10 @@ class GraphAttention(MessagePassing):
         self.lin_value = self.lin_query if share_weights else Linear(source, kv_heads * out_channels, bias=bias)
         self.lin_edge = None if edge_dim is None else Linear(edge_dim, heads * out_channels, bias=False)
         self.lin_gate = Linear(target, heads * out_channels, bias=bias) if gate else None
-        self.att = Parameter(torch.empty(1, heads, out_channels)) if score in ACTIVATIONS else None
-        self.score_weight = Parameter(torch.empty(heads, out_channels, out_channels)) if score == "bilinear" else None
-        self.log_temperature = Parameter(torch.empty(heads)) if score == "cosine" else None
-        self.log_bandwidth = Parameter(torch.empty(heads)) if score == "gaussian" else None
+        for other in LEARNED.values():
+            self.register_parameter(other.parameter, None)
+        if (learned := learned_score(score)) is not None:
+            self.register_parameter(learned.parameter, Parameter(torch.empty(learned.shape(heads, out_channels))))
         if sink and not isinstance(self.normalizer, Softmax):
             raise ValueError(f"'sink' is an option of softmax (got normalizer={normalizer!r})")
         self.sink = Parameter(torch.empty(heads)) if sink else None
@@ -170,10 +156,9 @@ class GraphAttention(MessagePassing):
         for module in (*projections, self.lin_edge_out, self.lin_out, self.talking_heads):
             if module is not None:
                 module.reset_parameters()
-        glorot(self.att)
-        glorot(self.score_weight)
-        constant(self.log_temperature, math.log(FIRST_TEMPERATURE))
-        constant(self.log_bandwidth, math.log(self.out_channels) / 4)  # (q · k) / sqrt(out_channels), as for 'dot'
+        learned = learned_score(self.score)
+        if learned is not None:
+            learned.reset(getattr(self, learned.parameter), self.out_channels)
         constant(self.sink, 0.0)
 
     @overload
@@ -239,31 +224,23 @@ class GraphAttention(MessagePassing):
         source, target = (x, x) if isinstance(x, Tensor) else x
         check_features(source, target, self.in_channels)
         query, key, value = self.project(source, target)
-        layouts: tuple[Graph, ...]
-        seen: Any  # a Graph, with tensors for what is given per edge, or a PerHead with lists
-        features: Any
-        bias: Any
-        if isinstance(graph, PerHead):
-            self.check_per_head()
-            seen = graph.traced(target.size(0), source.size(0))
-            features = features_of(edge_attr, self.edge_dim, seen, query.dtype)
-            bias, layouts = biases_of(self.edge_bias, edge_bias, seen, pos), seen.graphs
-        else:
-            seen = as_graph(graph, target.size(0), source.size(0))
-            layouts = (seen,)
-            check_edge_attr(edge_attr, self.edge_dim, seen)
-            features = edge_attr.to(query.dtype) if isinstance(edge_attr, Tensor) else None
-            bias = bias_of_layer(self.edge_bias, edge_bias, seen, pos)
+        seen, features, bias = self.edges_given(graph, edge_attr, edge_bias, pos, query, key)
         if self.positions is not None:
+            layouts = seen.graphs if isinstance(seen, PerHead) else (seen,)
             key_pos, query_pos = positions_of(layouts[0], pos, query.device, beside=layouts)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
-        mixes = self.talking_heads is not None and not self.wants_messages()
-        bias = bias_of(bias, seen) if mixes else bias
-        scores = self.edge_scores(query, key, seen, features, bias) if mixes or self.lin_edge_out is not None else None
-        weights = None
-        if mixes or return_attention_weights:
-            weights = self.edge_weights(query, key, seen, features, bias, scores)
-        results: list[Any] = [self.combine(query, key, value, seen, features, bias, target, weights if mixes else None)]
+        wants_messages, wants_scores = self.wants_messages(), self.lin_edge_out is not None
+        scores = weights = scored = None
+        if not wants_messages or wants_scores or return_attention_weights:
+            scored = self.scored(query, key, seen, features, bias)
+            mixes = self.talking_heads is not None and not wants_messages
+            scores = scored.scores() if wants_scores or mixes else None
+            weights = scored.weights(scores) if return_attention_weights or mixes else None
+        if wants_messages or scored is None:
+            out = self.by_messages(query, key, value, seen, features, bias)
+        else:
+            out = scored.result(value, self.dropout if self.training else 0.0, self.kernel, weights)
+        results: list[Any] = [self.join_heads(out, target)]
         if self.lin_edge_out is not None and scores is not None:
             results.append(self.lin_edge_out(scores.masked_fill(scores == -torch.inf, 0.0)))
         if return_attention_weights:
@@ -284,17 +261,17 @@ class GraphAttention(MessagePassing):
         edge_attr: Tensor | None = None,
         edge_bias: BiasLike = None,
         target: Tensor | None = None,
-        weights: Tensor | None = None,
     ) -> Tensor:
-        """The output for projected queries, keys and values; a gate needs the features of the targets beside them, talking
-        heads take the weights of the edges if they are known."""
+        """The output for projected queries, keys and values; a gate needs the features of the targets beside them."""
         if self.wants_messages():
             out = self.by_messages(query, key, value, graph, edge_attr, edge_bias)
-        elif self.talking_heads is None:
-            out = self.by_kernel(query, key, value, graph, edge_attr, edge_bias)
         else:
-            weights = self.edge_weights(query, key, graph, edge_attr, edge_bias) if weights is None else weights
-            out = self.by_edges(weights, value, graph, edge_attr, edge_bias)
+            scored = self.scored(query, key, graph, edge_attr, edge_bias)
+            out = scored.result(value, self.dropout if self.training else 0.0, self.kernel)
+        return self.join_heads(out, target)
+
+    def join_heads(self, out: Tensor, target: Tensor | None) -> Tensor:
+        """[num_targets, heads, out_channels], gated, -> the output."""
         if self.lin_gate is not None:
             if target is None:
                 raise ValueError("'gate' needs the features of the targets (got target=None)")
@@ -302,22 +279,30 @@ class GraphAttention(MessagePassing):
         out = out.flatten(1) if self.concat else out.mean(1)
         return out if self.lin_out is None else self.lin_out(out)
 
+    def edges_given(
+        self, graph: Any, edge_attr: Any, edge_bias: Any, pos: Any, query: Tensor, key: Tensor
+    ) -> tuple[Any, Any, Any]:
+        """The graph, features of its edges in the dtype of the query, and their bias; a PerHead has lists of these."""
+        if isinstance(graph, PerHead):
+            self.check_per_head()
+            graphs = graph.traced(query.size(0), key.size(0))
+            lists = features_of(edge_attr, self.edge_dim, graphs, query.dtype)
+            return graphs, lists, biases_of(self.edge_bias, edge_bias, graphs, pos)
+        seen = as_graph(graph, query.size(0), key.size(0))
+        check_edge_attr(edge_attr, self.edge_dim, seen)
+        features = None if edge_attr is None else edge_attr.to(query.dtype)
+        return seen, features, bias_of_layer(self.edge_bias, edge_bias, seen, pos)
+
     def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query [num_targets, heads, out_channels], key and value [num_sources, kv_heads, out_channels]."""
         query = self.lin_query(target)
         is_one = self.lin_key is self.lin_query and source is target
         key, value = (query, query) if is_one else (self.lin_key(source), self.lin_value(source))
         return (
-            query.unflatten(-1, (self.heads, self.out_channels)),
-            key.unflatten(-1, (self.kv_heads, self.out_channels)),
-            value.unflatten(-1, (self.kv_heads, self.out_channels)),
+            query.view(-1, self.heads, self.out_channels),
+            key.view(-1, self.kv_heads, self.out_channels),
+            value.view(-1, self.kv_heads, self.out_channels),
         )
-
-    def wants_messages(self) -> bool:
-        """Explainers, hooks, decomposed layers, methods and aggregations of another kind need PyG's message passing; nobody
-        else pays for it."""
-        is_changed = not adds_up(self) or own_method(self, GraphAttention) is not None
-        return is_watched(self) or self.decomposed_layers > 1 or is_changed
 
     def check_per_head(self) -> None:
         options = {"talking_heads": self.talking_heads is not None, "update_edges": self.lin_edge_out is not None}
@@ -326,241 +311,6 @@ class GraphAttention(MessagePassing):
             if is_wanted:
                 raise ValueError(f"{name!r} needs one graph for all heads (got a PerHead)")
 
-    def edge_map(self) -> Linear:
-        if self.lin_edge is None:
-            raise ValueError("the layer has no map of edge features (got edge_dim=None); give it their 'edge_dim'")
-        return self.lin_edge
-
-    def edge_weight(self) -> Tensor:
-        """W_e as [heads, out_channels, edge_dim]."""
-        return self.edge_map().weight.unflatten(0, (self.heads, self.out_channels))
-
-    def make_score(self, has_edges: bool) -> Score:
-        """The score with the parameters of the layer."""
-        if self.att is not None and isinstance(self.score, str):
-            return Additive(self.att[0], self.edge_weight() if has_edges else None, ACTIVATIONS[self.score])
-        if self.log_temperature is not None:
-            return Cosine(self.log_temperature.exp().clamp(min=LEAST_TEMPERATURE))
-        if self.log_bandwidth is not None:
-            return Gaussian(self.log_bandwidth.exp())
-        return as_score(self.score) if self.score_weight is None else Bilinear(self.score_weight)
-
-    def make_normalizer(self) -> Normalizer:
-        return self.normalizer if self.sink is None else Softmax(self.sink)
-
-    def scored(self, query: Tensor, key: Tensor, edge_attr: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Query, key and the arguments of `attend` that say how edges are scored."""
-        score = self.make_score(edge_attr is not None)
-        scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
-        query, key, score = score.reduce(query, key)
-        options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": self.make_normalizer()}
-        options["edge_features"] = edge_attr
-        if edge_attr is not None and self.score not in ACTIVATIONS:
-            # q · (k + W e) = q · k + (Wᵀ q) · e, so that no edge ever needs out_channels numbers.
-            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query[..., : self.out_channels], self.edge_weight())
-        return query, key, options
-
-    def by_kernel(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        graph: Graph,
-        edge_attr: Tensor | None,
-        edge_bias: BiasLike,
-    ) -> Tensor:
-        """[num_targets, heads, out_channels] by the fastest kernel."""
-        dropout = self.dropout if self.training else 0.0
-        query, key, options = self.scored(query, key, edge_attr)
-        result: Any = attend(query, key, value, graph, bias=edge_bias, dropout=dropout, kernel=self.kernel, **options)
-        if edge_attr is None:
-            return result
-        out, edge_out = result  # sum of w (v + W e) = sum of w v + W (sum of w e)
-        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
-
-    def edge_scores(
-        self, query: Tensor, key: Tensor, graph: Graph, edge_attr: Tensor | None, edge_bias: BiasLike
-    ) -> Tensor:
-        """What the normalizer gets: [num_edges, heads]."""
-        query, key, options = self.scored(query, key, edge_attr)
-        del options["normalizer"]
-        if self.talking_heads is None:
-            return attention_scores(query, key, graph, bias=edge_bias, **options)
-        bias = bias_of(edge_bias, graph)
-        hidden = hidden_edges(bias, query, key, edge_attr)
-        if hidden is None or bias is None:  # what hides is a bias
-            scores = self.talking_heads.mix_scores(attention_scores(query, key, graph, **options))
-            return scores if bias is None else with_bias(scores, bias)
-        gone = hidden.all(1)  # from every head: such scores are not to be mixed
-        lost = torch.zeros_like(gone, dtype=query.dtype).masked_fill(gone, -torch.inf)
-        scores = attention_scores(query, key, graph, bias=lost, **options).masked_fill(gone[:, None], 0.0)
-        return with_bias(self.talking_heads.mix_scores(scores), bias).masked_fill(hidden, -torch.inf)
-
-    def edge_weights(
-        self,
-        query: Tensor,
-        key: Tensor,
-        graph: Graph,
-        edge_attr: Tensor | None,
-        edge_bias: BiasLike,
-        scores: Tensor | None = None,
-    ) -> Tensor:
-        """The weights of the values, before dropout, from their scores if these are known: [num_edges, heads]."""
-        if scores is None and self.talking_heads is None:
-            query, key, options = self.scored(query, key, edge_attr)
-            return attention_weights(query, key, graph, bias=edge_bias, **options)
-        scores = self.edge_scores(query, key, graph, edge_attr, edge_bias) if scores is None else scores
-        target = graph.edge_index(query.device)[1]
-        weights = weights_by_degree(self.make_normalizer(), scores, target, graph.num_queries)
-        return weights if self.talking_heads is None else self.talking_heads.mix_weights(weights)
-
-    def by_edges(
-        self,
-        weights: Tensor,
-        value: Tensor,
-        graph: Graph,
-        edge_attr: Tensor | None,
-        edge_bias: BiasLike = None,
-    ) -> Tensor:
-        """[num_targets, heads, out_channels] from the weights of all edges, where no kernel knows how they come about."""
-        weights = torch.nn.functional.dropout(weights, self.dropout, self.training)
-        hidden = hidden_edges(bias_of(edge_bias, graph), value, edge_attr)
-        gone = None if hidden is None else hidden.all(1, keepdim=True)  # other heads get a part of what one head sees
-        source, target = graph.edge_index(value.device)
-        dtype = accumulation_dtype(value.dtype)
-        out = sums(weights.to(dtype), value.to(dtype), source, target, graph.num_queries, gone).to(value.dtype)
-        if edge_attr is None:
-            return out
-        edges = torch.arange(len(edge_attr), device=out.device)
-        edge_out = sums(weights, edge_attr[:, None], edges, target, graph.num_queries, gone)
-        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
-
-    def by_messages(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        graph: Graph,
-        edge_attr: Tensor | None,
-        edge_bias: BiasLike,
-    ) -> Tensor:
-        """The same numbers by PyG's message passing, for whoever wants to look at the messages."""
-        if self.flow != "source_to_target":
-            raise ValueError(f"messages run from keys to queries (got flow={self.flow!r}); give the graph as graph.T")
-        query, key, _ = self.scored(query, key, None)
-        key, value = (x.repeat_interleave(self.heads // self.kv_heads, 1) for x in (key, value))
-        edge_index, size = graph.edge_index(query.device), (graph.num_keys, graph.num_queries)
-        bias = bias_of(edge_bias, graph)
-        bias = None if bias is None else bias.to(query.dtype)
-        nodes = {"query": (None, query), "key": (key, None)}
-        self._hidden = hidden_edges(bias, query, key, value, edge_attr)
-        try:
-            alpha = self.edge_updater(edge_index, **nodes, edge_attr=edge_attr, edge_bias=bias, size=size)
-            pair = value if self.decomposed_layers > 1 else (value, None)  # PyG decomposes no pairs
-            return self.propagate(edge_index, value=pair, alpha=alpha, edge_attr=edge_attr, size=size)
-        finally:
-            self._hidden = None
-
-    def edge_update(
-        self,
-        query_i: Tensor,
-        key_j: Tensor,
-        edge_attr: Optional[Tensor],
-        edge_bias: Optional[Tensor],
-        index: Tensor,
-        size_i: Optional[int],
-    ) -> Tensor:
-        """Weight of every edge: [num_edges, heads]."""
-        score = self.make_score(has_edges=False)
-        scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
-        score = Dot() if isinstance(score, Reduced) else score  # `by_messages` has rewritten query and key
-        hidden = self.hidden_from_messages()
-        if hidden is not None:
-            query_i, key_j = (seen_by_heads(x, hidden) for x in (query_i, key_j))
-        edge = None if edge_attr is None else self.edge_terms(edge_attr, hidden)
-        if edge is not None and self.score in ACTIVATIONS:
-            key_j = key_j + edge
-        scores = score.between(query_i, key_j, None)
-        if edge is not None and self.score not in ACTIVATIONS:
-            scores = scores + (query_i[..., : self.out_channels] * edge).sum(-1)
-        scores = scores * scale
-        if self.talking_heads is not None:
-            scores = self.talking_heads.mix_scores(scores)
-        if edge_bias is not None:
-            scores = with_bias(scores, edge_bias)
-        if self._hidden is not None:
-            scores = scores.masked_fill(self._hidden, -torch.inf)
-        alpha = weights_by_degree(self.make_normalizer(), scores, index, size_i)  # type: ignore[arg-type] # PyG knows it
-        if self.talking_heads is not None:
-            alpha = self.talking_heads.mix_weights(alpha)
-        return torch.nn.functional.dropout(alpha, self.dropout, self.training)
-
-    def message(self, value_j: Tensor, alpha: Tensor, edge_attr: Optional[Tensor]) -> Tensor:
-        """Message of every edge: [num_edges, heads, out_channels].
-
-        A method in its place asks `hidden_from_messages()` which edges must not show what they hold.
-        """
-        hidden = self.hidden_from_messages()
-        value_j = value_j if hidden is None else value_j.masked_fill(hidden[..., None], 0.0)
-        if edge_attr is not None:
-            value_j = value_j + self.edge_terms(edge_attr, hidden)
-        return alpha.unsqueeze(-1) * value_j
-
-    def hidden_from_messages(self) -> Tensor | None:
-        """The edges [num_edges, heads or 1] that must not show in messages; heads that talk see what one of them sees."""
-        hidden = self._hidden
-        return hidden if hidden is None or self.talking_heads is None else hidden.all(1, keepdim=True)
-
-    def edge_terms(self, edge_attr: Tensor, hidden: Tensor | None) -> Tensor:
-        """What the features of edges add to keys and values, 0 where `hidden`: [num_edges, heads, out_channels]."""
-        if hidden is None:
-            return self.edge_map()(edge_attr).unflatten(-1, (self.heads, self.out_channels))
-        by_head = edge_attr[:, None].masked_fill(hidden[..., None], 0.0).expand(-1, self.heads, -1)
-        return torch.einsum("ehd,hcd->ehc", by_head, self.edge_weight())
-
     def __repr__(self) -> str:
         score = repr(self.score) if isinstance(self.score, str) else type(self.score).__name__
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={score})"
-
-
-def check_score(score: Any) -> None:
-    """What a layer can make its scores of."""
-    if isinstance(score, Score):
-        if score.parameters:
-            raise ValueError(
-                f"the parameters of a {type(score).__name__} object would not be learned (got {len(score.parameters)}); name the"
-                f" score, one of {list(SCORES)}, and the layer has parameters of its own, or give a torch.nn.Module"
-            )
-    elif not callable(score) and score not in SCORES:
-        raise ValueError(
-            f"'score' must be one of {list(SCORES)}, a Score object, a module or a function (got {score!r})"
-        )
-
-
-def with_bias(scores: Tensor, bias: Tensor) -> Tensor:
-    """[num_edges, heads]; the bias is that, or one number for all heads, [num_edges] or [num_edges, 1]."""
-    return scores + (bias[:, None] if bias.dim() == 1 else bias).to(scores.dtype)
-
-
-def check_sizes(out_channels: int, heads: int, kv_heads: int, edge_dim: int | None) -> None:
-    sizes = {"out_channels": out_channels, "heads": heads, "kv_heads": kv_heads, "edge_dim": edge_dim}
-    for name, size in sizes.items():
-        if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
-            raise ValueError(f"'{name}' must be a positive int (got {size!r})")
-    if heads % kv_heads:
-        raise ValueError(f"'heads' must be a multiple of 'kv_heads' (got {heads} and {kv_heads})")
-
-
-def both_sizes(in_channels: int | tuple[int, int]) -> tuple[int, int]:
-    """(of sources, of targets)"""
-    return (in_channels[0], in_channels[1]) if isinstance(in_channels, (tuple, list)) else (in_channels, in_channels)
-
-
-def check_features(source: Tensor, target: Tensor, in_channels: int | tuple[int, int]) -> None:
-    for x, size in zip((source, target), both_sizes(in_channels), strict=True):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"'x' must be a tensor or a pair (x_source, x_target) of tensors (got {type(x).__name__})")
-        if x.dim() != 2 or (size != -1 and x.size(1) != size):
-            raise ValueError(
-                f"'x' must be [num_nodes, {size}] (got {list(x.shape)}); one graph at a time or a batch laid end to end"
-            )

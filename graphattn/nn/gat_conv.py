@@ -121,10 +121,10 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         source, target = (x, x) if isinstance(x, Tensor) else x
         lin_src, lin_dst = (self.lin_src, self.lin_dst) if self.lin is None else (self.lin, self.lin)
         shape = (self.heads, self.out_channels)
-        x_src = lin_src(source).unflatten(-1, shape)
+        x_src = lin_src(source).view(-1, *shape)
         if lin_dst is lin_src and (isinstance(x, Tensor) or (target is source and is_plain(lin_src))):
             return x_src, x_src
-        return x_src, None if target is None else lin_dst(target).unflatten(-1, shape)
+        return x_src, None if target is None else lin_dst(target).view(-1, *shape)
 
     def scores(self, x_src: Tensor, x_dst: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What sources and targets add to the score of an edge: [num_nodes, heads] each."""

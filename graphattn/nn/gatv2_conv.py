@@ -100,11 +100,11 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         """Sources and targets as [num_nodes, heads, out_channels]."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         shape = (self.heads, self.out_channels)
-        x_l = self.lin_l(source).unflatten(-1, shape)
+        x_l = self.lin_l(source).view(-1, *shape)
         is_one = target is source and self.lin_r is self.lin_l and is_plain(self.lin_l)
         if is_one or (isinstance(x, Tensor) and self.share_weights):
             return x_l, x_l
-        return x_l, self.lin_r(target).unflatten(-1, shape)
+        return x_l, self.lin_r(target).view(-1, *shape)
 
     def by_kernel(
         self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool

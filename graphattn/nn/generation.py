@@ -6,23 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph, causal
-from graphattn.graphs.sizes import is_sequence, parse_integer
+from graphattn.graphs.sizes import parse_integer
 from graphattn.nn.beam import Beam, Hypothesis
 from graphattn.nn.decoding import Decoding, device_of, num_tokens_of
-from graphattn.nn.embedding import check_tokens
+from graphattn.nn.likely import check_sampling, checked_scores, likely, parse_number
 from graphattn.nn.next_token import GraphMemory
+from graphattn.nn.prompts import check_known, parse_ends, parse_prompts
 from graphattn.nn.transformer import PerLayer
 
 # What a search writes over: for texts of `max_length` nodes, or the graph of so many.
 WrittenGraph = Graph | PerLayer | Callable[[int], Graph | PerLayer]
-
-# Below it scores of float32 differ by more than their probabilities can show: the likeliest token alone is left.
-LEAST_TEMPERATURE = 1e-5
 
 
 def greedy_search(
@@ -154,141 +151,6 @@ def beam_search(
     return [search.best() for search in searches]
 
 
-def likely(scores: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None) -> Tensor:
-    """Scores [..., num_tokens] divided by the temperature, -inf for what `top_k` and `top_p` leave out (see `sample`).
-
-    In float32 at least. Of equal scores the first ones stay, as argmax takes them.
-
-    >>> likely(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.6).exp()
-    tensor([0.5000, 0.3000, 0.0000])
-    """
-    temperature, top_k, top_p = check_sampling(temperature, top_k, top_p)
-    scores = precise(scores)
-    if temperature < LEAST_TEMPERATURE:
-        top_k = 1
-    else:
-        scores = (scores / temperature).masked_fill(scores == -torch.inf, -torch.inf)  # -inf / inf is none
-    if top_k is None and top_p is None:
-        return scores
-    values, order = scores.sort(dim=-1, descending=True, stable=True)
-    if top_k is not None:
-        values[..., top_k:] = -torch.inf
-    if top_p is not None:
-        probabilities = values.softmax(-1)
-        reached = probabilities.cumsum(-1) - probabilities >= top_p  # by the likelier ones alone
-        values = values.masked_fill(reached, -torch.inf)
-    return torch.empty_like(scores).scatter(-1, order, values)
-
-
-def precise(scores: Tensor) -> Tensor:
-    """In float32 at least: sums of many logarithms and of many probabilities do not fit into half precision."""
-    return scores.to(torch.promote_types(scores.dtype, torch.float32))
-
-
-def checked_scores(scores: Tensor) -> Tensor:
-    """What a model says of the next token, `precise`: finite, or -inf for tokens that cannot be.
-
-    A score of inf is that of a certain token: 0 beside -inf for all others.
-
-    Raises:
-        ValueError: if a score is nan, or no token of an example can be.
-    """
-    scores = precise(scores)
-    most = scores.amax(-1)  # nan where any is
-    if not bool((most > -torch.inf).all()):
-        if bool(most.isnan().any()):
-            raise ValueError(
-                "the scores of the next token must be numbers (got nan from the model); look for nan in its weights and inputs,"
-                " and for numbers too great for its dtype"
-            )
-        raise ValueError("at least one next token must be possible (got scores that are -inf for all of them)")
-    is_certain = scores == torch.inf
-    has_certain = (most == torch.inf)[..., None]
-    return torch.where(has_certain, scores.new_zeros(()).where(is_certain, -torch.inf), scores)
-
-
-def check_length_penalty(length_penalty: float, max_length: int) -> None:
-    """Scores are divided by what is made of it: it must be a number for every length of a text."""
-    if not math.isfinite(length_penalty):
-        raise ValueError(f"'length_penalty' must be finite (got {length_penalty})")
-    if abs(length_penalty) * math.log((5 + max_length) / 6) > math.log(sys.float_info.max) / 2:  # totals are no more
-        raise ValueError(
-            f"'length_penalty' must be nearer 0: ((5 + new tokens) / 6)^alpha is beyond all numbers for texts of up to"
-            f" {max_length} tokens (got {length_penalty})"
-        )
-
-
-def check_sampling(temperature: Any, top_k: Any, top_p: Any) -> tuple[float, int | None, float | None]:
-    """The options as numbers; a `top_p` that drops nothing as None."""
-    temperature = parse_number("temperature", temperature)
-    if not temperature > 0:
-        raise ValueError(f"'temperature' must be positive (got {temperature}); greedy_search is its limit 0")
-    top_k = None if top_k is None else parse_integer("top_k", top_k, minimum=1)
-    top_p = None if top_p is None else parse_number("top_p", top_p)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"'top_p' must be in 0 (excluded) .. 1 (got {top_p})")
-    return temperature, top_k, None if top_p == 1 else top_p
-
-
-def parse_number(name: str, value: Any) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name!r} must be a number (got {value!r})")
-    if math.isnan(value):
-        raise ValueError(f"{name!r} must be a number (got {value})")
-    return float(value)
-
-
-def check_model(model: Any) -> None:
-    if isinstance(model, torch.nn.Module) and callable(getattr(model, "start", None)):
-        return
-    inner = getattr(model, "module", None)
-    hint = "; give the model inside, 'model.module'" if callable(getattr(inner, "start", None)) else ""
-    raise TypeError(
-        "'model' must be a LanguageModel, a Seq2Seq, or a module whose 'start(num_examples, graph)' gives a Decoding (got"
-        f" {type(model).__name__}){hint}"
-    )
-
-
-def parse_ends(end: Any) -> frozenset[int]:
-    """The tokens after which a text ends."""
-    if end is None:
-        return frozenset()
-    entries = end.tolist() if isinstance(end, (Tensor, np.ndarray)) and end.ndim == 1 else end
-    entries = entries if is_sequence(entries) or isinstance(entries, (set, frozenset)) else [entries]
-    ends = frozenset(parse_integer("end", token, minimum=None) for token in entries)
-    if not ends:
-        raise ValueError(f"'end' must be a token or several (got {end!r}); None is none")
-    return ends
-
-
-def parse_prompts(prompts: Any, max_length: int) -> list[Tensor]:
-    """Checked prompts, in int64 as what is written behind them."""
-    max_length = parse_integer("max_length", max_length, minimum=1)
-    prompts = list(prompts)
-    for prompt in prompts:
-        if not isinstance(prompt, Tensor):
-            raise TypeError(
-                f"'prompts' must be a list of tensors of tokens [num_tokens] (got one of {type(prompt).__name__})"
-            )
-        check_tokens(prompt)
-    lengths = [len(prompt) for prompt in prompts]
-    if any(not 1 <= length < max_length for length in lengths):
-        raise ValueError(f"prompts must have 1 .. max_length - 1 = {max_length - 1} tokens (got {lengths})")
-    return [prompt.long() for prompt in prompts]
-
-
-def check_known(ends: frozenset[int], prompts: list[Tensor], num_tokens: int | None) -> None:
-    """Whether all tokens that a user names are among those of the model, where it says how many it has."""
-    if num_tokens is None:
-        return
-    if any(not 0 <= token < num_tokens for token in ends):
-        raise ValueError(f"'end' must be one of the tokens 0 .. {num_tokens - 1} (got {sorted(ends)})")
-    if prompts:
-        least, most = (int(bound) for bound in torch.cat(prompts).aminmax())
-        if least < 0 or most >= num_tokens:
-            raise ValueError(f"prompts must hold tokens 0 .. {num_tokens - 1} (got {least if least < 0 else most})")
-
-
 def write(
     model: torch.nn.Module,
     prompts: Sequence[Tensor],
@@ -359,3 +221,25 @@ def graph_to_write(
         memory = getattr(model, "trained_on", None)  # what torch.compile wraps around a model has it too
         return memory.grow(max_length, lengths) if isinstance(memory, GraphMemory) else causal(max_length)
     return graph(max_length) if callable(graph) else graph
+
+
+def check_model(model: Any) -> None:
+    if isinstance(model, torch.nn.Module) and callable(getattr(model, "start", None)):
+        return
+    inner = getattr(model, "module", None)
+    hint = "; give the model inside, 'model.module'" if callable(getattr(inner, "start", None)) else ""
+    raise TypeError(
+        "'model' must be a LanguageModel, a Seq2Seq, or a module whose 'start(num_examples, graph)' gives a Decoding (got"
+        f" {type(model).__name__}){hint}"
+    )
+
+
+def check_length_penalty(length_penalty: float, max_length: int) -> None:
+    """Scores are divided by what is made of it: it must be a number for every length of a text."""
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"'length_penalty' must be finite (got {length_penalty})")
+    if abs(length_penalty) * math.log((5 + max_length) / 6) > math.log(sys.float_info.max) / 2:  # totals are no more
+        raise ValueError(
+            f"'length_penalty' must be nearer 0: ((5 + new tokens) / 6)^alpha is beyond all numbers for texts of up to"
+            f" {max_length} tokens (got {length_penalty})"
+        )

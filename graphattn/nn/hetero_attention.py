@@ -1,9 +1,8 @@
 """HeteroGraphAttention: attention over graphs with types of nodes and edges, one softmax over all types of edges."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 from torch_geometric.nn.dense import HeteroDictLinear
@@ -11,14 +10,12 @@ from torch_geometric.typing import EdgeType, Metadata, NodeType
 
 from graphattn.formulas.normalizers import Normalizer, as_normalizer
 from graphattn.formulas.scores import as_score
-from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
-from graphattn.graphs.beside import beside
 from graphattn.graphs.convert import GraphLike
-from graphattn.kernels.plain.edges_torch import weights_by_degree
-from graphattn.nn.attention import check_sizes
-from graphattn.nn.messages import is_watched
-from graphattn.nn.relation import Relation, mapped
+from graphattn.nn.joint import Joint, Link
+from graphattn.nn.metadata import check_edge_attr, check_metadata, types_of
+from graphattn.nn.relation import Relation
+from graphattn.nn.sizes import check_sizes
 from graphattn.nn.type_names import TypedModules, module_names
 from graphattn.running.arguments import check_dropout
 
@@ -174,23 +171,43 @@ class HeteroGraphAttention(Module):
         """Attention for each type of target; with `return_attention_weights=True` also {edge type: (edge_index, weights)}."""
         sources = {kind: x if isinstance(x, Tensor) else x[0] for kind, x in x_dict.items()}
         targets = {kind: x if isinstance(x, Tensor) else x[1] for kind, x in x_dict.items()}
-        graphs = self.check(sources, targets, graph_dict, edge_attr_dict or {})
+        features = edge_attr_dict or {}
+        graphs = self.check(sources, targets, graph_dict, features)
         query = self.project(self.lin_query, {kind: targets[kind] for kind in self.target_types if kind in targets})
         used = {kind: sources[kind] for kind in self.source_types if any(kind == source for source, _, _ in graphs)}
         key, value = self.project(self.lin_key, used), self.project(self.lin_value, used)
         out: dict[NodeType, Tensor] = {}
         weights: dict[EdgeType, tuple[Tensor, Tensor]] = {}
         for kind, at_kind in query.items():
-            kinds = [relation for relation in self.edge_types if relation in graphs and relation[-1] == kind]
-            joint = Joint(self, kinds, at_kind, key, value, graphs, edge_attr_dict or {})
-            result = joint.by_messages() if joint.is_watched() else joint.by_kernel()
+            links = {
+                edges: Link(self.relations[edges], key[edges[0]], value[edges[0]], graphs[edges], features.get(edges))
+                for edges in self.edge_types
+                if edges in graphs and edges[-1] == kind
+            }
+            result, of_kind = self.attend(at_kind, links, bool(return_attention_weights))
             out[kind] = result.flatten(1) if self.concat else result.mean(1)
-            weights |= joint.weights() if return_attention_weights else {}
+            weights |= of_kind
         out = out if self.lin_out is None else self.linear(self.lin_out, out)
         return (out, weights) if return_attention_weights else out
 
     if TYPE_CHECKING:
         __call__ = forward
+
+    def attend(
+        self, query: Tensor, links: dict[EdgeType, Link], wants_weights: bool
+    ) -> tuple[Tensor, dict[EdgeType, tuple[Tensor, Tensor]]]:
+        """[num_targets, heads, out_channels] of one type of targets; if wanted, (edge_index, weights) of each type of edges."""
+        if not links:
+            return query.new_zeros(query.shape), {}
+        score, dropout = as_score(self.score), self.dropout if self.training else 0.0
+        scale = score.default_scale(self.out_channels) if self.scale is None else self.scale
+        joint = Joint(query, links, score, scale, self.normalizer)
+        if joint.is_watched():
+            out = joint.by_messages(dropout)
+            return out, joint.by_type(joint.scored().weights()) if wants_weights else {}
+        scored = joint.scored()
+        out = scored.result(joint.value, dropout, self.kernel)
+        return out, joint.by_type(scored.weights()) if wants_weights else {}
 
     def project(self, linear: HeteroDictLinear, x_dict: dict[NodeType, Tensor]) -> dict[NodeType, Tensor]:
         """[num_nodes, heads or kv_heads, out_channels] of each type."""
@@ -226,157 +243,4 @@ class HeteroGraphAttention(Module):
         return (
             f"{type(self).__name__}({self.out_channels}, heads={self.heads}, node_types={len(self.node_types)},"
             f" edge_types={len(self.edge_types)})"
-        )
-
-
-class Joint:
-    """Attention of one type of targets over the sources of all types of edges that lead to it, laid end to end."""
-
-    def __init__(
-        self,
-        layer: HeteroGraphAttention,
-        kinds: list[EdgeType],
-        query: Tensor,
-        key: dict[NodeType, Tensor],
-        value: dict[NodeType, Tensor],
-        graphs: dict[EdgeType, Graph],
-        edge_attr_dict: dict[EdgeType, Tensor],
-    ):
-        self.layer, self.kinds = layer, kinds
-        self.relations: list[Relation] = [layer.relations[kind] for kind in kinds]
-        self.graphs = [graphs[kind] for kind in kinds]
-        self.edge_attr = [edge_attr_dict.get(kind) for kind in kinds]
-        self.edge_attr = [None if x is None else x.to(query.dtype) for x in self.edge_attr]
-        score = as_score(layer.score)
-        self.scale = score.default_scale(layer.out_channels) if layer.scale is None else layer.scale
-        keys = [mapped(key[kind[0]], relation.key_map) for kind, relation in zip(kinds, self.relations)]
-        values = [mapped(value[kind[0]], relation.value_map) for kind, relation in zip(kinds, self.relations)]
-        none = query.new_zeros(0, layer.kv_heads, layer.out_channels)
-        self.value = torch.cat([none, *values])
-        self.query, self.key, self.score = score.reduce(query, torch.cat([none, *keys]))
-
-    def is_watched(self) -> bool:
-        return any(is_watched(relation) for relation in self.relations)
-
-    def nothing(self) -> Tensor:
-        """The result without any edge."""
-        return self.query.new_zeros(self.query.size(0), self.layer.heads, self.layer.out_channels)
-
-    def by_kernel(self) -> Tensor:
-        """[num_targets, heads, out_channels] by the fastest kernel."""
-        if not self.kinds:
-            return self.nothing()
-        dropout = self.layer.dropout if self.layer.training else 0.0
-        options = self.options() | {"dropout": dropout, "kernel": self.layer.kernel}
-        result: Any = attend(self.query, self.key, self.value, self.graph(), **options)
-        if options["edge_features"] is None:
-            return result
-        out, edge_out = result  # sum of w (v + E e) = sum of w v + E (sum of w e)
-        return out + torch.einsum("nhd,hcd->nhc", edge_out, self.edge_weight())
-
-    def weights(self) -> dict[EdgeType, tuple[Tensor, Tensor]]:
-        """(edge_index, weights [num_edges, heads]) of each type."""
-        if not self.kinds:
-            return {}
-        weights = attention_weights(self.query, self.key, self.graph(), **self.options())
-        edges = [graph.edge_index(weights.device) for graph in self.graphs]
-        return dict(zip(self.kinds, zip(edges, weights.split([pair.size(1) for pair in edges]))))
-
-    def graph(self) -> Graph:
-        return beside(self.graphs, self.query.device)
-
-    def options(self) -> dict[str, Any]:
-        """The arguments of `attend` that say how edges are scored."""
-        options: dict[str, Any] = {"scale": self.scale, "score": self.score, "bias": self.bias()}
-        options["normalizer"] = self.layer.normalizer
-        options["edge_features"] = features = self.features()
-        if features is not None:
-            # q (k + E e) = q k + (E^T q) e, so that no edge ever needs out_channels numbers.
-            query = self.query[..., : self.layer.out_channels]
-            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, self.edge_weight())
-        return options
-
-    def bias(self) -> Tensor | None:
-        """b of each edge: [num_edges, heads]."""
-        biases = [relation.bias for relation in self.relations if relation.bias is not None]
-        if len(biases) < len(self.relations):
-            return None
-        pairs = zip(biases, self.graphs)
-        return torch.cat([bias.to(self.query.dtype).expand(graph.num_edges, -1) for bias, graph in pairs])
-
-    def features(self) -> Tensor | None:
-        """The features of all edges: those of each type in columns of their own, zeros elsewhere."""
-        sizes = [0 if x is None else x.size(1) for x in self.edge_attr]
-        if not any(sizes):
-            return None
-        blocks = []
-        for place, (x, graph) in enumerate(zip(self.edge_attr, self.graphs)):
-            x = self.query.new_zeros(graph.num_edges, 0) if x is None else x
-            blocks.append(torch.nn.functional.pad(x, (sum(sizes[:place]), sum(sizes[place + 1 :]))))
-        return torch.cat(blocks)
-
-    def edge_weight(self) -> Tensor:
-        """E of all types, in the columns of `features`: [heads, out_channels, edge_dim]."""
-        weights = [relation.edge_weight() for relation in self.relations if relation.lin_edge is not None]
-        return torch.cat(weights, -1).to(self.query.dtype)
-
-    def by_messages(self) -> Tensor:
-        """The same numbers by PyG's message passing, for whoever wants to look at the messages of a type."""
-        groups = self.layer.heads // self.layer.kv_heads
-        num_keys = [graph.num_keys for graph in self.graphs]
-        keys, values = (x.repeat_interleave(groups, 1).split(num_keys) for x in (self.key, self.value))
-        edges = [graph.edge_index(self.query.device) for graph in self.graphs]
-        num_targets = self.query.size(0)
-        scores = [
-            relation.scores(self.query, key, pair, edge_attr, self.score, self.scale)
-            for relation, key, pair, edge_attr in zip(self.relations, keys, edges, self.edge_attr)
-        ]
-        target = torch.cat([pair[1] for pair in edges])
-        alpha = weights_by_degree(self.layer.normalizer, torch.cat(scores), target, num_targets)
-        alpha = torch.nn.functional.dropout(alpha, self.layer.dropout, self.layer.training)
-        alphas = alpha.split([pair.size(1) for pair in edges])
-        messages = zip(self.relations, values, alphas, edges, self.edge_attr)
-        return sum((relation(*given, num_targets) for relation, *given in messages), self.nothing())
-
-
-def types_of(metadata: Metadata) -> tuple[list[NodeType], list[EdgeType]]:
-    """The types of nodes and of edges, each once."""
-    node_types, edge_types = list(dict.fromkeys(metadata[0])), list(dict.fromkeys(tuple(kind) for kind in metadata[1]))
-    for kind in node_types:
-        if not isinstance(kind, str):
-            raise TypeError(f"types of nodes must be str (got {kind!r}); HeteroData.metadata() gives them")
-    for kind in edge_types:
-        if len(kind) != 3 or not all(isinstance(part, str) for part in kind):
-            raise TypeError(f"types of edges must be (source, relation, target), three str (got {kind!r});"
-                            " HeteroData.metadata() gives them")  # fmt: skip
-    return node_types, edge_types
-
-
-def check_metadata(node_types: list[NodeType], edge_types: list[EdgeType], in_channels: Any, edge_dim: Any) -> None:
-    for source, relation, target in edge_types:
-        missing = [kind for kind in (source, target) if kind not in node_types]
-        if missing:
-            raise ValueError(f"edges {(source, relation, target)} need nodes of type {missing[0]!r} (got {node_types})")
-    if not edge_types:
-        raise ValueError(f"'metadata' needs at least one type of edges (got {edge_types})")
-    for name, given, known in (("in_channels", in_channels, node_types), ("edge_dim", edge_dim, edge_types)):
-        unknown = [kind for kind in given if kind not in known] if isinstance(given, dict) else []
-        if unknown:
-            raise ValueError(f"'{name}' has types that 'metadata' lacks (got {unknown}, known are {known})")
-    missing = [kind for kind in node_types if isinstance(in_channels, dict) and kind not in in_channels]
-    if missing:
-        raise ValueError(f"'in_channels' needs a size for each type of nodes (got none for {missing})")
-
-
-def check_edge_attr(kind: EdgeType, edge_attr: Tensor | None, lin_edge: Module | None, graph: Graph) -> None:
-    if (edge_attr is None) != (lin_edge is None):
-        got = "None" if edge_attr is None else list(edge_attr.shape)
-        raise ValueError(f"'edge_attr_dict' and 'edge_dim' go together (got {got} for edges {kind})")
-    if edge_attr is None or lin_edge is None:
-        return
-    edge_dim = lin_edge.in_channels
-    if edge_attr.dim() != 2 or edge_attr.size(1) != edge_dim or not graph.may_have_edges(edge_attr.size(0)):
-        raise ValueError(
-            f"features of edges {kind} must be [num_edges, edge_dim] = [{graph.num_edges}, {edge_dim}] in the order of the"
-            f" edges (got {list(edge_attr.shape)})"
         )

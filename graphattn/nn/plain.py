@@ -26,7 +26,7 @@ def has_hooks(module: Module) -> bool:
 def runs_as(module: Module, kind: type[Module]) -> bool:
     """Whether it has the forward pass of this class; torch.export wraps modules in classes of its own."""
     own = type(module).forward if isinstance(module, kind) and "forward" not in vars(module) else None
-    return own is kind.forward and is_home(own, kind)
+    return own is kind.forward and home(own) == kind.__module__
 
 
 def home(function: Any) -> str | None:

@@ -10,6 +10,7 @@ from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
 from graphattn.nn.adjacency import check_floating, check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
 from graphattn.nn.drop_in import DropIn
+from graphattn.nn.edge_terms import edge_query, with_edge_values
 from graphattn.nn.messages import PerThread
 
 
@@ -69,7 +70,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
         query, key, value = (
-            linear(nodes).unflatten(-1, (self.heads, self.out_channels))
+            linear(nodes).view(-1, self.heads, self.out_channels)
             for linear, nodes in ((self.lin_query, target), (self.lin_key, source), (self.lin_value, source))
         )
         if by_messages or (self.lin_edge is None and attributes is not None):
@@ -114,14 +115,15 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         """([num_targets, heads, out_channels], weights [num_edges, heads] if wanted) by the fastest kernel."""
         options: dict[str, Any] = {}
         if edge_attr is not None:
-            # q (k + W e) = q k + (W^T q) e, so that no edge ever needs out_channels numbers.
             weight = self.lin_edge.weight.to(query.dtype).unflatten(0, (self.heads, self.out_channels))
             options["edge_features"] = edge_attr.to(query.dtype)
-            options["edge_query"] = torch.einsum("nhc,hcd->nhd", query, weight)
-        out = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
-        if edge_attr is not None:
-            out, edge_out = out  # sum of p (v + W e) = sum of p v + W (sum of p e)
-            out = out + torch.einsum("nhd,hcd->nhc", edge_out, weight)
+            options["edge_query"] = edge_query(query, weight)
+        result: Any = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
+        if edge_attr is None:
+            out = result
+        else:
+            out, edge_out = result
+            out = with_edge_values(out, edge_out, weight)
         return out, attention_weights(query, key, graph, **options) if wants_alpha else None
 
     def by_messages(

@@ -290,8 +290,8 @@ def test_what_a_bias_hides_does_not_show(way, by_head, number):
                 features[broken] = spoiled
         query, key, value, bias, *features = leaves
         out = layer.combine(query, key, value, graph, *(features or [None]), bias).unflatten(-1, (4, 3))[:, loses]
-        weights = layer.edge_weights(query, key, graph, *(features or [None]), bias)
-        scores = layer.edge_scores(query, key, graph, *(features or [None]), bias)
+        scored = layer.scored(query, key, graph, *(features or [None]), bias)
+        weights, scores = scored.weights(), scored.scores()
         hidden = (bias if bias.dim() > 1 else bias[:, None]) == -math.inf
         assert (weights[hidden.expand_as(weights)] == 0).all() and (scores[hidden.expand_as(scores)] == -math.inf).all()
         leaves = [*leaves[:4], *(layer.talking_heads.parameters() if talks else ())]

@@ -6,7 +6,7 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, PrefixGraph, causal
 from graphattn.nn import LanguageModel, PerLayer, RotaryPositions, Seq2Seq, beam_search, greedy_search, sample
-from graphattn.nn.generation import likely
+from graphattn.nn.likely import likely
 from tests.nn.test_encoder import randomize
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, EdgeListGraph
-from graphattn.nn import GraphAttention, TalkingHeads, attention
+from graphattn.nn import GraphAttention, TalkingHeads, scored
 from tests.nn.peer import random_graph
 
 HEADS, SIZE, EDGE_DIM = 4, 3, 2
@@ -100,13 +100,15 @@ def test_heads_that_do_not_talk_yet_are_plain_attention():
 def test_scores_are_computed_once(options, monkeypatch):
     layer, x, graph, edge_attr, bias = layer_and_inputs(edge_dim=EDGE_DIM, **options)
     calls = []
-    for name in ("attention_scores", "attention_weights"):
-        function = getattr(attention, name)
+    for where, name in ((scored, "attention_scores"), (scored, "attention_weights"), (layer, "make_score")):
+        function = getattr(where, name)
         monkeypatch.setattr(
-            attention, name, lambda *args, function=function, **rest: calls.append(1) or function(*args, **rest)
+            where,
+            name,
+            lambda *args, function=function, name=name, **rest: calls.append(name) or function(*args, **rest),
         )
     layer(x, graph, edge_attr, return_attention_weights=True, edge_bias=bias)
-    assert len(calls) == 1
+    assert len(calls) == 2 and calls[0] == "make_score"
 
 
 @pytest.mark.parametrize("watched", [False, True], ids=["edges", "messages"])
