@@ -16,11 +16,11 @@ PER_EDGE = ("bias", "edge_features", "edge_query")  # the fields of `Inputs` tha
 DEVICES = {"cpu": "CPU", "cuda": "CUDA"}  # as sentences call them
 
 
-class Graphs(NamedTuple):
-    """Graphs that cannot be told by their classes alone."""
+class GraphKind(NamedTuple):
+    """Graphs that their classes alone do not tell."""
 
     words: str  # what a sentence calls them
-    are: Callable[[Graph], bool]
+    has: Callable[[Graph], bool]
 
 
 class Facts:
@@ -29,7 +29,7 @@ class Facts:
     Attributes:
         name: By which it is asked for.
         family: Kernels of one family answer to its name too: the first of them that runs.
-        graphs: Classes of the graphs that it runs, or `Graphs`; `(Graph,)` is every graph.
+        graphs: Classes of the graphs that it runs, or `GraphKind`; `(Graph,)` is every graph.
         devices: Types of `torch.device`; None: every one.
         dtypes: Of query, key and value; None: every floating one.
         scores, normalizers: Their names; None: all.
@@ -47,7 +47,7 @@ class Facts:
 
     name: ClassVar[str]
     family: ClassVar[str | None] = None
-    graphs: ClassVar[tuple[type[Graph], ...] | Graphs] = ()
+    graphs: ClassVar[tuple[type[Graph], ...] | GraphKind] = ()
     devices: ClassVar[tuple[str, ...] | None] = None
     dtypes: ClassVar[tuple[torch.dtype, ...] | None] = None
     scores: ClassVar[tuple[str, ...] | None] = ("dot",)
@@ -68,7 +68,7 @@ class Facts:
 
     @classmethod
     def has_graph(cls, graph: Graph) -> bool:
-        return cls.graphs.are(graph) if isinstance(cls.graphs, Graphs) else isinstance(graph, cls.graphs)
+        return cls.graphs.has(graph) if isinstance(cls.graphs, GraphKind) else isinstance(graph, cls.graphs)
 
 
 def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
@@ -122,7 +122,7 @@ def why_not_tensors(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
 
 
 def graphs_in_words(kernel: Facts) -> str:
-    if isinstance(kernel.graphs, Graphs):
+    if isinstance(kernel.graphs, GraphKind):
         return kernel.graphs.words
     if not kernel.graphs:
         return "no graph: its class names none in 'graphs' and has no 'why_not' of its own"

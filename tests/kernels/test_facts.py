@@ -11,7 +11,7 @@ from graphattn.formulas.normalizers import Relu, Softmax
 from graphattn.formulas.scores import Additive, Dot
 from graphattn.graphs import Graph
 from graphattn.kernels.choose import KERNELS
-from graphattn.kernels.facts import PER_EDGE, Graphs
+from graphattn.kernels.facts import PER_EDGE, GraphKind
 from graphattn.kernels.kernel import Inputs, Plan
 
 
@@ -39,7 +39,7 @@ class Wide(Plain):
 
 
 class Square(Plain):
-    graphs = Graphs("square graphs", lambda graph: graph.num_queries == graph.num_keys)
+    graphs = GraphKind("square graphs", lambda graph: graph.num_queries == graph.num_keys)
 
     def why_not_here(self, plan, inputs):
         return "'plain' is tired"
@@ -140,7 +140,7 @@ def test_every_kernel_declares_what_it_is():
     from graphattn.formulas import normalizers, scores
 
     for kernel in KERNELS:
-        assert isinstance(kernel.graphs, Graphs) or all(issubclass(kind, Graph) for kind in kernel.graphs)
+        assert isinstance(kernel.graphs, GraphKind) or all(issubclass(kind, Graph) for kind in kernel.graphs)
         assert kernel.graphs and set(kernel.per_edge) <= set(PER_EDGE)
         assert set(kernel.devices or ()) | set(kernel.only_by_name) <= {"cpu", "cuda"}
         assert set(kernel.scores or ()) <= set(scores.OWN) and set(kernel.normalizers or ()) <= set(normalizers.OWN)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.facts import Graphs
+from graphattn.kernels.facts import GraphKind
 from graphattn.kernels.fused.flash import FLASH_DTYPES, flash, flash_backward, pad_channels
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
 
@@ -84,7 +84,7 @@ class Sdpa(Kernel):
     """torch's flash attention for CPU, forward and backward, by its operators that take and give log-sum-exp."""
 
     name = "sdpa"
-    graphs = Graphs("complete and causal graphs", lambda graph: isinstance(graph, CompleteGraph) or is_causal(graph))
+    graphs = GraphKind("complete and causal graphs", lambda graph: isinstance(graph, CompleteGraph) or is_causal(graph))
     devices, dtypes = ("cpu",), FLASH_DTYPES
     takes_grouped_heads = takes_other_value_dim = True
     least_channels = 1
