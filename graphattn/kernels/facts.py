@@ -32,7 +32,7 @@ class Facts:
         graphs: Classes of the graphs that it runs, or `GraphKind`; `(Graph,)` is every graph.
         devices: Types of `torch.device`; None: every one.
         dtypes: Of query, key and value; None: every floating one.
-        scores, normalizers: Their names; None: all.
+        score_names, normalizer_names: Of those that it has; None: all.
         per_edge: Which of `PER_EDGE` it takes, in the order of `graph.edge_index()`.
         takes_bias_by_offset: Whether it takes a bias with a row for each of `offsets_of(graph)`; others are given one for
             each edge.
@@ -50,8 +50,8 @@ class Facts:
     graphs: ClassVar[tuple[type[Graph], ...] | GraphKind] = ()
     devices: ClassVar[tuple[str, ...] | None] = None
     dtypes: ClassVar[tuple[torch.dtype, ...] | None] = None
-    scores: ClassVar[tuple[str, ...] | None] = ("dot",)
-    normalizers: ClassVar[tuple[str, ...] | None] = ("softmax",)
+    score_names: ClassVar[tuple[str, ...] | None] = ("dot",)
+    normalizer_names: ClassVar[tuple[str, ...] | None] = ("softmax",)
     per_edge: ClassVar[tuple[str, ...]] = ()
     takes_bias_by_offset: ClassVar[bool] = False
     takes_dropout: ClassVar[bool] = False
@@ -94,10 +94,10 @@ def why_not_graph(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
 def why_not_formula(kernel: Facts, plan: Plan) -> str | None:
     """The rest of the sentence, about what is computed."""
     score, normalizer = plan.score.name, plan.normalizer.name
-    if kernel.scores is not None and score not in kernel.scores:
-        return f"has {listed([f'the {x}' for x in kernel.scores])} score{only(kernel.scores)} (got {score!r})"
-    if kernel.normalizers is not None and normalizer not in kernel.normalizers:
-        return f"has {listed(kernel.normalizers)}{only(kernel.normalizers)} (got {normalizer!r})"
+    if kernel.score_names is not None and score not in kernel.score_names:
+        return f"has {listed([f'the {x}' for x in kernel.score_names])} score{only(kernel.score_names)} (got {score!r})"
+    if kernel.normalizer_names is not None and normalizer not in kernel.normalizer_names:
+        return f"has {listed(kernel.normalizer_names)}{only(kernel.normalizer_names)} (got {normalizer!r})"
     if plan.dropout and not kernel.takes_dropout:
         return "has no dropout that can be repeated (got dropout > 0)"
     return None

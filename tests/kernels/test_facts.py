@@ -32,7 +32,7 @@ class Wide(Plain):
 
     graphs = (Graph,)
     devices, dtypes = ("cpu", "cuda"), (torch.float32, torch.float64)
-    scores, normalizers = ("cosine", "dot"), None
+    score_names, normalizer_names = ("cosine", "dot"), None
     per_edge = ("bias", "edge_features")
     takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     least_channels = 3
@@ -143,4 +143,4 @@ def test_every_kernel_declares_what_it_is():
         assert isinstance(kernel.graphs, GraphKind) or all(issubclass(kind, Graph) for kind in kernel.graphs)
         assert kernel.graphs and set(kernel.per_edge) <= set(PER_EDGE)
         assert set(kernel.devices or ()) | set(kernel.only_by_name) <= {"cpu", "cuda"}
-        assert set(kernel.scores or ()) <= set(scores.OWN) and set(kernel.normalizers or ()) <= set(normalizers.OWN)
+        assert set(kernel.score_names or ()) <= set(scores.OWN) and set(kernel.normalizer_names or ()) <= set(normalizers.OWN)

@@ -112,7 +112,7 @@ class EdgesCuda(Kernel):
     name, family = "edges_cuda", "edges"
     graphs, devices = (Graph,), ("cuda", "cpu")
     dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    scores, normalizers = ("dot", "additive"), ("softmax", "relu", "sigmoid")
+    score_names, normalizer_names = ("dot", "additive"), ("softmax", "relu", "sigmoid")
     per_edge = PER_EDGE
     takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 2  # weight and gradient of the score

@@ -18,7 +18,7 @@ class EdgesCpu(Kernel):
 
     name, family = "edges_cpu", "edges"
     graphs, devices = (Graph,), ("cpu",)
-    scores, normalizers = ("dot", "additive"), ("softmax", "relu", "sigmoid")
+    score_names, normalizer_names = ("dot", "additive"), ("softmax", "relu", "sigmoid")
     per_edge = PER_EDGE
     takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 2  # weight and gradient of the score

@@ -181,7 +181,7 @@ class EdgesTorch(Kernel):
 
     name, family = "edges_torch", "edges"
     graphs = (Graph,)
-    scores = normalizers = None
+    score_names = normalizer_names = None
     per_edge = PER_EDGE
     takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 4  # scores, weights, and gradients of both

@@ -77,7 +77,7 @@ class Reference(Kernel):
 
     name = "reference"
     graphs = (Graph,)
-    scores = normalizers = None
+    score_names = normalizer_names = None
     per_edge = PER_EDGE
     takes_dropout = takes_grouped_heads = takes_other_value_dim = True
 
