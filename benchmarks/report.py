@@ -70,6 +70,14 @@ def machine() -> str:
     )
 
 
+def processor() -> str:
+    """The name of the processor, if the system tells."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 class Report:
     """The growing table of one benchmark."""
 

@@ -6,12 +6,14 @@ from graphattn.formulas.segments import Segments
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.rule_graph import RuleGraph
 from graphattn.kernels.choose import register_kernel, remove_kernel
+from graphattn.kernels.facts import GraphKind
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan
 
 __all__ = [
     "Dot",
     "EdgeNormalizer",
     "Graph",
+    "GraphKind",
     "Inputs",
     "Kernel",
     "Normalizer",

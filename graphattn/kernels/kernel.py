@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph
+from graphattn.kernels.facts import Facts, why_not_by_facts
 
 Made = TypeVar("Made")
 
@@ -68,19 +69,16 @@ class Partial(NamedTuple):
     edge_out: Tensor | None = None  # [num_queries, heads, edge_dim], sum of weight * edge feature
 
 
-class Kernel(ABC):
-    """One way to compute attention over a graph, equal to every other way up to rounding."""
+class Kernel(Facts, ABC):
+    """One way to compute attention over a graph, equal to every other way up to rounding. It declares what it supports: `Facts`."""
 
-    name: ClassVar[str]
-    takes_bias_by_offset: ClassVar[bool] = False  # others are only given a bias for each edge
-    numbers_kept: ClassVar[int] = 0  # for every edge and head, at a time; tiles keep none
-    finds_nan: ClassVar[bool] = (
-        False  # it raises NotFinite where it would spread NaN: keys need not be looked at before
-    )
-
-    @abstractmethod
     def why_not(self, plan: Plan, inputs: Inputs) -> str | None:
         """The sentence that says why this kernel cannot run, or None if it can."""
+        return why_not_by_facts(self, plan, inputs) or self.why_not_here(plan, inputs)
+
+    def why_not_here(self, plan: Plan, inputs: Inputs) -> str | None:
+        """Such a sentence about what facts do not tell: sizes, a library that is missing. Asked where all facts fit."""
+        return None
 
     def spreads_nan(self, plan: Plan) -> bool:
         """Whether NaN and infinity of hidden keys would reach queries near them, so that all keys must be finite."""

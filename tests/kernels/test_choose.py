@@ -4,8 +4,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphattn import BandedGraph, CompleteGraph, GlobalGraph, GridGraph, attend, batch_graphs, causal, choose_kernel
 from graphattn.extending import register_kernel, remove_kernel
-from graphattn.kernels import choose
 from graphattn.kernels.choose import KERNELS, first_that_runs, select
+from graphattn.kernels.crossovers import CROSSOVERS
 from graphattn.kernels.cuda.edges_cuda import why_not_triton
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import ALiBi, Score
@@ -107,7 +107,7 @@ def test_edges_give_way_to_tiles_where_memory_would_not_do():
     narrow = GridGraph((30, 30), 3)
     assert chosen(narrow) == "edges_cpu"
     many = torch.randn(900, 2**10, 1)
-    assert narrow.num_edges * 2**10 > choose.MOST_NUMBERS_OF_EDGES
+    assert narrow.num_edges * 2**10 > CROSSOVERS.most_numbers_of_edges
     assert choose_kernel(narrow, many).kernel == "grid"
     assert choose_kernel(narrow, many[:, :2]).kernel == "edges_cpu"
 

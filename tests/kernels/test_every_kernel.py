@@ -7,7 +7,6 @@ import torch
 
 from graphattn import attend, attention_weights
 from graphattn.kernels.choose import KERNELS
-from graphattn.kernels.cuda.edges_cuda import why_not_triton
 from graphattn.nn import Additive
 from graphattn.testing.check import why_not
 from graphattn.testing.layouts import LAYOUTS
@@ -15,18 +14,17 @@ from graphattn.testing.problems import CASES, DIM, EDGE_DIM, HEADS, OPTIONS, arg
 from graphattn.testing.tolerance import TOLERANCE
 
 KERNEL_NAMES = [kernel.name for kernel in KERNELS]
-# They run these tests on a GPU where there is one.
-ON_CUDA = {"edges_cuda", "cudnn_cuda", "flash_cuda", "efficient_cuda"} if torch.cuda.is_available() else set()
-IS_INTERPRETED = why_not_triton() is None and not torch.cuda.is_available()
+BY_NAME = {kernel.name: kernel for kernel in KERNELS}
 
 
 def device_of(kernel):
-    return "cuda" if kernel in ON_CUDA else "cpu"
+    """Kernels for CUDA run these tests on a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() and (BY_NAME[kernel].devices or ("cpu",))[0] == "cuda" else "cpu"
 
 
 def is_quick(name, option, kernel, dtype=torch.float64):
-    """Interpreted programs take half a second for each case: every graph and every option, but not every pair."""
-    if kernel != "edges_cuda" or not IS_INTERPRETED:
+    """What runs only by name takes half a second or more for each case: every graph and every option, but not every pair."""
+    if device_of(kernel) not in BY_NAME[kernel].only_by_name:
         return True
     return name in ("edge_list_repeated", "zero_edges") or (option == "plain" and dtype == torch.float64)
 
@@ -40,12 +38,13 @@ def run(name, option, kernel, dtype):
 
 
 def refuses(kernel, name, option="plain", dtype=torch.float64):
-    known = next(k for k in KERNELS if k.name == kernel)
-    return why_not(known, name, option, dtype, device_of(kernel)) is not None
+    return why_not(BY_NAME[kernel], name, option, dtype, device_of(kernel)) is not None
 
 
 def widest_dtype(kernel):
-    return torch.float32 if kernel == "banded_cpu" else torch.float64
+    """float64 where a kernel has it, else float32."""
+    dtypes = BY_NAME[kernel].dtypes
+    return torch.float64 if dtypes is None or torch.float64 in dtypes else torch.float32
 
 
 def runs(name, option, kernel, dtype=None):
@@ -189,7 +188,7 @@ def test_gradcheck(name, kernel):
 TWICE = product(
     ["causal_ragged", "edge_list_repeated", "band_uneven", "grid_2d", "zero_edges", "complete_rectangular"],
     ["plain", "edges", "sigmoid", "additive", "sink", "cosine", "gaussian", "sparsemax", "entmax15", "top_k"],
-    ["sdpa", "banded_torch", "grid", "edges_cpu", "edges_torch"],
+    [name for name in KERNEL_NAMES if widest_dtype(name) == torch.float64 and device_of(name) == "cpu"],
 )
 
 
@@ -204,8 +203,8 @@ def test_gradgradcheck(name, option, kernel):
 @pytest.mark.parametrize("name", ["edge_list_repeated", "edge_list_star", "grid_2d_uneven", "batch_mixed"])
 def test_dropout_is_the_same_in_every_kernel(name, option):
     results = []
-    for kernel in ("edges_cpu", "edges_torch", "reference"):
-        if refuses(kernel, name, option):
+    for kernel in KERNEL_NAMES:
+        if not BY_NAME[kernel].takes_dropout or device_of(kernel) != "cpu" or not runs(name, option, kernel):
             continue
         leaves, wanted = problem(name, option)
         leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}

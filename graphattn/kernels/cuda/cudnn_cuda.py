@@ -3,11 +3,10 @@
 import torch
 from torch.backends.cuda import SDPAParams, can_use_cudnn_attention
 
-from graphattn.kernels.fused.flash import why_not_plain, with_adjacent_channels
+from graphattn.kernels.fused.flash import with_adjacent_channels
 from graphattn.kernels.fused.sdpa import Sdpa, is_causal, to_batch
 from graphattn.kernels.kernel import Inputs, Plan, count_edges
 
-DTYPES = (torch.float16, torch.bfloat16)
 CHANNELS = 8  # half-precision numbers in the 16 bytes that are read at a time
 LEAST_SCORES = 2**27  # of all heads: cuDNN plans for every new size, which takes 40 ms; below it nobody gets them back
 
@@ -15,24 +14,21 @@ LEAST_SCORES = 2**27  # of all heads: cuDNN plans for every new size, which take
 class CudnnCuda(Sdpa):
     """Large examples of one size in one call; for others there is 'flash_cuda'."""
 
-    name = "cudnn_cuda"
+    name, family = "cudnn_cuda", "cudnn"
+    devices, dtypes = ("cuda",), (torch.float16, torch.bfloat16)
+    takes_other_value_dim = False
 
-    def why_not_operator(self, plan, inputs):
+    def why_not_here(self, plan, inputs):
         query = inputs.query
-        if query.device.type != "cuda" or query.dtype not in DTYPES:
-            return f"'{self.name}' runs half precision on CUDA (got {query.dtype} on {query.device})"
         if count_edges(plan.graph) * query.size(1) < LEAST_SCORES:
             return f"'{self.name}' is worth its plan from {LEAST_SCORES:,} scores on (got {plan.graph!r})"
         if len(set(plan.graph.sizes)) != 1:
             return f"'{self.name}' runs examples of one size (got {plan.graph!r})"
-        dims = {query.size(2), inputs.value.size(2)}
-        if len(dims) > 1 or max(dims) % CHANNELS:
-            return (
-                f"'{self.name}' needs as many channels in values as in queries, a multiple of {CHANNELS} (got {dims})"
-            )
+        if query.size(2) % CHANNELS:
+            return f"'{self.name}' needs a multiple of {CHANNELS} channels (got {query.size(2)})"
         if torch.are_deterministic_algorithms_enabled():
             return f"'{self.name}' is not deterministic, as torch.use_deterministic_algorithms wants it"
-        return why_not_plain(self.name, plan, inputs) or self.why_not_cudnn(plan, inputs)
+        return self.why_not_cudnn(plan, inputs)
 
     def why_not_cudnn(self, plan: Plan, inputs: Inputs) -> str | None:
         """torch's own answer: it knows versions, chips and what users have switched off."""

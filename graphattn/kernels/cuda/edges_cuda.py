@@ -2,13 +2,15 @@
 
 from contextlib import nullcontext
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from graphattn.graphs import Graph
 from graphattn.graphs.csr import rows_of
 from graphattn.kernels.cuda.edge_layout import Pieces, arrangement, transposition
+from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import (
     Inputs,
     Kernel,
@@ -21,7 +23,6 @@ from graphattn.kernels.kernel import (
 )
 from graphattn.kernels.plain.edges_torch import sorted_edges
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WIDEST = 1024  # padded channels of all heads of a program; a node with more is shared among programs
 # A program reads so many edges at a time, and has a warp for so many of their channels. One warp for a row is the best: sums
 # over edges stay in its registers, and 32 programs on a multiprocessor hide each other's waiting. On an H200, bfloat16,
@@ -108,20 +109,17 @@ class EdgesCuda(Kernel):
     Bit for bit repeatable: every sum has one program and one order.
     """
 
-    name = "edges_cuda"
+    name, family = "edges_cuda", "edges"
+    graphs, devices = (Graph,), ("cuda", "cpu")
+    dtypes = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    score_names, normalizer_names = ("dot", "additive"), ("softmax", "relu", "sigmoid")
+    per_edge = PER_EDGE
+    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 2  # weight and gradient of the score
+    only_by_name: ClassVar = {"cpu": "there it is interpreted, for tests"}
 
-    def why_not(self, plan, inputs):
-        device = inputs.query.device
-        if device.type not in ("cuda", "cpu"):
-            return f"'edges_cuda' runs on CUDA (got {device})"
-        if plan.score.name not in ("dot", "additive"):
-            return f"'edges_cuda' has the dot and the additive score (got {plan.score.name!r})"
-        if plan.normalizer.name not in ("softmax", "relu", "sigmoid"):
-            return f"'edges_cuda' has softmax, relu and sigmoid (got {plan.normalizer.name!r})"
-        if inputs.query.dtype not in DTYPES:
-            return f"'edges_cuda' runs floating point (got {inputs.query.dtype})"
-        reason = why_not_triton()
+    def why_not_here(self, plan, inputs):
+        device, reason = inputs.query.device, why_not_triton()
         if reason is None and device.type == "cpu" and not is_interpreted():
             return f"'edges_cuda' runs on CUDA (got {device}); on CPU under TRITON_INTERPRET=1 only, for tests"
         return reason

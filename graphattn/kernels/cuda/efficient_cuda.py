@@ -2,7 +2,7 @@
 
 import torch
 
-from graphattn.kernels.fused.flash import why_not_plain, with_adjacent_channels
+from graphattn.kernels.fused.flash import with_adjacent_channels
 from graphattn.kernels.fused.sdpa import Sdpa
 
 LSE_BLOCK = 32  # the operators keep log-sum-exp for so many queries, or a multiple; +inf where there is none
@@ -11,14 +11,9 @@ LSE_BLOCK = 32  # the operators keep log-sum-exp for so many queries, or a multi
 class EfficientCuda(Sdpa):
     """torch's memory-efficient attention (Rabe and Staats 2021), examples of one size in one call."""
 
-    name = "efficient_cuda"
+    name, family = "efficient_cuda", "efficient"
+    devices, dtypes = ("cuda",), (torch.float32,)
     aligned_channels = 4  # float32 numbers in the 16 bytes that are read at a time
-
-    def why_not_operator(self, plan, inputs):
-        query = inputs.query
-        if query.device.type != "cuda" or query.dtype != torch.float32:
-            return f"'{self.name}' runs float32 on CUDA (got {query.dtype} on {query.device})"
-        return why_not_plain(self.name, plan, inputs)
 
     def attend(self, query, key, value, scale, is_causal):
         query, key, value = map(with_adjacent_channels, (query, key, value))

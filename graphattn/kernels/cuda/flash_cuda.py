@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.fused.flash import pad_channels, why_not_plain
+from graphattn.kernels.fused.flash import pad_channels
 from graphattn.kernels.fused.tiles import strips_of
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
 
-DTYPES = (torch.float16, torch.bfloat16)
 MOST_CHANNELS = 256
 CHANNELS = 8  # the operators want multiples of it
 UNLIMITED = -1
@@ -145,21 +144,19 @@ def flash_varlen_backward(grad_out, query, key, value, out, lse, lengths: Length
 class FlashCuda(Kernel):
     """One call for the whole ragged batch, without padding; O(num_nodes * heads) memory beyond inputs and outputs."""
 
-    name = "flash_cuda"
+    name, family = "flash_cuda", "flash"
+    graphs, devices, dtypes = (CompleteGraph, BandedGraph), ("cuda",), (torch.float16, torch.bfloat16)
+    takes_grouped_heads = takes_other_value_dim = True
+    least_channels = 1
 
-    def why_not(self, plan, inputs):
-        query = inputs.query
-        if query.device.type != "cuda":
-            return f"'flash_cuda' runs on CUDA (got {query.device})"
-        if query.dtype not in DTYPES:
-            return f"'flash_cuda' runs half precision (got {query.dtype})"
+    def why_not_here(self, plan, inputs):
         if window_of(plan.graph) is None:
-            return f"'flash_cuda' runs complete graphs and bands around the query (got {plan.graph!r})"
+            return f"'flash_cuda' runs bands around the query (got {plan.graph!r})"
         if max(plan.graph.shape) >= 2**31:
             return f"'flash_cuda' counts nodes in 32 bits (got {max(plan.graph.shape)})"
-        if not 0 < channels_of(inputs) <= MOST_CHANNELS:
-            return f"'flash_cuda' needs 1 to {MOST_CHANNELS} channels (got {channels_of(inputs)})"
-        return why_not_plain("flash_cuda", plan, inputs)
+        if channels_of(inputs) > MOST_CHANNELS:
+            return f"'flash_cuda' needs at most {MOST_CHANNELS} channels (got {channels_of(inputs)})"
+        return None
 
     def spreads_nan(self, plan):
         return isinstance(plan.graph, BandedGraph)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,12 +10,8 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
 from graphattn.graphs.csr import rows_of
-from graphattn.kernels.fused.flash import why_not_plain
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, delta_of
 
-KINDS = (CompleteGraph, BandedGraph, GridGraph)  # whose `allows` is arithmetic for a single example
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-LEAST_CHANNELS = 16
 BLOCK = 128  # queries and keys
 MOST_COMPILED = 128  # a graph's sides and window are constants of the compiled program
 
@@ -99,27 +96,20 @@ class Flex(Kernel):
     """Whole blocks of 128 x 128 where there are edges; no memory per edge but to count the blocks once."""
 
     name = "flex"
+    graphs = (CompleteGraph, BandedGraph, GridGraph)  # whose `allows` is arithmetic for a single example
+    devices, dtypes = ("cuda",), (torch.float16, torch.bfloat16, torch.float32)
+    takes_grouped_heads = takes_other_value_dim = True
+    least_channels = 16
+    only_by_name: ClassVar = {"cuda": "others train faster, and it compiles for every graph"}  # crossovers.json
 
-    def why_not(self, plan, inputs):
-        graph, query = plan.graph, inputs.query
-        if query.device.type != "cuda":
-            return f"'flex' runs on CUDA (got {query.device})"
-        return self.why_not_anywhere(graph, plan, inputs)
-
-    @staticmethod
-    def why_not_anywhere(graph, plan, inputs):
-        if not isinstance(graph, KINDS) or graph.num_examples != 1:
-            return f"'flex' runs one complete, banded or grid graph, not a batch (got {graph!r})"
+    def why_not_here(self, plan, inputs):
+        graph, value_dim = plan.graph, inputs.value.size(2)
+        if graph.num_examples != 1:
+            return f"'flex' runs one graph, not a batch (got {graph!r})"
         if not (min(graph.shape) and graph.num_edges):
             return f"'flex' needs edges (got {graph!r})"
-        reason = why_not_plain("flex", plan, inputs)
-        if reason is not None:
-            return reason
-        if inputs.query.dtype not in DTYPES:
-            return f"'flex' runs half and single precision (got {inputs.query.dtype})"
-        channels = min(inputs.query.size(2), inputs.value.size(2))
-        if channels < LEAST_CHANNELS:
-            return f"'flex' needs at least {LEAST_CHANNELS} channels (got {channels})"
+        if value_dim < self.least_channels:
+            return f"'flex' needs at least {self.least_channels} channels in values (got {value_dim})"
         return None
 
     def spreads_nan(self, plan):

@@ -35,8 +35,8 @@ class BandCall(Call):
 class BandedTorch(Tiled):
     """Blocks of queries against all keys of their windows; neighbouring blocks in one call."""
 
-    name = "banded_torch"
-    graph_kind = BandedGraph
+    name, family = "banded_torch", "banded"
+    graphs = (BandedGraph,)
 
     def area_of_tiles(self, graph):
         return area_of_tiles(graph)

@@ -133,16 +133,12 @@ class Dense(Tiled):
     """Every query against all keys of its example."""
 
     name = "dense"
-    graph_kind = (EdgeListGraph, CompleteGraph)
+    graphs = (EdgeListGraph, CompleteGraph)
 
-    def why_not(self, plan, inputs):
-        is_complete = isinstance(plan.graph, CompleteGraph)
-        if is_complete and not plan.bias_by_offset:
-            return "'dense' runs complete graphs with a bias by offset only (got none)"
-        reason = super().why_not(plan, inputs)
-        if reason is None and not is_complete and plan.graph.has_repeats:
-            return "'dense' counts an edge once (got repeated edges)"
-        return reason
+    def why_not_here(self, plan, inputs):
+        if isinstance(plan.graph, CompleteGraph):
+            return None if plan.bias_by_offset else "'dense' runs complete graphs with a bias by offset only (got none)"
+        return "'dense' counts an edge once (got repeated edges)" if plan.graph.has_repeats else None
 
     def area_of_tiles(self, graph):
         return sum(max(queries, LEAST_QUERIES) * keys for queries, keys in graph.sizes)

@@ -1,35 +1,9 @@
-"""torch's fused attention, on CPU by its operators that take and give log-sum-exp, and what they cannot do."""
+"""torch's fused attention, on CPU by its operators that take and give log-sum-exp."""
 
 import torch
 from torch import Tensor
 
-from graphattn.kernels.kernel import Inputs, Plan
-
 FLASH_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-def why_not_plain(name: str, plan: Plan, inputs: Inputs) -> str | None:
-    """The sentence that says which option the kernel `name`, which is softmax of dot products, does not have."""
-    if plan.score.name != "dot" or plan.normalizer.name != "softmax":
-        return f"'{name}' has dot scores and softmax only (got {plan.score.name}, {plan.normalizer.name})"
-    for per_edge in ("bias", "edge_features", "edge_query"):
-        if getattr(inputs, per_edge) is not None:
-            return f"'{name}' takes nothing per edge (got '{per_edge}')"
-    if plan.dropout:
-        return f"'{name}' has no dropout that can be repeated (got dropout > 0)"
-    if not inputs.query.size(2):
-        return f"'{name}' needs at least one channel (got dim=0)"
-    return None
-
-
-def why_not_flash(name: str, plan: Plan, inputs: Inputs) -> str | None:
-    """The sentence that says why the kernel `name`, which rests on the operators for CPU, cannot run; None if it can."""
-    reason = why_not_plain(name, plan, inputs)
-    if reason is not None:
-        return reason
-    if inputs.query.device.type != "cpu" or inputs.query.dtype not in FLASH_DTYPES:
-        return f"'{name}' runs floating point on CPU (got {inputs.query.dtype} on {inputs.query.device})"
-    return None
 
 
 def flash(query, key, value, scale: float, mask: Tensor | None = None, is_causal=False) -> tuple[Tensor, Tensor]:

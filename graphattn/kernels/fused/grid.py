@@ -49,7 +49,7 @@ class Grid(Tiled):
     """Blocks of queries against the boxes of keys around them."""
 
     name = "grid"
-    graph_kind = GridGraph
+    graphs = (GridGraph,)
 
     def area_of_tiles(self, graph):
         return area_of_grid_tiles(graph)

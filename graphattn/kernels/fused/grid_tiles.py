@@ -13,18 +13,7 @@ from torch import Tensor
 
 from graphattn.formulas.offsets import steps_of_axes
 from graphattn.graphs import GridGraph
-
-# Queries of a tile along each axis, by the number of axes longer than one. Forward and backward, CPU ms, float32, two
-# threads of an AMD EPYC, 4 heads of 32; windows of 3 on 24 x 24 x 24 nodes want 2, but are best left to edges:
-#   sides, reach    128 x 128, 3  64 x 64, 5     7    12   16^3, 3     4
-#   blocks of 2                                                257   586
-#             4              130          58    78   200       173   264
-#             8              119          49    63   142
-#            16              199          77    94   176
-#   edges_cpu                 93          44    74   171        86   174
-BLOCK = {0: 1, 1: 32, 2: 8, 3: 4}
-BLOCK_OF_MORE_AXES = 2
-WIDE_WINDOW = 64  # keys along an axis; blocks are twice as long where a window is wider
+from graphattn.kernels.crossovers import CROSSOVERS
 
 
 def grid_tiles_of(graph: GridGraph) -> "GridTiles":
@@ -52,10 +41,11 @@ def area_of_grid_tiles(graph: GridGraph) -> int:
 def block_of(graph: GridGraph) -> list[int]:
     """Queries of a tile along each axis."""
     longest = [max(sides) for sides in zip(*graph.query_sides)]
-    block = BLOCK.get(sum(side > 1 for side in longest), BLOCK_OF_MORE_AXES)
+    axes, blocks = sum(side > 1 for side in longest), CROSSOVERS.blocks_of_grids
+    block = blocks[axes] if axes < len(blocks) else CROSSOVERS.block_of_more_axes
     windows = [before + after for before, after in zip(graph.before, graph.after)]
     return [
-        max(1, min(2 * block if window > WIDE_WINDOW else block, -(-side // step)))
+        max(1, min(2 * block if window > CROSSOVERS.wide_window else block, -(-side // step)))
         for side, window, step in zip(longest, windows, graph.dilation)
     ]
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.fused.flash import flash, flash_backward, pad_channels, why_not_flash
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, spread_to_heads, sum_to_groups
+from graphattn.kernels.facts import GraphKind
+from graphattn.kernels.fused.flash import FLASH_DTYPES, flash, flash_backward, pad_channels
+from graphattn.kernels.kernel import Inputs, Kernel, Partial, spread_to_heads, sum_to_groups
 
 
 def is_causal(graph: Graph) -> bool:
@@ -83,19 +84,14 @@ class Sdpa(Kernel):
     """torch's flash attention for CPU, forward and backward, by its operators that take and give log-sum-exp."""
 
     name = "sdpa"
+    graphs = GraphKind("complete and causal graphs", lambda graph: isinstance(graph, CompleteGraph) or is_causal(graph))
+    devices, dtypes = ("cpu",), FLASH_DTYPES
+    takes_grouped_heads = takes_other_value_dim = True
+    least_channels = 1
     aligned_channels = 1  # the operators want multiples of it
-
-    def why_not(self, plan, inputs):
-        if not (isinstance(plan.graph, CompleteGraph) or is_causal(plan.graph)):
-            return f"'{self.name}' runs complete and causal graphs (got {type(plan.graph).__name__})"
-        return self.why_not_operator(plan, inputs)
 
     def spreads_nan(self, plan):
         return is_causal(plan.graph)
-
-    def why_not_operator(self, plan: Plan, inputs: Inputs) -> str | None:
-        """The sentence that says what the operators cannot do, or None."""
-        return why_not_flash(self.name, plan, inputs)
 
     def attend(self, query, key, value, scale: float, is_causal: bool) -> tuple[Tensor, Tensor]:
         """(out, log-sum-exp [batch, heads, queries]) of tensors [batch, heads, nodes, dim]."""

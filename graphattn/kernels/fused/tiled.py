@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.kernels.fused.flash import flash, flash_backward, pad_channels, why_not_flash
+from graphattn.kernels.fused.flash import FLASH_DTYPES, flash, flash_backward, pad_channels
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of, spread_to_heads
 
 # Tensors of tiles that each thread has at a time: more would be extra memory, less would be many small calls.
@@ -95,8 +95,9 @@ class Call(ABC):
 class Tiled(Kernel):
     """Attention tile by tile, forward and backward; a subclass says what the tiles are."""
 
-    graph_kind: ClassVar[type[Graph] | tuple[type[Graph], ...]]
-    takes_bias_by_offset = True
+    devices, dtypes = ("cpu",), FLASH_DTYPES
+    takes_bias_by_offset = takes_grouped_heads = takes_other_value_dim = True
+    least_channels = 1
 
     @abstractmethod
     def area_of_tiles(self, graph: Graph) -> int:
@@ -113,13 +114,6 @@ class Tiled(Kernel):
     @abstractmethod
     def has_all_queries(self, graph: Graph) -> bool:
         """Whether every query is in a tile, so that results need not be filled with zeros first."""
-
-    def why_not(self, plan, inputs):
-        if not isinstance(plan.graph, self.graph_kind):
-            kinds = self.graph_kind if isinstance(self.graph_kind, tuple) else (self.graph_kind,)
-            wanted = " or a ".join(kind.__name__ for kind in kinds)
-            return f"'{self.name}' runs a {wanted} (got {type(plan.graph).__name__})"
-        return why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
 
     def spreads_nan(self, plan):
         return True

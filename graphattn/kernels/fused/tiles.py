@@ -12,26 +12,16 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import BandedGraph
+from graphattn.kernels.crossovers import CROSSOVERS
 
-# Queries of a tile up to a window of so many keys: more would leave more of its area unused, fewer would make many small
-# products. Backward each tile has gradients of its own for all its keys, which are added up: fewer, larger tiles are
-# better. Windows of 32 ... 2048 keys, 8 heads of 64 and 4 of 16, two threads of an AMD EPYC; ns per node, 8 heads:
-#   window             64    128    256    512   1024    2048
-#   forward, 32      3487   4763   8398  11628  21596   45886
-#            64      3870   5515   8237  11644  22448   43073
-#           128      5444   6560   9941  13044  22287   42788
-#   backward, 32    10173  16290  34123  50687 133853  260611
-#             64    10961  18106  22757  35635  80074  171923
-#            128    14402  17147  26232  33283  64185  134837
-BLOCKS = {False: {512: 32, 1024: 64}, True: {128: 32, 512: 64}}  # is_backward -> window -> block
-LARGEST_BLOCK = 128
 # Tiles inside strips share their mask; fewer neighbours than compute so many scores are not worth calls of their own.
 LEAST_AREA_INSIDE = 2**18
 
 
 def block_size(window: int, is_backward: bool) -> int:
     """Queries of a tile, whose window has so many keys beside the query's own."""
-    return next((block for up_to, block in BLOCKS[is_backward].items() if window <= up_to), LARGEST_BLOCK)
+    blocks = CROSSOVERS.blocks_of_bands_backward if is_backward else CROSSOVERS.blocks_of_bands
+    return next((block for up_to, block in blocks if window <= up_to), CROSSOVERS.largest_block_of_bands)
 
 
 def tiles_of(graph: BandedGraph, is_backward: bool = False) -> "Tiles":

@@ -11,7 +11,6 @@ from torch import Tensor
 from graphattn.formulas.offsets import longest
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
 from graphattn.kernels.finite import NotFinite
-from graphattn.kernels.fused.flash import why_not_flash
 from graphattn.kernels.fused.tiled import wants_bias
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.native.arrays import Sizes, empty, zeros
@@ -28,9 +27,10 @@ LEAST_ITEMS = 8  # runs times heads of a turn, fewer of which would leave thread
 class BandedCpu(Kernel):
     """O(num_nodes * heads * dim) memory: nothing is kept for an edge."""
 
-    name = "banded_cpu"
-    graph_kind = BandedGraph | CompleteGraph
-    takes_bias_by_offset = finds_nan = True
+    name, family = "banded_cpu", "banded"
+    graphs, devices, dtypes = (BandedGraph, CompleteGraph), ("cpu",), (torch.float32,)
+    takes_bias_by_offset = takes_grouped_heads = takes_other_value_dim = finds_nan = True
+    least_channels = 1
 
     def area_of_tiles(self, graph: Graph) -> int:
         """Scores per head that it computes, roughly and without laying out its runs."""
@@ -43,13 +43,8 @@ class BandedCpu(Kernel):
         """Calls that a small graph needs beyond those of 'edges_cpu'."""
         return 0
 
-    def why_not(self, plan, inputs):
-        if not isinstance(plan.graph, self.graph_kind):
-            return f"'{self.name}' runs a BandedGraph or a CompleteGraph (got {type(plan.graph).__name__})"
-        if inputs.query.dtype != torch.float32:
-            return f"'{self.name}' runs float32 (got {inputs.query.dtype})"
-        reason = why_not_flash(self.name, plan, inputs._replace(bias=None) if plan.bias_by_offset else inputs)
-        return reason or why_not_native()
+    def why_not_here(self, plan, inputs):
+        return why_not_native()
 
     def spreads_nan(self, plan):
         return True

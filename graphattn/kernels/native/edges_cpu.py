@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from graphattn.graphs import Graph
+from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, edge_dim_first, edge_dim_last
 from graphattn.kernels.native.arrays import empty, zeros
 from graphattn.kernels.native.border import hand_over, let_read, readable
@@ -14,16 +16,14 @@ from graphattn.kernels.native.rows import Rows, arrangement, transposition
 class EdgesCpu(Kernel):
     """Fused loops: each edge reads its key and value once; O(num_nodes * heads * dim + num_edges * heads) memory."""
 
-    name = "edges_cpu"
+    name, family = "edges_cpu", "edges"
+    graphs, devices = (Graph,), ("cpu",)
+    score_names, normalizer_names = ("dot", "additive"), ("softmax", "relu", "sigmoid")
+    per_edge = PER_EDGE
+    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 2  # weight and gradient of the score
 
-    def why_not(self, plan, inputs):
-        if inputs.query.device.type != "cpu":
-            return f"'edges_cpu' runs on CPU (got {inputs.query.device})"
-        if plan.score.name not in ("dot", "additive"):
-            return f"'edges_cpu' has the dot and the additive score (got {plan.score.name!r})"
-        if plan.normalizer.name not in ("softmax", "relu", "sigmoid"):
-            return f"'edges_cpu' has softmax, relu and sigmoid (got {plan.normalizer.name!r})"
+    def why_not_here(self, plan, inputs):
         return why_not_native()
 
     def forward(self, plan, inputs):

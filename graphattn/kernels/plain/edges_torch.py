@@ -11,6 +11,7 @@ from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.segments import Segments
 from graphattn.graphs import Graph
 from graphattn.graphs.csr import rows_of
+from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import (
     Inputs,
     Kernel,
@@ -177,11 +178,12 @@ def weights_by_degree(normalizer: Normalizer, scores: Tensor, row: Tensor, num_r
 class EdgesTorch(Kernel):
     """The fallback that runs everywhere: every graph, score, normalizer and option."""
 
-    name = "edges_torch"
+    name, family = "edges_torch", "edges"
+    graphs = (Graph,)
+    score_names = normalizer_names = None
+    per_edge = PER_EDGE
+    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 4  # scores, weights, and gradients of both
-
-    def why_not(self, plan, inputs):
-        return None
 
     def forward(self, plan, inputs):
         query, value = inputs.query, inputs.value

@@ -6,6 +6,7 @@ from torch import Tensor
 from graphattn.formulas.dropout import keep_factors
 from graphattn.formulas.segments import Segments
 from graphattn.graphs import Graph
+from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of, spread_to_heads
 from graphattn.kernels.plain.edges_torch import edge_scores, plan_with, repeat_numbers
 
@@ -75,9 +76,10 @@ class Reference(Kernel):
     """Everything as one [num_queries, num_keys] matrix per head; its derivative is autograd's."""
 
     name = "reference"
-
-    def why_not(self, plan, inputs):
-        return None
+    graphs = (Graph,)
+    score_names = normalizer_names = None
+    per_edge = PER_EDGE
+    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
 
     def forward(self, plan, inputs):
         places = dense_places(plan.graph, inputs.query.device)

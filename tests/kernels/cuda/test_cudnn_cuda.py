@@ -58,7 +58,7 @@ def test_around_the_operators(name, monkeypatch):
 
 def test_refusals(monkeypatch):
     x = torch.randn(4, 1, 8)
-    with pytest.raises(ValueError, match="'cudnn_cuda' runs half precision on CUDA"):
+    with pytest.raises(ValueError, match="'cudnn_cuda' runs on CUDA .got cpu"):
         choose_kernel(CompleteGraph(4), x, kernel="cudnn_cuda")
     with FakeTensorMode():
         half = torch.randn(4, 1, 8, device="cuda", dtype=torch.float16)
@@ -70,9 +70,10 @@ def test_refusals(monkeypatch):
         assert "from 134,217,728 scores on" in refusal(inputs, CompleteGraph(4))
         monkeypatch.setattr(cudnn_cuda, "LEAST_SCORES", 0)
         assert "of one size" in refusal(inputs, CompleteGraph([1, 3]))
-        assert "a multiple of 8 (got {8, 9})" in refusal(
-            inputs._replace(value=half.new_empty(4, 1, 9)), CompleteGraph(4)
-        )
+        wide, graph = half.new_empty(4, 1, 9), CompleteGraph(4)
+        assert "as many channels in values as in queries (got 9 and 8)" in refusal(inputs._replace(value=wide), graph)
+        assert "a multiple of 8 channels (got 9)" in refusal(Inputs(wide, wide, wide), graph)
+        assert "float16 and bfloat16 (got torch.float32)" in refusal(Inputs(*[half.float()] * 3), graph)
         assert "nothing per edge" in refusal(inputs._replace(bias=half.new_empty(16, 1)), CompleteGraph(4))
         monkeypatch.setattr(cudnn_cuda, "can_use_cudnn_attention", lambda parameters: False)
         assert "can_use_cudnn_attention" in refusal(inputs, CompleteGraph(4))

@@ -133,7 +133,7 @@ def test_refusals():
     with FakeTensorMode():
         half = torch.randn(4, 1, 8, device="cuda", dtype=torch.float16)
         for inputs, words in (
-            (Inputs(half.float(), half.float(), half.float()), "half precision"),
+            (Inputs(half.float(), half.float(), half.float()), "float16 and bfloat16 (got torch.float32)"),
             (Inputs(half, half, half.repeat(1, 1, 40)), "256 channels (got 320)"),
             (Inputs(half, half, half, bias=half.squeeze(1)), "nothing per edge"),
         ):

@@ -1,15 +1,17 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphattn import BandedGraph, CompleteGraph, GridGraph
 from graphattn.formulas.normalizers import Softmax
 from graphattn.formulas.scores import Dot
 from graphattn.kernels.cuda.flex import Flex, block_mask
 from graphattn.kernels.kernel import Inputs, Partial, Plan, spread_to_heads
+from graphattn.kernels.policy import why_wait
 from graphattn.testing.cases import GRAPHS, edge_list
 from graphattn.testing.loops import loop_attention
 
-STRUCTURED = {name: (graph, edges) for name, graph, edges in GRAPHS if min(graph.shape)}
+STRUCTURED = {name: (graph, edges) for name, graph, edges in GRAPHS if min(graph.shape) and not graph.has_repeats}
 
 
 def dense(counts, indices, columns):
@@ -23,8 +25,6 @@ def dense(counts, indices, columns):
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_blocks_are_those_with_edges(name, block):
     graph, edges = STRUCTURED[name]
-    if graph.has_repeats:
-        pytest.skip("'flex' has no repeated edges")
     found = block_mask(graph, "cpu", block)
     rows, columns = (-(-size // block) for size in graph.shape)
     counts = torch.zeros(rows, columns)
@@ -91,21 +91,34 @@ class Rows:
         self.mask = lambda: mask
 
 
+def on_cuda(inputs):
+    with FakeTensorMode():
+        return Inputs(*(torch.empty(x.shape, dtype=x.dtype, device="cuda") for x in inputs[:3]))
+
+
 @pytest.mark.parametrize(
     "graph, words",
-    [(edge_list([(0, 1)], 2), "one complete"), (GridGraph([(2, 2), (1, 1)], 1), "not a batch"),
-     (BandedGraph(3, 0, 0, offset=9), "needs edges")],
+    [(edge_list([(0, 1)], 2), "runs a CompleteGraph or a BandedGraph or a GridGraph (got EdgeListGraph)"),
+     (GridGraph([(2, 2), (1, 1)], 1), "not a batch"), (BandedGraph(3, 0, 0, offset=9), "needs edges")],
 )  # fmt: skip
 def test_refusals(graph, words):
     plan, inputs = problem(graph)
     assert "'flex' runs on CUDA" in Flex().why_not(plan, inputs)
-    assert words in Flex.why_not_anywhere(graph, plan, inputs)
+    assert words in Flex().why_not(plan, on_cuda(inputs))
 
 
 def test_refusals_of_tensors():
-    graph = CompleteGraph(3)
-    plan, inputs = problem(graph)
-    assert Flex.why_not_anywhere(graph, plan, inputs) is None
-    narrow = inputs._replace(query=inputs.query[..., :8])
-    assert "16 channels (got 8)" in Flex.why_not_anywhere(graph, plan, narrow)
-    assert "single precision" in Flex.why_not_anywhere(graph, plan, Inputs(*(x.double() for x in inputs[:3])))
+    plan, inputs = problem(CompleteGraph(3))
+    inputs = on_cuda(inputs)
+    assert Flex().why_not(plan, inputs) is None
+    narrow = inputs._replace(value=inputs.value[..., :8])
+    assert "16 channels in values (got 8)" in Flex().why_not(plan, narrow)
+    assert "16 channels (got dim=8)" in Flex().why_not(plan, Inputs(*(x[..., :8] for x in inputs[:3])))
+    assert "bfloat16 and float32 (got torch.float64)" in Flex().why_not(plan, Inputs(*(x.double() for x in inputs[:3])))
+
+
+def test_it_waits_for_its_name():
+    plan, inputs = problem(CompleteGraph(3))
+    inputs = on_cuda(inputs)
+    assert "only if asked for by name: others train faster" in why_wait(Flex(), plan, inputs, None)
+    assert why_wait(Flex(), plan, inputs, "flex") is None

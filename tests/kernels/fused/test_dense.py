@@ -95,7 +95,7 @@ def test_complete_graphs_with_a_bias_by_offset(graph, area, monkeypatch):
     out = attend(*leaves, graph, bias=rule, kernel="dense")
     close([out, *torch.autograd.grad(out, leaves, cotangent)], wanted[:-1])
     query, key = torch.zeros(graph.num_queries, 1, 2), torch.zeros(graph.num_keys, 1, 2)
-    with pytest.raises(ValueError, match="with a bias by offset only"):
+    with pytest.raises(ValueError, match="nothing per edge but a bias by offset"):
         choose_kernel(graph, query, key, bias=rule(graph)[:, :1], kernel="dense")
 
 

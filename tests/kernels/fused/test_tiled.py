@@ -30,7 +30,7 @@ class Whole(Call):
 
 class OneTile(Tiled):
     name = "one tile"
-    graph_kind = BandedGraph
+    graphs = (BandedGraph,)
 
     def area_of_tiles(self, graph):
         return graph.num_queries * graph.num_keys

@@ -1,0 +1,142 @@
+"""What a kernel supports, as data, and the sentence that says which of these facts does not fit a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import torch
+
+from graphattn.graphs import Graph
+
+if TYPE_CHECKING:
+    from graphattn.kernels.kernel import Inputs, Plan
+
+PER_EDGE = ("bias", "edge_features", "edge_query")  # the fields of `Inputs` that a call need not have
+DEVICES = {"cpu": "CPU", "cuda": "CUDA"}  # as sentences call them
+
+
+class GraphKind(NamedTuple):
+    """Graphs that their classes alone do not tell."""
+
+    words: str  # what a sentence calls them
+    has: Callable[[Graph], bool]
+
+
+class Facts:
+    """What a kernel declares of itself: a class says what it has, the rest is refused.
+
+    Attributes:
+        name: By which it is asked for.
+        family: Kernels of one family answer to its name too: the first of them that runs.
+        graphs: Classes of the graphs that it runs, or `GraphKind`; `(Graph,)` is every graph.
+        devices: Types of `torch.device`; None: every one.
+        dtypes: Of query, key and value; None: every floating one.
+        score_names, normalizer_names: Of those that it has; None: all.
+        per_edge: Which of `PER_EDGE` it takes, in the order of `graph.edge_index()`.
+        takes_bias_by_offset: Whether it takes a bias with a row for each of `offsets_of(graph)`; others are given one for
+            each edge.
+        takes_dropout: As `formulas/dropout.py` draws it, which is the same in every kernel and every pass.
+        takes_grouped_heads: Whether keys and values may have fewer heads than queries.
+        takes_other_value_dim: Whether values may have other channels than keys.
+        least_channels: Of queries and keys.
+        numbers_kept: For every edge and head, at a time: what `memory_budget` counts. Tiles keep none.
+        finds_nan: Whether it raises `NotFinite` where it would spread NaN, so that keys need not be looked at before.
+        only_by_name: On these types of device it runs only if it is asked for by its own name, and why.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str | None] = None
+    graphs: ClassVar[tuple[type[Graph], ...] | GraphKind] = ()
+    devices: ClassVar[tuple[str, ...] | None] = None
+    dtypes: ClassVar[tuple[torch.dtype, ...] | None] = None
+    score_names: ClassVar[tuple[str, ...] | None] = ("dot",)
+    normalizer_names: ClassVar[tuple[str, ...] | None] = ("softmax",)
+    per_edge: ClassVar[tuple[str, ...]] = ()
+    takes_bias_by_offset: ClassVar[bool] = False
+    takes_dropout: ClassVar[bool] = False
+    takes_grouped_heads: ClassVar[bool] = False
+    takes_other_value_dim: ClassVar[bool] = False
+    least_channels: ClassVar[int] = 0
+    numbers_kept: ClassVar[int] = 0
+    finds_nan: ClassVar[bool] = False
+    only_by_name: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def has_device(cls, device: torch.device) -> bool:
+        return cls.devices is None or device.type in cls.devices
+
+    @classmethod
+    def has_graph(cls, graph: Graph) -> bool:
+        return cls.graphs.has(graph) if isinstance(cls.graphs, GraphKind) else isinstance(graph, cls.graphs)
+
+
+def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
+    """The sentence that says which fact of a kernel does not fit, None if all do."""
+    reason = (
+        why_not_graph(kernel, plan, inputs) or why_not_formula(kernel, plan) or why_not_tensors(kernel, plan, inputs)
+    )
+    return None if reason is None else f"'{kernel.name}' {reason}"
+
+
+def why_not_graph(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
+    """The rest of the sentence, about where and over what it runs."""
+    device, dtype = inputs.query.device, inputs.query.dtype
+    if not kernel.has_device(device):
+        return f"runs on {listed([DEVICES.get(x, x) for x in kernel.devices or ()])} (got {device})"
+    if not kernel.has_graph(plan.graph):
+        return f"runs {graphs_in_words(kernel)} (got {type(plan.graph).__name__})"
+    if kernel.dtypes is not None and dtype not in kernel.dtypes:
+        return f"runs {listed([str(x).removeprefix('torch.') for x in kernel.dtypes])} (got {dtype})"
+    return None
+
+
+def why_not_formula(kernel: Facts, plan: Plan) -> str | None:
+    """The rest of the sentence, about what is computed."""
+    score, normalizer = plan.score.name, plan.normalizer.name
+    if kernel.score_names is not None and score not in kernel.score_names:
+        return f"has {listed([f'the {x}' for x in kernel.score_names])} score{only(kernel.score_names)} (got {score!r})"
+    if kernel.normalizer_names is not None and normalizer not in kernel.normalizer_names:
+        return f"has {listed(kernel.normalizer_names)}{only(kernel.normalizer_names)} (got {normalizer!r})"
+    if plan.dropout and not kernel.takes_dropout:
+        return "has no dropout that can be repeated (got dropout > 0)"
+    return None
+
+
+def why_not_tensors(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
+    """The rest of the sentence, about what the tensors are."""
+    for name in PER_EDGE:
+        if getattr(inputs, name) is None or name in kernel.per_edge:
+            continue
+        if not (name == "bias" and plan.bias_by_offset and kernel.takes_bias_by_offset):
+            taken = f"only {listed(kernel.per_edge)}" if kernel.per_edge else "nothing"
+            return f"takes {taken} per edge{' but a bias by offset' * kernel.takes_bias_by_offset} (got {name!r})"
+    (_, heads, dim), (_, kv_heads, value_dim) = inputs.query.shape, inputs.value.shape
+    if heads != kv_heads and not kernel.takes_grouped_heads:
+        return f"needs as many heads in keys and values as in queries (got {kv_heads} and {heads})"
+    if value_dim != dim and not kernel.takes_other_value_dim:
+        return f"needs as many channels in values as in queries (got {value_dim} and {dim})"
+    if dim < kernel.least_channels:
+        return f"needs at least {kernel.least_channels} channel{'s' * (kernel.least_channels > 1)} (got dim={dim})"
+    return None
+
+
+def graphs_in_words(kernel: Facts) -> str:
+    if isinstance(kernel.graphs, GraphKind):
+        return kernel.graphs.words
+    if not kernel.graphs:
+        return "no graph: its class names none in 'graphs' and has no 'why_not' of its own"
+    names = [kind.__name__ for kind in kernel.graphs]
+    return " or ".join(f"an {name}" if name[0] in "AEIOU" else f"a {name}" for name in names)
+
+
+def listed(words: Sequence[str]) -> str:
+    """
+    >>> listed(["softmax", "relu", "sigmoid"]), listed(["softmax"]), listed([])
+    ('softmax, relu and sigmoid', 'softmax', '')
+    """
+    return " and ".join(x for x in (", ".join(words[:-1]), *words[-1:]) if x)
+
+
+def only(words: Sequence[str]) -> str:
+    return " only" if len(words) == 1 else ""

@@ -1,0 +1,109 @@
+"""Where a kernel that could run waits: for its name, or because a later kernel is faster. The numbers are in `crossovers.json`."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+from graphattn.graphs import BandedGraph, Graph
+from graphattn.kernels.crossovers import CROSSOVERS
+from graphattn.kernels.cuda.edges_cuda import why_not_triton
+from graphattn.kernels.facts import DEVICES
+from graphattn.kernels.kernel import Inputs, Kernel, Plan, count_edges
+from graphattn.kernels.native.library import why_not_native
+
+
+def why_wait(kernel: Kernel, plan: Plan, inputs: Inputs, name: str | None) -> str | None:
+    """The sentence that says what a kernel waits for, None if for nothing. `name` is what was asked for."""
+    if name == kernel.name:
+        return None
+    device = inputs.query.device
+    if device.type in kernel.only_by_name:
+        where, why = DEVICES.get(device.type, device.type), kernel.only_by_name[device.type]
+        return f"'{kernel.name}' runs on {where} only if asked for by name: {why}"
+    ask = POLICY.get(kernel.name) if name is None else None
+    if ask is None or not (kernel.has_device(device) and kernel.has_graph(plan.graph)):
+        return None
+    return ask(kernel, plan, inputs)
+
+
+class HasCalls(Protocol):
+    """A kernel that makes a call for some part of the graph at a time."""
+
+    name: str
+
+    def num_calls(self, graph: Graph) -> int: ...
+
+
+class HasTiles(HasCalls, Protocol):
+    """A kernel that computes whole tiles, whatever edges are in them."""
+
+    def area_of_tiles(self, graph: Graph) -> int: ...
+
+
+def why_many_calls(kernel: HasCalls, plan: Plan, inputs: Inputs) -> str | None:
+    """The sentence that says why a call for each size is slower than loops: examples of many sizes, long causal ones."""
+    if why_not_native() is not None:
+        return None
+    graph, most = plan.graph, CROSSOVERS.calls_of_edges
+    calls = graph.remember(f"calls of {kernel.name}", lambda: kernel.num_calls(graph))
+    if inputs.query.dtype == torch.float32:
+        if calls > most:
+            return f"'{kernel.name}' is slower than loops on examples of many sizes (got {calls} sizes)"
+        longest = graph.remember("most queries", lambda: max((queries for queries, _ in graph.sizes), default=0))
+        least = CROSSOVERS.least_long_causal
+        if isinstance(graph, BandedGraph) and longest >= least:
+            return f"'{kernel.name}' is slower than loops on causal graphs of {least} nodes or more (got {longest})"
+        return None
+    edges = count_edges(graph)
+    if edges >= CROSSOVERS.edges_of_a_call * (calls - most):
+        return None
+    return f"'{kernel.name}' is slower than edges on small examples of many sizes (got {calls} sizes, {edges} edges)"
+
+
+def why_few_keys(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
+    """The sentence that says why tiles are slower than edges on CUDA: few keys for each query."""
+    graph, least = plan.graph, CROSSOVERS.least_keys
+    if count_edges(graph) >= least * graph.num_queries or why_not_triton() is not None:
+        return None
+    return (
+        f"'{kernel.name}' is slower than edges where a query sees less than {least} keys on average"
+        f" (got {count_edges(graph) / graph.num_queries:.1f})"
+    )
+
+
+def why_empty_tiles(kernel: HasTiles, plan: Plan, inputs: Inputs) -> str | None:
+    """The sentence that says why tiles are slower than edges: too few edges in them."""
+    graph, query, least = plan.graph, inputs.query, least_share(kernel.name, plan)
+    share = graph.remember(f"share of tiles of {kernel.name}", lambda: share_of_tiles(kernel, graph))
+    most_numbers = max(CROSSOVERS.most_numbers_of_edges, query.numel())
+    if share >= least or count_edges(graph) * query.size(1) > most_numbers:
+        return None
+    return f"'{kernel.name}' is slower than edges that fill less than {least:.0%} of its tiles (got {share:.0%})"
+
+
+def least_share(kernel: str, plan: Plan) -> float:
+    """Of the tiles that must be edges for tiles to be worth it."""
+    least = CROSSOVERS.least_share_of_tiles[kernel]
+    if plan.bias_by_offset or why_not_native() is not None:
+        return min(least, CROSSOVERS.least_share_with_bias)
+    is_dilated = isinstance(plan.graph, BandedGraph) and plan.graph.dilation > 1
+    return CROSSOVERS.least_share_of_dilated_tiles.get(kernel, least) if is_dilated else least
+
+
+def share_of_tiles(kernel: HasTiles, graph: Graph) -> float:
+    """Edges as a share of the scores that the kernel computes, and of those it could compute while it prepares its calls."""
+    return count_edges(graph) / max(
+        1, kernel.area_of_tiles(graph) + CROSSOVERS.area_of_a_call * kernel.num_calls(graph)
+    )
+
+
+# By the name of a kernel: asked where its device and graph are the kernel's. Others wait for nothing.
+POLICY: dict[str, Callable[[Any, Plan, Inputs], str | None]] = {
+    "sdpa": why_many_calls,
+    "banded_cpu": why_empty_tiles,
+    "banded_torch": why_empty_tiles,
+    "grid": why_empty_tiles,
+    "dense": why_empty_tiles,
+    "flash_cuda": why_few_keys,
+}
