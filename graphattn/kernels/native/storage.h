@@ -103,6 +103,18 @@ INLINE const real *numbers_at(const void *table, int64_t storage, int64_t at, in
     return room;
 }
 
+/* Up to eight numbers of a table from `at` on, and back. */
+INLINE lanes load_stored(const void *table, int64_t storage, int64_t at, int64_t count) {
+    real room[LANES] = {0};
+    const real *x = numbers_at(table, storage, at, smaller(count, LANES), room);
+    return is_half(storage) ? load(x) : load_part(x, count);
+}
+
+INLINE void store_stored(void *table, int64_t storage, int64_t at, lanes x, int64_t count) {
+    if (is_half(storage)) narrow(place_in(table, storage, at), (const real *)&x, smaller(count, LANES), storage);
+    else store_part((real *)place_in(table, storage, at), x, count);
+}
+
 /* Where `count` numbers that belong at `at` are written: in the table, or in `room`, from which `put` brings them there. */
 INLINE real *target_at(void *table, int64_t storage, int64_t at, real *room) {
     return is_half(storage) ? room : (real *)place_in(table, storage, at);
