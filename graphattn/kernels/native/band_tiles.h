@@ -10,7 +10,7 @@
 #ifndef GRAPHATTN_BAND_TILES_H
 #define GRAPHATTN_BAND_TILES_H
 
-#include "lanes.h"
+#include "storage.h"
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -177,44 +177,44 @@ NOT_INLINED void add_lanes(real *to, int64_t size, int64_t count, const real *we
 
 enum { AHEAD = 16 }; /* rows that are asked for before they are read: of a table with many heads, none follows from the one before */
 
-INLINE void ask_for(const real *x, int64_t size) {
-    for (int64_t i = 0; i < size; i += 16) __builtin_prefetch(x + i);
+INLINE void ask_for(const void *table, int64_t storage, int64_t at, int64_t size) {
+    for (int64_t i = 0; i < bytes_of_row(storage, size); i += 64) __builtin_prefetch(place_in(table, storage, at) + i);
 }
 
-/* Rows of `size` numbers, every `step` numbers in the table, times a factor, every `to_step` >= size in `to`. What is returned is
-   NaN in some lane if one of them is not finite. */
-NOT_INLINED wide copy_rows(real *restrict to, int64_t to_step, const real *restrict table, int64_t step, int64_t size, int64_t count,
-                           real factor) {
+/* Rows of `size` numbers, every `step` numbers in the table from `at` on, times a factor, every `to_step` >= size in `to`. What is
+   returned is NaN in some lane if one of them is not finite. */
+NOT_INLINED wide copy_rows(real *to, int64_t to_step, const void *table, int64_t storage, int64_t at, int64_t step, int64_t size,
+                           int64_t count, real factor) {
     wide sign = {0};
-    for (int64_t r = 0; r < count; r++, to += to_step, table += step) {
-        if (r + AHEAD < count) ask_for(table + AHEAD * step, size);
+    for (int64_t r = 0; r < count; r++, to += to_step, at += step) {
+        if (r + AHEAD < count) ask_for(table, storage, at + AHEAD * step, size);
+        const real *row = numbers_at(table, storage, at, size, to);
         int64_t i = 0;
         for (; i + WIDE <= size; i += WIDE) {
-            const wide x = load_wide(table + i);
+            const wide x = load_wide(row + i);
             sign += x * 0;
             store_wide(to + i, x * factor);
         }
         for (; i < size; i++) {
-            sign[0] += table[i] * 0;
-            to[i] = table[i] * factor;
+            sign[0] += row[i] * 0;
+            to[i] = row[i] * factor;
         }
     }
     return sign;
 }
 
-INLINE lanes load_some(const real *x, int64_t count) { return count >= LANES ? load(x) : load_first(x, count); }
-
 /* A tile of `count` rows of a table, at least one, times a factor; the lanes that are left are like the last of them. */
-NOT_INLINED void to_lanes(real *restrict tile, const real *restrict table, int64_t step, int64_t size, int64_t count, real factor) {
+NOT_INLINED void to_lanes(real *restrict tile, const void *table, int64_t storage, int64_t at, int64_t step, int64_t size,
+                          int64_t count, real factor) {
     for (int64_t first = 0; first < TILE; first += LANES) {
-        const real *rows[LANES];
+        int64_t rows[LANES];
         for (int i = 0; i < LANES; i++) {
-            rows[i] = table + smaller(first + i, count - 1) * step;
-            if (first + LANES + i < count) ask_for(rows[i] + LANES * step, size);
+            rows[i] = at + smaller(first + i, count - 1) * step;
+            if (first + LANES + i < count) ask_for(table, storage, rows[i] + LANES * step, size);
         }
         for (int64_t channel = 0; channel < size; channel += LANES) {
             lanes x[LANES];
-            for (int i = 0; i < LANES; i++) x[i] = load_some(rows[i] + channel, size - channel) * factor;
+            for (int i = 0; i < LANES; i++) x[i] = load_stored(table, storage, rows[i] + channel, size - channel) * factor;
             transpose(x);
             for (int i = 0; i < LANES; i++) store(tile + (channel + i) * TILE + first, x[i]);
         }
@@ -222,20 +222,15 @@ NOT_INLINED void to_lanes(real *restrict tile, const real *restrict table, int64
 }
 
 /* The first `count` lanes times factor[lane] back to their rows. */
-NOT_INLINED void from_lanes(real *restrict table, int64_t step, int64_t size, int64_t count, const real *restrict tile,
-                            const real *restrict factor) {
+NOT_INLINED void from_lanes(void *table, int64_t storage, int64_t at, int64_t step, int64_t size, int64_t count,
+                            const real *restrict tile, const real *restrict factor) {
     for (int64_t first = 0; first < count; first += LANES)
         for (int64_t channel = 0; channel < size; channel += LANES) {
             lanes x[LANES];
             for (int i = 0; i < LANES; i++) x[i] = load(tile + (channel + i) * TILE + first) * load(factor + first);
             transpose(x);
-            for (int64_t i = 0; i < smaller(LANES, count - first); i++) {
-                real *here = table + (first + i) * step + channel;
-                if (size - channel >= LANES)
-                    store(here, x[i]);
-                else
-                    store_first(here, x[i], size - channel);
-            }
+            for (int64_t i = 0; i < smaller(LANES, count - first); i++)
+                store_stored(table, storage, at + (first + i) * step + channel, x[i], size - channel);
         }
 }
 

@@ -1,4 +1,4 @@
-"""Bands (windows along the order of the nodes) on CPU in float32, as loops over tiles of queries or keys; all pairs are one.
+"""Bands (windows along the order of the nodes) on CPU, summed in float32, as loops over tiles of queries or keys; all pairs are one.
 
 Forward, queries stand in the lanes of vectors. Backward, keys do, and what queries get from each is added to them: in turns,
 so that no two threads add to one number. Where turns would leave threads without work, queries have a pass of their own.
@@ -16,7 +16,7 @@ from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.native.arrays import Sizes, empty, zeros
 from graphattn.kernels.native.band_runs import Runs, runs_of
 from graphattn.kernels.native.bands import Bands, lanes
-from graphattn.kernels.native.border import hand_over, readable
+from graphattn.kernels.native.border import HALVES, hand_over, readable
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.threads import count_pieces, run
 
@@ -52,10 +52,13 @@ class BandedCpu(Kernel):
     def forward(self, plan, inputs):
         sizes, band = Sizes.of(inputs), band_of(plan.graph)
         runs = runs_of(band, lanes().longest)
-        out = empty((inputs.query.size(0), sizes.heads, sizes.value_dim), torch.float32)
+        stored = inputs.query.dtype
+        of_results = stored if plan.is_final else torch.float32
+        out = empty((inputs.query.size(0), sizes.heads, sizes.value_dim), of_results)
         lse = empty((inputs.query.size(0), sizes.heads), torch.float32)
         tensors = tensors_of(inputs) | table_of(plan.graph, band, inputs.bias)
-        work = hand_over(struct_of(plan, inputs, sizes, runs), torch.float32, **tensors, runs=runs.numbers, out=out, lse=lse)
+        struct = struct_of(plan, inputs, sizes, runs, of_results)
+        work = hand_over(struct, torch.float32, **tensors, runs=runs.numbers, out=out, lse=lse)
         run("bands_forward_f32", work, bounds_of(band, runs, sizes.heads, work_of(runs, sizes))[0])
         if work.not_finite:
             raise NotFinite
@@ -63,28 +66,30 @@ class BandedCpu(Kernel):
 
     def backward(self, plan, inputs, merged, grad):
         sizes, band, needed = Sizes.of(inputs), band_of(plan.graph), plan.needed
+        stored, of_results = inputs.query.dtype, grad.out.dtype if grad.out.dtype in HALVES else torch.float32
         given = tensors_of(inputs) | dict(
             merged_lse=readable(merged.lse, torch.float32),
             delta=readable(delta_of(merged, grad), torch.float32),
-            grad_out=readable(grad.out, torch.float32),
+            grad_out=readable(grad.out, of_results),
         )
         by_key = runs_of(band, lanes().longest, is_by_key=True)
         of_keys = needed is None or needed.key or needed.value
         in_turns = of_keys and len(by_key.numbers) * sizes.kv_heads >= LEAST_ITEMS * len(by_key.turns)
-        make = zeros if in_turns else empty
-        query, key, value = make(inputs.query.shape, torch.float32), *(empty(x.shape, torch.float32) for x in inputs[1:3])
+        query = (zeros if in_turns else empty)(inputs.query.shape, torch.float32 if in_turns else stored)
+        key, value = (empty(x.shape, stored) for x in inputs[1:3])
         tables = None
         if not in_turns:
             runs = runs_of(band, lanes().longest)
             [bounds] = bounds_of(band, runs, sizes.heads, work_of(runs, sizes))
-            struct = struct_of(plan, inputs, sizes, runs)
+            struct = struct_of(plan, inputs, sizes, runs, of_results)
+            struct.grad_query_storage = struct.storage
             tables = room_for_tables(plan, inputs, struct, bounds)
             of_queries = given | table_of(plan.graph, band, inputs.bias)
             of_queries |= dict(runs=runs.numbers, grad_query=query, grad_added=tables)
             run("bands_backward_by_query_f32", hand_over(struct, torch.float32, **of_queries), bounds)
         if of_keys:
             turns = bounds_of(band, by_key, sizes.kv_heads, work_of(by_key, sizes), in_turns)
-            struct = struct_of(plan, inputs, sizes, by_key)
+            struct = struct_of(plan, inputs, sizes, by_key, of_results)
             given |= table_of(plan.graph, band, inputs.bias, is_by_key=True)
             given |= dict(runs=by_key.numbers, grad_key=key, grad_value=value)
             if in_turns:
@@ -105,14 +110,18 @@ def band_of(graph: Graph) -> BandedGraph:
     return graph.remember("as a band", lambda: BandedGraph(num_queries, None, None, num_keys=num_keys))
 
 
-def struct_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs) -> Bands:
+def struct_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs, of_results: torch.dtype) -> Bands:
+    """With the dtype of what the forward pass writes, and of the gradient that the others read."""
     heads_added = 0 if inputs.bias is None else inputs.bias.size(1)
     num_nodes = inputs.query.size(0), inputs.key.size(0)
-    return Bands(*sizes[:4], *num_nodes, len(runs.numbers), runs.step, runs.window, heads_added, scale=plan.scale)
+    struct = Bands(*sizes[:4], *num_nodes, len(runs.numbers), runs.step, runs.window, heads_added, scale=plan.scale)
+    struct.storage = struct.grad_storage = HALVES.get(inputs.query.dtype, 0)
+    struct.result_storage = HALVES.get(of_results, 0)
+    return struct
 
 
 def tensors_of(inputs: Inputs) -> dict[str, Tensor]:
-    query, key, value = (readable(x, torch.float32) for x in inputs[:3])
+    query, key, value = (readable(x, inputs.query.dtype) for x in inputs[:3])
     return dict(query=query, key=key, value=value)
 
 

@@ -15,6 +15,10 @@ typedef struct {
     int64_t num_runs, step, window; /* step: from node to node */
     int64_t heads_added;            /* of `added`; 0 where it only hides rows */
     int64_t slots;                  /* of grad_added */
+    int64_t storage;                /* of query, key and value (an enum Storage); other numbers are reals, except: */
+    int64_t result_storage;         /* of out and grad_out */
+    int64_t grad_storage;           /* of grad_key and grad_value */
+    int64_t grad_query_storage;     /* REALS with keys in the lanes, whose runs add to it */
     _Atomic int64_t not_finite;     /* becomes 1 where a key or value near a query is not finite */
     double scale;
     const int64_t *runs; /* [num_runs, 5]: first node of the lanes, lanes, first node of the rows, rows, `low` */
@@ -107,27 +111,27 @@ INLINE void fill(real *x, int64_t count, real number) {
 INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
 
 /* `count` rows of a chunk from a node on, side by side, times a factor; what copy_rows gives. */
-INLINE wide copy_chunk(real *rows, const void *table, int64_t node, int64_t step, int64_t heads, int64_t head, int64_t size,
-                       int64_t count, real factor) {
-    const real *first = (const real *)table + place_of(node, heads, head, size);
-    return copy_rows(rows, size, first, step * heads * size, size, count, factor);
+INLINE wide copy_chunk(real *rows, const void *table, int64_t storage, int64_t node, int64_t step, int64_t heads, int64_t head,
+                       int64_t size, int64_t count, real factor) {
+    return copy_rows(rows, size, table, storage, place_of(node, heads, head, size), step * heads * size, size, count, factor);
 }
 
 /* Where the numbers of a head begin in `added`, and in a slot of its gradient. */
 INLINE int64_t start_of_added(const Bands *b, int64_t head) { return (b->heads_added > 1 ? head : 0) * (b->window + 1 + 2 * MARGIN); }
 
 /* The tiles of a run, times a factor. */
-static inline void put_in_lanes(real *tiles, const real *table, const Run *run, int64_t step, int64_t heads, int64_t size, real factor) {
+static inline void put_in_lanes(real *tiles, const void *table, int64_t storage, const Run *run, int64_t step, int64_t heads,
+                                int64_t size, real factor) {
     for (int64_t t = 0; t < tiles_of(run->lanes); t++)
-        to_lanes(tiles + t * room_for(size), table + place_of(run->node + t * TILE * step, heads, run->head, size),
+        to_lanes(tiles + t * room_for(size), table, storage, place_of(run->node + t * TILE * step, heads, run->head, size),
                  step * heads * size, size, smaller(TILE, run->lanes - t * TILE), factor);
 }
 
 /* The way back, each lane times its factor. */
-static inline void take_from_lanes(real *table, const real *tiles, const Run *run, int64_t step, int64_t heads, int64_t size,
-                            const real *factors) {
+static inline void take_from_lanes(void *table, int64_t storage, const real *tiles, const Run *run, int64_t step, int64_t heads,
+                                   int64_t size, const real *factors) {
     for (int64_t t = 0; t < tiles_of(run->lanes); t++)
-        from_lanes(table + place_of(run->node + t * TILE * step, heads, run->head, size), step * heads * size, size,
+        from_lanes(table, storage, place_of(run->node + t * TILE * step, heads, run->head, size), step * heads * size, size,
                    smaller(TILE, run->lanes - t * TILE), tiles + t * room_for(size), factors + t * TILE);
 }
 

@@ -53,8 +53,8 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const real *added = (const real *)b->added + start_of_added(b, run.head);
-        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale);
-        put_in_lanes(grads_out, b->grad_out, &run, b->step, b->heads, value_dim, 1);
+        put_in_lanes(queries, b->query, b->storage, &run, b->step, b->heads, dim, b->scale);
+        put_in_lanes(grads_out, b->grad_out, b->result_storage, &run, b->step, b->heads, value_dim, 1);
         fill(sums, tiles_of(run.lanes) * of_dim, 0);
         fill(lse, RUN, INFINITY);
         fill(delta, RUN, 0);
@@ -65,8 +65,8 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
         }
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-            copy_chunk(keys, b->key, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
-            copy_chunk(values, b->value, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
+            copy_chunk(keys, b->key, b->storage, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
+            copy_chunk(values, b->value, b->storage, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {
@@ -84,7 +84,7 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
                 }
             }
         }
-        take_from_lanes(b->grad_query, sums, &run, b->step, b->heads, dim, factors);
+        take_from_lanes(b->grad_query, b->grad_query_storage, sums, &run, b->step, b->heads, dim, factors);
     }
     free(scratch.memory);
 }
@@ -108,21 +108,21 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
     fill(ones, RUN, 1);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->kv_heads);
-        put_in_lanes(keys, b->key, &run, b->step, b->kv_heads, dim, 1);
-        put_in_lanes(values, b->value, &run, b->step, b->kv_heads, value_dim, 1);
+        put_in_lanes(keys, b->key, b->storage, &run, b->step, b->kv_heads, dim, 1);
+        put_in_lanes(values, b->value, b->storage, &run, b->step, b->kv_heads, value_dim, 1);
         fill(key_sums, tiles_of(run.lanes) * of_dim, 0);
         fill(value_sums, tiles_of(run.lanes) * of_value, 0);
         if (b->grad_query) {
             fill(rows_of_keys, run.lanes * padded, 0);
-            copy_rows(rows_of_keys, padded, (const real *)b->key + place_of(run.node, b->kv_heads, run.head, dim),
+            copy_rows(rows_of_keys, padded, b->key, b->storage, place_of(run.node, b->kv_heads, run.head, dim),
                       b->step * b->kv_heads * dim, dim, run.lanes, 1);
         }
         for (int64_t h = run.head * group; h < (run.head + 1) * group; h++) {
             const real *added = (const real *)b->added + start_of_added(b, h);
             for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
                 const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-                copy_chunk(queries, b->query, node, b->step, b->heads, h, dim, end - chunk, b->scale);
-                copy_chunk(grads_out, b->grad_out, node, b->step, b->heads, h, value_dim, end - chunk, 1);
+                copy_chunk(queries, b->query, b->storage, node, b->step, b->heads, h, dim, end - chunk, b->scale);
+                copy_chunk(grads_out, b->grad_out, b->result_storage, node, b->step, b->heads, h, value_dim, end - chunk, 1);
                 if (b->grad_query) fill(query_sums, (end - chunk) * padded, 0);
                 for (int64_t r = 0; r < end - chunk; r++) {
                     const int64_t place = place_of(node + r * b->step, b->heads, h, 1);
@@ -159,8 +159,8 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
                     }
             }
         }
-        take_from_lanes(b->grad_key, key_sums, &run, b->step, b->kv_heads, dim, ones); /* the queries came times scale */
-        take_from_lanes(b->grad_value, value_sums, &run, b->step, b->kv_heads, value_dim, ones);
+        take_from_lanes(b->grad_key, b->grad_storage, key_sums, &run, b->step, b->kv_heads, dim, ones); /* the queries came times scale */
+        take_from_lanes(b->grad_value, b->grad_storage, value_sums, &run, b->step, b->kv_heads, value_dim, ones);
     }
     free(scratch.memory);
 }

@@ -40,14 +40,14 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const real *added = (const real *)b->added + start_of_added(b, run.head);
-        put_in_lanes(queries, b->query, &run, b->step, b->heads, dim, b->scale);
+        put_in_lanes(queries, b->query, b->storage, &run, b->step, b->heads, dim, b->scale);
         fill(sums, tiles_of(run.lanes) * of_value, 0);
         fill(top, RUN, LOWEST);
         fill(total, RUN, 0);
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-            sign += copy_chunk(keys, b->key, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
-            sign += copy_chunk(values, b->value, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
+            sign += copy_chunk(keys, b->key, b->storage, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
+            sign += copy_chunk(values, b->value, b->storage, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {
@@ -67,7 +67,7 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
             lse[lane * b->step * b->heads] = x != 0 ? top[lane] + logf(x) : -INFINITY;
             total[lane] = x != 0 ? 1 / x : 0;
         }
-        take_from_lanes(b->out, sums, &run, b->step, b->heads, value_dim, total);
+        take_from_lanes(b->out, b->result_storage, sums, &run, b->step, b->heads, value_dim, total);
     }
     free(scratch.memory);
     for (int i = 0; i < WIDE; i++)

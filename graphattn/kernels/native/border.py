@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+HALVES = {torch.bfloat16: 1, torch.float16: 2}  # as storage.h numbers them; 0 is the type that loops compute in
+
 
 def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """The numbers of a tensor one after the other, each at a multiple of its size, as they are: no sign is left to be turned.

@@ -16,7 +16,7 @@ INLINE words scramble(words x) {
 
 /* factors[h * 8 + e]: keep_scale where the edge from nodes[e] to `query` is kept, 0 where it is dropped. `at` is the first of
    n <= 8 entries; lanes behind them hold anything. */
-INLINE void keep_factors(const Edges *w, real *factors, int64_t query, const int64_t *nodes, int64_t at, int64_t n) {
+OUT_OF_LINE void keep_factors(const Edges *w, real *factors, int64_t query, const int64_t *nodes, int64_t at, int64_t n) {
     words key, repeat = {0};
     EACH_LANE(e) key[e] = (uint32_t)nodes[e];
     if (w->repeat)

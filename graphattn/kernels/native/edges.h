@@ -6,7 +6,7 @@
 #ifndef GRAPHATTN_EDGES_H
 #define GRAPHATTN_EDGES_H
 
-#include "lanes.h"
+#include "storage.h"
 
 /* The score of an edge, before it is scaled: q . k, or vector . f(q + k + edge_weight @ features) with LeakyReLU or tanh as f;
    GAT is the second where every head is a single number. */
@@ -16,6 +16,8 @@ enum Normalizer { SOFTMAX, RELU, SIGMOID };
 typedef struct {
     int64_t entries, heads, kv_heads, dim, value_dim, edge_dim, bias_heads /* heads, or 1 for all */;
     int64_t score, normalizer, index_is_64 /* of col and place, else 32 bits */;
+    int64_t storage; /* of query, key and value (an enum Storage); all other numbers are reals, except: */
+    int64_t result_storage, grad_storage; /* of out (forward) and grad_out (backward), and of the gradients of the three */
     int64_t seed, threshold; /* of dropout: an edge is kept if its word is at least `threshold`, which is 0 without dropout */
     double scale, keep_scale;
     const int64_t *rowptr;  /* [rows + 1] */
@@ -24,19 +26,21 @@ typedef struct {
     const int64_t *edge_id; /* [entries by query] the edge, as bias and features count; NULL if it has the same number */
     const int64_t *repeat;  /* [entries by query] its number among equal edges; NULL if there are none */
     const void *place;      /* [entries by key] its number by query */
-    const real *query;      /* [queries, heads, dim] */
-    const real *key;        /* [keys, kv_heads, dim] */
-    const real *value;      /* [keys, kv_heads, value_dim] */
+    const void *query;      /* [queries, heads, dim] */
+    const void *key;        /* [keys, kv_heads, dim] */
+    const void *value;      /* [keys, kv_heads, value_dim] */
     const real *bias;       /* [edges, bias_heads] */
     const real *edge_features; /* [edges, edge_dim] */
     const real *edge_query; /* [queries, heads, edge_dim]: the score has edge_query . features on top */
     const real *vector;     /* [heads, dim] */
     const real *edge_weight; /* [edge_dim, heads, dim] */
-    real *out;              /* [rows, heads, value_dim]; backward is given the results of all rows, by query */
+    void *out;              /* [rows, heads, value_dim]; backward is given the results of all rows, by query, as reals */
     real *lse;              /* [rows, heads] */
     real *edge_out;         /* [rows, heads, edge_dim] */
-    const real *grad_out, *grad_edge_out;
-    real *grad_query, *grad_key, *grad_value, *grad_bias, *grad_edge_features, *grad_edge_query;
+    const void *grad_out;
+    const real *grad_edge_out;
+    void *grad_query, *grad_key, *grad_value;
+    real *grad_bias, *grad_edge_features, *grad_edge_query;
     real *grad_vector, *grad_edge_weight; /* [pieces, ...]: each piece of the work adds up its own */
     real *handed;           /* [entries by query, 2, heads] for the pass over keys: weight and gradient (see there) */
     uint8_t *signs;         /* [entries by query, heads, eights(dim)]: a bit for each hidden number, set above 0 */

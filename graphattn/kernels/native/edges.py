@@ -8,7 +8,7 @@ from torch import Tensor
 
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
-from graphattn.kernels.native.border import Struct, hand_over, let_read
+from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read
 from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats
 from graphattn.kernels.native.threads import count_pieces, run
 
@@ -22,7 +22,7 @@ class Edges(Struct):
 
     SIZES = (
         "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer",
-        "index_is_64", "seed", "threshold",
+        "index_is_64", "storage", "result_storage", "grad_storage", "seed", "threshold",
     )  # fmt: skip
     NUMBERS = ("scale", "keep_scale")
     ARRAYS = (
@@ -49,7 +49,11 @@ class Call(NamedTuple):
     bounds: Tensor  # of the pieces of the work
     expected: dict[str, tuple[torch.dtype, int]]
     sizes: Sizes
-    real: torch.dtype
+    real: torch.dtype  # of sums; halves are read and written as they are
+
+    def dtype_of(self, name: str) -> torch.dtype:
+        """Of an array, as the loop reads or writes it."""
+        return self.expected[name][0]
 
     @property
     def num_pieces(self) -> int:
@@ -75,33 +79,45 @@ class Call(NamedTuple):
 
 
 def forward_call(plan: Plan, inputs: Inputs) -> Call:
-    return call_for(plan, inputs, "forward", None)
+    """With the result in the dtype of the inputs where nothing is added to it."""
+    is_result = plan.is_final and arrangement(plan.graph).by_query.row_of is None
+    stored = inputs.query.dtype
+    return call_for(plan, inputs, "forward", None, stored if is_result else accumulation_dtype(stored))
 
 
-def backward_call(plan: Plan, inputs: Inputs, transposed: Transposition | None = None) -> Call:
+def backward_call(plan: Plan, inputs: Inputs, grad_out: Tensor, transposed: Transposition | None = None) -> Call:
     """The pass over queries, or over keys if `transposed` is given."""
-    return call_for(plan, inputs, "over queries" if transposed is None else "over keys", transposed)
+    name = "over queries" if transposed is None else "over keys"
+    of_results = grad_out.dtype if grad_out.dtype in HALVES else accumulation_dtype(inputs.query.dtype)
+    return call_for(plan, inputs, name, transposed, of_results)
 
 
-def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | None) -> Call:
+def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | None, of_results: torch.dtype) -> Call:
+    """`of_results` is the dtype of what the forward pass writes, and of the gradient that the others read."""
     arranged = arrangement(plan.graph)
-    real, sizes = accumulation_dtype(inputs.query.dtype), Sizes.of(inputs)
+    stored = inputs.query.dtype
+    real, sizes = accumulation_dtype(stored), Sizes.of(inputs)
     bias_heads = 1 if inputs.bias is None else inputs.bias.size(1)
     score = DOT
     if inputs.parameters:
         is_one_number = sizes.dim == 1 and sizes.kv_heads == sizes.heads
         score = TANH if plan.score.activation == "tanh" else GAT if is_one_number else LEAKY
-    key = (name, real, *sizes, bias_heads, score, plan.normalizer.name)
+    key = (name, stored, of_results, *sizes, bias_heads, score, plan.normalizer.name)
     if key in arranged.calls:
         return arranged.calls[key]
     rows = arranged.by_query if transposed is None else transposed.by_key
+    of_gradients = stored if rows.row_of is None else real  # those of the pieces of a row are added up
     template = Edges(
-        rows.col.numel(), *sizes, bias_heads, score, NORMALIZERS.index(plan.normalizer.name), rows.col.dtype is torch.int64
-    )
+        rows.col.numel(), *sizes, bias_heads, score, NORMALIZERS.index(plan.normalizer.name), rows.col.dtype is torch.int64,
+        *(HALVES.get(dtype, 0) for dtype in (stored, of_results, of_gradients)),
+    )  # fmt: skip
     bounds = rows.bounds(count_pieces(rows.col.numel() * sizes.heads * (sizes.dim + sizes.value_dim)))
     num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
+    dtypes = dict.fromkeys(("query", "key", "value"), stored)
+    dtypes |= dict.fromkeys(("grad_query", "grad_key", "grad_value"), of_gradients)
+    dtypes["out" if name == "forward" else "grad_out"] = of_results
     template.expected = arrays(
-        template, rows, real, num_queries, num_keys, rows.num_rows if name == "forward" else num_queries,
+        template, rows, real, dtypes, num_queries, num_keys, rows.num_rows if name == "forward" else num_queries,
         num_keys if transposed is None else rows.num_rows, bounds.numel() - 1,
     )  # fmt: skip
     hand_over(template, real, rowptr=rows.rowptr, row_of=rows.row_of, col=rows.col, edge_id=arranged.edge_id)
@@ -114,13 +130,14 @@ def arrays(
     sizes: Edges,
     rows: Rows,
     real: torch.dtype,
+    dtypes: dict[str, torch.dtype],
     num_queries: int,
     num_keys: int,
     num_results: int,
     num_key_gradients: int,
     pieces: int,
 ) -> dict[str, tuple[torch.dtype, int]]:
-    """dtype and count of numbers of every array."""
+    """dtype and count of numbers of every array; `dtypes` are those that need not be `real`."""
     entries, heads, kv_heads, dim, value_dim, edge_dim = (getattr(sizes, name) for name in Edges.SIZES[:6])
     counts = {
         "query": num_queries * heads * dim, "key": num_keys * kv_heads * dim, "value": num_keys * kv_heads * value_dim,
@@ -136,7 +153,7 @@ def arrays(
     }  # fmt: skip
     indices = {"rowptr": rows.num_rows + 1, "row_of": rows.num_rows, "edge_id": entries, "repeat": entries}
     return {
-        **{name: (real, count) for name, count in counts.items()},
+        **{name: (dtypes.get(name, real), count) for name, count in counts.items()},
         **{name: (torch.int64, count) for name, count in indices.items()},
         **{name: (rows.col.dtype, entries) for name in ("col", "place")},
         "signs": (torch.uint8, entries * heads * -(-dim // 8)),

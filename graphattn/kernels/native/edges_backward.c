@@ -24,11 +24,11 @@ INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4,
 /* ---- the pass over queries ---- */
 
 /* The weights of eight edges after dropout, and the gradients of their scores from those of the weights, in their stead. */
-INLINE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, real lse, real delta) {
+INLINE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, lanes lse, lanes delta) {
     lanes weight;
     *grad *= factor;
     if (normalizer == SOFTMAX) {
-        weight = exponentials(score - (lse == -INFINITY ? 0 : lse));
+        weight = exponentials(score - where(lse == -INFINITY, (lanes){0}, lse));
         *grad = weight * (*grad - delta);
     } else if (normalizer == RELU) {
         weight = where(score <= 0, (lanes){0}, score);
@@ -38,13 +38,6 @@ INLINE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad,
         *grad *= weight * (1 - weight);
     }
     return weight * factor;
-}
-
-/* delta of Dao et al. 2022 (FlashAttention, algorithm 4): the sum of grad * result over what a head gives out. */
-INLINE real delta_of(const real *grad, const real *result, int64_t size) {
-    lanes t = {0};
-    EACH_EIGHT(c, count, size, t += load_part(grad + c, count) * load_part(result + c, count));
-    return total_of(t);
 }
 
 /* The hidden numbers of an additive score become their gradients, in their stead, from those of the scores, `grads` [heads, 8].
@@ -85,7 +78,7 @@ INLINE void hidden_gradients(
 
 /* From the gradients of the hidden numbers of eight edges: adds to those of the edge weight, if `to_weight` is not NULL, and to
    those of the features of n edges, if `to_features` holds any. */
-INLINE void edge_gradients(
+OUT_OF_LINE void edge_gradients(
     const Edges *w, int score, int64_t dim, const lanes *hidden, const Rows features, real *to_weight, const Targets to_features, int64_t n
 ) {
     const int64_t parts = score == GAT ? 1 : w->heads, size = score == GAT ? w->heads : dim, width = parts * size;
@@ -113,84 +106,144 @@ INLINE void edge_gradients(
     }
 }
 
+/* delta of Dao et al. 2022 (FlashAttention, algorithm 4): the sum of grad * result over what a head gives out. */
+INLINE void find_deltas(const Edges *w, real *delta, const real *grad_out, const real *grad_edge_out, int64_t query, int64_t value_dim) {
+    const int64_t heads = w->heads, edge_width = heads * w->edge_dim;
+    const real *result = (const real *)w->out + query * heads * value_dim, *edge_result = w->edge_out + query * edge_width;
+    dots_by_pair(delta, grad_out, &result, 1, heads, 1, value_dim, 1);
+    if (!grad_edge_out) return;
+    dots_by_pair_of_any(delta + heads + LANES, grad_edge_out, &edge_result, 1, heads, 1, w->edge_dim, 1);
+    for (int64_t h = 0; h < heads; h++) delta[h] += delta[heads + LANES + h];
+}
+
+/* Of a row of n edges that has few: from scores[e * heads + h] and the gradients of weights, those of scores, grads[e * padded + h],
+   and what is handed to the pass over keys. */
+OUT_OF_LINE void gradients_of_few(
+    const Edges *w, const real *scores, const real *of_weights, const real *lse, const real *delta, real *grads, real *handed,
+    int64_t n, int64_t padded
+) {
+    const int64_t heads = w->heads;
+    for (int64_t h = 0; h < heads; h += LANES) {
+        const lanes of_head = load_part(lse + h, heads - h), less = load(delta + h);
+        for (int64_t e = 0; e < n; e++) {
+            lanes grad = load(of_weights + e * heads + h);
+            const lanes score = load(scores + e * heads + h);
+            const lanes weight = weights_and_gradients(w->normalizer, score, &grad, spread(1), of_head, less);
+            store(grads + e * padded + h, grad * (real)w->scale);
+            store_part(handed + e * 2 * heads + h, weight, heads - h);
+            store_part(handed + e * 2 * heads + heads + h, grad * (real)w->scale, heads - h);
+        }
+    }
+}
+
+/* The gradient of the bias of n edges from to_bias[h * 8 + e]. */
+OUT_OF_LINE void put_bias(const Edges *w, const int64_t *edges, int64_t n, const real *to_bias) {
+    Targets targets;
+    for (int64_t e = 0; e < n; e++) targets[e] = w->grad_bias + edges[e] * w->bias_heads;
+    if (w->bias_heads > 1) {
+        put_by_edge(targets, n, to_bias, w->heads);
+        return;
+    }
+    lanes t = {0};
+    for (int64_t h = 0; h < w->heads; h++) t += load(to_bias + h * LANES);
+    for (int64_t e = 0; e < n; e++) *targets[e] = t[e];
+}
+
+/* What n edges give to the gradient of their keys, or values, where no other edge gives to it: see put_rows. */
+OUT_OF_LINE void put_far(
+    const Edges *w, void *to, const int64_t *nodes, int64_t n, const real *factors, const real *x, int64_t size, real *room
+) {
+    const int64_t width = w->kv_heads * size;
+    Targets targets;
+    for (int64_t e = 0; e < n; e++)
+        targets[e] = target_at(to, w->grad_storage, nodes[e] * width, room + e * room_of_row(width));
+    put_rows(targets, n, factors, x, w->kv_heads, w->heads / w->kv_heads, size, 0);
+    for (int64_t e = 0; e < n; e++) put(to, w->grad_storage, nodes[e] * width, targets[e], width);
+}
+
 INLINE void over_queries(
     const Edges *w, int64_t first, int64_t last, int64_t piece, const int score, const int64_t dim, const int64_t value_dim
 ) {
     const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
-    const int64_t width = heads * dim, key_width = kv_heads * dim, value_width = kv_heads * value_dim;
+    const int64_t width = heads * dim, key_width = kv_heads * dim, value_width = kv_heads * value_dim, out_width = heads * value_dim;
+    const int64_t key_bytes = bytes_of_row(w->storage, key_width), value_bytes = bytes_of_row(w->storage, value_width);
     const int64_t padded = eights(heads) * LANES * LANES; /* numbers by head of eight edges */
     const int64_t num_hidden = score == DOT ? 0 : score == GAT ? padded : heads * eights(dim) * LANES * LANES;
+    const int64_t few = score == DOT && !edge_dim && !w->bias && !w->threshold && w->handed ? FEW : -1;
+    const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
     const real scale = w->scale;
-    Scratch scratch = zeros_of(7, 4 * padded + num_hidden + width + heads);
+    Scratch scratch = zeros_of(12, 4 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room);
     real *weights = take(&scratch, padded), *grads = take(&scratch, padded);
     real *factors = take(&scratch, padded), *to_bias = take(&scratch, padded);
     lanes *hidden = score == DOT ? NULL : (lanes *)take(&scratch, num_hidden);
-    real *to_vector = take(&scratch, width), *delta = take(&scratch, heads);
+    real *to_vector = take(&scratch, width), *delta = take(&scratch, 2 * (heads + LANES));
+    real *query_here = take(&scratch, width), *grad_here = take(&scratch, out_width), *grad_query_here = take(&scratch, width);
+    real *key_here = take(&scratch, key_room), *value_here = take(&scratch, value_room);
     if (w->grad_vector) to_vector = w->grad_vector + piece * width;
     real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
-    int64_t nodes[2 * LANES], edges[2 * LANES];
+    _Alignas(64) int64_t nodes[2 * LANES] = {0}, edges[2 * LANES];
     Eight x = {0};
     Rows values;
-    lanes factor_of[LANES];
     Targets targets;
     for (int64_t row = first; row < last; row++) {
-        const int64_t query = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
-        const real *grad_out = w->grad_out + query * heads * value_dim;
+        const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
+        const real *grad_out = numbers_at(w->grad_out, w->result_storage, query * out_width, out_width, grad_here);
         const real *grad_edge_out = w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
-        real *grad_query = w->grad_query + row * width;
+        real *grad_query = target_at(w->grad_query, w->grad_storage, row * width, grad_query_here);
         real *grad_edge_query = w->grad_edge_query ? w->grad_edge_query + row * heads * edge_dim : NULL;
-        x.query = w->query + query * width;
+        const real *lse = w->lse + query * heads;
+        x.query = numbers_at(w->query, w->storage, query * width, width, query_here);
         x.edge_query = w->edge_query ? w->edge_query + query * heads * edge_dim : NULL;
         memset(grad_query, 0, width * sizeof(real));
         if (grad_edge_query) memset(grad_edge_query, 0, heads * edge_dim * sizeof(real));
-        for (int64_t h = 0; w->normalizer == SOFTMAX && h < heads; h++) {
-            delta[h] = delta_of(grad_out + h * value_dim, w->out + (query * heads + h) * value_dim, value_dim);
-            if (grad_edge_out)
-                delta[h] += delta_of(grad_edge_out + h * edge_dim, w->edge_out + (query * heads + h) * edge_dim, edge_dim);
+        if (w->normalizer == SOFTMAX) find_deltas(w, delta, grad_out, grad_edge_out, query, value_dim);
+        if (end - begin <= few) {
+            const int64_t n = end - begin, step = padded / LANES;
+            find_few(nodes, w->col, w->index_is_64, begin, n, w->entries);
+            read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
+            read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
+            dots_by_pair(weights, x.query, x.keys, n, heads, group, dim, scale);
+            ask_for(w->key, key_bytes, nodes + n, n, 0, 1);
+            dots_by_pair(factors, grad_out, values, n, heads, group, value_dim, 1);
+            ask_for(w->value, value_bytes, nodes + n, n, 0, 1);
+            gradients_of_few(w, weights, factors, lse, delta, grads, w->handed + begin * 2 * heads, n, step);
+            for (int64_t h = 0; h < heads; h++)
+                add_rows(grad_query + h * dim, grads + h, step, x.keys, n, (group == 1 ? h : h / group) * dim, dim);
+            put(w->grad_query, w->grad_storage, row * width, grad_query, width);
+            continue;
         }
-        for (int64_t at = w->rowptr[row]; at < end; at += LANES) {
+        for (int64_t at = begin; at < end; at += LANES) {
             const int64_t n = smaller(LANES, end - at);
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
-            rows_at(x.keys, w->key, key_width, nodes);
-            rows_at(values, w->value, value_width, nodes);
+            read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
+            read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
             x.coming = nodes + LANES, x.edges_coming = edges + LANES, x.n = n;
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
             if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges);
             if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges);
-            score_eight(w, score, dim, weights, LANES, &x, hidden);
+            score_eight(w, score, dim, weights, LANES, &x, hidden, w->key, key_bytes);
             if (w->threshold) keep_factors(w, factors, query, nodes, at, n);
             for (int64_t g = 0, h = 0; g < kv_heads; g++) {
-                ask_for(w->value, value_width, nodes + LANES, n, g, kv_heads);
+                ask_for(w->value, value_bytes, nodes + LANES, n, g, kv_heads);
                 for (const int64_t stop = h + group; h < stop; h++) {
                     lanes grad = dots(grad_out + h * value_dim, values, g * value_dim, value_dim);
-                    if (grad_edge_out) grad += dots(grad_edge_out + h * edge_dim, x.features, 0, edge_dim);
+                    if (grad_edge_out) grad += dots_of_any(grad_edge_out + h * edge_dim, x.features, 0, edge_dim);
                     const lanes factor = w->threshold ? load(factors + h * LANES) : spread(1);
                     const lanes weight = weights_and_gradients(
-                        w->normalizer, load(weights + h * LANES), &grad, factor, w->lse[query * heads + h], delta[h]);
+                        w->normalizer, load(weights + h * LANES), &grad, factor, spread(lse[h]), spread(delta[h]));
                     grad = only_first(grad, n);
                     store(weights + h * LANES, only_first(weight, n));
                     store(grads + h * LANES, grad * scale);
                     if (w->grad_bias) store(to_bias + h * LANES, grad);
                 }
             }
-            if (w->grad_bias && w->bias_heads > 1) {
-                for (int64_t e = 0; e < n; e++) targets[e] = w->grad_bias + edges[e] * heads;
-                put_by_edge(targets, n, to_bias, heads);
-            } else if (w->grad_bias) {
-                lanes t = {0};
-                for (int64_t h = 0; h < heads; h++) t += load(to_bias + h * LANES);
-                for (int64_t e = 0; e < n; e++) w->grad_bias[edges[e]] = t[e];
-            }
+            if (w->grad_bias) put_bias(w, edges, n, to_bias);
             if (score == DOT)
                 for (int64_t g = 0, h = 0; g < kv_heads; g++)
-                    for (const int64_t stop = h + group; h < stop; h++) {
-                        spread_each(factor_of, grads + h * LANES);
-                        add_rows(grad_query + h * dim, factor_of, x.keys, g * dim, dim);
-                    }
-            for (int64_t h = 0; grad_edge_query && h < heads; h++) {
-                spread_each(factor_of, grads + h * LANES);
-                add_rows(grad_edge_query + h * edge_dim, factor_of, x.features, 0, edge_dim);
-            }
+                    for (const int64_t stop = h + group; h < stop; h++)
+                        add_rows(grad_query + h * dim, grads + h * LANES, 1, x.keys, n, g * dim, dim);
+            for (int64_t h = 0; grad_edge_query && h < heads; h++)
+                add_few_of_any(grad_edge_query + h * edge_dim, grads + h * LANES, 1, x.features, n, 0, edge_dim);
             if (w->grad_edge_features) {
                 for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * edge_dim;
                 put_rows(targets, n, weights, grad_edge_out, 1, heads, edge_dim, 0);
@@ -209,24 +262,24 @@ INLINE void over_queries(
                 else
                     EACH_EIGHT(h, count, heads, for (int64_t e = 0; e < n; e++) store_part(targets[e] + h, hidden[h + e], count));
             } else {
-                for (int64_t e = 0; w->grad_key && e < n; e++) targets[e] = w->grad_key + nodes[e] * key_width;
-                if (w->grad_key) put_rows(targets, n, grads, x.query, kv_heads, group, dim, 0);
-                for (int64_t e = 0; w->grad_value && e < n; e++) targets[e] = w->grad_value + nodes[e] * value_width;
-                if (w->grad_value) put_rows(targets, n, weights, grad_out, kv_heads, group, value_dim, 0);
+                if (w->grad_key) put_far(w, w->grad_key, nodes, n, grads, x.query, dim, key_here);
+                if (w->grad_value) put_far(w, w->grad_value, nodes, n, weights, grad_out, value_dim, value_here);
             }
         }
+        put(w->grad_query, w->grad_storage, row * width, grad_query, width);
     }
     free(scratch.memory);
 }
 
 /* ---- the pass over keys ---- */
 
-/* to_key [dim] of one head += vector * the sum of eight gradients, times SLOPE where the sign bit of the hidden number is 0. */
+/* to_key [dim] of one head += vector * the sum of the gradients grads[e][place], times SLOPE where the sign bit of the hidden
+   number is 0. */
 INLINE void add_by_signs(
-    real *to_key, const lanes grad[LANES], const uint8_t *const signs[LANES], int64_t bits_at, const real *vector, int64_t dim
+    real *to_key, const real *const *grads, int64_t place, const uint8_t *const signs[LANES], int64_t bits_at, const real *vector, int64_t dim
 ) {
-    lanes all = {0};
-    EACH_LANE(e) all += grad[e];
+    lanes grad[LANES], all = {0};
+    EACH_LANE(e) all += grad[e] = spread(grads[e][place]);
     EACH_EIGHT(c, count, dim, {
         lanes steep = {0};
         EACH_LANE(e) steep += (lanes)(mask_of(signs[e][bits_at]) & (mask)grad[e]);
@@ -237,7 +290,7 @@ INLINE void add_by_signs(
 
 /* The same where there are no signs: the hidden numbers are computed again. */
 INLINE void add_again(
-    const Edges *w, int score, real *to_key, const lanes grad[LANES], int64_t head, const real *key, const Rows queries,
+    const Edges *w, int score, real *to_key, const real *const *grads, int64_t place, int64_t head, const real *key, const Rows queries,
     const Rows features, int64_t dim
 ) {
     EACH_EIGHT(c, count, dim, {
@@ -245,34 +298,37 @@ INLINE void add_again(
         lanes hidden[LANES];
         lanes t = {0};
         hidden_numbers(w, score, hidden, key + c, queries, at, features, at, count);
-        EACH_LANE(e) t += before_activation(grad[e], hidden[e], score);
+        EACH_LANE(e) t += before_activation(spread(grads[e][place]), hidden[e], score);
         store_part(to_key + c, load_part(to_key + c, count) + load_part(w->vector + at, count) * t, count);
     });
 }
 
 INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
-    const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
-    const int64_t width = heads * dim, key_width = kv_heads * dim, grad_width = heads * value_dim, value_width = kv_heads * value_dim;
-    int64_t nodes[2 * LANES], places[2 * LANES], edges[2 * LANES];
-    Scratch scratch = zeros_of(1, 2 * heads);
-    const real *nothing = take(&scratch, 2 * heads); /* what lanes without an edge are handed */
+    const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim, step = 2 * heads;
+    const int64_t width = heads * dim, key_width = kv_heads * dim, out_width = heads * value_dim, value_width = kv_heads * value_dim;
+    const int64_t query_room = room_of_row(width) * LANES, out_room = room_of_row(out_width) * LANES;
+    _Alignas(64) int64_t nodes[2 * LANES], places[2 * LANES], edges[2 * LANES];
+    Scratch scratch = zeros_of(6, step + 2 * key_width + value_width + query_room + out_room);
+    const real *nothing = take(&scratch, step); /* what lanes without an edge are handed */
+    real *key_here = take(&scratch, key_width), *to_key_here = take(&scratch, key_width), *to_value_here = take(&scratch, value_width);
+    real *queries_here = take(&scratch, query_room), *grads_here = take(&scratch, out_room);
     Rows queries, grads_out, handed, features = {0};
-    lanes factors[LANES];
     const uint8_t *signs[LANES] = {0};
     for (int64_t row = first; row < last; row++) {
-        const int64_t key = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
-        real *to_key = w->grad_key ? w->grad_key + row * key_width : NULL;
-        real *to_value = w->grad_value ? w->grad_value + row * value_width : NULL;
+        const int64_t node = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
+        real *to_key = w->grad_key ? target_at(w->grad_key, w->grad_storage, row * key_width, to_key_here) : NULL;
+        real *to_value = w->grad_value ? target_at(w->grad_value, w->grad_storage, row * value_width, to_value_here) : NULL;
+        const real *key = score == DOT ? NULL : numbers_at(w->key, w->storage, node * key_width, key_width, key_here);
         if (to_key) memset(to_key, 0, key_width * sizeof(real));
         if (to_value) memset(to_value, 0, value_width * sizeof(real));
         for (int64_t at = w->rowptr[row]; at < end; at += LANES) {
             const int64_t n = smaller(LANES, end - at);
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
             find(places, w->place, w->index_is_64, at, n, w->entries);
-            EACH_LANE(e) handed[e] = e < n ? w->handed + places[e] * 2 * heads : nothing;
-            rows_at(queries, w->query, width, nodes);
-            rows_at(grads_out, w->grad_out, grad_width, nodes);
-            ask_for(w->handed, 2 * heads, places + LANES, n, 0, 1);
+            EACH_LANE(e) handed[e] = e < n ? w->handed + places[e] * step : nothing;
+            if (score != GAT && score != LEAKY) read_rows(queries, w->query, w->storage, width, nodes, n, queries_here);
+            read_rows(grads_out, w->grad_out, w->result_storage, out_width, nodes, n, grads_here);
+            ask_for(w->handed, bytes_of_row(REALS, step), places + LANES, n, 0, 1);
             if (w->signs)
                 EACH_LANE(e) {
                     signs[e] = w->signs + places[e] * heads * eights(dim);
@@ -291,18 +347,18 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             else if (to_key)
                 for (int64_t h = 0; h < heads; h++) {
                     const int64_t g = group == 1 ? h : h / group;
-                    spread_of_rows(factors, handed, heads + h);
-                    if (score != LEAKY) ask_for(w->query, width, nodes + LANES, n, h, heads);
-                    if (score == DOT) add_rows(to_key + g * dim, factors, queries, h * dim, dim);
-                    else if (score == LEAKY) add_by_signs(to_key + g * dim, factors, signs, h * eights(dim), w->vector + h * dim, dim);
-                    else add_again(w, score, to_key + g * dim, factors, h, w->key + key * key_width + g * dim, queries, features, dim);
+                    if (score != LEAKY) ask_for(w->query, bytes_of_row(w->storage, width), nodes + LANES, n, h, heads);
+                    if (score == DOT) add_by_row(to_key + g * dim, handed, heads + h, queries, n, h * dim, dim);
+                    else if (score == LEAKY) add_by_signs(to_key + g * dim, handed, heads + h, signs, h * eights(dim), w->vector + h * dim, dim);
+                    else add_again(w, score, to_key + g * dim, handed, heads + h, h, key + g * dim, queries, features, dim);
                 }
             for (int64_t h = 0; to_value && h < heads; h++) {
-                spread_of_rows(factors, handed, h);
-                ask_for(w->grad_out, grad_width, nodes + LANES, n, h, heads);
-                add_rows(to_value + (group == 1 ? h : h / group) * value_dim, factors, grads_out, h * value_dim, value_dim);
+                ask_for(w->grad_out, bytes_of_row(w->result_storage, out_width), nodes + LANES, n, h, heads);
+                add_by_row(to_value + (group == 1 ? h : h / group) * value_dim, handed, h, grads_out, n, h * value_dim, value_dim);
             }
         }
+        if (to_key) put(w->grad_key, w->grad_storage, row * key_width, to_key, key_width);
+        if (to_value) put(w->grad_value, w->grad_storage, row * value_width, to_value, value_width);
     }
     free(scratch.memory);
 }

@@ -30,7 +30,7 @@ class EdgesCpu(Kernel):
         call = forward_call(plan, inputs)
         rows, sizes = call.rows, call.sizes
         shape = rows.num_rows, sizes.heads
-        out, lse = empty((*shape, sizes.value_dim), call.real), empty(shape, call.real)
+        out, lse = empty((*shape, sizes.value_dim), call.dtype_of("out")), empty(shape, call.real)
         edge_out = empty((*shape, sizes.edge_dim), call.real) if inputs.edge_features is not None else None
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
@@ -58,15 +58,16 @@ class EdgesCpu(Kernel):
         return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
 
     def backward(self, plan, inputs, merged, grad):
-        call = backward_call(plan, inputs)
+        call = backward_call(plan, inputs, grad.out)
         real, rows = call.real, call.rows
         in_one_pass = call.template.score == DOT and arrangement(plan.graph).keys_have_one_query
         transposed = None if in_one_pass else transposition(plan.graph)
         columns = None if in_one_pass else transposed.by_key
-        grads = empty_gradients(plan, inputs, rows, columns, call)
+        by_key = call if in_one_pass else backward_call(plan, inputs, grad.out, transposed)
+        grads = empty_gradients(plan, inputs, rows, columns, call, by_key.dtype_of("grad_key"))
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
-        grad_out = readable(grad.out, real)
+        grad_out = readable(grad.out, call.dtype_of("grad_out"))
         handed, signs = (None, None) if in_one_pass else handed_on(call, inputs, grads)
         vector, edge_weight = (*grads.parameters, None, None)[:2]
         grad_edge_out = grad.edge_out
@@ -82,13 +83,12 @@ class EdgesCpu(Kernel):
         if grads.parameters:
             call.add_pieces(struct)
         if not in_one_pass and not (grads.key is None and grads.value is None):
-            call = backward_call(plan, inputs, transposed)
-            struct = call.struct(plan)
-            let_read_inputs(call, struct, inputs)
+            struct = by_key.struct(plan)
+            let_read_inputs(by_key, struct, inputs)
             hand_over(
                 struct, real, grad_out=grad_out, handed=handed, signs=signs, grad_key=grads.key, grad_value=grads.value
             )
-            call.run("edges_backward_keys", struct)
+            by_key.run("edges_backward_keys", struct)
         num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
         return grads._replace(
             query=rows.add_up(grads.query, num_queries),
@@ -109,7 +109,9 @@ def handed_on(call: Call, inputs: Inputs, grads: Inputs) -> tuple[Tensor | None,
     return empty((entries, 2, heads), call.real), signs
 
 
-def empty_gradients(plan, inputs: Inputs, rows: Rows, columns: Rows | None, call: Call) -> Inputs:
+def empty_gradients(
+    plan, inputs: Inputs, rows: Rows, columns: Rows | None, call: Call, of_keys_dtype: torch.dtype
+) -> Inputs:
     """Room for the gradients that are asked for, None for others; one row for each piece of a heavy query or key.
 
     Without `columns` each key has a query at most, whose pass writes its gradients; where all have one, they need no zeros.
@@ -117,16 +119,16 @@ def empty_gradients(plan, inputs: Inputs, rows: Rows, columns: Rows | None, call
     needed = plan.needed or Inputs(*[True] * 6, (True,) * len(inputs.parameters))
     of_keys = zeros if columns is None and rows.col.numel() < inputs.key.size(0) else empty
 
-    def new(x: Tensor | None, is_needed: bool, pieces: Rows | None = None, make=empty) -> Tensor | None:
+    def new(x, is_needed: bool, pieces: Rows | None = None, make=empty, dtype: torch.dtype = call.real) -> Tensor | None:
         if x is None or not is_needed:
             return None
-        return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), call.real)
+        return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
 
     parameters = edge_dim_first(inputs.parameters) if any(needed.parameters) else ()
     return Inputs(
-        new(inputs.query, True, rows),
-        new(inputs.key, needed.key, columns, of_keys),
-        new(inputs.value, needed.value, columns, of_keys),
+        new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
+        new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),
+        new(inputs.value, needed.value, columns, of_keys, of_keys_dtype),
         new(inputs.bias, needed.bias),
         new(inputs.edge_features, needed.edge_features),
         new(inputs.edge_query, True, rows),

@@ -9,18 +9,23 @@
 
 #define BLOCK 64
 
-INLINE void scale_by(real *x, int64_t size, real factor) {
+INLINE void scale_by_of(real *x, int64_t size, real factor) {
     EACH_EIGHT(c, count, size, store_part(x + c, load_part(x + c, count) * factor, count));
+}
+
+OUT_OF_LINE void scale_by_of_any(real *x, int64_t size, real factor) { scale_by_of(x, size, factor); }
+#define scale_by(x, size, factor) KNOWN_OR_ANY(scale_by_of, size, x, size, factor)
+
+/* The weights of relu and sigmoid. */
+INLINE lanes weights_alone(int64_t normalizer, lanes scores) {
+    return normalizer == RELU ? where(scores <= 0, (lanes){0}, scores) : 1 / (exponentials(-scores) + 1);
 }
 
 /* Turns the scores of a head in a block into weights and keeps the running maximum and total of softmax. Returns the factor by
    which sums over the blocks before shrink. */
-INLINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, real *top, real *total) {
+OUT_OF_LINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, real *top, real *total) {
     if (normalizer != SOFTMAX) {
-        for (int64_t e = 0; e < count; e += LANES) {
-            const lanes s = load(scores + e), one = spread(1);
-            store(scores + e, only_first(normalizer == RELU ? where(s <= 0, (lanes){0}, s) : one / (exponentials(-s) + one), count - e));
-        }
+        for (int64_t e = 0; e < count; e += LANES) store(scores + e, weights_alone(normalizer, load(scores + e)));
         return 1;
     }
     lanes most = spread(*top), sums = {0};
@@ -37,36 +42,91 @@ INLINE real weights_of_block(int64_t normalizer, real *scores, int64_t count, re
     return shrink;
 }
 
+/* lse of eight heads from maximum and total; the second becomes the factor of what was summed up. */
+INLINE lanes finish_softmax(lanes top, lanes *total) {
+    const lanes sum = *total, lse = top + logarithms(sum);
+    *total = where(sum == 0, (lanes){0}, 1 / sum); /* NaN stays NaN */
+    return where(sum == 0, spread(-INFINITY), lse);
+}
+
+OUT_OF_LINE void finish_row(const Edges *w, real *lse, const real *top, real *total) {
+    for (int64_t h = 0; h < w->heads; h += LANES) {
+        lanes sum = load(total + h);
+        store_part(lse + h, finish_softmax(load(top + h), &sum), w->heads - h);
+        store(total + h, sum);
+    }
+}
+
+/* The same at once for a row of n edges that has few: scores[e * heads + h] become weights[e * padded + h]. */
+OUT_OF_LINE void weights_of_few(const Edges *w, real *lse, const real *scores, real *weights, int64_t n, int64_t padded) {
+    for (int64_t h = 0; h < w->heads; h += LANES, scores += LANES, weights += LANES) {
+        lanes top = spread(-INFINITY), total = {0};
+        if (w->normalizer != SOFTMAX) {
+            for (int64_t e = 0; e < n; e++) store(weights + e * padded, weights_alone(w->normalizer, load(scores + e * w->heads)));
+            store_part(lse + h, total, w->heads - h);
+            continue;
+        }
+        for (int64_t e = 0; e < n; e++) top = larger_of(load(scores + e * w->heads), top);
+        const lanes start = where(top == -INFINITY, (lanes){0}, top);
+        for (int64_t e = 0; e < n; e++) {
+            const lanes x = exponentials(load(scores + e * w->heads) - start);
+            total += x;
+            store(weights + e * padded, x);
+        }
+        store_part(lse + h, finish_softmax(top, &total), w->heads - h);
+        for (int64_t e = 0; e < n; e++) store(weights + e * padded, load(weights + e * padded) * total);
+    }
+}
+
 INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
     const int64_t heads = w->heads, group = heads / w->kv_heads, edge_dim = w->edge_dim;
-    const int64_t key_width = w->kv_heads * dim, value_width = w->kv_heads * value_dim, padded = eights(heads) * LANES;
-    const int64_t widest = larger(value_width, edge_dim);
-    Scratch scratch = zeros_of(5, padded * (BLOCK + LANES) + 2 * heads + widest);
+    const int64_t width = heads * dim, key_width = w->kv_heads * dim, value_width = w->kv_heads * value_dim;
+    const int64_t padded = eights(heads) * LANES, out_width = heads * value_dim;
+    const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
+    const int64_t few = score == DOT && !edge_dim && !w->bias && !w->threshold ? FEW : -1;
+    Scratch scratch = zeros_of(8, padded * (BLOCK + LANES + 2) + (is_half(w->storage) ? key_room + value_room + width : 0) + out_width);
     real *scores = take(&scratch, padded * BLOCK), *factors = take(&scratch, padded * LANES);
-    real *top = take(&scratch, heads), *total = take(&scratch, heads);
-    const real *nothing = take(&scratch, widest); /* the row of lanes without an edge: 0 * infinity would be NaN */
-    int64_t nodes[BLOCK + LANES], edges[BLOCK + LANES];
+    real *top = take(&scratch, padded), *total = take(&scratch, padded), *out_here = take(&scratch, out_width);
+    real *query_here = is_half(w->storage) ? take(&scratch, width) : NULL;
+    real *key_here = is_half(w->storage) ? take(&scratch, key_room) : NULL;
+    real *value_here = is_half(w->storage) ? take(&scratch, value_room) : NULL;
+    _Alignas(64) int64_t nodes[BLOCK + LANES] = {0}, coming[BLOCK + LANES] = {0}, edges[BLOCK + LANES];
     Eight x = {0};
     Rows values;
-    lanes weights[LANES];
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
-        real *out = w->out + row * heads * value_dim, *edge_out = edge_dim ? w->edge_out + row * heads * edge_dim : NULL;
-        memset(out, 0, heads * value_dim * sizeof(real));
+        real *out = target_at(w->out, w->result_storage, row * out_width, out_here), *lse = w->lse + row * heads;
+        real *edge_out = edge_dim ? w->edge_out + row * heads * edge_dim : NULL;
+        memset(out, 0, out_width * sizeof(real));
+        x.query = numbers_at(w->query, w->storage, query * width, width, query_here);
+        if (end - begin <= few) {
+            const int64_t n = end - begin;
+            find_few(nodes, w->col, w->index_is_64, begin, n, w->entries);
+            read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
+            dots_by_pair(factors, x.query, x.keys, n, heads, group, dim, (real)w->scale);
+            ask_for(w->key, bytes_of_row(w->storage, key_width), nodes + n, n, 0, 1);
+            weights_of_few(w, lse, factors, scores, n, padded);
+            read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
+            for (int64_t h = 0; h < heads; h++)
+                add_rows(out + h * value_dim, scores + h, padded, values, n, (group == 1 ? h : h / group) * value_dim, value_dim);
+            ask_for(w->value, bytes_of_row(w->storage, value_width), nodes + n, n, 0, 1);
+            put(w->out, w->result_storage, row * out_width, out, out_width);
+            continue;
+        }
         if (edge_dim) memset(edge_out, 0, heads * edge_dim * sizeof(real));
         for (int64_t h = 0; h < heads; h++) top[h] = -INFINITY, total[h] = 0;
-        x.query = w->query + query * heads * dim;
         x.edge_query = w->edge_query ? w->edge_query + query * heads * edge_dim : NULL;
         for (int64_t start = begin; start < end; start += BLOCK) {
             const int64_t count = smaller(BLOCK, end - start);
             find(nodes, w->col, w->index_is_64, start, count, w->entries);
+            if (start + count < w->entries) find(coming, w->col, w->index_is_64, start + count, smaller(count, w->entries - start - count), w->entries);
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
-                rows_at(x.keys, w->key, key_width, nodes + e);
-                x.coming = nodes + e + LANES, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
+                x.coming = nodes + e, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
+                read_rows(x.keys, w->key, w->storage, key_width, nodes + e, x.n, key_here);
                 if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges + e);
                 if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
-                score_eight(w, score, dim, scores + e, BLOCK, &x, NULL);
+                score_eight(w, score, dim, scores + e, BLOCK, &x, NULL, w->value, bytes_of_row(w->storage, value_width));
             }
             for (int64_t h = 0; h < heads; h++) {
                 const real shrink = weights_of_block(w->normalizer, scores + h * BLOCK, count, top + h, total + h);
@@ -84,36 +144,26 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                         store(here, load(here) * load(factors + h * LANES));
                     }
                 }
-                rows_at(values, w->value, value_width, nodes + e);
-                for (int64_t i = n; i < LANES; i++) values[i] = nothing;
+                read_rows(values, w->value, w->storage, value_width, nodes + e, n, value_here);
                 for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-                    ask_for(w->value, value_width, nodes + e + LANES, n, g, w->kv_heads);
-                    for (const int64_t stop = h + group; h < stop; h++) {
-                        spread_each(weights, scores + h * BLOCK + e);
-                        add_rows(out + h * value_dim, weights, values, g * value_dim, value_dim);
-                    }
+                    ask_for(w->key, bytes_of_row(w->storage, key_width), coming + e, n, g, w->kv_heads);
+                    for (const int64_t stop = h + group; h < stop; h++)
+                        add_rows(out + h * value_dim, scores + h * BLOCK + e, 1, values, n, g * value_dim, value_dim);
                 }
                 if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
-                for (int64_t i = n; edge_dim && i < LANES; i++) x.features[i] = nothing;
-                for (int64_t h = 0; edge_dim && h < heads; h++) {
-                    spread_each(weights, scores + h * BLOCK + e);
-                    add_rows(edge_out + h * edge_dim, weights, x.features, 0, edge_dim);
-                }
+                for (int64_t h = 0; edge_dim && h < heads; h++)
+                    add_rows(edge_out + h * edge_dim, scores + h * BLOCK + e, 1, x.features, n, 0, edge_dim);
             }
         }
-        if (w->normalizer != SOFTMAX) {
-            memset(w->lse + row * heads, 0, heads * sizeof(real));
-            continue;
-        }
-        EACH_EIGHT(h, count, heads, {
-            const lanes sum = load_part(total + h, count), lse = load_part(top + h, count) + logarithms(sum);
-            store_part(w->lse + row * heads + h, where(sum == 0, spread(-INFINITY), lse), count);
-            store_part(total + h, where(sum == 0, (lanes){0}, 1 / sum), count); /* NaN stays NaN */
-        });
-        for (int64_t h = 0; h < heads; h++) {
-            scale_by(out + h * value_dim, value_dim, total[h]);
-            if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, total[h]);
-        }
+        if (w->normalizer == SOFTMAX) {
+            finish_row(w, lse, top, total);
+            for (int64_t h = 0; h < heads; h++) {
+                scale_by(out + h * value_dim, value_dim, total[h]);
+                if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, total[h]);
+            }
+        } else
+            memset(lse, 0, heads * sizeof(real));
+        put(w->out, w->result_storage, row * out_width, out, out_width);
     }
     free(scratch.memory);
 }

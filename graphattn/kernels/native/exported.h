@@ -1,9 +1,16 @@
-/* What every source begins with: functions in line, and the names of functions that the library exports. */
+/* What every source begins with: functions in line and out of line, and the names of functions that the library exports. */
 
 #ifndef GRAPHATTN_EXPORTED_H
 #define GRAPHATTN_EXPORTED_H
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* One function for all that call it, whatever they know of its arguments: for what is rare, or as fast. */
+#if defined(__clang__)
+#define OUT_OF_LINE __attribute__((noinline, unused)) static
+#else
+#define OUT_OF_LINE __attribute__((noinline, noclone, unused)) static
+#endif
 
 /* edges_forward becomes edges_forward_f32_v3, pairs_descend becomes pairs_descend_v3: build.py gives SUFFIX. */
 #define JOIN_NOW(name, suffix) name##suffix

@@ -10,7 +10,7 @@ const Field job_fields[] = {FIELD(Job, loop), FIELD(Job, work), FIELD(Job, bound
 #define F(name) FIELD(Edges, name)
 const Field edges_fields[] = {
     F(entries), F(heads), F(kv_heads), F(dim), F(value_dim), F(edge_dim), F(bias_heads), F(score), F(normalizer),
-    F(index_is_64), F(seed), F(threshold), F(scale), F(keep_scale), F(rowptr), F(row_of), F(col), F(edge_id), F(repeat),
+    F(index_is_64), F(storage), F(result_storage), F(grad_storage), F(seed), F(threshold), F(scale), F(keep_scale), F(rowptr), F(row_of), F(col), F(edge_id), F(repeat),
     F(place), F(query), F(key), F(value), F(bias), F(edge_features), F(edge_query), F(vector), F(edge_weight), F(out), F(lse),
     F(edge_out), F(grad_out), F(grad_edge_out), F(grad_query), F(grad_key), F(grad_value), F(grad_bias), F(grad_edge_features),
     F(grad_edge_query), F(grad_vector), F(grad_edge_weight), F(handed), F(signs), {0}};
@@ -19,7 +19,8 @@ const Field edges_fields[] = {
 const Field bands_fields[] = {
     FIELD(Bands, heads), FIELD(Bands, kv_heads), FIELD(Bands, dim), FIELD(Bands, value_dim), FIELD(Bands, num_queries),
     FIELD(Bands, num_keys), FIELD(Bands, num_runs), FIELD(Bands, step), FIELD(Bands, window), FIELD(Bands, heads_added),
-    FIELD(Bands, slots), FIELD(Bands, not_finite), FIELD(Bands, scale), FIELD(Bands, runs), FIELD(Bands, added), FIELD(Bands, query),
+    FIELD(Bands, slots), FIELD(Bands, storage),
+    FIELD(Bands, result_storage), FIELD(Bands, grad_storage), FIELD(Bands, grad_query_storage), FIELD(Bands, not_finite), FIELD(Bands, scale), FIELD(Bands, runs), FIELD(Bands, added), FIELD(Bands, query),
     FIELD(Bands, key), FIELD(Bands, value), FIELD(Bands, out), FIELD(Bands, lse), FIELD(Bands, merged_lse), FIELD(Bands, delta),
     FIELD(Bands, grad_out), FIELD(Bands, grad_query), FIELD(Bands, grad_key), FIELD(Bands, grad_value), FIELD(Bands, grad_added), {0}};
 

@@ -67,8 +67,7 @@ INLINE void store_first(real *x, lanes z, int64_t count) {
     const union { mask all; part_mask of[PARTS]; } inside = {first_of(count)};
     for (int i = 0; i < PARTS; i++) STORE_WHERE((part *)x + i, inside.of[i], y.of[i]);
 }
-#else /* functions of their own: in line the questions below, eight times for every sum, take the compiler minutes */
-#define OUT_OF_LINE __attribute__((noinline, unused)) static
+#else /* in line the questions below, eight times for every sum, take the compiler minutes */
 OUT_OF_LINE lanes load_first(const real *x, int64_t count) {
     real y[LANES] = {0};
     int64_t i = 0;

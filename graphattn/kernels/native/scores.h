@@ -10,7 +10,7 @@
 
 /* What eight edges are read from. */
 typedef struct {
-    Rows keys, features, biases;
+    Rows keys, features, biases; /* the last two only where there are any */
     const real *query, *edge_query;
     const int64_t *coming, *edges_coming; /* nodes and edges that will be wanted */
     int64_t n;                            /* how many of the eight there are */
@@ -25,6 +25,13 @@ INLINE lanes before_activation(lanes grad, lanes y, int score) {
     return score == TANH ? grad * (1 - y * y) : where(y > 0, grad, grad * SLOPE);
 }
 
+OUT_OF_LINE void add_weighted_features(const Edges *w, lanes hidden[LANES], const real *const *features, int64_t at, int64_t count) {
+    for (int64_t d = 0; d < w->edge_dim; d++) {
+        const lanes weight = load_part(w->edge_weight + d * w->heads * w->dim + at, count);
+        EACH_LANE(e) hidden[e] += spread(features[e][d]) * weight;
+    }
+}
+
 /* Activated hidden numbers at ... at + count - 1 of eight edges: those of the node that they share, `near`, and of the eight at
    the other end, whose rows begin at `far_at`. */
 INLINE void hidden_numbers(
@@ -33,9 +40,11 @@ INLINE void hidden_numbers(
 ) {
     const lanes a = load_part(near, count);
     EACH_LANE(e) hidden[e] = a + load_part(far[e] + far_at, count);
-    for (int64_t d = 0; d < weight_dim(w); d++) {
-        const lanes weight = load_part(w->edge_weight + d * w->heads * w->dim + at, count);
-        EACH_LANE(e) hidden[e] += spread(features[e][d]) * weight;
+    if (w->edge_weight) {
+        lanes more[LANES]; /* which lie in memory for the function, as the others need not */
+        EACH_LANE(e) more[e] = hidden[e];
+        add_weighted_features(w, more, features, at, count);
+        EACH_LANE(e) hidden[e] = more[e];
     }
     EACH_LANE(e) hidden[e] = activated(hidden[e], score);
 }
@@ -59,7 +68,7 @@ INLINE lanes additive_score(
 /* ---- the same where every head has a query and a key of one number (GAT): eight heads at a time ---- */
 
 INLINE void gat_scores(const Edges *w, real *scores, int64_t step, const Eight *x, real scale, lanes *kept) {
-    ask_for(w->key, w->heads, x->coming, x->n, 0, 1);
+    ask_for(w->key, bytes_of_row(w->storage, w->heads), x->coming, x->n, 0, 1);
     EACH_EIGHT(h, count, w->heads, {
         lanes hidden[LANES];
         hidden_numbers(w, GAT, hidden, x->query + h, x->keys, h, x->features, h, count);
@@ -73,22 +82,11 @@ INLINE void gat_scores(const Edges *w, real *scores, int64_t step, const Eight *
 
 /* ---- all of them ---- */
 
-/* scores[h * step + e] = scale * score + bias; `hidden` [heads, eights(dim), 8 edges] keeps what an additive score was made of. */
-INLINE void score_eight(const Edges *w, int score, int64_t dim, real *scores, int64_t step, const Eight *x, lanes *hidden) {
+/* Adds what features and bias have to do with it. */
+OUT_OF_LINE void add_options(const Edges *w, real *scores, int64_t step, const Eight *x) {
     const real scale = w->scale;
-    const int64_t group = w->heads / w->kv_heads;
-    if (score == GAT) gat_scores(w, scores, step, x, scale, hidden);
-    else
-        for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-            ask_for(w->key, w->kv_heads * dim, x->coming, x->n, g, w->kv_heads);
-            for (const int64_t end = h + group; h < end; h++) {
-                const lanes s = score == DOT ? dots(x->query + h * dim, x->keys, g * dim, dim)
-                    : additive_score(w, score, x, h, g * dim, dim, hidden ? hidden + h * eights(dim) * LANES : NULL);
-                store(scores + h * step, s * scale);
-            }
-        }
-    if (w->edge_dim) ask_for(w->edge_features, w->edge_dim, x->edges_coming, x->n, 0, 1);
-    if (w->bias) ask_for(w->bias, w->bias_heads, x->edges_coming, x->n, 0, 1);
+    if (w->edge_dim) ask_for(w->edge_features, bytes_of_row(REALS, w->edge_dim), x->edges_coming, x->n, 0, 1);
+    if (w->bias) ask_for(w->bias, bytes_of_row(REALS, w->bias_heads), x->edges_coming, x->n, 0, 1);
     if (x->edge_query)
         for (int64_t h = 0; h < w->heads; h++) {
             const lanes s = dots(x->edge_query + h * w->edge_dim, x->features, 0, w->edge_dim);
@@ -100,6 +98,23 @@ INLINE void score_eight(const Edges *w, int score, int64_t dim, real *scores, in
         EACH_LANE(e) bias[e] = *x->biases[e];
         for (int64_t h = 0; h < w->heads; h++) store(scores + h * step, load(scores + h * step) + bias);
     }
+}
+
+/* scores[h * step + e] = scale * score + bias; `hidden` [heads, eights(dim), 8 edges] keeps what an additive score was made of. */
+INLINE void score_eight(const Edges *w, int score, int64_t dim, real *scores, int64_t step, const Eight *x, lanes *hidden, const void *ahead, int64_t ahead_bytes) {
+    const real scale = w->scale;
+    const int64_t group = w->heads / w->kv_heads;
+    if (score == GAT) gat_scores(w, scores, step, x, scale, hidden);
+    else
+        for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
+            if (ahead) ask_for(ahead, ahead_bytes, x->coming, x->n, g, w->kv_heads);
+            for (const int64_t end = h + group; h < end; h++) {
+                const lanes s = score == DOT ? dots(x->query + h * dim, x->keys, g * dim, dim)
+                    : additive_score(w, score, x, h, g * dim, dim, hidden ? hidden + h * eights(dim) * LANES : NULL);
+                store(scores + h * step, s * scale);
+            }
+        }
+    if (w->edge_dim || w->bias) add_options(w, scores, step, x);
 }
 
 #endif

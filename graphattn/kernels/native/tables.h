@@ -1,13 +1,14 @@
 /* Sums over eight rows of a table at once: the vectors of all heads at the nodes of eight edges.
 
    Where fewer than eight edges are left, the last one stands in the lanes that remain, so that nothing beyond a table is read;
-   their weights are 0: that is faster than to count. A vector of `size` numbers is done in eights and a rest: `count` says how many numbers one step has. */
+   sums over rows take only those that there are. A vector of `size` numbers is done in eights and a rest: `count` says how many
+   numbers one step has. What a kind of loop knows the size of is in line; the same for any size is a function of its own. */
 
 #ifndef GRAPHATTN_TABLES_H
 #define GRAPHATTN_TABLES_H
 
 #include "indices.h"
-#include "lanes.h"
+#include "storage.h"
 
 typedef const real *Rows[LANES];
 typedef real *Targets[LANES];
@@ -24,19 +25,32 @@ typedef real *Targets[LANES];
 
 /* found: index[at ... at + count - 1], the last of them again up to a multiple of eight, and then eight that will be wanted:
    those behind this multiple. Each step asks for as many as it has edges, so that short rows ask for none twice. */
-INLINE void find(int64_t *found, const void *index, int64_t is_64, int64_t at, int64_t count, int64_t entries) {
+OUT_OF_LINE void find(int64_t *found, const void *index, int64_t is_64, int64_t at, int64_t count, int64_t entries) {
+    typedef int32_t shorts __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+    typedef int64_t longs __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
     const int64_t padded = (count + LANES - 1) / LANES * LANES;
-    for (int64_t i = 0; i < count; i++) found[i] = index_at(index, at + i, is_64);
+    __builtin_prefetch((const char *)index + (at + padded + 64) * (is_64 ? 8 : 4)); /* else it waits behind all rows asked for */
+    for (int64_t i = 0; i < padded + LANES; i += LANES)
+        if (at + i + LANES > entries)
+            for (int64_t j = i; j < i + LANES; j++) found[j] = index_at(index, smaller(at + j, entries - 1), is_64);
+        else if (is_64) memcpy(found + i, (const int64_t *)index + at + i, LANES * 8);
+        else *(longs *)(found + i) = __builtin_convertvector(*(const shorts *)((const int32_t *)index + at + i), longs);
     for (int64_t i = count; i < padded; i++) found[i] = found[count - 1];
-    at += padded;
-    if (at + LANES <= entries)
-        EACH_LANE(i) found[padded + i] = index_at(index, at + i, is_64);
-    else
-        for (int i = 0; i < LANES; i++) found[padded + i] = index_at(index, smaller(at + i, entries - 1), is_64);
+}
+
+/* Rows of so few edges are done pair by pair of an edge and a head (`dots_by_pair`). */
+enum { FEW = 4 };
+
+/* For such a row of n entries: found are its nodes, and n that will be wanted. */
+INLINE void find_few(int64_t *found, const void *index, int64_t is_64, int64_t at, int64_t n, int64_t entries) {
+    for (int64_t e = 0; e < n; e++) {
+        found[e] = index_at(index, at + e, is_64);
+        found[n + e] = index_at(index, smaller(at + e + LANES, entries - 1), is_64);
+    }
 }
 
 /* The same for an index of 64 bits that may be NULL: then an entry's number is its own. */
-INLINE void find_edges(int64_t *found, const int64_t *index, int64_t at, int64_t count, int64_t entries) {
+OUT_OF_LINE void find_edges(int64_t *found, const int64_t *index, int64_t at, int64_t count, int64_t entries) {
     if (index) {
         find(found, index, 1, at, count, entries);
         return;
@@ -50,16 +64,32 @@ INLINE void rows_at(Rows rows, const real *table, int64_t width, const int64_t *
     EACH_LANE(e) rows[e] = table + width * nodes[e];
 }
 
+/* Numbers that a row takes in memory of its own: a whole number of cache lines. */
+INLINE int64_t room_of_row(int64_t width) { return (width + 15) / 16 * 16; }
+
+/* The same for a table that may be of halves: n rows of those are widened in `room`, the last of them stands for the others. */
+OUT_OF_LINE void widen_rows(Rows rows, const void *table, int64_t storage, int64_t width, const int64_t *nodes, int64_t n, real *room) {
+    for (int64_t e = 0; e < LANES; e++) {
+        rows[e] = room + smaller(e, n - 1) * room_of_row(width);
+        if (e < n) widen((real *)rows[e], place_in(table, storage, width * nodes[e]), width, storage);
+    }
+}
+
+INLINE void read_rows(Rows rows, const void *table, int64_t storage, int64_t width, const int64_t *nodes, int64_t n, real *room) {
+    if (is_half(storage)) widen_rows(rows, table, storage, width, nodes, n, room);
+    else rows_at(rows, table, width, nodes);
+}
+
 /* Prefetches one part of the rows of n nodes: all of them come when `part` has been 0 ... parts - 1. */
-INLINE void ask_for(const real *table, int64_t width, const int64_t *nodes, int64_t n, int64_t part, int64_t parts) {
+INLINE void ask_for(const void *table, int64_t bytes, const int64_t *nodes, int64_t n, int64_t part, int64_t parts) {
     for (int64_t e = part; e < n; e += parts)
-        for (int64_t c = 0; c < width; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch(table + width * nodes[e] + c);
+        for (int64_t c = 0; c < bytes; c += 64) __builtin_prefetch((const char *)table + bytes * nodes[e] + c);
 }
 
 /* ---- sums ---- */
 
 /* a . row, from row[at] on, for each of eight rows. */
-INLINE lanes dots(const real *a, const Rows rows, int64_t at, int64_t size) {
+INLINE lanes dots_of(const real *a, const real *const *rows, int64_t at, int64_t size) {
     lanes t[LANES] = {{0}};
     EACH_EIGHT(c, count, size, {
         const lanes x = load_part(a + c, count);
@@ -68,31 +98,85 @@ INLINE lanes dots(const real *a, const Rows rows, int64_t at, int64_t size) {
     return sums_of(t);
 }
 
-/* y += the sum of factors[e] * row, from row[at] on, over eight rows. AVX-512 takes sixteen numbers of a row at once. */
-INLINE void add_rows(real *y, const lanes factors[LANES], const Rows rows, int64_t at, int64_t size) {
+/* y += the sum of factor e * row e, from row[at] on, over n <= 8 rows. Factors are factors[e * step], or number `step` of each of
+   eight rows `by_row`. AVX-512 takes sixteen numbers of a row at once. */
+INLINE void add_rows_of(
+    real *y, const real *factors, const real *const *by_row, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size
+) {
+#define FACTOR(e) (factors ? factors[(e) * step] : by_row[e][step])
+#define ADD_ROWS(type, zero, read) /* in two sums: each addition waits for the one before */ \
+    type t[2] = {t0, zero};                                                                  \
+    if (n == LANES) EACH_LANE(e) t[e % 2] += FACTOR(e) * (read);                     \
+    else for (int64_t e = 0; e < n; e++) t[0] += FACTOR(e) * (read)
 #if defined(__AVX512F__) && !defined(REAL_IS_DOUBLE)
     typedef real wide __attribute__((vector_size(64), aligned(4), may_alias));
     for (; size >= 16; size -= 16, at += 16, y += 16) {
-        wide t[2] = {*(wide *)y}; /* two sums: each addition waits for the one before */
-        EACH_LANE(e) t[e % 2] += factors[e][0] * *(const wide *)(rows[e] + at);
+        const wide t0 = *(wide *)y;
+        ADD_ROWS(wide, {0}, *(const wide *)(rows[e] + at));
         *(wide *)y = t[0] + t[1];
     }
 #endif
     EACH_EIGHT(c, count, size, {
-        lanes t = load_part(y + c, count);
-        EACH_LANE(e) t += factors[e] * load_part(rows[e] + at + c, count);
-        store_part(y + c, t, count);
+        const lanes t0 = load_part(y + c, count);
+        ADD_ROWS(lanes, {0}, load_part(rows[e] + at + c, count));
+        store_part(y + c, t[0] + t[1], count);
     });
+#undef ADD_ROWS
+#undef FACTOR
 }
 
-/* Eight numbers, each spread over a vector. */
-INLINE void spread_each(lanes y[LANES], const real *x) { EACH_LANE(e) y[e] = spread(x[e]); }
+INLINE void add_few_of(real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size) {
+    add_rows_of(y, factors, NULL, step, rows, n, at, size);
+}
+INLINE void add_by_row_of(real *y, const real *const *by_row, int64_t place, const real *const *rows, int64_t n, int64_t at, int64_t size) {
+    add_rows_of(y, NULL, by_row, place, rows, n, at, size);
+}
 
-/* Number `at` of each of eight rows, spread over a vector. */
-INLINE void spread_of_rows(lanes y[LANES], const Rows rows, int64_t at) { EACH_LANE(e) y[e] = spread(rows[e][at]); }
+/* to[e * heads + h] = factor * (near . far row e) over the numbers of head h, for each of n rows: eight pairs of an edge and a head
+   at a time, so that few edges leave no lanes idle. `to` has room for eight more. A group of heads shares what a far row has. */
+INLINE void dots_by_pair_of(
+    real *to, const real *near, const real *const *far, int64_t n, int64_t heads, int64_t group, int64_t size, real factor
+) {
+    for (int64_t pair = 0, e = 0, h = 0; pair < n * heads; pair += LANES) {
+        const real *x[LANES], *y[LANES];
+        EACH_LANE(i) {
+            x[i] = near + h * size, y[i] = far[e] + (group == 1 ? h : h / group) * size;
+            if (pair + i + 1 < n * heads && ++h == heads) h = 0, e++;
+        }
+        lanes t[LANES] = {{0}};
+        EACH_EIGHT(c, count, size, EACH_LANE(i) t[i] += load_part(x[i] + c, count) * load_part(y[i] + c, count));
+        store(to + pair, sums_of(t) * factor);
+    }
+}
+
+OUT_OF_LINE lanes dots_of_any(const real *a, const real *const *rows, int64_t at, int64_t size) {
+    return dots_of(a, rows, at, size);
+}
+OUT_OF_LINE void add_few_of_any(
+    real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size
+) {
+    add_rows_of(y, factors, NULL, step, rows, n, at, size);
+}
+OUT_OF_LINE void add_by_row_of_any(
+    real *y, const real *const *by_row, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size
+) {
+    add_rows_of(y, NULL, by_row, step, rows, n, at, size);
+}
+OUT_OF_LINE void dots_by_pair_of_any(
+    real *to, const real *near, const real *const *far, int64_t n, int64_t heads, int64_t group, int64_t size, real factor
+) {
+    dots_by_pair_of(to, near, far, n, heads, group, size, factor);
+}
+
+#define KNOWN_OR_ANY(name, size, ...) (__builtin_constant_p(size) ? name(__VA_ARGS__) : name##_any(__VA_ARGS__))
+#define dots(a, rows, at, size) KNOWN_OR_ANY(dots_of, size, a, rows, at, size)
+#define add_rows(y, factors, step, rows, n, at, size) KNOWN_OR_ANY(add_few_of, size, y, factors, step, rows, n, at, size)
+#define add_by_row(y, by_row, step, rows, n, at, size) KNOWN_OR_ANY(add_by_row_of, size, y, by_row, step, rows, n, at, size)
+#define dots_by_pair(to, near, far, n, heads, group, size, factor) \
+    KNOWN_OR_ANY(dots_by_pair_of, size, to, near, far, n, heads, group, size, factor)
 
 /* Of n edges: to[e] [groups, size] = the sum over the heads of a group of factors[head][e] * x[head] [size], or += `is_added`. */
-INLINE void put_rows(
+OUT_OF_LINE void put_rows(
     const Targets to, int64_t n, const real *factors, const real *x, int64_t groups, int64_t group, int64_t size, int is_added
 ) {
     for (int64_t g = 0; g < groups; g++, factors += group * LANES, x += group * size)
@@ -114,7 +198,7 @@ INLINE void put_rows(
    What is by head has room for a multiple of eight heads. */
 
 /* by_head[h * step + e] += rows[e][h] */
-INLINE void add_by_head(real *by_head, int64_t step, const Rows rows, int64_t heads) {
+OUT_OF_LINE void add_by_head(real *by_head, int64_t step, const Rows rows, int64_t heads) {
     EACH_EIGHT(h, count, heads, {
         lanes t[LANES];
         EACH_LANE(e) t[e] = load_part(rows[e] + h, count);
@@ -124,7 +208,7 @@ INLINE void add_by_head(real *by_head, int64_t step, const Rows rows, int64_t he
 }
 
 /* to[e][h] = by_head[h * 8 + e] for n edges. */
-INLINE void put_by_edge(const Targets to, int64_t n, const real *by_head, int64_t heads) {
+OUT_OF_LINE void put_by_edge(const Targets to, int64_t n, const real *by_head, int64_t heads) {
     EACH_EIGHT(h, count, heads, {
         lanes t[LANES];
         EACH_LANE(i) t[i] = load(by_head + (h + i) * LANES);

@@ -19,15 +19,15 @@ void add_of_lanes(real *to, int64_t size, int64_t count, const real *weights, co
 }
 
 void copy(real *to, int64_t to_step, const real *table, int64_t step, int64_t size, int64_t count, real factor, real *sign) {
-    store_wide(sign, copy_rows(to, to_step, table, step, size, count, factor));
+    store_wide(sign, copy_rows(to, to_step, table, REALS, 0, step, size, count, factor));
 }
 
 void put(real *tile, const real *table, int64_t step, int64_t size, int64_t count, real factor) {
-    to_lanes(tile, table, step, size, count, factor);
+    to_lanes(tile, table, REALS, 0, step, size, count, factor);
 }
 
 void take(real *table, int64_t step, int64_t size, int64_t count, const real *tile, const real *factor) {
-    from_lanes(table, step, size, count, tile, factor);
+    from_lanes(table, REALS, 0, step, size, count, tile, factor);
 }
 
 void by_distance(real *to, const real *numbers, int64_t num_lanes, int64_t count) { add_by_distance(to, numbers, num_lanes, count); }
