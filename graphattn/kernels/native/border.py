@@ -48,14 +48,27 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
     Raises:
         ValueError: for a tensor that loops would read or write wrongly.
     """
+    return put_addresses(struct, real, tensors, may_copy=False)
+
+
+def let_read(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
+    """The same for tensors that loops only read, which pass through `readable` where they must."""
+    return put_addresses(struct, real, tensors, may_copy=True)
+
+
+def put_addresses(struct: Struct, real: torch.dtype, tensors: dict[str, Tensor | None], may_copy: bool) -> Struct:
     expected = struct.arrays(real)
     for name, tensor in tensors.items():
         if tensor is None:
             continue
         dtype, count = expected[name]
         address = tensor.data_ptr()
-        lies_well = tensor.is_contiguous() and not address % dtype.itemsize and not tensor.is_neg() and tensor.is_cpu
-        if tensor.dtype is not dtype or tensor.numel() != count or not lies_well:
+        # As `lies_as_loops_want`, in line: each call of a small graph passes here twenty times.
+        lies_well = tensor.is_contiguous() and not address % dtype.itemsize and not tensor.is_neg()
+        if may_copy and not (lies_well and tensor.dtype is dtype):
+            tensor = tensors[name] = readable(tensor, dtype)
+            address, lies_well = tensor.data_ptr(), True
+        if tensor.dtype is not dtype or tensor.numel() != count or not tensor.is_cpu or not lies_well:
             raise ValueError(
                 f"a loop takes `{name}` as {count} numbers of {dtype} side by side on the CPU (got {tensor.numel()} of"
                 f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}); pass inputs through `readable`"
@@ -63,12 +76,3 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
         setattr(struct, name, address)
     struct.__dict__.setdefault("kept", []).append(tensors)
     return struct
-
-
-def let_read(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
-    """The same for tensors that loops only read, which pass through `readable` where they must."""
-    expected = struct.arrays(real)
-    for name, tensor in tensors.items():
-        if tensor is not None:
-            tensors[name] = readable(tensor, expected[name][0])
-    return hand_over(struct, real, **tensors)

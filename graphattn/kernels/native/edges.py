@@ -9,7 +9,7 @@ from torch import Tensor
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
 from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read
-from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats
+from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats, transposition
 from graphattn.kernels.native.threads import count_pieces, run
 
 SCORES = DOT, LEAKY, TANH, GAT = range(4)
@@ -80,16 +80,31 @@ class Call(NamedTuple):
 
 def forward_call(plan: Plan, inputs: Inputs) -> Call:
     """With the result in the dtype of the inputs where nothing is added to it."""
-    is_result = plan.is_final and arrangement(plan.graph).by_query.row_of is None
-    stored = inputs.query.dtype
-    return call_for(plan, inputs, "forward", None, stored if is_result else accumulation_dtype(stored))
+
+    def build() -> Call:
+        is_result = plan.is_final and arrangement(plan.graph).by_query.row_of is None
+        stored = inputs.query.dtype
+        return call_for(plan, inputs, "forward", None, stored if is_result else accumulation_dtype(stored))
+
+    return plan.remember(("edges_cpu forward", plan.is_final), build)
 
 
-def backward_call(plan: Plan, inputs: Inputs, grad_out: Tensor, transposed: Transposition | None = None) -> Call:
-    """The pass over queries, or over keys if `transposed` is given."""
-    name = "over queries" if transposed is None else "over keys"
-    of_results = grad_out.dtype if grad_out.dtype in HALVES else accumulation_dtype(inputs.query.dtype)
-    return call_for(plan, inputs, name, transposed, of_results)
+class Passes(NamedTuple):
+    """The calls of the backward pass."""
+
+    over_queries: Call
+    over_keys: Call | None  # None where no key has two queries: the pass over queries then writes all gradients
+
+
+def backward_calls(plan: Plan, inputs: Inputs, grad_out: Tensor) -> Passes:
+    def build() -> Passes:
+        of_results = grad_out.dtype if grad_out.dtype in HALVES else accumulation_dtype(inputs.query.dtype)
+        over_queries = call_for(plan, inputs, "over queries", None, of_results)
+        if over_queries.template.score == DOT and arrangement(plan.graph).keys_have_one_query:
+            return Passes(over_queries, None)
+        return Passes(over_queries, call_for(plan, inputs, "over keys", transposition(plan.graph), of_results))
+
+    return plan.remember(("edges_cpu backward", grad_out.dtype), build)
 
 
 def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | None, of_results: torch.dtype) -> Call:
@@ -162,6 +177,9 @@ def arrays(
 
 def let_read_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:
     """Puts the tensors that every pass reads into the struct."""
-    names = ("query", "key", "value", "bias", "edge_features", "edge_query", "vector", "edge_weight")
-    tensors = zip(names, (*inputs[:6], *edge_dim_first(inputs.parameters)), strict=False)
-    let_read(struct, call.real, **{name: tensor for name, tensor in tensors if tensor is not None})
+    query, key, value, bias, edge_features, edge_query, parameters = inputs
+    vector, edge_weight = (*edge_dim_first(parameters), None, None)[:2]
+    let_read(
+        struct, call.real, query=query, key=key, value=value, bias=bias, edge_features=edge_features, edge_query=edge_query,
+        vector=vector, edge_weight=edge_weight,
+    )  # fmt: skip

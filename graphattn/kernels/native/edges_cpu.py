@@ -8,9 +8,9 @@ from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, edge_dim_first, edge_dim_last
 from graphattn.kernels.native.arrays import empty, zeros
 from graphattn.kernels.native.border import hand_over, let_read, readable
-from graphattn.kernels.native.edges import DOT, LEAKY, Call, backward_call, forward_call, let_read_inputs
+from graphattn.kernels.native.edges import LEAKY, Call, backward_calls, forward_call, let_read_inputs
 from graphattn.kernels.native.library import why_not_native
-from graphattn.kernels.native.rows import Rows, arrangement, transposition
+from graphattn.kernels.native.rows import Rows
 
 
 class EdgesCpu(Kernel):
@@ -58,13 +58,10 @@ class EdgesCpu(Kernel):
         return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
 
     def backward(self, plan, inputs, merged, grad):
-        call = backward_call(plan, inputs, grad.out)
-        real, rows = call.real, call.rows
-        in_one_pass = call.template.score == DOT and arrangement(plan.graph).keys_have_one_query
-        transposed = None if in_one_pass else transposition(plan.graph)
-        columns = None if in_one_pass else transposed.by_key
-        by_key = call if in_one_pass else backward_call(plan, inputs, grad.out, transposed)
-        grads = empty_gradients(plan, inputs, rows, columns, call, by_key.dtype_of("grad_key"))
+        call, over_keys = backward_calls(plan, inputs, grad.out)
+        real, rows, in_one_pass = call.real, call.rows, over_keys is None
+        columns = None if over_keys is None else over_keys.rows
+        grads = empty_gradients(plan, inputs, rows, columns, call, (over_keys or call).dtype_of("grad_key"))
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
         grad_out = readable(grad.out, call.dtype_of("grad_out"))
@@ -82,13 +79,13 @@ class EdgesCpu(Kernel):
         call.run("edges_backward_queries", struct)
         if grads.parameters:
             call.add_pieces(struct)
-        if not in_one_pass and not (grads.key is None and grads.value is None):
-            struct = by_key.struct(plan)
-            let_read_inputs(by_key, struct, inputs)
+        if over_keys is not None and not (grads.key is None and grads.value is None):
+            struct = over_keys.struct(plan)
+            let_read_inputs(over_keys, struct, inputs)
             hand_over(
                 struct, real, grad_out=grad_out, handed=handed, signs=signs, grad_key=grads.key, grad_value=grads.value
             )
-            by_key.run("edges_backward_keys", struct)
+            over_keys.run("edges_backward_keys", struct)
         num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
         return grads._replace(
             query=rows.add_up(grads.query, num_queries),

@@ -37,9 +37,13 @@ def test_calls_are_remembered_by_graph_sizes_and_options():
     assert edges.forward_call(plan, inputs) is call
     assert call_of(graph=plan.graph)[2] is call
     assert call_of(heads=1, graph=plan.graph)[2] is not call
-    assert edges.backward_call(plan, inputs) is not call
-    doubled = inputs._replace(**{name: getattr(inputs, name).double() for name in ("query", "key", "value")})
-    assert edges.forward_call(plan, doubled) is not call
+    over_queries, over_keys = edges.backward_calls(plan, inputs, inputs.query)
+    assert over_queries is not call and over_keys is not over_queries
+    assert edges.backward_calls(plan, inputs, inputs.query).over_keys is over_keys
+    doubled = prepare(*(x.double() for x in inputs[:3]), plan.graph)
+    assert edges.forward_call(doubled.plan, doubled.inputs) is not call
+    forgetful = plan._replace(memory=None)  # as a part of a graph has it
+    assert edges.forward_call(forgetful, inputs) is call
 
 
 def test_tensors_of_another_size_are_refused():
