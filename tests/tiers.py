@@ -20,6 +20,7 @@ COMPILE = (
     "tests/kernels/native/test_build.py",
     "tests/kernels/native/test_lanes.py",
     "tests/kernels/test_fence.py",
+    "tests/nn/test_acceleration.py::test_what_was_done_to_a_layer_is_kept[compiled",
     "tests/nn/test_attention.py::test_compiled_layers_hide_it_too",
     "tests/nn/test_generation.py::test_compiled_models",
     "tests/nn/test_next_token.py::test_a_check_is_not_dead_code",
@@ -38,6 +39,7 @@ SLOW = (
     "tests/benchmarks/test_layers.py::test_table",
     "tests/benchmarks/test_memory.py::test_peak_is_counted_beyond_inputs_and_results",
     "tests/docs/test_extending.py::test_every_block_is_in_the_module",
+    "tests/docs/test_extending.py::test_the_kernel_runs",
     "tests/docs/test_lecture.py::test_the_lines_run",
     "tests/examples/test_cnn_or_attention.py::test_runs_from_files_to_the_plot_and_goes_on_where_it_stopped",
     "tests/examples/test_forces.py::test_forces_are_learned_and_drawn",
@@ -56,6 +58,7 @@ SLOW = (
     "tests/examples/test_speech_digits.py::test_sweep_has_a_result_for_each_window",
     "tests/examples/test_tour.py::test_tour_trains_and_draws_every_stop",
     "tests/graphs/test_algebra.py::test_batch_then_split",
+    "tests/install/test_editable.py",
     "tests/kernels/cuda/test_edges_cuda.py::test_bit_for_bit_repeatable",
     "tests/kernels/cuda/test_edges_cuda.py::test_heads_are_shared_among_programs",
     "tests/kernels/cuda/test_edges_cuda.py::test_heavy_rows_and_columns_are_cut_and_joined",
@@ -73,11 +76,18 @@ SLOW = (
     "tests/nn/test_gps_conv.py::test_forces_can_be_trained",
     "tests/nn/test_seq2seq.py::test_equals_torch_transformer",
     "tests/nn/test_type_names.py::test_all_keys_are_different_and_fit",
+    "tests/test_fuzz.py::test_a_fault_is_one_line",
     "tests/test_fuzz.py::test_any_mixture_of_options_equals_the_dense_definition",
     "tests/test_fuzz.py::test_random_calls_equal_plain_loops",
+    "tests/test_init.py::test_every_part_is_there",
+    "tests/test_training.py::test_export_with_sizes_left_open",
+    "tests/test_training.py::test_two_processes_train_as_one",
+    "tests/testing/test_check.py::test_normalizers",
+    "tests/testing/test_check.py::test_scores",
     "tests/typing/",
+    "tests/viz/test_words.py::test_long_texts_are_cut",
 )
-FEW = 8  # cases that a function keeps in the quick tier, spread evenly over all it has
+FEW = 6  # cases that a function keeps in the quick tier, spread evenly over all it has
 
 
 def pytest_configure(config):
@@ -94,7 +104,7 @@ def pytest_collection_modifyitems(items):
     for name, of_function in cases.items():
         few = set(range(0, len(of_function), -(-len(of_function) // FEW)))
         for place, item in enumerate(of_function):
-            if name.startswith(COMPILE):
+            if item.nodeid.startswith(COMPILE):
                 item.add_marker("compiles")
             elif name.startswith(SLOW) or place not in few:
                 item.add_marker("slow")
