@@ -7,9 +7,18 @@ does not lie so, has another dtype, is on another device, or is shorter or longe
 
 import ctypes
 from collections.abc import Mapping
+from typing import overload
 
 import torch
 from torch import Tensor
+
+
+@overload
+def readable(tensor: Tensor, dtype: torch.dtype) -> Tensor: ...
+
+
+@overload
+def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None: ...
 
 
 def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:

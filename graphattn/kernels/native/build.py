@@ -136,6 +136,6 @@ def build(
 
 if __name__ == "__main__":
     try:
-        print(build(*map(Path, sys.argv[1:2])))
+        print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE))
     except CannotBuild as error:
         sys.exit(str(error))

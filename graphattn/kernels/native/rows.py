@@ -1,6 +1,7 @@
 """The edges of a graph as the loops in C walk over them: rows of a CSR, by query and by key."""
 
 from dataclasses import dataclass, field
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -32,6 +33,12 @@ class Rows:
             cuts = torch.unique(torch.cat([ends[0], inner, ends[1]]))
             self.cuts[count] = cuts if cuts.numel() > 1 else torch.cat(ends)
         return self.cuts[count]
+
+    @overload
+    def add_up(self, x: Tensor, num_nodes: int) -> Tensor: ...
+
+    @overload
+    def add_up(self, x: Tensor | None, num_nodes: int) -> Tensor | None: ...
 
     def add_up(self, x: Tensor | None, num_nodes: int) -> Tensor | None:
         """[num_rows, ...] -> [num_nodes, ...] where heavy rows were cut."""
@@ -96,6 +103,8 @@ def repeats(graph: Graph) -> Tensor | None:
     """int64, number of each entry among equal edges (for dropout); None where no edge repeats."""
 
     def build(device) -> Tensor:
-        return readable(sorted_edges(graph, device, with_repeat=True).repeat, torch.int64)
+        edges = sorted_edges(graph, device, with_repeat=True)
+        assert edges.repeat is not None
+        return readable(edges.repeat, torch.int64)
 
     return graph.remember_on("edges_cpu repeats", "cpu", build) if graph.has_repeats else None
