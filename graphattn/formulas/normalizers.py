@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +31,22 @@ class Normalizer(ABC):
 
     def of_sink(self, change: Callable[[Tensor], Tensor]) -> "Normalizer":
         """The same normalizer with another sink, if it has a tensor for one."""
-        return replace(self, sink=change(self.sink)) if isinstance(self.sink, Tensor) else self
+        with_sink: Any = self  # a dataclass, where there is one
+        return replace(with_sink, sink=change(self.sink)) if isinstance(self.sink, Tensor) else self
+
+    # What `EdgeNormalizer` and `RowNormalizer` define: kernels know by `merge` which of them to ask.
+
+    def weights(self, scores: Tensor, lse: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} finds weights row by row")
+
+    def grad_scores(self, weights: Tensor, grad_weights: Tensor, delta: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} finds weights row by row")
+
+    def row_weights(self, scores: Tensor, rows: Segments) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} finds weights edge by edge")
+
+    def row_grad_scores(self, scores: Tensor, weights: Tensor, grad_weights: Tensor, rows: Segments) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} finds weights edge by edge")
 
 
 class EdgeNormalizer(Normalizer):

@@ -30,7 +30,9 @@ def table_of(bias, graph: Graph, given: Graph, heads: int, device: torch.device)
         return None
     offsets = offsets_of(graph, device)
     move = None if offsets is None else move_of(given)
-    table = None if move is None else bias.by_offset(offsets + move if move else offsets)
+    if offsets is None or move is None:
+        return None
+    table = bias.by_offset(offsets + move if move else offsets)
     fits = table is not None and table.shape == (len(offsets), heads) and table.device == device
     return table if fits else None
 
@@ -60,14 +62,15 @@ def offsets_of(graph: Graph, device: torch.device | None = None) -> Tensor | Non
         return (steps + graph.offsets[0])[:, None]
     if isinstance(graph, GridGraph):
         axes = zip(*steps_of_axes(graph), graph.dilation)
-        steps = [torch.arange(first, first + count, device=device) * dilation for first, count, dilation in axes]
-        return torch.cartesian_prod(*steps).view(-1, len(steps))
+        along = [torch.arange(first, first + count, device=device) * dilation for first, count, dilation in axes]
+        return torch.cartesian_prod(*along).view(-1, len(along))
     return None
 
 
 def longest(graph: CompleteGraph) -> tuple[int, int]:
     """The most queries and the most keys of an example, at least 1."""
-    return tuple(max(1, *(size[side] for size in graph.sizes)) for side in (0, 1))
+    queries, keys = (max(1, *(size[side] for size in graph.sizes)) for side in (0, 1))
+    return queries, keys
 
 
 def steps_of_axes(graph: GridGraph) -> tuple[list[int], list[int]]:
@@ -88,7 +91,7 @@ def places_of_edges(graph: Graph, device: torch.device | None = None) -> Tensor:
     return graph.remember_on("places among offsets", device, partial(find_places, graph))
 
 
-def find_places(graph: BandedGraph | GridGraph, device: torch.device) -> Tensor:
+def find_places(graph: Graph, device: torch.device) -> Tensor:
     key, query = graph.edge_index(device)
     example = graph.batch(device)[query]
     key, query = (
@@ -99,6 +102,8 @@ def find_places(graph: BandedGraph | GridGraph, device: torch.device) -> Tensor:
         return key - query + longest(graph)[0] - 1
     if isinstance(graph, BandedGraph):
         return torch.div(key - query - graph.offsets[0], graph.dilation, rounding_mode="floor") + graph.before
+    if not isinstance(graph, GridGraph):
+        raise TypeError(f"'graph' must have offsets, as complete, banded and grid graphs have (got {graph!r})")
     place, of_a_step = torch.zeros_like(key), 1
     for axis, (first, count) in reversed(list(enumerate(zip(*steps_of_axes(graph))))):
         key_side, query_side = (

@@ -63,16 +63,15 @@ class Facts:
     only_by_name: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
-    def has_device(cls, device: torch.device) -> bool:
-        return cls.devices is None or device.type in cls.devices
-
-    @classmethod
     def has_graph(cls, graph: Graph) -> bool:
         return cls.graphs.has(graph) if isinstance(cls.graphs, GraphKind) else isinstance(graph, cls.graphs)
 
 
 def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
     """The sentence that says which fact of a kernel does not fit, None if all do."""
+    device = inputs.query.device
+    if kernel.devices is not None and device.type not in kernel.devices:
+        return f"'{kernel.name}' runs on {listed([DEVICES.get(x, x) for x in kernel.devices])} (got {device})"
     reason = (
         why_not_graph(kernel, plan, inputs) or why_not_formula(kernel, plan) or why_not_tensors(kernel, plan, inputs)
     )
@@ -80,10 +79,8 @@ def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
 
 
 def why_not_graph(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
-    """The rest of the sentence, about where and over what it runs."""
-    device, dtype = inputs.query.device, inputs.query.dtype
-    if not kernel.has_device(device):
-        return f"runs on {listed([DEVICES.get(x, x) for x in kernel.devices or ()])} (got {device})"
+    """The rest of the sentence, about the graphs and dtypes that it runs."""
+    dtype = inputs.query.dtype
     if not kernel.has_graph(plan.graph):
         return f"runs {graphs_in_words(kernel)} (got {type(plan.graph).__name__})"
     if kernel.dtypes is not None and dtype not in kernel.dtypes:
@@ -135,7 +132,7 @@ def listed(words: Sequence[str]) -> str:
     >>> listed(["softmax", "relu", "sigmoid"]), listed(["softmax"]), listed([])
     ('softmax, relu and sigmoid', 'softmax', '')
     """
-    return " and ".join(x for x in (", ".join(words[:-1]), *words[-1:]) if x)
+    return "".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def only(words: Sequence[str]) -> str:

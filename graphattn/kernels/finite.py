@@ -1,6 +1,8 @@
 """Whether tensors are free of NaN and infinity, asked before the answer is needed."""
 
 import math
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ class AreFinite:
         if is_cuda and torch.cuda.is_current_stream_capturing():
             return
         # A finite sum proves it in one pass; one that is not may be an overflow.
-        total = sum(x.detach().sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors)
+        total = reduce(add, (x.detach().sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors))
         self.total = total.to("cpu", non_blocking=is_cuda)
         if is_cuda:
             self.has_come = torch.cuda.current_stream(tensors[0].device).record_event()

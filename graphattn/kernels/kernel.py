@@ -1,7 +1,7 @@
 """What every kernel is given and what it gives back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
     dropout: float = 0.0
     seed: Tensor | None = None
     memory_budget: int | None = None  # bytes
-    needed: "Inputs | None" = None  # a bool for each tensor, whose gradient is asked for; None: all
+    needed: "Needed | None" = None  # the gradients that are asked for; None: all
     is_final: bool = False  # the result goes to the caller as it is, with no part to merge and no gradient to come
     bias_by_offset: bool = False  # the bias has a row for each of `offsets_of(graph)` instead of each edge
     memory: dict[Hashable, Any] | None = None  # see `remember`
@@ -47,15 +47,55 @@ class Plan(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The differentiable tensors; gradients come back in the same form, None where there is none."""
+    """The differentiable tensors."""
 
-    query: Tensor | None  # [num_queries, heads, dim]
-    key: Tensor | None  # [num_keys, kv_heads, dim]
-    value: Tensor | None  # [num_keys, kv_heads, value_dim]
+    query: Tensor  # [num_queries, heads, dim]
+    key: Tensor  # [num_keys, kv_heads, dim]
+    value: Tensor  # [num_keys, kv_heads, value_dim]
     bias: Tensor | None = None  # [num_edges, heads or 1]
     edge_features: Tensor | None = None  # [num_edges, edge_dim]
     edge_query: Tensor | None = None  # [num_queries, heads, edge_dim]
     parameters: tuple[Tensor, ...] = ()  # of the score
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
+        """The same fields, each tensor changed."""
+
+        def changed(x: Tensor | None) -> Tensor | None:
+            return None if x is None else change(x)
+
+        nodes = change(self.query), change(self.key), change(self.value)
+        per_edge = changed(self.bias), changed(self.edge_features), changed(self.edge_query)
+        return Inputs(*nodes, *per_edge, tuple(change(x) for x in self.parameters))
+
+
+class Gradients(NamedTuple):
+    """Of `Inputs`, field by field; None where nothing is asked for, or where there is no such tensor."""
+
+    query: Tensor | None = None
+    key: Tensor | None = None
+    value: Tensor | None = None
+    bias: Tensor | None = None
+    edge_features: Tensor | None = None
+    edge_query: Tensor | None = None
+    parameters: tuple[Tensor | None, ...] = ()
+
+    @classmethod
+    def of(cls, fields: Iterable[Tensor | None], parameters: tuple[Tensor | None, ...] = ()) -> "Gradients":
+        """Of the six fields that are no parameters, in their order."""
+        query, key, value, bias, edge_features, edge_query = fields
+        return cls(query, key, value, bias, edge_features, edge_query, parameters)
+
+
+class Needed(NamedTuple):
+    """Of which of `Inputs` the gradient is asked for."""
+
+    query: bool = True
+    key: bool = True
+    value: bool = True
+    bias: bool = True
+    edge_features: bool = True
+    edge_query: bool = True
+    parameters: tuple[bool, ...] = ()
 
 
 class Partial(NamedTuple):
@@ -67,6 +107,11 @@ class Partial(NamedTuple):
     out: Tensor  # [num_queries, heads, value_dim], sum of weight * value
     lse: Tensor  # [num_queries, heads], log of the sum of exp(score); -inf for an empty row
     edge_out: Tensor | None = None  # [num_queries, heads, edge_dim], sum of weight * edge feature
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Partial":
+        """The same fields, each tensor changed."""
+        lse = None if self.lse is None else change(self.lse)  # a gradient has none
+        return Partial(change(self.out), lse, None if self.edge_out is None else change(self.edge_out))
 
 
 class Kernel(Facts, ABC):
@@ -89,7 +134,7 @@ class Kernel(Facts, ABC):
         """Attention over the edges of `plan.graph`."""
 
     @abstractmethod
-    def backward(self, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial) -> Inputs:
+    def backward(self, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial) -> Inputs | Gradients:
         """Gradients of `inputs` over the edges of `plan.graph`, which may be one part of a larger graph.
 
         Args:
@@ -111,7 +156,9 @@ def delta_of(merged: Partial, grad: Partial) -> Tensor:
         return (x.to(dtype) * y.to(dtype)).sum(-1)
 
     delta = sum_of_products(grad.out, merged.out)
-    return delta if merged.edge_out is None else delta + sum_of_products(grad.edge_out, merged.edge_out)
+    if merged.edge_out is None or grad.edge_out is None:
+        return delta
+    return delta + sum_of_products(grad.edge_out, merged.edge_out)
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -1,9 +1,10 @@
 """A graph as disjoint parts, each for its own kernel, and the exact sum of their results."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
+from functools import partial as partial_of
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from graphattn.graphs import (
     UnionGraph,
     batch_graphs,
 )
-from graphattn.kernels.kernel import Inputs, Partial, accumulation_dtype
+from graphattn.kernels.kernel import Gradients, Inputs, Partial, accumulation_dtype
 
 STRUCTURED = (CompleteGraph, BandedGraph, GridGraph, GlobalGraph, PrefixGraph)
 
@@ -45,7 +46,7 @@ def disjoint_parts(graph: Graph, device: torch.device) -> list[Part]:
     are gathered by kind. Anything else is its own only part.
     """
     split = split_of(type(graph))
-    return [Part(graph)] if split is None else graph.remember_on("disjoint parts", device, partial(split, graph))
+    return [Part(graph)] if split is None else graph.remember_on("disjoint parts", device, partial_of(split, graph))
 
 
 @cache
@@ -129,7 +130,12 @@ def prefix_parts(graph: PrefixGraph, device: torch.device) -> list[Part]:
     ]
 
 
-SPLITS = {UnionGraph: union_parts, BatchedGraph: batch_parts, GlobalGraph: global_parts, PrefixGraph: prefix_parts}
+SPLITS: dict[type[Graph], Callable[[Any, torch.device], list[Part]]] = {
+    UnionGraph: union_parts,
+    BatchedGraph: batch_parts,
+    GlobalGraph: global_parts,
+    PrefixGraph: prefix_parts,
+}
 
 
 def take(inputs: Inputs, part: Part) -> Inputs:
@@ -144,12 +150,20 @@ def take(inputs: Inputs, part: Part) -> Inputs:
     )
 
 
+@overload
+def at_rows(tensor: Tensor, rows: Tensor | slice | None) -> Tensor: ...
+
+
+@overload
+def at_rows(tensor: Tensor | None, rows: Tensor | slice | None) -> Tensor | None: ...
+
+
 def at_rows(tensor: Tensor | None, rows: Tensor | slice | None) -> Tensor | None:
     return tensor if tensor is None or rows is None else tensor[rows]
 
 
 def take_partial(partial: Partial, part: Part) -> Partial:
-    return Partial(*(at_rows(x, part.query_rows) for x in partial))
+    return partial if part.query_rows is None else partial.each(partial_of(at_rows, rows=part.query_rows))
 
 
 class Merger:
@@ -167,10 +181,8 @@ class Merger:
 
     def nothing(self, like: Partial) -> Partial:
         """The result over no edges at all."""
-        shapes = [None if x is None else (self.num_queries, *x.shape[1:]) for x in like]
-        pairs = zip(like, shapes, strict=True)
         dtype = accumulation_dtype(like.out.dtype)
-        empty = Partial(*(None if x is None else x.new_zeros(shape, dtype=dtype) for x, shape in pairs))
+        empty = like.each(lambda x: x.new_zeros(self.num_queries, *x.shape[1:], dtype=dtype))
         return empty._replace(lse=empty.lse.fill_(-torch.inf))
 
     def add(self, partial: Partial, part: Part) -> None:
@@ -180,42 +192,49 @@ class Merger:
         if self.total is None:
             self.total = self.nothing(partial)
         dtype = accumulation_dtype(self.total.out.dtype)
-        self.total = Partial(*(None if x is None else x.to(dtype) for x in self.total))
+        self.total = self.total.each(lambda x: x.to(dtype))
         rows = slice(None) if part.query_rows is None else part.query_rows
         for total, new in zip(self.total, self.joined(take_partial(self.total, part), partial), strict=True):
-            if total is not None:
+            if total is not None and new is not None:
                 total[rows] = new
 
     def joined(self, first: Partial, second: Partial) -> Partial:
         if self.merge != "lse":
-            return Partial(*(None if a is None else a + b for a, b in zip(first, second, strict=True)))
+            edge_out = first.edge_out
+            if edge_out is not None and second.edge_out is not None:
+                edge_out = edge_out + second.edge_out
+            return Partial(first.out + second.out, first.lse + second.lse, edge_out)
         lse = torch.logaddexp(first.lse, second.lse)
         # Of the two alone, so that they add up to 1 where scores are large and `lse` is rounded.
         share = (first.lse - second.lse.masked_fill(lse == -torch.inf, 0.0)).sigmoid()[..., None]
         shares = share, 1 - share
 
-        def mix(a, b):
-            return None if a is None else shares[0] * a + shares[1] * b
+        def mix(a: Tensor, b: Tensor) -> Tensor:
+            return shares[0] * a + shares[1] * b
 
-        return Partial(mix(first.out, second.out), lse, mix(first.edge_out, second.edge_out))
+        edge_out = None
+        if first.edge_out is not None and second.edge_out is not None:
+            edge_out = mix(first.edge_out, second.edge_out)
+        return Partial(mix(first.out, second.out), lse, edge_out)
 
 
-def first_gradients(inputs: Inputs, gradients: Inputs, part: Part) -> Inputs:
+def first_gradients(inputs: Inputs, gradients: Inputs | Gradients, part: Part) -> Inputs | Gradients:
     """Those of the first part, for those of others to be added to; where a part has all rows they are not copied."""
     if part.is_whole:
         return gradients
-    total, dtype = [], accumulation_dtype(inputs.query.dtype)
-    for name, x in zip(Inputs._fields[:-1], inputs[:-1], strict=True):
-        gradient = getattr(gradients, name)
-        has_all_rows = rows_of_part(part, name) is None and gradient is not None
-        if x is None or (has_all_rows and gradient.dtype == dtype and gradient.is_contiguous()):
-            total.append(gradient)
-            gradients = gradients._replace(**{name: None})
+    summed: list[Tensor | None] = []
+    left: list[Tensor | None] = []
+    dtype = accumulation_dtype(inputs.query.dtype)
+    for name, x, gradient in zip(Inputs._fields[:-1], inputs[:-1], gradients[:-1], strict=True):
+        is_sum = gradient is not None and gradient.dtype == dtype and gradient.is_contiguous()
+        if x is None or (is_sum and rows_of_part(part, name) is None):
+            summed.append(gradient)
+            left.append(None)
         else:
-            total.append(torch.zeros_like(x, dtype=dtype, memory_format=torch.contiguous_format))
-    parameters = tuple(torch.zeros_like(x, dtype=dtype) for x in inputs.parameters)
-    total = Inputs(*total, parameters)
-    add_gradients(total, gradients, part)
+            summed.append(torch.zeros_like(x, dtype=dtype, memory_format=torch.contiguous_format))
+            left.append(gradient)
+    total = Gradients.of(summed, tuple(torch.zeros_like(x, dtype=dtype) for x in inputs.parameters))
+    add_gradients(total, Gradients.of(left, gradients.parameters), part)
     return total
 
 
@@ -226,7 +245,7 @@ def rows_of_part(part: Part, name: str) -> Tensor | slice | None:
     return part.query_rows if name in ("query", "edge_query") else part.key_rows
 
 
-def add_gradients(total: Inputs, part_gradients: Inputs, part: Part) -> None:
+def add_gradients(total: Inputs | Gradients, part_gradients: Inputs | Gradients, part: Part) -> None:
     """Adds the gradients of a part in place, at its rows."""
     for name in Inputs._fields[:-1]:
         sum_, gradient, rows = getattr(total, name), getattr(part_gradients, name), rows_of_part(part, name)
@@ -237,5 +256,5 @@ def add_gradients(total: Inputs, part_gradients: Inputs, part: Part) -> None:
         else:
             sum_[slice(None) if rows is None else rows] += gradient.to(sum_.dtype)
     for sum_, gradient in zip(total.parameters, part_gradients.parameters, strict=True):
-        if gradient is not None:
+        if sum_ is not None and gradient is not None:
             sum_.add_(gradient.to(sum_.dtype))

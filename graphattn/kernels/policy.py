@@ -17,12 +17,11 @@ def why_wait(kernel: Kernel, plan: Plan, inputs: Inputs, name: str | None) -> st
     """The sentence that says what a kernel waits for, None if for nothing. `name` is what was asked for."""
     if name == kernel.name:
         return None
-    device = inputs.query.device
-    if device.type in kernel.only_by_name:
-        where, why = DEVICES.get(device.type, device.type), kernel.only_by_name[device.type]
-        return f"'{kernel.name}' runs on {where} only if asked for by name: {why}"
+    device = inputs.query.device.type
+    if device in kernel.only_by_name:
+        return f"'{kernel.name}' runs on {DEVICES.get(device, device)} only if asked for by name: {kernel.only_by_name[device]}"
     ask = POLICY.get(kernel.name) if name is None else None
-    if ask is None or not (kernel.has_device(device) and kernel.has_graph(plan.graph)):
+    if ask is None or device not in (kernel.devices or (device,)) or not kernel.has_graph(plan.graph):
         return None
     return ask(kernel, plan, inputs)
 

@@ -15,7 +15,8 @@ class CudnnCuda(Sdpa):
     """Large examples of one size in one call; for others there is 'flash_cuda'."""
 
     name, family = "cudnn_cuda", "cudnn"
-    devices, dtypes = ("cuda",), (torch.float16, torch.bfloat16)
+    devices = ("cuda",)
+    dtypes = (torch.float16, torch.bfloat16)
     takes_other_value_dim = False
 
     def why_not_here(self, plan, inputs):
@@ -33,8 +34,8 @@ class CudnnCuda(Sdpa):
     def why_not_cudnn(self, plan: Plan, inputs: Inputs) -> str | None:
         """torch's own answer: it knows versions, chips and what users have switched off."""
         examples, is_grouped = len(plan.graph.sizes), inputs.query.size(1) != inputs.key.size(1)
-        batch = (to_batch(x, slice(0, x.size(0)), examples) for x in inputs[:3])
-        if can_use_cudnn_attention(SDPAParams(*batch, None, 0.0, is_causal(plan.graph), is_grouped)):
+        query, key, value = (to_batch(x, slice(0, x.size(0)), examples) for x in inputs[:3])
+        if can_use_cudnn_attention(SDPAParams(query, key, value, None, 0.0, is_causal(plan.graph), is_grouped)):
             return None
         return f"'{self.name}' is refused by torch.backends.cuda.can_use_cudnn_attention (it says why with debug=True)"
 

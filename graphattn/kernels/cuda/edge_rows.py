@@ -160,7 +160,7 @@ def backward_rows(
             sums += tl.sum(grads[:, :, None] * made_of, 0)
         if x is not None:
             by_feature = tl.sum(dropped[:, :, None] * grad_edge_row[None, :, :], 1)
-            if u is not None:
+            if edge_query is not None:
                 by_feature += tl.sum(grads[:, :, None] * edge_query[None, :, :], 1)
                 edge_sums += tl.sum(grads[:, :, None] * features[:, None, :], 0)
             if edge_weight is not None:

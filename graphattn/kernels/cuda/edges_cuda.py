@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from graphattn.formulas.scores import Additive
 from graphattn.graphs import Graph
 from graphattn.graphs.csr import rows_of
 from graphattn.kernels.cuda.edge_layout import Pieces, arrangement, transposition
@@ -182,9 +183,12 @@ class Call:
         contiguous = [None if x is None else x.detach().contiguous() for x in (*nodes, *self.parameters)]
         self.tensors = (edges.col, edges.edge_id, repeat, *contiguous)
         keep_scale = 0.0 if plan.dropout == 1 else 1 / (1 - plan.dropout)
-        seed = plan.seed.to(self.device) if plan.dropout else None
+        seed = None
+        if plan.dropout:
+            assert plan.seed is not None
+            seed = plan.seed.to(self.device)
         self.options = (seed, float(plan.scale), keep_scale, round(plan.dropout * 2**32))
-        self.is_tanh = bool(inputs.parameters) and plan.score.activation == "tanh"
+        self.is_tanh = isinstance(plan.score, Additive) and plan.score.activation == "tanh"
         self.score = {"TANH": self.is_tanh, "ACC": triton_type(self.dtype)}
         bias_heads = 0 if inputs.bias is None else inputs.bias.size(1)
         self.named = {
@@ -245,7 +249,8 @@ def by_key(call: Call, grad_out: Tensor, grad_scores: Tensor, weights: Tensor) -
     call.over(pieces, backward_columns, *arguments, **named)
     for x in (grad_key, grad_value):
         call.join(pieces, x)
-    return tuple(sum_to_groups(x[: pieces.num_rows], kv_heads) for x in (grad_key, grad_value))
+    grad_key, grad_value = (sum_to_groups(x[: pieces.num_rows], kv_heads) for x in (grad_key, grad_value))
+    return grad_key, grad_value
 
 
 def by_parameter(call: Call, grad_scores: Tensor) -> tuple[Tensor, ...]:
@@ -255,7 +260,8 @@ def by_parameter(call: Call, grad_scores: Tensor) -> tuple[Tensor, ...]:
     if not call.inputs.parameters:
         return ()
     sizes, csr = call.sizes, call.plan.graph.by_query(call.device)
-    col, edge_id, _, query, key, _, _, _, features, vector, edge_weight = call.tensors
+    col = arrangement(call.plan.graph, call.device).col
+    _, edge_id, _, query, key, _, _, _, features, vector, edge_weight = call.tensors
     named = sizes.only("HEADS", "GROUP", "DIM", "EDGE_DIM", "HEAD_BLOCK", "DIM_BLOCK")
     launch = sizes.launch(2 * ELEMENTS)  # edge after edge, whatever its row
     share = max(-(-col.numel() // PARTIAL_SUMS), launch["BLOCK_E"])

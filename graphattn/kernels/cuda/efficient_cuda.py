@@ -12,7 +12,8 @@ class EfficientCuda(Sdpa):
     """torch's memory-efficient attention (Rabe and Staats 2021), examples of one size in one call."""
 
     name, family = "efficient_cuda", "efficient"
-    devices, dtypes = ("cuda",), (torch.float32,)
+    devices = ("cuda",)
+    dtypes = (torch.float32,)
     aligned_channels = 4  # float32 numbers in the 16 bytes that are read at a time
 
     def attend(self, query, key, value, scale, is_causal):

@@ -86,12 +86,13 @@ class Layout(NamedTuple):
     has_empty_rows: bool
 
 
-def layout_of(graph: Graph, device: torch.device) -> Layout:
+def layout_of(graph: CompleteGraph | BandedGraph, device: torch.device) -> Layout:
     def build(device) -> Layout:
         sizes, window = sequences_of(graph).sizes, window_of(graph)
+        assert window is not None  # `why_not_here` has asked
         counts = torch.tensor(sizes, dtype=torch.int32)
-        pointers = (torch.nn.functional.pad(x.cumsum(0), (1, 0)).int().to(device) for x in counts.unbind(1))
-        orders = (None, None)
+        query_ptr, key_ptr = (torch.nn.functional.pad(x.cumsum(0), (1, 0)).int().to(device) for x in counts.unbind(1))
+        orders: tuple[Tensor | None, Tensor | None] = None, None
         if isinstance(graph, BandedGraph) and graph.dilation > 1:
             strips = strips_of(graph)
             orders = (nodes_of(strips.first_query, strips.num_queries, graph.dilation).to(device),
@@ -99,7 +100,8 @@ def layout_of(graph: Graph, device: torch.device) -> Layout:
         # The first query sees the fewest keys to the right; none if all of them stand before the first key.
         is_limited = window.right != UNLIMITED
         has_empty_rows = any(m and (not n or (is_limited and n - m + window.right < 0)) for m, n in sizes)
-        return Layout(Lengths(*pointers, *map(max, zip(*sizes))), window, *orders, has_empty_rows)
+        lengths = Lengths(query_ptr, key_ptr, max(m for m, _ in sizes), max(n for _, n in sizes))
+        return Layout(lengths, window, *orders, has_empty_rows)
 
     return graph.remember_on("flash_cuda layout", device, build)
 

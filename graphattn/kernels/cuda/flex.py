@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,18 +44,21 @@ def build_block_mask(graph: Graph, device, block: int) -> BlockMask:
     query, key, counts = count_blocks(graph, device, block)
     rows, columns = (-(-size // block) for size in graph.shape)
     by_key = torch.argsort(key, stable=True)
-    kv, q = [], []
-    for chosen in (counts < block * block, counts == block * block):
-        kv += table(query[chosen], key[chosen], rows)
+
+    def tables(chosen: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         order = by_key[chosen[by_key]]
-        q += table(key[order], query[order], columns)
+        return table(query[chosen], key[chosen], rows), table(key[order], query[order], columns)
+
+    by_query, by_column = tables(counts < block * block)
+    full_by_query, full_by_column = tables(counts == block * block)
 
     formula = graph.twin()  # the graph, which remembers this, would hold itself
 
     def mask_mod(batch, head, query, key):
         return formula.allows(query, key)
 
-    return BlockMask(graph.shape, *kv, *q, BLOCK_SIZE=(block, block), mask_mod=mask_mod)
+    counted = *by_query, *full_by_query, *by_column, *full_by_column
+    return BlockMask(graph.shape, *counted, (block, block), mask_mod)
 
 
 @cache
@@ -74,7 +77,9 @@ def compiled() -> Callable:
 def attention(inputs: Inputs, graph: Graph, scale: float) -> tuple[Tensor, Tensor]:
     """(out, natural log-sum-exp), nodes first."""
     query, key, value = (x.transpose(0, 1)[None] for x in inputs[:3])
-    run = compiled() if query.is_cuda else flex_attention
+    run: Callable[..., Any] = flex_attention
+    if query.is_cuda:
+        run = compiled()
     is_grouped = query.size(1) != key.size(1)
     mask = block_mask(graph, query.device)
     out, lse = run(query, key, value, block_mask=mask, scale=scale, enable_gqa=is_grouped, return_lse=True)

@@ -15,7 +15,7 @@ class BandCall(Call):
 
     def queries(self, rows):
         rows = self.tiles.queries.take(rows, self.run.first_query, self.run.last_query)
-        return rows.unflatten(0, (self.run.count, -1)).transpose(1, 2)
+        return rows.unflatten(0, (self.run.num_tiles, -1)).transpose(1, 2)
 
     def put(self, rows, values):
         values = values.transpose(1, 2).flatten(0, 1)

@@ -117,6 +117,7 @@ class CompleteCall(DenseCall):
     """
 
     def __init__(self, block: Block, places: slice, num_keys: int, inputs: Inputs):
+        assert inputs.bias is not None  # by offset
         self.places = places
         # The operator copies a mask whose keys are not side by side.
         table = inputs.bias[places].to(accumulation_dtype(inputs.query.dtype)).T.contiguous()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-FLASH_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+FLASH_DTYPES: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def flash(query, key, value, scale: float, mask: Tensor | None = None, is_causal=False) -> tuple[Tensor, Tensor]:

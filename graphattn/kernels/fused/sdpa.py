@@ -85,7 +85,8 @@ class Sdpa(Kernel):
 
     name = "sdpa"
     graphs = GraphKind("complete and causal graphs", lambda graph: isinstance(graph, CompleteGraph) or is_causal(graph))
-    devices, dtypes = ("cpu",), FLASH_DTYPES
+    devices = ("cpu",)
+    dtypes = FLASH_DTYPES
     takes_grouped_heads = takes_other_value_dim = True
     least_channels = 1
     aligned_channels = 1  # the operators want multiples of it
@@ -121,9 +122,9 @@ class Sdpa(Kernel):
         heads = inputs.query.size(1)
         dim = max(inputs.query.size(2), inputs.value.size(2))
         dim += -dim % self.aligned_channels
-        query = to_batch(inputs.query, query_rows, examples)
         key, value = (to_batch(spread_to_heads(x, heads), key_rows, examples) for x in (inputs.key, inputs.value))
-        return tuple(pad_channels(x, dim) for x in (query, key, value))
+        query = to_batch(inputs.query, query_rows, examples)
+        return pad_channels(query, dim), pad_channels(key, dim), pad_channels(value, dim)
 
     def backward(self, plan, inputs, merged, grad):
         graph, (query, key, value) = plan.graph, inputs[:3]

@@ -41,7 +41,7 @@ class Mask(NamedTuple):
 
 def mask_of(allowed: Tensor, inputs: Inputs, places: Tensor | None = None) -> Mask:
     """Of bool [tiles or 1, 1, block, width]."""
-    if places is None:
+    if places is None or inputs.bias is None:
         added = torch.zeros(allowed.shape, dtype=inputs.query.dtype).masked_fill_(~allowed, -torch.inf)
         is_empty = ~allowed.any(-1)
     else:
@@ -89,6 +89,7 @@ class Call(ABC):
 
     def add_of_bias(self, total: Tensor, grad_scores: Tensor) -> None:
         """Adds the gradients of the scores, [tiles, heads, block, width], to that of the bias, [num_offsets, heads]."""
+        assert self.mask.places is not None  # there is a bias by offset
         add_by_offset(total, grad_scores, self.mask.places)
 
 

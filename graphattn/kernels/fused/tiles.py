@@ -45,7 +45,7 @@ def area_of_tiles(graph: BandedGraph) -> int:
 class Run(NamedTuple):
     """Neighbouring tiles that are computed in one call, with slots from first to last, the last not included."""
 
-    count: int
+    num_tiles: int
     first_query: int
     last_query: int
     first_key: int
@@ -74,7 +74,7 @@ class Tiles:
         tiles = -(-num_slots // self.block)
         self.queries = Side(queries, graph.dilation, tiles * self.block, nobody=-2)
         self.keys = Side(keys, graph.dilation, tiles * self.block + window, nobody=-1)
-        self.num_queries = int(queries.count.sum())
+        self.num_queries = int(queries.num_nodes.sum())
         self.key_slots = (graph.before, graph.before + num_slots)
         distance = torch.arange(self.width) - torch.arange(self.block)[:, None]
         self.band = (distance >= 0) & (distance <= window)
@@ -114,14 +114,14 @@ class Tiles:
         return rows.unfold(0, self.keys_of_tile(run), self.block).transpose(-1, -2)
 
     def keys_of_tile(self, run: Run) -> int:
-        return run.last_key - run.first_key - (run.count - 1) * self.block
+        return run.last_key - run.first_key - (run.num_tiles - 1) * self.block
 
     def mask(self, run: Run) -> Tensor:
         """Which keys its queries see, wherever it lies: bool [count, 1, block, width]."""
         width = self.keys_of_tile(run)
         query = self.queries.strip[run.first_query : run.last_query]
         key = self.keys.strip[run.first_key : run.last_key]
-        same = query.view(run.count, self.block, 1) == key.unfold(0, width, self.block)[:, None]
+        same = query.view(run.num_tiles, self.block, 1) == key.unfold(0, width, self.block)[:, None]
         return (self.of_run(self.band, run) & same)[:, None]
 
     def places(self, run: Run) -> Tensor:
@@ -150,7 +150,7 @@ class Pieces(NamedTuple):
 
     first_slot: Tensor
     first_node: Tensor
-    count: Tensor
+    num_nodes: Tensor
 
 
 class Side:
@@ -161,8 +161,8 @@ class Side:
     """
 
     def __init__(self, pieces: Pieces, step: int, num_slots: int, nobody: int):
-        strip = torch.repeat_interleave(torch.arange(pieces.count.numel()), pieces.count)
-        place = torch.arange(strip.numel()) - (pieces.count.cumsum(0) - pieces.count)[strip]
+        strip = torch.repeat_interleave(torch.arange(pieces.num_nodes.numel()), pieces.num_nodes)
+        place = torch.arange(strip.numel()) - (pieces.num_nodes.cumsum(0) - pieces.num_nodes)[strip]
         slot = pieces.first_slot[strip] + place
         self.strip = torch.full((num_slots,), nobody, dtype=torch.int32)
         self.strip[slot] = strip.to(torch.int32)

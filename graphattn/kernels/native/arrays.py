@@ -25,7 +25,8 @@ class Sizes(NamedTuple):
     @classmethod
     def of(cls, inputs: Inputs) -> "Sizes":
         edge_dim = 0 if inputs.edge_features is None else inputs.edge_features.size(1)
-        return cls(inputs.query.size(1), *inputs.key.shape[1:], inputs.value.size(2), edge_dim)
+        _, kv_heads, dim = inputs.key.shape
+        return cls(inputs.query.size(1), kv_heads, dim, inputs.value.size(2), edge_dim)
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

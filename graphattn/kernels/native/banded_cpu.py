@@ -75,7 +75,8 @@ class BandedCpu(Kernel):
         by_key = runs_of(band, lanes().longest, is_by_key=True)
         of_keys = needed is None or needed.key or needed.value
         in_turns = of_keys and len(by_key.numbers) * sizes.kv_heads >= LEAST_ITEMS * len(by_key.turns)
-        query = (zeros if in_turns else empty)(inputs.query.shape, torch.float32 if in_turns else stored)
+        make = zeros if in_turns else empty
+        query = make(inputs.query.shape, torch.float32 if in_turns else stored)
         key, value = (empty(x.shape, stored) for x in inputs[1:3])
         tables = None
         if not in_turns:
@@ -98,7 +99,11 @@ class BandedCpu(Kernel):
             work = hand_over(struct, torch.float32, **given)
             for bounds in turns:
                 run("bands_backward_by_key_f32", work, bounds)
-        bias = None if tables is None else steps_of(tables, rows_of_bias(plan.graph, band), inputs.bias, is_by_key=in_turns)
+        bias = (
+            None
+            if tables is None
+            else steps_of(tables, rows_of_bias(plan.graph, band), inputs.bias, is_by_key=in_turns)
+        )
         return Inputs(query, key, value, bias)
 
 
@@ -139,7 +144,7 @@ def bounds_of(band: BandedGraph, runs: Runs, heads: int, work: int, in_turns: bo
 
 def rows_of_bias(graph: Graph, band: BandedGraph) -> slice:
     """Those of `offsets_of(graph)` that the band has: an example without keys, or queries, may be the longest of all."""
-    first = 0 if graph is band else longest(graph)[0] - 1 - band.before
+    first = longest(graph)[0] - 1 - band.before if isinstance(graph, CompleteGraph) else 0
     return slice(first, first + band.before + band.after + 1)
 
 
@@ -163,7 +168,7 @@ def table_of(graph: Graph, band: BandedGraph, bias: Tensor | None, is_by_key: bo
 
 def room_for_tables(plan: Plan, inputs: Inputs, struct: Bands, *bounds: Tensor) -> Tensor | None:
     """Zeros [pieces, heads or 1, MARGIN + window + 1 + MARGIN] for the gradient of `added`, None if nobody asks."""
-    if not wants_bias(plan, inputs):
+    if inputs.bias is None or not wants_bias(plan, inputs):
         return None
     struct.slots = max((of_turn.numel() - 1 for of_turn in bounds), default=0)
     return zeros((struct.slots, inputs.bias.size(1), struct.window + 1 + 2 * lanes().margin), torch.float32)

@@ -7,11 +7,20 @@ does not lie so, has another dtype, is on another device, or is shorter or longe
 
 import ctypes
 from collections.abc import Mapping
+from typing import overload
 
 import torch
 from torch import Tensor
 
 HALVES = {torch.bfloat16: 1, torch.float16: 2}  # as storage.h numbers them; 0 is the type that loops compute in
+
+
+@overload
+def readable(tensor: Tensor, dtype: torch.dtype) -> Tensor: ...
+
+
+@overload
+def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None: ...
 
 
 def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:

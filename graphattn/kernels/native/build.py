@@ -26,7 +26,16 @@ BY_LEVEL_AND_REAL = "edges_forward.c", "edges_backward.c"
 BY_LEVEL = "bands_forward.c", "bands_backward.c"  # and float
 OF_INDICES = ("indices.c",)  # each level, and no type of numbers
 ONCE = "library.c", "pieces.c", "fields.c", "sorting.c"
-FLAGS = ["-std=gnu11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas"]
+FLAGS = [
+    "-std=gnu11",
+    "-O3",
+    "-g0",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wno-psabi",
+    "-Wno-unknown-pragmas",
+]
 
 
 def sources_digest() -> str:
@@ -86,7 +95,9 @@ def units(machine: str) -> list[tuple[str, list[str], str]]:
         found += [(s, [*of_level, f"-DSUFFIX={level}"], Path(s).stem + level) for s in OF_INDICES]
         for real, of_real in REALS.items():
             sources = BY_LEVEL_AND_REAL + (BY_LEVEL if real == "_f32" else ())
-            found += [(s, [*of_level, *of_real, f"-DSUFFIX={real}{level}"], Path(s).stem + real + level) for s in sources]
+            found += [
+                (s, [*of_level, *of_real, f"-DSUFFIX={real}{level}"], Path(s).stem + real + level) for s in sources
+            ]
     return found
 
 
@@ -136,6 +147,6 @@ def build(
 
 if __name__ == "__main__":
     try:
-        print(build(*map(Path, sys.argv[1:2])))
+        print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE))
     except CannotBuild as error:
         sys.exit(str(error))

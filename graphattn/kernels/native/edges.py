@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graphattn.formulas.scores import Additive
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
 from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read
@@ -64,6 +65,7 @@ class Call(NamedTuple):
         struct.expected = self.expected
         struct.scale = plan.scale
         if plan.dropout:
+            assert plan.seed is not None
             struct.seed, struct.threshold = int(plan.seed), round(plan.dropout * 2**32)
             struct.keep_scale = 0.0 if struct.threshold == 2**32 else 1 / (1 - plan.dropout)
             hand_over(struct, self.real, repeat=repeats(plan.graph))
@@ -114,7 +116,7 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
     real, sizes = accumulation_dtype(stored), Sizes.of(inputs)
     bias_heads = 1 if inputs.bias is None else inputs.bias.size(1)
     score = DOT
-    if inputs.parameters:
+    if isinstance(plan.score, Additive):
         is_one_number = sizes.dim == 1 and sizes.kv_heads == sizes.heads
         score = TANH if plan.score.activation == "tanh" else GAT if is_one_number else LEAKY
     key = (name, stored, of_results, *sizes, bias_heads, score, plan.normalizer.name)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from graphattn.graphs import Graph
 from graphattn.kernels.facts import PER_EDGE
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, edge_dim_first, edge_dim_last
+from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, edge_dim_first, edge_dim_last
 from graphattn.kernels.native.arrays import empty, zeros
 from graphattn.kernels.native.border import hand_over, let_read, readable
 from graphattn.kernels.native.edges import LEAKY, Call, backward_calls, forward_call, let_read_inputs
@@ -43,19 +43,21 @@ class EdgesCpu(Kernel):
     def join_pieces(plan, pieces: Partial, rows: Rows, num_queries: int) -> Partial:
         """Results of the pieces of heavy rows, merged into one result for each query."""
 
-        def add_up(x: Tensor | None) -> Tensor | None:
+        def add_up(x: Tensor) -> Tensor:
             return rows.add_up(x, num_queries)
 
-        if plan.normalizer.merge == "sum":
-            return Partial(*(add_up(x) for x in pieces))
-        index = rows.row_of[:, None].expand_as(pieces.lse)
+        row_of = rows.row_of
+        if plan.normalizer.merge == "sum" or row_of is None:
+            return pieces.each(add_up)
+        index = row_of[:, None].expand_as(pieces.lse)
         top = pieces.lse.new_full((num_queries, pieces.lse.size(1)), -torch.inf)
         top = top.scatter_reduce_(0, index, pieces.lse, "amax")
-        share = (pieces.lse - top.masked_fill(top == -torch.inf, 0.0)[rows.row_of]).exp()
+        share = (pieces.lse - top.masked_fill(top == -torch.inf, 0.0)[row_of]).exp()
         total = add_up(share)
-        share = share / total.masked_fill(total == 0, 1.0)[rows.row_of]
-        out, edge_out = (None if x is None else add_up(share[..., None] * x) for x in (pieces.out, pieces.edge_out))
-        return Partial(out, total.log() + top.masked_fill(top == -torch.inf, 0.0), edge_out)
+        share = share / total.masked_fill(total == 0, 1.0)[row_of]
+        edge_out = None if pieces.edge_out is None else add_up(share[..., None] * pieces.edge_out)
+        lse = total.log() + top.masked_fill(top == -torch.inf, 0.0)
+        return Partial(add_up(share[..., None] * pieces.out), lse, edge_out)
 
     def backward(self, plan, inputs, merged, grad):
         call, over_keys = backward_calls(plan, inputs, grad.out)
@@ -96,7 +98,7 @@ class EdgesCpu(Kernel):
         )
 
 
-def handed_on(call: Call, inputs: Inputs, grads: Inputs) -> tuple[Tensor | None, Tensor | None]:
+def handed_on(call: Call, inputs: Inputs, grads: Gradients) -> tuple[Tensor | None, Tensor | None]:
     """Room for what the pass over queries leaves for the pass over keys."""
     if grads.key is None and grads.value is None:
         return None, None
@@ -108,21 +110,23 @@ def handed_on(call: Call, inputs: Inputs, grads: Inputs) -> tuple[Tensor | None,
 
 def empty_gradients(
     plan, inputs: Inputs, rows: Rows, columns: Rows | None, call: Call, of_keys_dtype: torch.dtype
-) -> Inputs:
+) -> Gradients:
     """Room for the gradients that are asked for, None for others; one row for each piece of a heavy query or key.
 
     Without `columns` each key has a query at most, whose pass writes its gradients; where all have one, they need no zeros.
     """
-    needed = plan.needed or Inputs(*[True] * 6, (True,) * len(inputs.parameters))
+    needed = plan.needed or Needed(parameters=(True,) * len(inputs.parameters))
     of_keys = zeros if columns is None and rows.col.numel() < inputs.key.size(0) else empty
 
-    def new(x, is_needed: bool, pieces: Rows | None = None, make=empty, dtype: torch.dtype = call.real) -> Tensor | None:
+    def new(
+        x, is_needed: bool, pieces: Rows | None = None, make=empty, dtype: torch.dtype = call.real
+    ) -> Tensor | None:
         if x is None or not is_needed:
             return None
         return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
 
     parameters = edge_dim_first(inputs.parameters) if any(needed.parameters) else ()
-    return Inputs(
+    return Gradients(
         new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
         new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),
         new(inputs.value, needed.value, columns, of_keys, of_keys_dtype),

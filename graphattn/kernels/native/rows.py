@@ -1,6 +1,7 @@
 """The edges of a graph as the loops in C walk over them: rows of a CSR, by query and by key."""
 
 from dataclasses import dataclass, field
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -33,6 +34,12 @@ class Rows:
             self.cuts[count] = cuts if cuts.numel() > 1 else torch.cat(ends)
         return self.cuts[count]
 
+    @overload
+    def add_up(self, x: Tensor, num_nodes: int) -> Tensor: ...
+
+    @overload
+    def add_up(self, x: Tensor | None, num_nodes: int) -> Tensor | None: ...
+
     def add_up(self, x: Tensor | None, num_nodes: int) -> Tensor | None:
         """[num_rows, ...] -> [num_nodes, ...] where heavy rows were cut."""
         if x is None or self.row_of is None:
@@ -47,7 +54,9 @@ def rows_of(csr: CSR) -> Rows:
         return Rows(rowptr, None, col)
     pieces = (-(-degrees // HEAVY)).clamp(min=1)
     row_of = torch.repeat_interleave(pieces)
-    number = torch.arange(row_of.numel(), device="cpu") - (pieces.cumsum(0) - pieces)[row_of]  # of each piece in its row
+    number = (
+        torch.arange(row_of.numel(), device="cpu") - (pieces.cumsum(0) - pieces)[row_of]
+    )  # of each piece in its row
     rowptr = torch.cat([rowptr[row_of] + number * HEAVY, rowptr[-1:]])
     return Rows(readable(rowptr, torch.int64), readable(row_of, torch.int64), col)
 
@@ -96,6 +105,8 @@ def repeats(graph: Graph) -> Tensor | None:
     """int64, number of each entry among equal edges (for dropout); None where no edge repeats."""
 
     def build(device) -> Tensor:
-        return readable(sorted_edges(graph, device, with_repeat=True).repeat, torch.int64)
+        edges = sorted_edges(graph, device, with_repeat=True)
+        assert edges.repeat is not None
+        return readable(edges.repeat, torch.int64)
 
     return graph.remember_on("edges_cpu repeats", "cpu", build) if graph.has_repeats else None

@@ -45,7 +45,10 @@ class Pairs(Struct):
 class Comparison(Struct):
     """Comparison of indices.h."""
 
-    _fields_ = (*((name, c_int64) for name in ("count", "is_64")), *((name, c_void_p) for name in ("shown", "stored", "found")))
+    _fields_ = (
+        *((name, c_int64) for name in ("count", "is_64")),
+        *((name, c_void_p) for name in ("shown", "stored", "found")),
+    )
 
     def arrays(self, real):
         found = torch.int64, count_pieces(self.count, PIECE)

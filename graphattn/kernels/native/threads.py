@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,17 +54,17 @@ def run(name: str, work: ctypes.Structure, bounds: Tensor) -> None:
     job = Job(loop(name), ctypes.addressof(work), bounds.data_ptr(), pieces, 0)
     job.kept = work, bounds  # a helper of the pool may still be at work when a signal has taken its caller away
     threads = pieces if pieces == 1 else min(torch.get_num_threads(), pieces)
-    take = take_pieces()
+    take, run_openmp = take_pieces(), openmp()
     if threads <= 1:
         take(ctypes.addressof(job))
-    elif openmp() is not None and os.getpid() == PROCESS:
-        openmp()(address_of_take_pieces(), ctypes.addressof(job), threads, 0)
+    elif run_openmp is not None and os.getpid() == PROCESS:
+        run_openmp(address_of_take_pieces(), ctypes.addressof(job), threads, 0)
     else:
         run_in_pool(lambda: take(ctypes.addressof(job)), threads)
 
 
 @cache
-def take_pieces() -> Callable[[int], None]:
+def take_pieces() -> Any:  # a function of C, of which Python knows no type
     function = library().take_pieces
     function.argtypes, function.restype = [ctypes.c_void_p], None
     return function
@@ -75,7 +76,7 @@ def address_of_take_pieces() -> ctypes.c_void_p:
 
 
 @cache
-def openmp() -> Callable | None:
+def openmp() -> Any:
     """GNU OpenMP's function that runs a task in so many threads, from the library that torch has loaded; None without one."""
     folder = Path(torch.__file__).parent
     for path in (*folder.glob("lib/libgomp*"), *folder.parent.glob("torch.libs/libgomp*")):
@@ -94,7 +95,9 @@ def run_in_pool(task: Callable[[], None], threads: int) -> None:
     Nothing waits for a helper that has not begun: it would find nothing left to do. Queues are made in C, so that Ctrl-C finds
     none half locked (concurrent.futures may hang from then on).
     """
-    is_open, begun, ended = [True], [], SimpleQueue()
+    is_open = [True]
+    begun: list[None] = []
+    ended: SimpleQueue[None] = SimpleQueue()
 
     def help_out() -> None:
         begun.append(None)
@@ -115,9 +118,9 @@ def run_in_pool(task: Callable[[], None], threads: int) -> None:
 
 
 @cache
-def pool(threads: int) -> SimpleQueue:
+def pool(threads: int) -> SimpleQueue[Callable[[], None]]:
     """Where so many threads wait for something to do."""
-    tasks = SimpleQueue()
+    tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
     for _ in range(threads):
         Thread(target=serve, args=(tasks,), name="graphattn", daemon=True).start()
     return tasks

@@ -49,7 +49,7 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges, hidden: Tensor | None = 
     """
     dtype = accumulation_dtype(inputs.query.dtype)
     plan, inputs = with_bias_of_edges(plan, inputs)
-    inputs = Inputs(*(None if x is None else x.to(dtype) for x in inputs[:-1]), inputs.parameters)
+    inputs = inputs._replace(parameters=()).each(lambda x: x.to(dtype))._replace(parameters=inputs.parameters)
     hidden = None if hidden is None else hidden[edges.edge_id]
     if plan.score.name == "dot":
         scores = products(inputs.query, inputs.key, edges.row, edges.col, hidden)
@@ -58,7 +58,7 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges, hidden: Tensor | None = 
         for part, chunk in chunks(plan.graph, edges, inputs):
             parts.append(scores_of_chunk(plan, inputs, chunk, None if hidden is None else hidden[part]))
         scores = torch.cat(parts) if parts else inputs.query.new_zeros(0, inputs.query.size(1))
-    if inputs.edge_query is not None:
+    if inputs.edge_query is not None and inputs.edge_features is not None:
         scores = scores + products(inputs.edge_query, inputs.edge_features[:, None], edges.row, places(edges), hidden)
     scores = scores * plan.scale
     scores = scores if inputs.bias is None else scores + inputs.bias[edges.edge_id]
@@ -67,7 +67,7 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges, hidden: Tensor | None = 
 
 def with_bias_of_edges(plan: Plan, inputs: Inputs) -> tuple[Plan, Inputs]:
     """The same with a bias for each edge, differentiable, where there was one for each offset."""
-    if not plan.bias_by_offset:
+    if not plan.bias_by_offset or inputs.bias is None:
         return plan, inputs
     bias = torch.nn.functional.embedding(places_of_edges(plan.graph, inputs.bias.device), inputs.bias)
     return plan._replace(bias_by_offset=False, memory=None), inputs._replace(bias=bias)

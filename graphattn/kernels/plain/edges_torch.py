@@ -89,6 +89,15 @@ class Gathered(NamedTuple):
     edge_features: Tensor | None
     edge_query: Tensor | None
 
+    def as_leaves(self) -> "Gathered":
+        """The same numbers, to be differentiated by."""
+
+        def leaf(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.detach().requires_grad_()
+
+        nodes = self.query.detach().requires_grad_(), self.key.detach().requires_grad_()
+        return Gathered(*nodes, leaf(self.bias), leaf(self.edge_features), leaf(self.edge_query))
+
 
 def gather(inputs: Inputs, edges: Edges) -> Gathered:
     dtype, heads = accumulation_dtype(inputs.query.dtype), inputs.query.size(1)
@@ -139,6 +148,7 @@ def log_sum_exp(scores: Tensor, row: Tensor, num_rows: int, sink: Tensor | float
 def dropout_factors(plan: Plan, edges: Edges, heads: int, like: Tensor) -> Tensor | float:
     if not plan.dropout:
         return 1.0
+    assert plan.seed is not None and edges.repeat is not None
     return keep_factors(plan.seed, edges.row, edges.col, edges.repeat, heads, plan.dropout, like.dtype)
 
 
@@ -160,8 +170,8 @@ def weights_of(normalizer: Normalizer, scores: Tensor, row: Tensor, num_rows: in
     if normalizer.merge is None:
         return normalizer.row_weights(scores, Segments(row, num_rows)), lse
     if normalizer.merge == "lse":
-        top, log_total = lse = log_sum_exp(scores, row, num_rows, normalizer.sink)
-        return normalizer.weights(scores - top[row], log_total[row]), lse.value
+        found = log_sum_exp(scores, row, num_rows, normalizer.sink)
+        return normalizer.weights(scores - found.top[row], found.log_total[row]), found.value
     return normalizer.weights(scores, lse[row]), lse
 
 
@@ -212,7 +222,7 @@ class EdgesTorch(Kernel):
     def backward(self, plan, inputs, merged, grad):
         edges = sorted_edges(plan.graph, inputs.query.device, plan.dropout > 0)
         grads, delta = zeros_like(inputs), delta_of(merged, grad)
-        grad = Partial(*(None if x is None else x.to(grads.query.dtype) for x in grad))
+        grad = grad.each(lambda x: x.to(grads.query.dtype))
         by_row = row_gradients(plan, inputs, grad, edges) if plan.normalizer.merge is None else None
         for part, chunk in chunks(plan.graph, edges, inputs):
             given = None if by_row is None else [x[part] for x in by_row]
@@ -222,14 +232,13 @@ class EdgesTorch(Kernel):
 
 def zeros_like(inputs: Inputs) -> Inputs:
     dtype = accumulation_dtype(inputs.query.dtype)
-    zeros = [None if x is None else torch.zeros_like(x, dtype=dtype) for x in inputs[:-1]]
-    return Inputs(*zeros, tuple(torch.zeros_like(x, dtype=dtype) for x in inputs.parameters))
+    return inputs.each(lambda x: torch.zeros_like(x, dtype=dtype))
 
 
 def gradient_of_weights(inputs: Inputs, grad: Partial, edges: Edges) -> Tensor:
     """How much the result would gain from the weight of each edge: [num_edges, heads]."""
     by_weight = (grad.out[edges.row] * gather_values(inputs, edges)).sum(-1)
-    if inputs.edge_features is not None:
+    if inputs.edge_features is not None and grad.edge_out is not None:
         features = inputs.edge_features[edges.edge_id].to(by_weight.dtype)
         by_weight = by_weight + (grad.edge_out[edges.row] * features[:, None]).sum(-1)
     return by_weight
@@ -252,7 +261,7 @@ def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: 
     """
     kv_heads, heads = inputs.key.size(1), inputs.query.size(1)
     parameters = [x.detach().to(grads.query.dtype).requires_grad_() for x in inputs.parameters]
-    gathered = Gathered(*(None if x is None else x.detach().requires_grad_() for x in gather(inputs, edges)))
+    gathered = gather(inputs, edges).as_leaves()
     with torch.enable_grad():
         scores = edge_scores(plan_with(plan, parameters), *gathered)
     if given is None:
@@ -265,7 +274,7 @@ def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: 
         factors = dropout_factors(plan, edges, heads, weights)
     grad_scores = grad_scores.masked_fill(scores.detach() == -torch.inf, 0.0)  # no edge
     grads.value.index_add_(0, edges.col, sum_to_groups((weights * factors)[..., None] * grad.out[edges.row], kv_heads))
-    if inputs.edge_features is not None:
+    if grads.edge_features is not None and grad.edge_out is not None:
         by_weight = torch.einsum("eh,ehd->ed", weights * factors, grad.edge_out[edges.row])
         grads.edge_features[edges.edge_id] += by_weight
     leaves = [x for x in (*gathered, *parameters) if x is not None]
@@ -273,11 +282,11 @@ def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: 
     by_query, by_key, by_bias, by_features, by_edge_query = (None if x is None else next(found) for x in gathered)
     grads.query.index_add_(0, edges.row, zero_if_none(by_query, gathered.query))
     grads.key.index_add_(0, edges.col, sum_to_groups(zero_if_none(by_key, gathered.key), kv_heads))
-    if by_bias is not None:
+    if by_bias is not None and grads.bias is not None:
         grads.bias[edges.edge_id] = by_bias
-    if by_features is not None:
+    if by_features is not None and grads.edge_features is not None:
         grads.edge_features[edges.edge_id] += by_features
-    if by_edge_query is not None:
+    if by_edge_query is not None and grads.edge_query is not None:
         grads.edge_query.index_add_(0, edges.row, by_edge_query)
     for total, part in zip(grads.parameters, found, strict=True):
         total += zero_if_none(part, total)

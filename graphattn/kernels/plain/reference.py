@@ -41,7 +41,7 @@ def dense_scores(plan: Plan, inputs: Inputs, places: Tensor) -> Tensor:
         inputs.query.to(dtype)[:, None, None],
         key,
         of_edges(inputs.bias),
-        None if inputs.edge_features is None else dense_features(inputs, places, dtype),
+        None if inputs.edge_features is None else dense_features(inputs.edge_features, places, dtype),
         None if edge_query is None else edge_query.to(dtype)[:, None, None],
     )
     return scores.expand(*places.shape, heads).masked_fill((places < 0)[..., None], -torch.inf)
@@ -61,12 +61,13 @@ def dense_weights(plan: Plan, scores: Tensor, lse: Tensor, places: Tensor) -> Te
 def dense_dropout(plan: Plan, places: Tensor, heads: int, dtype: torch.dtype) -> Tensor | float:
     if not plan.dropout:
         return 1.0
+    assert plan.seed is not None
     query, repeat, key = torch.meshgrid(*(torch.arange(n, device=places.device) for n in places.shape), indexing="ij")
     return keep_factors(plan.seed, query, key, repeat, heads, plan.dropout, dtype)
 
 
-def dense_features(inputs: Inputs, places: Tensor, dtype: torch.dtype) -> Tensor:
-    features = inputs.edge_features.to(dtype)
+def dense_features(features: Tensor, places: Tensor, dtype: torch.dtype) -> Tensor:
+    features = features.to(dtype)
     if not features.size(0):
         return features.new_zeros(*places.shape, features.size(1))
     return features[places.clamp(min=0)].masked_fill((places < 0)[..., None], 0.0)
@@ -107,7 +108,7 @@ class Reference(Kernel):
         out = torch.einsum("qrkh,qrkhc->qhc", weights, seen)
         if inputs.edge_features is None:
             return Partial(out, lse)
-        edge_out = torch.einsum("qrkh,qrkd->qhd", weights, dense_features(inputs, places, scores.dtype))
+        edge_out = torch.einsum("qrkh,qrkd->qhd", weights, dense_features(inputs.edge_features, places, scores.dtype))
         return Partial(out, lse, edge_out)
 
     def backward(self, plan, inputs, merged, grad):

@@ -36,11 +36,11 @@ def test_tiles_hold_every_edge_once(name, least_area, longest, monkeypatch):
     query_numbers, key_numbers = (1 + torch.arange(n)[:, None, None] for n in graph.shape)  # 0 where there is no node
     found = []
     for run in tiles.runs(longest + 1, longest):
-        assert 1 <= run.count <= longest + run.is_inside
-        query = tiles.queries.take(query_numbers, run.first_query, run.last_query).view(run.count, tiles.block, 1)
+        assert 1 <= run.num_tiles <= longest + run.is_inside
+        query = tiles.queries.take(query_numbers, run.first_query, run.last_query).view(run.num_tiles, tiles.block, 1)
         keys = tiles.keys.take(key_numbers, run.first_key, run.last_key)
         key = tiles.split_keys(keys, run)[:, 0, :, 0]
-        assert not run.is_inside or tiles.mask(run).equal(tiles.band.expand(run.count, 1, -1, -1))
+        assert not run.is_inside or tiles.mask(run).equal(tiles.band.expand(run.num_tiles, 1, -1, -1))
         allowed = tiles.mask(run)[:, 0] & (query > 0)
         query, key = (x.expand(allowed.shape)[allowed] for x in (query, key[:, None]))
         assert key.min() > 0 if key.numel() else True
@@ -67,7 +67,7 @@ def test_what_is_put_or_added_comes_back(name):
 
 
 def num_tiles(tiles):
-    return sum(run.count for run in tiles.runs(10_000, 10_000))
+    return sum(run.num_tiles for run in tiles.runs(10_000, 10_000))
 
 
 def test_area_is_about_what_tiles_compute():
@@ -88,7 +88,7 @@ def test_a_graph_keeps_its_tiles():
 def test_most_tiles_of_a_long_band_share_their_mask():
     tiles = tiles_of(BandedGraph([8000, 4000], 100, 60))
     inside = [run for run in tiles.runs(10_000, 10_000) if run.is_inside]
-    assert len(inside) == 2 and sum(run.count for run in inside) > 0.95 * num_tiles(tiles)
+    assert len(inside) == 2 and sum(run.num_tiles for run in inside) > 0.95 * num_tiles(tiles)
 
 
 def test_tiles_without_queries_are_not_computed():
