@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from graphattn.compiling.unfused import run_unfused
 from graphattn.formulas.normalizers import NAMED, NORMALIZERS, Normalizer, Softmax, TopK
 from graphattn.formulas.scores import Additive, Dot, Score
-from graphattn.graphs.traced import fake_ticket, opened, ticket_of
+from graphattn.graphs.traced import TracedGraph, fake_ticket, opened, ticket_of
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
@@ -27,6 +28,7 @@ from graphattn.running.execution import (
     finish,
     flatten,
     kernel_gradients,
+    needed_of,
     pieces,
     run_with_hidden,
     unflatten,
@@ -47,6 +49,7 @@ def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, 
 
 def options_of(plan: Plan, inputs: Inputs) -> tuple[Tensor | None, Tensor, str, str, float]:
     """Sink, graph, score, normalizer and scale as arguments of an operator."""
+    assert isinstance(plan.graph, TracedGraph)  # as every graph is while a compiler traces
     sink = plan.normalizer.sink
     if sink is not None and not isinstance(sink, Tensor):
         sink = torch.full((inputs.query.size(1),), sink, dtype=torch.float64, device=inputs.query.device)
@@ -70,8 +73,11 @@ def name_of_score(score: Score) -> str:
     return score.activation if isinstance(score, Additive) else score.name
 
 
-def score_of_name(name: str, parameters: list[Tensor]) -> Score:
-    return Dot() if name == Dot.name else Additive(*parameters, activation=name)
+def score_of_name(name: str, parameters: Sequence[Tensor]) -> Score:
+    if name == Dot.name:
+        return Dot()
+    vector, *rest = parameters
+    return Additive(vector, rest[0] if rest else None, activation=name)
 
 
 def name_of_normalizer(normalizer: Normalizer) -> str:
@@ -85,7 +91,8 @@ def normalizer_of_name(name: str, sink: Tensor | None) -> Normalizer:
     if name == TopK.name:
         return TopK(int(option[0]))
     if option:
-        return NORMALIZERS[name](scale_by_degree=True)
+        of_degree: Any = NORMALIZERS[name]  # one of those that have it
+        return of_degree(scale_by_degree=True)
     return NORMALIZERS[name]() if sink is None else Softmax(sink)
 
 
@@ -123,8 +130,8 @@ def attend(
             out, edge_out = run_what_is_left(partial(run_with_hidden, kernel=kernel), plan, inputs)
     edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
     dtype = accumulation_dtype(query.dtype)
-    results = fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs))
-    return *results, ticket_of(plan.graph)
+    out, lse, edge_out = fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs))
+    return out, lse, edge_out, ticket_of(plan.graph)
 
 
 @attend.register_fake
@@ -165,17 +172,17 @@ def attend_backward(
     has_edges, given = edge_features is not None, (*flatten(inputs), sink)
     if ShowHidden(plan, inputs).answer():
 
-        def run_again(*leaves: Tensor | None) -> list[Tensor]:
+        def run_again(*leaves: Any) -> list[Tensor]:
             *flat, own_sink = leaves
             own = plan._replace(normalizer=plan.normalizer.of_sink(lambda _: own_sink))
             found = run_what_is_left(partial(run_with_hidden, kernel=kernel), own, unflatten(flat))
             return [x for x in found if x is not None]
 
         return gradients_by_tape(run_again, given, needed, [grad_out, grad_edge_out] if has_edges else [grad_out])
-    merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial(grad_out, None, grad_edge_out)
+    merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial.gradient(grad_out, grad_edge_out)
     with tape_of_its_own():
         chosen = [select(*part[1:], kernel)[0] for part in pieces(plan, inputs, kernel)]
-        plan = plan._replace(needed=unflatten(needed[:-1]))
+        plan = plan._replace(needed=needed_of(needed[:-1]))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
     return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, grad_out)
 
@@ -224,7 +231,8 @@ def real_gradients(
 ) -> list[Tensor]:
     nothing = grad.new_empty(0)
     gradients = zip(found, given, needed, strict=True)
-    return fresh((zero_if_none(g, x) if is_needed else nothing for g, x, is_needed in gradients), given)
+    own = (nothing if x is None or not is_needed else zero_if_none(g, x) for g, x, is_needed in gradients)
+    return fresh(own, given)
 
 
 def gradients_by_tape(
@@ -236,15 +244,15 @@ def gradients_by_tape(
     """Those of function(*given), one tensor or several, which runs again for it."""
     with tape_of_its_own(), torch.enable_grad():
         leaves = [x if x is None else x.detach().requires_grad_(is_needed) for x, is_needed in zip(given, needed)]
-        wanted = [x for x, is_needed in zip(leaves, needed) if is_needed]
+        wanted = [x for x, is_needed in zip(leaves, needed) if is_needed and x is not None]
         found = iter(torch.autograd.grad(function(*leaves), wanted, grad, allow_unused=True))
-    found = [next(found) if is_needed else None for is_needed in needed]
-    return real_gradients(found, given, needed, grad[0] if isinstance(grad, list) else grad)
+    of_all = [next(found) if is_needed else None for is_needed in needed]
+    return real_gradients(of_all, given, needed, grad[0] if isinstance(grad, list) else grad)
 
 
 def fake_gradients(given: Sequence[Tensor | None], needed: list[bool], grad: Tensor) -> list[Tensor]:
     return [
-        torch.empty_like(x, memory_format=torch.contiguous_format) if is_needed else grad.new_empty(0)
+        grad.new_empty(0) if x is None or not is_needed else torch.empty_like(x, memory_format=torch.contiguous_format)
         for x, is_needed in zip(given, needed, strict=True)
     ]
 
@@ -275,11 +283,11 @@ def plan_of(
     """The plan that the arguments of an operator stand for, checked as `attend` checks it without a compiler."""
     query = inputs.query
     num_queries, num_keys = query.size(0), inputs.key.size(0)
-    graph = normal_form(opened(graph, num_queries, num_keys))
-    check_graph(graph, query, num_queries, num_keys)
-    check_edge_tensors(graph, query, *inputs[3:6])
-    score, normalizer = score_of_name(score, inputs.parameters), normalizer_of_name(normalizer, sink)
-    return Plan(graph, score, normalizer, scale, dropout, seed, current_budget())
+    shown = normal_form(opened(graph, num_queries, num_keys))
+    check_graph(shown, query, num_queries, num_keys)
+    check_edge_tensors(shown, query, *inputs[3:6])
+    named = score_of_name(score, inputs.parameters), normalizer_of_name(normalizer, sink)
+    return Plan(shown, *named, scale, dropout, seed, current_budget())
 
 
 @contextmanager

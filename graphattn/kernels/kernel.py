@@ -108,6 +108,12 @@ class Partial(NamedTuple):
     lse: Tensor  # [num_queries, heads], log of the sum of exp(score); -inf for an empty row
     edge_out: Tensor | None = None  # [num_queries, heads, edge_dim], sum of weight * edge feature
 
+    @classmethod
+    def gradient(cls, out: Tensor, edge_out: Tensor | None) -> "Partial":
+        """Gradients of the results; the log-sum-exp has none."""
+        nothing: Any = None
+        return cls(out, nothing, edge_out)
+
     def each(self, change: Callable[[Tensor], Tensor]) -> "Partial":
         """The same fields, each tensor changed."""
         lse = None if self.lse is None else change(self.lse)  # a gradient has none

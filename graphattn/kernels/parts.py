@@ -174,7 +174,7 @@ class Merger:
     out = sum over parts of exp(lse_part - lse) * out_part, with lse = logsumexp over parts (Milakov and Gimelshein 2018).
     """
 
-    def __init__(self, merge: str, num_queries: int):
+    def __init__(self, merge: str | None, num_queries: int):
         self.merge = merge
         self.num_queries = num_queries
         self.total: Partial | None = None

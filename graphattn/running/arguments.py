@@ -1,7 +1,7 @@
 """The arguments of `attend`, checked once and brought into the form that kernels take."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,16 +25,17 @@ NormalizerLike = str | Normalizer | Callable[[Tensor], Tensor]
 class Options(NamedTuple):
     """What `attend` is told beside tensors of nodes and a graph, and says the meaning of.
 
-    Beside a `PerHead`, `bias` and `edge_features` may be sequences with one entry for each head.
+    Beside a `PerHead`, `bias` and `edge_features` may be sequences with one entry for each head. Fields are of any type until
+    they are checked.
     """
 
-    bias: BiasLike | Sequence[BiasLike] = None
-    edge_features: Tensor | Sequence[Tensor | None] | None = None
-    edge_query: Tensor | None = None
-    scale: float | None = None
-    dropout: float = 0.0
-    score: ScoreLike = "dot"
-    normalizer: NormalizerLike = "softmax"
+    bias: Any = None  # BiasLike
+    edge_features: Any = None  # Tensor
+    edge_query: Any = None  # Tensor
+    scale: Any = None  # float
+    dropout: Any = 0.0
+    score: Any = "dot"  # ScoreLike
+    normalizer: Any = "softmax"  # NormalizerLike
     kernel: str | None = None
 
 
@@ -63,7 +64,9 @@ def prepare(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options
     What was found for the facts of a call, the graph remembers: nothing is checked nor chosen twice.
     """
     refuse_recording()
-    facts = facts_of_call(query, key, value, graph, options)
+    if not isinstance(graph, Graph):
+        return prepare_anew(query, key, value, graph, options)
+    facts = facts_of_call(query, key, value, options)
     checked = None if facts is None else graph.known(facts)
     if checked is not None:
         return prepare_again(query, key, value, graph, options, checked)
@@ -86,10 +89,10 @@ def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, opt
     return batch is None and is_score and not plan.bias_by_offset and all(own is x for own, x in given)
 
 
-def facts_of_call(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> tuple | None:
+def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple | None:
     """All that checks and kernels look at beside the graph; None where it is more than can be said in short."""
     bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
-    if not isinstance(graph, Graph) or type(normalizer) is not str or torch.compiler.is_compiling():
+    if type(normalizer) is not str or torch.compiler.is_compiling():
         return None
     if type(score) is not str:
         score = score.facts if isinstance(score, Score) else None
@@ -142,7 +145,7 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
     bias = bias_of(bias, given) if table is None else None
     check_graph(graph, query, num_queries, num_keys)
     score, normalizer = as_score(score), as_normalizer(normalizer)
-    score.check(*query.shape[-2:], None if edge_features is None else edge_features.size(-1))
+    score.check(query.size(-2), query.size(-1), None if edge_features is None else edge_features.size(-1))
     normalizer.check(query.size(-2))
     bias, edge_features = check_edge_tensors(graph, query, bias, edge_features, edge_query)
     dropout = check_dropout(dropout)
@@ -196,15 +199,17 @@ def fold(inputs: Inputs) -> Inputs:
     """[batch, nodes, heads, dim] -> [nodes, batch * heads, dim]: one graph, so a batch is more heads."""
     batch = inputs.query.size(0)
 
-    def join(x):
-        return None if x is None else x.transpose(0, 1).flatten(1, 2)
+    def join(x: Tensor) -> Tensor:
+        return x.transpose(0, 1).flatten(1, 2)
 
     bias = inputs.bias
     return Inputs(
-        *(join(x) for x in inputs[:3]),
+        join(inputs.query),
+        join(inputs.key),
+        join(inputs.value),
         bias.repeat(1, batch) if bias is not None and bias.size(1) > 1 else bias,
         inputs.edge_features,
-        join(inputs.edge_query),
+        None if inputs.edge_query is None else join(inputs.edge_query),
     )
 
 

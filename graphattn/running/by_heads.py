@@ -12,7 +12,7 @@ from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead, groups_of_same
 from graphattn.kernels.choose import Choice
-from graphattn.running.arguments import Options, check_places
+from graphattn.running.arguments import BiasLike, Options, check_places
 
 PER_EDGE = ("bias", "edge_features")
 Result = TypeVar("Result")
@@ -125,10 +125,10 @@ def options_of_heads(options: Options, heads: Tensor, first: int, are_all: bool)
     if are_all:
         return options
     rule, edge_query = options.bias, options.edge_query
-    if callable(rule) and not isinstance(rule, Tensor):
-        bias: Any = lambda graph: of_heads(rule(graph), heads)  # noqa: E731
+    if isinstance(rule, Tensor):
+        bias: BiasLike = of_heads(rule, heads)
     else:
-        bias = None if rule is None else of_heads(rule, heads)
+        bias = None if rule is None else lambda graph: of_heads(rule(graph), heads)
     return options._replace(
         bias=bias,
         edge_query=None if edge_query is None else edge_query.index_select(-2, heads),

@@ -1,9 +1,10 @@
 """Running a plan: cut into parts, each part on its kernel, merged, and differentiated."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.finite import AreFinite, NotFinite
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, count_edges, delta_of
+from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, Plan, count_edges, delta_of
 from graphattn.kernels.parts import (
     Merger,
     Part,
@@ -40,7 +41,7 @@ def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor 
 
 def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """The same before `finish`; edges that a bias takes away count with the weight 0."""
-    sink = plan.normalizer.sink
+    sink: Tensor | float | None = plan.normalizer.sink
     flat = flatten(inputs)
     if have_tangents((sink, *flat)) or torch._C._are_functorch_transforms_active():
         result = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
@@ -110,6 +111,7 @@ def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, li
         run_by, result = run_part(part_plan, part_inputs, kernel)
         merger.add(result, part)
         chosen.append(run_by)
+    assert merger.total is not None  # every graph has a part
     return with_sink(merger.total, plan.normalizer.sink), chosen
 
 
@@ -165,7 +167,7 @@ class Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_out, grad_edge_out):
         *saved, sink = ctx.saved_tensors
-        inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial(grad_out, None, grad_edge_out)
+        inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial.gradient(grad_out, grad_edge_out)
         plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
         is_again = torch.is_grad_enabled()
         if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
@@ -173,7 +175,7 @@ class Attend(torch.autograd.Function):
             with again, torch.enable_grad():
                 found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[2:], is_again)
             return None, None, *found
-        plan = plan._replace(needed=unflatten(ctx.needs_input_grad[3:]))
+        plan = plan._replace(needed=needed_of(ctx.needs_input_grad[3:]))
         gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
         return None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
 
@@ -196,12 +198,19 @@ def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
     return largest > most and isfinite(largest) and count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
 
 
-def unflatten(flat: tuple) -> Inputs:
-    return Inputs(*flat[:6], tuple(flat[6:]))
+def unflatten(flat: Sequence[Any]) -> Inputs:
+    query, key, value, bias, edge_features, edge_query, *parameters = flat
+    return Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
 
 
-def flatten(inputs: Inputs) -> tuple[Tensor | None, ...]:
+def flatten(inputs: Inputs | Gradients) -> tuple[Tensor | None, ...]:
     return (*inputs[:-1], *inputs.parameters)
+
+
+def needed_of(flat: Sequence[bool]) -> Needed:
+    """Of which of the tensors of `flatten` the gradient is asked for."""
+    query, key, value, bias, edge_features, edge_query, *parameters = flat
+    return Needed(query, key, value, bias, edge_features, edge_query, tuple(parameters))
 
 
 def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None]) -> list[Tensor | None]:
@@ -217,17 +226,18 @@ def cast(gradient: Tensor, x: Tensor) -> Tensor:
 
 def kernel_gradients(
     plan: Plan, kernel: str | None, chosen: list[Kernel], inputs: Inputs, merged: Partial, grad: Partial
-) -> tuple[Inputs, Tensor | None]:
+) -> tuple[Inputs | Gradients, Tensor | None]:
     """Each part's gradients from the merged result, added up at its rows, and the gradient of the sink."""
     if is_one_piece(plan, inputs, kernel):
         return chosen[0].backward(plan, inputs, merged, grad), sink_gradient(plan.normalizer.sink, merged, grad)
-    total = None
+    total: Inputs | Gradients | None = None
     for (part, part_plan, part_inputs), run_by in zip(pieces(plan, inputs, kernel), chosen, strict=True):
         gradients = run_by.backward(part_plan, part_inputs, take_partial(merged, part), take_partial(grad, part))
         if total is None:
             total = first_gradients(inputs, gradients, part)
         else:
             add_gradients(total, gradients, part)
+    assert total is not None  # every graph has a part
     return total, sink_gradient(plan.normalizer.sink, merged, grad)
 
 
@@ -243,16 +253,16 @@ def differentiable_gradients(
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again (create_graph=True): autograd over plain torch operations."""
     # Aliases, so that a gradient stops at its own input: one may be made of another (edge_query of query, or both be one tensor).
-    given = plan.normalizer.sink, *flatten(inputs)
+    given: list[Any] = [plan.normalizer.sink, *flatten(inputs)]
     if create_graph:
-        sink, *flat = (x.view_as(x) if isinstance(x, Tensor) else x for x in given)
+        given = [x.view_as(x) if isinstance(x, Tensor) else x for x in given]
     else:
-        sink, *flat = (x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in given)
+        given = [x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in given]
+    sink, *flat = given
     inputs, plan = unflatten(flat), plan._replace(normalizer=plan.normalizer.of_sink(lambda _: sink))
     result = attend_differentiably(plan, inputs)
     pairs = [(o, g) for o, g in ((result.out, grad.out), (result.edge_out, grad.edge_out)) if o is not None]
     outputs, cotangents = zip(*pairs, strict=True)
-    given = (sink, *flat)
     wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
     found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=create_graph, allow_unused=True))
     return [next(found) if is_needed else None for is_needed in needed]

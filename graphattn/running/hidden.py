@@ -7,7 +7,8 @@ edges out one by one: torch.func may give each of a batch another bias, and a fu
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ class ShowHidden:
     """Whether a result shows what a bias hides. Asked before the kernels start, answered after, so that a GPU does not wait."""
 
     def __init__(self, plan: Plan, inputs: Inputs):
-        self.bias, self.are_finite = None if inputs.bias is None else unwrapped(inputs.bias), None
+        self.bias = None if inputs.bias is None else unwrapped(inputs.bias)
+        self.are_finite: AreFinite | None = None
         # A table by offset is small, and mostly hides nothing; a bias of edges is looked at only if it must be.
         if self.bias is None or (plan.bias_by_offset and self.bias.device.type == "cpu" and not self.hides()):
             return
@@ -42,7 +44,7 @@ class ShowHidden:
         return self.are_finite is not None and not self.are_finite.answer() and self.hides()
 
     def hides(self) -> bool:
-        return bool(hidden_by_bias(self.bias).any())
+        return self.bias is not None and bool(hidden_by_bias(self.bias).any())
 
 
 def unwrapped(x: Tensor) -> Tensor:
@@ -75,28 +77,35 @@ class Left(NamedTuple):
     inputs: Inputs
 
 
+def bias_that_hides(inputs: Inputs) -> Tensor:
+    assert inputs.bias is not None  # without one nothing is hidden
+    return inputs.bias
+
+
 def stays_whole(plan: Plan, inputs: Inputs) -> bool:
     """Whether edges are left out one by one: nothing can be cut by the numbers of a batch of torch.func, nor the heads of a
     function that sees them together, if they lose different edges."""
     if torch._C._are_functorch_transforms_active():
         return True
-    hidden = hidden_by_bias(inputs.bias)
+    hidden = hidden_by_bias(bias_that_hides(inputs))
     return isinstance(plan.score, Custom) and bool((hidden != hidden[:, :1]).any())
 
 
 def what_is_left(plan: Plan, inputs: Inputs) -> Iterator[Left]:
     """Heads that lose the same edges together, over the edges that they keep."""
     edges, num_heads = plan.graph.edge_index(inputs.query.device), inputs.query.size(1)
-    patterns, of_head = hidden_by_bias(inputs.bias).unique(dim=1, return_inverse=True)
+    patterns, of_head = hidden_by_bias(bias_that_hides(inputs)).unique(dim=1, return_inverse=True)
     of_head = of_head.expand(num_heads)
     for number in range(patterns.size(1)):
         heads, places = (of_head == number).nonzero().flatten(), (~patterns[:, number]).nonzero().flatten()
         graph = EdgeListGraph(edges[:, places], *sizes_of(plan.graph))
         own = take_heads(inputs, heads) if len(heads) < num_heads else inputs
         features = own.edge_features
-        own = own._replace(bias=own.bias[places], edge_features=None if features is None else features[places])
+        own = own._replace(
+            bias=bias_that_hides(own)[places], edge_features=None if features is None else features[places]
+        )
         score = plan.score if len(heads) == num_heads else plan.score.at_heads(heads)
-        normalizer = plan.normalizer.of_sink(lambda sink, heads=heads: sink[heads])
+        normalizer: Any = plan.normalizer.of_sink(partial(torch.index_select, dim=0, index=heads))
         if normalizer.scale_by_degree:  # edges that are taken away count: the caller divides
             normalizer = replace(normalizer, scale_by_degree=False)
         own = own._replace(parameters=score.parameters)
@@ -110,7 +119,7 @@ def take_heads(inputs: Inputs, heads: Tensor) -> Inputs:
         query=inputs.query[:, heads],
         key=keys_of(inputs.key, heads, num_heads),
         value=keys_of(inputs.value, heads, num_heads),
-        bias=of_heads(inputs.bias, heads),
+        bias=of_heads(bias_that_hides(inputs), heads),
         edge_query=None if inputs.edge_query is None else inputs.edge_query[:, heads],
     )
 
@@ -121,13 +130,12 @@ def run_what_is_left(run: Callable, plan: Plan, inputs: Inputs) -> tuple[Tensor,
     if stays_whole(plan, inputs):
         result = attend_differentiably(plan, inputs, hidden_by_bias(inputs.bias))
         return result.out, result.edge_out
-    found, order = [], []
-    for left in what_is_left(plan, inputs):
-        found.append(run(left.plan, left.inputs))
-        order.append(left.heads)
-    back = torch.cat(order).argsort()
-    out, edge_out = (None if parts[0] is None else torch.cat(parts, 1)[:, back] for parts in zip(*found))
-    return out, edge_out
+    parts = list(what_is_left(plan, inputs))
+    results = [run(left.plan, left.inputs) for left in parts]
+    back = torch.cat([left.heads for left in parts]).argsort()
+    edge_outs = [edge_out for _, edge_out in results if edge_out is not None]
+    edge_out = torch.cat(edge_outs, 1)[:, back] if edge_outs else None
+    return torch.cat([out for out, _ in results], 1)[:, back], edge_out
 
 
 def scores_shown(plan: Plan, inputs: Inputs) -> Tensor:
@@ -148,8 +156,9 @@ def numbers_of_edges(numbers: Callable, plan: Plan, inputs: Inputs, of_hidden: f
         return result
     plan, inputs = with_bias_of_edges(plan, inputs)
     if stays_whole(plan, inputs):
-        result = numbers(plan, inputs, hidden_by_bias(inputs.bias))
-        return result if of_hidden == -torch.inf else result.masked_fill(hidden_by_bias(inputs.bias), of_hidden)
+        hidden = hidden_by_bias(bias_that_hides(inputs))
+        result = numbers(plan, inputs, hidden)
+        return result if of_hidden == -torch.inf else result.masked_fill(hidden, of_hidden)
     found, order = [], []
     for left in what_is_left(plan, inputs):
         own = numbers(left.plan, left.inputs)

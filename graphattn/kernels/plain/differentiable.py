@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -105,6 +106,14 @@ def scores_of_chunk(plan: Plan, inputs: Inputs, edges: Edges, hidden: Tensor | N
     return checkpoint(between, *given, use_reentrant=False, preserve_rng_state=draws)
 
 
+@overload
+def hidden_by_bias(bias: Tensor) -> Tensor: ...
+
+
+@overload
+def hidden_by_bias(bias: Tensor | None) -> Tensor | None: ...
+
+
 def hidden_by_bias(bias: Tensor | None) -> Tensor | None:
     """[num_edges, heads or 1]: the edges that a bias of -inf takes away, None if there is no bias."""
     return None if bias is None else bias.detach() == -torch.inf
@@ -128,7 +137,7 @@ def seen_by_heads(x: Tensor, hidden: Tensor) -> Tensor:
     return torch.where(hidden[..., None] & ~x.detach().isfinite(), 1.0, x)
 
 
-def have_tangents(tensors: Iterable[Tensor | None]) -> bool:
+def have_tangents(tensors: Iterable[Tensor | float | None]) -> bool:
     """Whether any of these is differentiated in forward mode."""
     if forward_ad._current_level < 0:  # no forward mode here, which the question below would find for each tensor
         return False
