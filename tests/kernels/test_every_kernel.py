@@ -85,6 +85,12 @@ IN_LOW_PRECISION = (
     KERNEL_NAMES,
     [torch.float32, torch.bfloat16, torch.float16],
 )
+HALVES_IN_ANY_LAYOUT = product(
+    ["complete_rectangular", "band_ragged", "edge_list_repeated", "edge_list_star"],
+    ["plain", "edges", "additive"],
+    ["edges_cpu", "banded_cpu"],  # which read and write halves as they are
+    [torch.bfloat16, torch.float16],
+)
 
 
 @pytest.mark.parametrize("name, option, kernel, dtype", [case for case in product(*IN_LOW_PRECISION) if runs(*case)])
@@ -134,8 +140,18 @@ IN_ANY_LAYOUT = product(
 @pytest.mark.parametrize("name, option, kernel", [case for case in IN_ANY_LAYOUT if runs(*case)])
 def test_memory_may_lie_in_any_way(name, option, kernel, layout):
     """Arguments and incoming gradients of any strides give what the same numbers side by side give."""
+    check_layout(name, option, kernel, layout, widest_dtype(kernel))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name, option, kernel, dtype", [case for case in HALVES_IN_ANY_LAYOUT if runs(*case)])
+def test_memory_of_halves_may_lie_in_any_way(name, option, kernel, dtype, layout):
+    check_layout(name, option, kernel, layout, dtype)
+
+
+def check_layout(name, option, kernel, layout, dtype):
     leaves, wanted = problem(name, option)
-    device, dtype = device_of(kernel), widest_dtype(kernel)
+    device = device_of(kernel)
     laid_out = {k: LAYOUTS[layout](v.to(device, dtype)) for k, v in leaves.items()}
     cotangents = [LAYOUTS[layout](g.to(device, dtype)) for g in expected(name, option)[1]]
     found = []

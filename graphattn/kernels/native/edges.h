@@ -47,12 +47,12 @@ typedef struct {
 } Edges;
 
 /* Loops are compiled once for each of these: a score, and the length of a head's vectors, 0 for any. Of those that fit, the
-   first is taken. Lengths that are known to the compiler pay up to 32, but take it minutes: double does without. Processors
-   before AVX2 have one loop, which asks for the score as it runs. */
+   first is taken. Lengths that are known to the compiler pay up to 32. Where speed matters less, loops ask for the score as they
+   run. */
 #if defined(__x86_64__) && !defined(__AVX2__)
 #define EACH_KIND(KIND) KIND(any, ANY, 0)
 #elif defined(REAL_IS_DOUBLE)
-#define EACH_KIND(KIND) KIND(dot, DOT, 0) KIND(leaky, LEAKY, 0) KIND(tanh, TANH, 0) KIND(gat, GAT, 0)
+#define EACH_KIND(KIND) KIND(dot, DOT, 0) KIND(any, ANY, 0)
 #else
 #define EACH_KIND(KIND)                                                                                             \
     KIND(dot_8, DOT, 8) KIND(dot_16, DOT, 16) KIND(dot_32, DOT, 32) KIND(dot, DOT, 0)                               \

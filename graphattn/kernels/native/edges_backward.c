@@ -24,7 +24,7 @@ INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4,
 /* ---- the pass over queries ---- */
 
 /* The weights of eight edges after dropout, and the gradients of their scores from those of the weights, in their stead. */
-INLINE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, lanes lse, lanes delta) {
+INLINE_IF_FAST lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, lanes lse, lanes delta) {
     lanes weight;
     *grad *= factor;
     if (normalizer == SOFTMAX) {
@@ -42,12 +42,12 @@ INLINE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad,
 
 /* The hidden numbers of an additive score become their gradients, in their stead, from those of the scores, `grads` [heads, 8].
    Adds to the gradients of query and vector, and writes down the signs of n edges where `signs` is not NULL. */
-INLINE void hidden_gradients(
+INLINE_IF_FAST void hidden_gradients(
     const Edges *w, int score, int64_t dim, lanes *hidden, const real *grads, real *to_query, real *to_vector, uint8_t *signs, int64_t n
 ) {
     const int64_t parts = score == GAT ? 1 : w->heads, size = score == GAT ? w->heads : dim, signs_of_edge = parts * eights(size);
     for (int64_t part = 0; part < parts; part++)
-        EACH_EIGHT(c, count, size, {
+        EACH_PART(c, count, size, {
             const int64_t at = part * size + c;
             const lanes vector = load_part(w->vector + at, count);
             lanes of_query = load_part(to_query + at, count);
@@ -87,7 +87,7 @@ OUT_OF_LINE void edge_gradients(
         lanes feature[LANES], by_edge[LANES] = {{0}};
         EACH_LANE(e) feature[e] = spread(features[e][d]);
         for (int64_t part = 0; part < parts; part++)
-            EACH_EIGHT(c, count, size, {
+            EACH_PART(c, count, size, {
                 const int64_t at = d * width + part * size + c;
                 if (to_weight) {
                     lanes t = load_part(to_weight + at, count);
@@ -107,12 +107,12 @@ OUT_OF_LINE void edge_gradients(
 }
 
 /* delta of Dao et al. 2022 (FlashAttention, algorithm 4): the sum of grad * result over what a head gives out. */
-INLINE void find_deltas(const Edges *w, real *delta, const real *grad_out, const real *grad_edge_out, int64_t query, int64_t value_dim) {
+OUT_OF_LINE void find_deltas(const Edges *w, real *delta, const real *grad_out, const real *grad_edge_out, int64_t query, int64_t value_dim) {
     const int64_t heads = w->heads, edge_width = heads * w->edge_dim;
     const real *result = (const real *)w->out + query * heads * value_dim, *edge_result = w->edge_out + query * edge_width;
     dots_by_pair(delta, grad_out, &result, 1, heads, 1, value_dim, 1);
     if (!grad_edge_out) return;
-    dots_by_pair_of_any(delta + heads + LANES, grad_edge_out, &edge_result, 1, heads, 1, w->edge_dim, 1);
+    dots_by_pair(delta + heads + LANES, grad_edge_out, &edge_result, 1, heads, 1, w->edge_dim, 1);
     for (int64_t h = 0; h < heads; h++) delta[h] += delta[heads + LANES + h];
 }
 
@@ -158,7 +158,7 @@ OUT_OF_LINE void put_far(
     for (int64_t e = 0; e < n; e++)
         targets[e] = target_at(to, w->grad_storage, nodes[e] * width, room + e * room_of_row(width));
     put_rows(targets, n, factors, x, w->kv_heads, w->heads / w->kv_heads, size, 0);
-    for (int64_t e = 0; e < n; e++) put(to, w->grad_storage, nodes[e] * width, targets[e], width);
+    for (int64_t e = 0; e < n; e++) put_back(to, w->grad_storage, nodes[e] * width, targets[e], width);
 }
 
 INLINE void over_queries(
@@ -207,9 +207,8 @@ INLINE void over_queries(
             dots_by_pair(factors, grad_out, values, n, heads, group, value_dim, 1);
             ask_for(w->value, value_bytes, nodes + n, n, 0, 1);
             gradients_of_few(w, weights, factors, lse, delta, grads, w->handed + begin * 2 * heads, n, step);
-            for (int64_t h = 0; h < heads; h++)
-                add_rows(grad_query + h * dim, grads + h, step, x.keys, n, (group == 1 ? h : h / group) * dim, dim);
-            put(w->grad_query, w->grad_storage, row * width, grad_query, width);
+            add_heads(grad_query, grads, step, x.keys, n, heads, group, dim);
+            put_back(w->grad_query, w->grad_storage, row * width, grad_query, width);
             continue;
         }
         for (int64_t at = begin; at < end; at += LANES) {
@@ -260,13 +259,13 @@ INLINE void over_queries(
                 for (int64_t e = 0; e < n; e++) targets[e] += heads;
                 if (score != GAT) put_by_edge(targets, n, grads, heads);
                 else
-                    EACH_EIGHT(h, count, heads, for (int64_t e = 0; e < n; e++) store_part(targets[e] + h, hidden[h + e], count));
+                    EACH_PART(h, count, heads, for (int64_t e = 0; e < n; e++) store_part(targets[e] + h, hidden[h + e], count));
             } else {
                 if (w->grad_key) put_far(w, w->grad_key, nodes, n, grads, x.query, dim, key_here);
                 if (w->grad_value) put_far(w, w->grad_value, nodes, n, weights, grad_out, value_dim, value_here);
             }
         }
-        put(w->grad_query, w->grad_storage, row * width, grad_query, width);
+        put_back(w->grad_query, w->grad_storage, row * width, grad_query, width);
     }
     free(scratch.memory);
 }
@@ -275,12 +274,12 @@ INLINE void over_queries(
 
 /* to_key [dim] of one head += vector * the sum of the gradients grads[e][place], times SLOPE where the sign bit of the hidden
    number is 0. */
-INLINE void add_by_signs(
+INLINE_IF_FAST void add_by_signs(
     real *to_key, const real *const *grads, int64_t place, const uint8_t *const signs[LANES], int64_t bits_at, const real *vector, int64_t dim
 ) {
     lanes grad[LANES], all = {0};
     EACH_LANE(e) all += grad[e] = spread(grads[e][place]);
-    EACH_EIGHT(c, count, dim, {
+    EACH_PART(c, count, dim, {
         lanes steep = {0};
         EACH_LANE(e) steep += (lanes)(mask_of(signs[e][bits_at]) & (mask)grad[e]);
         bits_at++;
@@ -289,11 +288,11 @@ INLINE void add_by_signs(
 }
 
 /* The same where there are no signs: the hidden numbers are computed again. */
-INLINE void add_again(
+INLINE_IF_FAST void add_again(
     const Edges *w, int score, real *to_key, const real *const *grads, int64_t place, int64_t head, const real *key, const Rows queries,
     const Rows features, int64_t dim
 ) {
-    EACH_EIGHT(c, count, dim, {
+    EACH_PART(c, count, dim, {
         const int64_t at = head * dim + c;
         lanes hidden[LANES];
         lanes t = {0};
@@ -339,7 +338,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                 rows_at(features, w->edge_features, edge_dim, edges);
             }
             if (to_key && score == GAT)
-                EACH_EIGHT(h, count, heads, {
+                EACH_PART(h, count, heads, {
                     lanes t = load_part(to_key + h, count);
                     EACH_LANE(e) t += load_part(handed[e] + heads + h, count);
                     store_part(to_key + h, t, count);
@@ -357,8 +356,8 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                 add_by_row(to_value + (group == 1 ? h : h / group) * value_dim, handed, h, grads_out, n, h * value_dim, value_dim);
             }
         }
-        if (to_key) put(w->grad_key, w->grad_storage, row * key_width, to_key, key_width);
-        if (to_value) put(w->grad_value, w->grad_storage, row * value_width, to_value, value_width);
+        if (to_key) put_back(w->grad_key, w->grad_storage, row * key_width, to_key, key_width);
+        if (to_value) put_back(w->grad_value, w->grad_storage, row * value_width, to_value, value_width);
     }
     free(scratch.memory);
 }

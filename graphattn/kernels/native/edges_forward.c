@@ -10,7 +10,7 @@
 #define BLOCK 64
 
 INLINE void scale_by_of(real *x, int64_t size, real factor) {
-    EACH_EIGHT(c, count, size, store_part(x + c, load_part(x + c, count) * factor, count));
+    EACH_PART(c, count, size, store_part(x + c, load_part(x + c, count) * factor, count));
 }
 
 OUT_OF_LINE void scale_by_of_any(real *x, int64_t size, real factor) { scale_by_of(x, size, factor); }
@@ -107,10 +107,9 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             ask_for(w->key, bytes_of_row(w->storage, key_width), nodes + n, n, 0, 1);
             weights_of_few(w, lse, factors, scores, n, padded);
             read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
-            for (int64_t h = 0; h < heads; h++)
-                add_rows(out + h * value_dim, scores + h, padded, values, n, (group == 1 ? h : h / group) * value_dim, value_dim);
+            add_heads(out, scores, padded, values, n, heads, group, value_dim);
             ask_for(w->value, bytes_of_row(w->storage, value_width), nodes + n, n, 0, 1);
-            put(w->out, w->result_storage, row * out_width, out, out_width);
+            put_back(w->out, w->result_storage, row * out_width, out, out_width);
             continue;
         }
         if (edge_dim) memset(edge_out, 0, heads * edge_dim * sizeof(real));
@@ -163,7 +162,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             }
         } else
             memset(lse, 0, heads * sizeof(real));
-        put(w->out, w->result_storage, row * out_width, out, out_width);
+        put_back(w->out, w->result_storage, row * out_width, out, out_width);
     }
     free(scratch.memory);
 }

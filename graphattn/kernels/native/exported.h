@@ -12,6 +12,14 @@
 #define OUT_OF_LINE __attribute__((noinline, noclone, unused)) static
 #endif
 
+/* In line where speed matters most: in float, and with registers of 32 bytes at least. */
+#if defined(REAL_IS_DOUBLE) || (defined(__x86_64__) && !defined(__AVX2__))
+#define INLINE_IF_FAST OUT_OF_LINE
+#else
+#define INLINE_IF_FAST INLINE
+#define IS_FAST
+#endif
+
 /* edges_forward becomes edges_forward_f32_v3, pairs_descend becomes pairs_descend_v3: build.py gives SUFFIX. */
 #define JOIN_NOW(name, suffix) name##suffix
 #define JOIN(name, suffix) JOIN_NOW(name, suffix)

@@ -15,7 +15,12 @@
 typedef REAL real;
 
 #define LANES 8
-#define EACH_LANE(i) _Pragma("GCC unroll 8") for (int i = 0; i < LANES; i++)
+#define EACH_LANE_LAID_OUT(i) _Pragma("GCC unroll 8") for (int i = 0; i < LANES; i++)
+#ifdef IS_FAST
+#define EACH_LANE(i) EACH_LANE_LAID_OUT(i)
+#else /* eight times as much code */
+#define EACH_LANE(i) _Pragma("GCC unroll 1") for (int i = 0; i < LANES; i++)
+#endif
 
 #ifdef REAL_IS_DOUBLE
 typedef int64_t whole; /* an integer as wide as a real: masks, and the bits of a number */
@@ -88,8 +93,16 @@ OUT_OF_LINE void store_first(real *x, lanes z, int64_t count) {
 #endif
 
 /* The same for any count: where a loop over the eights of a vector gives a constant 8, no question is left. */
+#if defined(IS_FAST)
 INLINE lanes load_part(const real *x, int64_t count) { return count >= LANES ? load(x) : load_first(x, count); }
-INLINE void store_part(real *x, lanes y, int64_t count) {
+#elif defined(__AVX__)
+INLINE lanes load_part(const real *x, int64_t count) {
+    return __builtin_constant_p(count) && count >= LANES ? load(x) : load_first(x, count);
+}
+#else
+OUT_OF_LINE lanes load_part(const real *x, int64_t count) { return count >= LANES ? load(x) : load_first(x, count); }
+#endif
+INLINE_IF_FAST void store_part(real *x, lanes y, int64_t count) {
     if (count >= LANES) store(x, y);
     else store_first(x, y, count);
 }
@@ -163,7 +176,7 @@ INLINE void transpose(lanes x[LANES]) {
    some tenths before the last numbers that the type has (float: below -87.7 and above 88.4). NaN stays NaN.
 
    float: relative error below 2e-7 (coefficients of Cephes' expf). double: below 4e-16 (Taylor's series to r^13 / 13!). */
-INLINE lanes exponentials(lanes x) {
+INLINE_IF_FAST lanes exponentials(lanes x) {
 #ifdef REAL_IS_DOUBLE
     const real least = -709, most = 710, to_whole = 6755399441055744.0 /* 1.5 * 2^52: its last bits are a whole number */;
     const int bits = 52, bias = 1023;
@@ -200,7 +213,7 @@ INLINE lanes exponentials(lanes x) {
 }
 
 /* log of numbers from 1 on, which sums of softmax are; NaN stays NaN. float: absolute error below 1e-6 (Cephes' logf). */
-INLINE lanes logarithms(lanes x) {
+INLINE_IF_FAST lanes logarithms(lanes x) {
 #ifdef REAL_IS_DOUBLE
     EACH_LANE(i) x[i] = log(x[i]);
     return x;
@@ -222,7 +235,7 @@ INLINE lanes logarithms(lanes x) {
 }
 
 /* tanh; float: to an absolute error of 1e-7. */
-INLINE lanes tanhs(lanes x) {
+INLINE_IF_FAST lanes tanhs(lanes x) {
 #ifdef REAL_IS_DOUBLE
     EACH_LANE(i) x[i] = tanh(x[i]);
     return x;

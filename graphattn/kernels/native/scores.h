@@ -18,7 +18,10 @@ typedef struct {
 
 /* ---- vector . f(q + k + edge_weight @ features) ---- */
 
-INLINE lanes activated(lanes x, int score) { return score == TANH ? tanhs(x) : larger_of(x * SLOPE, x); }
+INLINE void activate(lanes x[LANES], int score) {
+    if (score != TANH) EACH_LANE(e) x[e] = larger_of(x[e] * SLOPE, x[e]);
+    else _Pragma("GCC unroll 1") for (int e = 0; e < LANES; e++) x[e] = tanhs(x[e]); /* too long to be there eight times */
+}
 
 /* A gradient before the activation from that of the activated number y. */
 INLINE lanes before_activation(lanes grad, lanes y, int score) {
@@ -34,7 +37,7 @@ OUT_OF_LINE void add_weighted_features(const Edges *w, lanes hidden[LANES], cons
 
 /* Activated hidden numbers at ... at + count - 1 of eight edges: those of the node that they share, `near`, and of the eight at
    the other end, whose rows begin at `far_at`. */
-INLINE void hidden_numbers(
+INLINE_IF_FAST void hidden_numbers(
     const Edges *w, int score, lanes hidden[LANES], const real *near, const Rows far, int64_t far_at, const Rows features,
     int64_t at, int64_t count
 ) {
@@ -46,15 +49,15 @@ INLINE void hidden_numbers(
         add_weighted_features(w, more, features, at, count);
         EACH_LANE(e) hidden[e] = more[e];
     }
-    EACH_LANE(e) hidden[e] = activated(hidden[e], score);
+    activate(hidden, score);
 }
 
 /* The sums of vector * hidden over a head's numbers; `kept` [eights(dim), 8 edges], if not NULL, is filled with `hidden`. */
-INLINE lanes additive_score(
+INLINE_IF_FAST lanes additive_score(
     const Edges *w, int score, const Eight *x, int64_t head, int64_t group_at, int64_t dim, lanes *kept
 ) {
     lanes t[LANES] = {{0}};
-    EACH_EIGHT(c, count, dim, {
+    EACH_PART(c, count, dim, {
         const int64_t at = head * dim + c;
         lanes hidden[LANES];
         hidden_numbers(w, score, hidden, x->query + at, x->keys, group_at + c, x->features, at, count);
@@ -67,9 +70,9 @@ INLINE lanes additive_score(
 
 /* ---- the same where every head has a query and a key of one number (GAT): eight heads at a time ---- */
 
-INLINE void gat_scores(const Edges *w, real *scores, int64_t step, const Eight *x, real scale, lanes *kept) {
+INLINE_IF_FAST void gat_scores(const Edges *w, real *scores, int64_t step, const Eight *x, real scale, lanes *kept) {
     ask_for(w->key, bytes_of_row(w->storage, w->heads), x->coming, x->n, 0, 1);
-    EACH_EIGHT(h, count, w->heads, {
+    EACH_PART(h, count, w->heads, {
         lanes hidden[LANES];
         hidden_numbers(w, GAT, hidden, x->query + h, x->keys, h, x->features, h, count);
         if (kept) EACH_LANE(e) kept[h + e] = hidden[e];

@@ -115,12 +115,12 @@ INLINE void store_stored(void *table, int64_t storage, int64_t at, lanes x, int6
     else store_part((real *)place_in(table, storage, at), x, count);
 }
 
-/* Where `count` numbers that belong at `at` are written: in the table, or in `room`, from which `put` brings them there. */
+/* Where `count` numbers that belong at `at` are written: in the table, or in `room`, from which `put_back` brings them there. */
 INLINE real *target_at(void *table, int64_t storage, int64_t at, real *room) {
     return is_half(storage) ? room : (real *)place_in(table, storage, at);
 }
 
-INLINE void put(void *table, int64_t storage, int64_t at, const real *x, int64_t count) {
+INLINE void put_back(void *table, int64_t storage, int64_t at, const real *x, int64_t count) {
     if (is_half(storage)) narrow(place_in(table, storage, at), x, count, storage);
 }
 

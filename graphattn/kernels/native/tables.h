@@ -13,6 +13,19 @@
 typedef const real *Rows[LANES];
 typedef real *Targets[LANES];
 
+/* Calls a function with the size of a head's vectors, of which it knows the usual ones. */
+#ifdef IS_FAST
+#define WITH_SIZE(size, call)    \
+    switch (size) {              \
+        case 8: call(8); break;  \
+        case 16: call(16); break; \
+        case 32: call(32); break; \
+        default: call(size);     \
+    }
+#else
+#define WITH_SIZE(size, call) call(size);
+#endif
+
 /* Runs the step (the rest of the arguments) with c = 0, 8, ... and count = 8, then with what is left. */
 #define EACH_EIGHT(c, count, size, ...)                                                  \
     do {                                                                                 \
@@ -20,6 +33,16 @@ typedef real *Targets[LANES];
         for (; c + LANES <= (size); c += LANES) { enum { count = LANES }; __VA_ARGS__; } \
         if (c < (size)) { const int64_t count = (size) - c; __VA_ARGS__; }               \
     } while (0)
+
+/* The same where speed matters less: the step is there once, and `count` is found as it runs. */
+#ifdef IS_FAST
+#define EACH_PART EACH_EIGHT
+#else
+#define EACH_PART(c, count, size, ...)                                                               \
+    do {                                                                                             \
+        for (int64_t c = 0; c < (size); c += LANES) { const int64_t count = smaller(LANES, (size) - c); __VA_ARGS__; } \
+    } while (0)
+#endif
 
 /* ---- places ---- */
 
@@ -88,25 +111,32 @@ INLINE void ask_for(const void *table, int64_t bytes, const int64_t *nodes, int6
 
 /* ---- sums ---- */
 
+#if !defined(__x86_64__) || defined(__AVX2__)
+#define EACH_HOT_LANE EACH_LANE_LAID_OUT
+#else
+#define EACH_HOT_LANE EACH_LANE
+#endif
+
 /* a . row, from row[at] on, for each of eight rows. */
 INLINE lanes dots_of(const real *a, const real *const *rows, int64_t at, int64_t size) {
     lanes t[LANES] = {{0}};
     EACH_EIGHT(c, count, size, {
         const lanes x = load_part(a + c, count);
-        EACH_LANE(e) t[e] += x * load_part(rows[e] + at + c, count);
+        EACH_HOT_LANE(e) t[e] += x * load_part(rows[e] + at + c, count);
     });
     return sums_of(t);
 }
 
-/* y += the sum of factor e * row e, from row[at] on, over n <= 8 rows. Factors are factors[e * step], or number `step` of each of
-   eight rows `by_row`. AVX-512 takes sixteen numbers of a row at once. */
+/* y += the sum of factor e * row e, from row[at] on, over n <= 8 rows. Factors are factors[e * step], or, if they are `by_row`,
+   number `step` of each of eight. AVX-512 takes sixteen numbers of a row at once. */
 INLINE void add_rows_of(
-    real *y, const real *factors, const real *const *by_row, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size
+    real *y, const real *factors, const real *const *by_row, const int is_by_row, int64_t step, const real *const *rows, int64_t n,
+    int64_t at, int64_t size
 ) {
-#define FACTOR(e) (factors ? factors[(e) * step] : by_row[e][step])
+#define FACTOR(e) (is_by_row ? by_row[e][step] : factors[(e) * step])
 #define ADD_ROWS(type, zero, read) /* in two sums: each addition waits for the one before */ \
     type t[2] = {t0, zero};                                                                  \
-    if (n == LANES) EACH_LANE(e) t[e % 2] += FACTOR(e) * (read);                     \
+    if (n == LANES) EACH_HOT_LANE(e) t[e % 2] += FACTOR(e) * (read);                     \
     else for (int64_t e = 0; e < n; e++) t[0] += FACTOR(e) * (read)
 #if defined(__AVX512F__) && !defined(REAL_IS_DOUBLE)
     typedef real wide __attribute__((vector_size(64), aligned(4), may_alias));
@@ -126,10 +156,10 @@ INLINE void add_rows_of(
 }
 
 INLINE void add_few_of(real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size) {
-    add_rows_of(y, factors, NULL, step, rows, n, at, size);
+    add_rows_of(y, factors, rows, 0, step, rows, n, at, size);
 }
 INLINE void add_by_row_of(real *y, const real *const *by_row, int64_t place, const real *const *rows, int64_t n, int64_t at, int64_t size) {
-    add_rows_of(y, NULL, by_row, place, rows, n, at, size);
+    add_rows_of(y, y, by_row, 1, place, rows, n, at, size);
 }
 
 /* to[e * heads + h] = factor * (near . far row e) over the numbers of head h, for each of n rows: eight pairs of an edge and a head
@@ -144,7 +174,7 @@ INLINE void dots_by_pair_of(
             if (pair + i + 1 < n * heads && ++h == heads) h = 0, e++;
         }
         lanes t[LANES] = {{0}};
-        EACH_EIGHT(c, count, size, EACH_LANE(i) t[i] += load_part(x[i] + c, count) * load_part(y[i] + c, count));
+        EACH_PART(c, count, size, EACH_LANE(i) t[i] += load_part(x[i] + c, count) * load_part(y[i] + c, count));
         store(to + pair, sums_of(t) * factor);
     }
 }
@@ -155,32 +185,49 @@ OUT_OF_LINE lanes dots_of_any(const real *a, const real *const *rows, int64_t at
 OUT_OF_LINE void add_few_of_any(
     real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size
 ) {
-    add_rows_of(y, factors, NULL, step, rows, n, at, size);
+    add_rows_of(y, factors, rows, 0, step, rows, n, at, size);
 }
 OUT_OF_LINE void add_by_row_of_any(
     real *y, const real *const *by_row, int64_t step, const real *const *rows, int64_t n, int64_t at, int64_t size
 ) {
-    add_rows_of(y, NULL, by_row, step, rows, n, at, size);
-}
-OUT_OF_LINE void dots_by_pair_of_any(
-    real *to, const real *near, const real *const *far, int64_t n, int64_t heads, int64_t group, int64_t size, real factor
-) {
-    dots_by_pair_of(to, near, far, n, heads, group, size, factor);
+    add_rows_of(y, y, by_row, 1, step, rows, n, at, size);
 }
 
 #define KNOWN_OR_ANY(name, size, ...) (__builtin_constant_p(size) ? name(__VA_ARGS__) : name##_any(__VA_ARGS__))
 #define dots(a, rows, at, size) KNOWN_OR_ANY(dots_of, size, a, rows, at, size)
 #define add_rows(y, factors, step, rows, n, at, size) KNOWN_OR_ANY(add_few_of, size, y, factors, step, rows, n, at, size)
 #define add_by_row(y, by_row, step, rows, n, at, size) KNOWN_OR_ANY(add_by_row_of, size, y, by_row, step, rows, n, at, size)
-#define dots_by_pair(to, near, far, n, heads, group, size, factor) \
-    KNOWN_OR_ANY(dots_by_pair_of, size, to, near, far, n, heads, group, size, factor)
+
+OUT_OF_LINE void dots_by_pair(
+    real *to, const real *near, const real *const *far, int64_t n, int64_t heads, int64_t group, int64_t size, real factor
+) {
+#define CALL(known) dots_by_pair_of(to, near, far, n, heads, group, known, factor)
+    WITH_SIZE(size, CALL)
+#undef CALL
+}
+
+/* y += the sum of factors[e * step + head] * row e over n rows, for every head. */
+INLINE void add_heads_of(
+    real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t heads, int64_t group, int64_t size
+) {
+    for (int64_t h = 0; h < heads; h++)
+        add_rows_of(y + h * size, factors + h, rows, 0, step, rows, n, (group == 1 ? h : h / group) * size, size);
+}
+
+OUT_OF_LINE void add_heads(
+    real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t heads, int64_t group, int64_t size
+) {
+#define CALL(known) add_heads_of(y, factors, step, rows, n, heads, group, known)
+    WITH_SIZE(size, CALL)
+#undef CALL
+}
 
 /* Of n edges: to[e] [groups, size] = the sum over the heads of a group of factors[head][e] * x[head] [size], or += `is_added`. */
 OUT_OF_LINE void put_rows(
     const Targets to, int64_t n, const real *factors, const real *x, int64_t groups, int64_t group, int64_t size, int is_added
 ) {
     for (int64_t g = 0; g < groups; g++, factors += group * LANES, x += group * size)
-        EACH_EIGHT(c, count, size, {
+        EACH_PART(c, count, size, {
             lanes t[LANES] = {{0}};
             for (int64_t j = 0; j < group; j++) {
                 const lanes y = load_part(x + j * size + c, count);
@@ -199,7 +246,7 @@ OUT_OF_LINE void put_rows(
 
 /* by_head[h * step + e] += rows[e][h] */
 OUT_OF_LINE void add_by_head(real *by_head, int64_t step, const Rows rows, int64_t heads) {
-    EACH_EIGHT(h, count, heads, {
+    EACH_PART(h, count, heads, {
         lanes t[LANES];
         EACH_LANE(e) t[e] = load_part(rows[e] + h, count);
         transpose(t);
@@ -209,7 +256,7 @@ OUT_OF_LINE void add_by_head(real *by_head, int64_t step, const Rows rows, int64
 
 /* to[e][h] = by_head[h * 8 + e] for n edges. */
 OUT_OF_LINE void put_by_edge(const Targets to, int64_t n, const real *by_head, int64_t heads) {
-    EACH_EIGHT(h, count, heads, {
+    EACH_PART(h, count, heads, {
         lanes t[LANES];
         EACH_LANE(i) t[i] = load(by_head + (h + i) * LANES);
         transpose(t);

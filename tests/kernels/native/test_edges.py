@@ -1,10 +1,11 @@
 import ctypes
+from dataclasses import replace
 
 import pytest
 import torch
 
-from graphattn import EdgeListGraph
-from graphattn.kernels.native import edges
+from graphattn import BandedGraph, EdgeListGraph, attend
+from graphattn.kernels.native import banded_cpu, border, edges, edges_cpu
 from graphattn.kernels.native.library import library, why_not_native
 from graphattn.running.arguments import prepare
 
@@ -51,3 +52,34 @@ def test_tensors_of_another_size_are_refused():
     struct = call.struct(plan)
     with pytest.raises(ValueError, match=r"takes `key` as 24 numbers .* \(got 16 of torch.float32"):
         edges.let_read_inputs(call, struct, inputs._replace(key=inputs.key[:2]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kernel", ["edges_cpu", "banded_cpu"])
+def test_no_half_is_converted(monkeypatch, kernel, dtype):
+    """What is as long as a tensor of the user is read and written in its own dtype."""
+    converted, readable = [], border.readable
+
+    def watch(tensor, wanted):
+        if tensor is not None and tensor.dtype is not wanted:
+            converted.append((tensor.shape, tensor.dtype, wanted))
+        return readable(tensor, wanted)
+
+    for module in (border, edges_cpu, banded_cpu):
+        monkeypatch.setattr(module, "readable", watch)
+    graph = BandedGraph(40, 3, 3) if kernel == "banded_cpu" else EdgeListGraph(torch.randint(0, 40, (2, 300)), 40)
+    tensors = [torch.randn(40, 2, 8).to(dtype).requires_grad_() for _ in range(3)]
+    out = attend(*tensors, graph, kernel=kernel)
+    torch.autograd.grad(out, tensors, torch.randn_like(out))
+    assert not converted
+
+
+def test_results_of_halves_are_halves():
+    plan, inputs, _ = call_of()
+    inputs = inputs._replace(**{name: getattr(inputs, name).bfloat16() for name in ("query", "key", "value")})
+    final = replace(plan, is_final=True)
+    assert edges_cpu.EdgesCpu().forward(final, inputs).out.dtype == torch.bfloat16
+    merged = edges_cpu.EdgesCpu().forward(plan, inputs)
+    assert merged.out.dtype == torch.float32  # it may be merged with others
+    grads = edges_cpu.EdgesCpu().backward(plan, inputs, merged, merged._replace(out=merged.out.bfloat16()))
+    assert [x.dtype for x in grads[:3]] == [torch.bfloat16] * 3

@@ -99,16 +99,76 @@ def test_parts_of_a_vector_touch_nothing_else(loops, count):
     assert torch.equal(to[:count], x) and bool((to[count:] == 7).all())
 
 
+@pytest.mark.parametrize("n", [1, 3, 8])
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 17, 31, 40])
-def test_sums_over_eight_rows(loops, size):
+def test_sums_over_eight_rows(loops, size, n):
     library, real = loops
     table, a, to = torch.randn(20, size + 5, dtype=real), torch.randn(size, dtype=real), torch.empty(8, dtype=real)
     nodes, y = torch.tensor([19, 0, 3, 3, 7, 11, 5, 19]), torch.randn(size + 9, dtype=real)
     wanted = y.clone()
-    call(library.sums_of_rows, a, table, size + 5, nodes, 5, size, to, y)
+    call(library.sums_of_rows, a, table, size + 5, nodes, 5, size, to, y, n)
     torch.testing.assert_close(to, table[nodes, 5:] @ a, rtol=1e-4, atol=1e-5)
-    wanted[:size] += to @ table[nodes, 5:]
+    wanted[:size] += to[:n] @ table[nodes[:n], 5:]
     torch.testing.assert_close(y, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("heads, group", [(1, 1), (3, 1), (4, 2), (8, 1), (9, 3)])
+@pytest.mark.parametrize("size", [1, 8, 11, 16, 32])
+def test_sums_by_pair_of_edge_and_head(loops, heads, group, size):
+    library, real = loops
+    table, near = torch.randn(20, heads // group, size, dtype=real), torch.randn(heads, size, dtype=real)
+    nodes = torch.tensor([19, 0, 3, 3, 7, 11, 5, 19])
+    for n in (0, 1, 2, 4):
+        to, y = torch.zeros(n * heads + 8, dtype=real), torch.ones(heads, size, dtype=real)
+        call(library.sums_by_pair, near, table, table[0].numel(), nodes, n, heads, group, size, to, y)
+        rows = table[nodes[:n]].repeat_interleave(group, 1)
+        factors = to[: n * heads].view(n, heads)
+        torch.testing.assert_close(factors, 0.5 * (near * rows).sum(2), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(y, 1 + (factors[..., None] * rows).sum(0), rtol=1e-4, atol=1e-4)
+
+
+HALVES = {torch.bfloat16: 1, torch.float16: 2}
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_every_half_is_read(loops, dtype):
+    library, real = loops
+    if real == torch.float64:
+        pytest.skip("double reads no halves")
+    x = torch.arange(2**16).to(torch.uint16).view(dtype)
+    to = torch.empty(2**16)
+    call(library.widen_all, to, x, x.numel(), HALVES[dtype])
+    assert torch.equal(to.isnan(), x.isnan()) and torch.equal(to.nan_to_num(7), x.float().nan_to_num(7))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_halves_are_rounded_as_by_torch(loops, dtype):
+    library, real = loops
+    if real == torch.float64:
+        pytest.skip("double writes no halves")
+    ties = torch.arange(2**16).to(torch.uint16).view(dtype).float()
+    ties = (ties + ties.roll(-1)) / 2  # mostly halfway between neighbours
+    bits = torch.randint(-(2**31), 2**31, (2**16,)).to(torch.int32).view(torch.float32)
+    ends = torch.tensor([65504.0, 65519.9, 65520.0, 3.3e38, 3.4e38, 6e-8, 3e-8, 2.9e-8, 1e-45, 0.0, torch.inf, torch.nan])
+    x = torch.cat([ties, bits, ends, -ends])
+    to = torch.empty(x.numel(), dtype=dtype)
+    call(library.narrow_all, to, x, x.numel(), HALVES[dtype])
+    wanted = x.to(dtype)
+    assert torch.equal(to.isnan(), wanted.isnan())
+    assert torch.equal(to.nan_to_num(7).view(torch.uint16), wanted.nan_to_num(7).view(torch.uint16))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("count", range(18))
+def test_halves_beside_those_of_a_row_stay_as_they_are(loops, dtype, count):
+    library, real = loops
+    if real == torch.float64:
+        pytest.skip("double reads no halves")
+    x, wide, back = torch.randn(count).to(dtype), torch.full((count + 9,), 7.0), torch.full((count + 9,), 7.0, dtype=dtype)
+    call(library.widen_all, wide, x, count, HALVES[dtype])
+    call(library.narrow_all, back, wide, count, HALVES[dtype])
+    assert torch.equal(wide[:count], x.float()) and bool((wide[count:] == 7).all())
+    assert torch.equal(back[:count], x) and bool((back[count:] == 7).all())
 
 
 @pytest.mark.parametrize("with_repeats", [False, True])

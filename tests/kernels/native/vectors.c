@@ -32,15 +32,32 @@ void larger_and_smaller(const real *x, const real *y, real *to) {
 
 void copy(const real *x, real *to, int64_t count) { EACH_EIGHT(c, n, count, store_part(to + c, load_part(x + c, n), n)); }
 
-/* dots with eight rows, and what is added to y. */
-void sums_of_rows(const real *a, const real *table, int64_t width, const int64_t *nodes, int64_t at, int64_t size, real *to, real *y) {
+/* dots with eight rows, and what is added to y: the first n rows times them. */
+void sums_of_rows(
+    const real *a, const real *table, int64_t width, const int64_t *nodes, int64_t at, int64_t size, real *to, real *y, int64_t n
+) {
     Rows rows;
-    lanes factors[LANES];
     rows_at(rows, table, width, nodes);
     store(to, dots(a, rows, at, size));
-    spread_each(factors, to);
-    add_rows(y, factors, rows, at, size);
+    add_rows(y, to, 1, rows, n, at, size);
 }
+
+/* dots_by_pair, and what add_heads adds to y with them as factors. */
+void sums_by_pair(
+    const real *near, const real *table, int64_t width, const int64_t *nodes, int64_t n, int64_t heads, int64_t group, int64_t size,
+    real *to, real *y
+) {
+    Rows rows;
+    rows_at(rows, table, width, nodes);
+    dots_by_pair(to, near, (const real *const *)rows, n, heads, group, size, 0.5);
+    add_heads(y, to, heads, (const real *const *)rows, n, heads, group, size);
+}
+
+#ifndef REAL_IS_DOUBLE
+/* Halves as reals, and back: on AVX by the processor's own instructions, elsewhere by arithmetic. */
+void widen_all(real *to, const void *x, int64_t count, int64_t storage) { widen(to, x, count, storage); }
+void narrow_all(void *to, const real *x, int64_t count, int64_t storage) { narrow(to, x, count, storage); }
+#endif
 
 void factors_of(const Edges *edges, real *factors, int64_t query, const int64_t *nodes, int64_t at, int64_t n) {
     keep_factors(edges, factors, query, nodes, at, n);
