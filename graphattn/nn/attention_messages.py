@@ -9,7 +9,7 @@ from torch_geometric.nn.dense import Linear
 
 from graphattn.formulas.normalizers import Normalizer, Softmax
 from graphattn.formulas.scores import Dot, Reduced, Score, as_score
-from graphattn.functional import BiasLike
+from graphattn.functional import BiasLike, ScoreLike
 from graphattn.graphs import Graph
 from graphattn.kernels.plain.differentiable import seen_by_heads
 from graphattn.kernels.plain.edges_torch import weights_by_degree
@@ -28,7 +28,7 @@ class AttentionMessages(MessagePassing):
     out_channels: int
     heads: int
     kv_heads: int
-    score: Any
+    score: ScoreLike
     scale: float | None
     normalizer: Normalizer
     dropout: float

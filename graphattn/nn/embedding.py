@@ -11,6 +11,8 @@ from graphattn.running.arguments import check_dropout
 
 TOKEN_DTYPES = (torch.int64, torch.int32)  # what torch.nn.Embedding reads
 
+Encoding = str | Callable[[Tensor], Tensor] | None  # of positions [num_nodes] as [num_nodes, channels]
+
 
 class TokenEmbedding(torch.nn.Module):
     """sqrt(channels) * table[token] + encoding(position) (Vaswani et al. 2017, sections 3.4 and 3.5).
@@ -39,7 +41,7 @@ class TokenEmbedding(torch.nn.Module):
         self,
         num_tokens: int,
         channels: int,
-        encoding: str | Callable[[Tensor], Tensor] | None = "sinusoidal",
+        encoding: Encoding = "sinusoidal",
         dropout: float = 0.0,
     ):
         super().__init__()

@@ -9,6 +9,7 @@ from torch import Tensor
 from graphattn.formulas.scores import Additive
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,
@@ -76,7 +77,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor | None],
-        edge_index: Any,
+        edge_index: GraphLike,
         edge_attr: Tensor | None = None,
         size: tuple[int, int] | None = None,
         return_attention_weights: bool | None = None,

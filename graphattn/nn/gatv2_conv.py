@@ -9,6 +9,7 @@ from torch import Tensor
 from graphattn.formulas.scores import Additive
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.nn.adjacency import (
     add_self_loops,
     are_one_set,
@@ -59,7 +60,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        edge_index: Any,
+        edge_index: GraphLike,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor | tuple[Tensor, Any]:

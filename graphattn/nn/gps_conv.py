@@ -62,7 +62,12 @@ class GPSConv(torch_geometric.nn.GPSConv):
     """
 
     def forward(
-        self, x: Tensor, edge_index: Any, batch: Tensor | None = None, graph: GraphLike | None = None, **kwargs: Any
+        self,
+        x: Tensor,
+        edge_index: GraphLike,
+        batch: Tensor | None = None,
+        graph: GraphLike | None = None,
+        **kwargs: Any,
     ) -> Tensor:
         """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
         seen = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))

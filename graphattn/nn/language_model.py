@@ -9,7 +9,7 @@ from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.nn.decoding import Decoding
-from graphattn.nn.embedding import TokenEmbedding, check_tokens
+from graphattn.nn.embedding import Encoding, TokenEmbedding, check_tokens
 from graphattn.nn.next_token import NextTokenModel
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.transformer import GraphTransformer, PerLayer
@@ -65,7 +65,7 @@ class LanguageModel(NextTokenModel):
         num_layers: int,
         heads: int,
         *,
-        encoding: Any = "sinusoidal",
+        encoding: Encoding = "sinusoidal",
         tie_weights: bool = False,
         dropout: float = 0.0,
         **transformer: Any,

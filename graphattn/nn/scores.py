@@ -9,6 +9,7 @@ from torch.nn.init import constant_
 from torch_geometric.nn.inits import glorot
 
 from graphattn.formulas.scores import Additive, Bilinear, Cosine, Gaussian, Score
+from graphattn.functional import ScoreLike
 
 
 class LearnedScore(ABC):
@@ -105,7 +106,7 @@ LEARNED: dict[str, LearnedScore] = {
 SCORES = ("dot", *LEARNED)
 
 
-def learned_score(score: Any) -> LearnedScore | None:
+def learned_score(score: ScoreLike) -> LearnedScore | None:
     """What a layer learns for the score of this name; None for other scores, which know their parameters themselves."""
     return LEARNED.get(score) if isinstance(score, str) else None
 

@@ -10,7 +10,7 @@ from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.decoding import Decoding
-from graphattn.nn.embedding import TokenEmbedding, check_tokens
+from graphattn.nn.embedding import Encoding, TokenEmbedding, check_tokens
 from graphattn.nn.next_token import NextTokenModel
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.readout import counts_of
@@ -60,7 +60,7 @@ class Seq2Seq(NextTokenModel):
         num_layers: int | tuple[int, int],
         heads: int,
         *,
-        encoding: Any = "sinusoidal",
+        encoding: Encoding = "sinusoidal",
         tie_weights: bool = False,
         dropout: float = 0.0,
         **transformer: Any,

@@ -28,7 +28,7 @@ class PerLayer:
     PerLayer([BandedGraph(9, before=1, after=1), CompleteGraph(9)])
     """
 
-    def __init__(self, graphs: Iterable[Any]):
+    def __init__(self, graphs: Iterable[GraphLike | PerHead]):
         self.graphs = list(graphs)
 
     def __repr__(self) -> str:

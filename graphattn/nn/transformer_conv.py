@@ -8,6 +8,7 @@ from torch import Tensor
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.nn.adjacency import check_floating, check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import edge_query, with_edge_values
@@ -59,7 +60,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        edge_index: Any,
+        edge_index: GraphLike,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
