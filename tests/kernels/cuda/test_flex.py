@@ -109,12 +109,15 @@ def test_refusals(graph, words):
 
 def test_refusals_of_tensors():
     plan, inputs = problem(CompleteGraph(3))
-    inputs = on_cuda(inputs)
-    assert Flex().why_not(plan, inputs) is None
-    narrow = inputs._replace(value=inputs.value[..., :8])
-    assert "16 channels in values (got 8)" in Flex().why_not(plan, narrow)
-    assert "16 channels (got dim=8)" in Flex().why_not(plan, Inputs(*(x[..., :8] for x in inputs[:3])))
-    assert "bfloat16 and float32 (got torch.float64)" in Flex().why_not(plan, Inputs(*(x.double() for x in inputs[:3])))
+
+    def refusal(*tensors):
+        return Flex().why_not(plan, on_cuda(Inputs(*tensors)))
+
+    query, key, value = inputs[:3]
+    assert refusal(query, key, value) is None
+    assert "16 channels in values (got 8)" in refusal(query, key, value[..., :8])
+    assert "16 channels (got dim=8)" in refusal(query[..., :8], key[..., :8], value)
+    assert "bfloat16 and float32 (got torch.float64)" in refusal(query.double(), key.double(), value.double())
 
 
 def test_it_waits_for_its_name():
