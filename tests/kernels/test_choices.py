@@ -11,7 +11,7 @@ from graphattn.kernels.choose import select
 from graphattn.kernels.cuda.edges_cuda import why_not_triton
 from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import ALiBi
-from graphattn.running.arguments import prepare
+from graphattn.running.arguments import Options, prepare
 
 HEADS, DIM = 8, 16
 
@@ -97,7 +97,7 @@ def chosen(graph, dtype, device="cpu", **options):
     shapes = [(count, HEADS, DIM) for count in (graph.num_queries, graph.num_keys, graph.num_keys)]
     with FakeTensorMode() if device == "cuda" else nullcontext():  # so that no GPU is needed
         tensors = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
-    plan, inputs, _ = prepare(*tensors, graph, **options)
+    plan, inputs, _ = prepare(*tensors, graph, Options(**options))
     return select(plan, inputs, None, is_finite=True)[0].name
 
 

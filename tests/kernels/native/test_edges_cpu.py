@@ -90,6 +90,7 @@ def test_without_the_library_torch_operations_run(problem, monkeypatch):
     graph, tensors = problem
     wanted = attend(*tensors, graph, kernel="edges_cpu")
     graph = graph.clone()  # which has seen no call
+    graph.by_query()
     monkeypatch.setattr(build, "library_name", lambda: "no_such_library.so")
     library.library.cache_clear()
     library.why_not_native.cache_clear()
