@@ -143,4 +143,6 @@ def test_every_kernel_declares_what_it_is():
         assert isinstance(kernel.graphs, GraphKind) or all(issubclass(kind, Graph) for kind in kernel.graphs)
         assert kernel.graphs and set(kernel.per_edge) <= set(PER_EDGE)
         assert set(kernel.devices or ()) | set(kernel.only_by_name) <= {"cpu", "cuda"}
-        assert set(kernel.score_names or ()) <= set(scores.OWN) and set(kernel.normalizer_names or ()) <= set(normalizers.OWN)
+        assert set(kernel.score_names or ()) <= set(scores.OWN) and set(kernel.normalizer_names or ()) <= set(
+            normalizers.OWN
+        )

@@ -62,7 +62,9 @@ def test_a_graph_that_has_seen_other_calls_gives_what_a_new_one_gives(kind):
     seen = KINDS[kind]()
     for _ in range(2):
         for tensors, options in calls(seen):
-            for wanted, found in zip(result(tensors, KINDS[kind](), options), result(tensors, seen, options), strict=True):
+            for wanted, found in zip(
+                result(tensors, KINDS[kind](), options), result(tensors, seen, options), strict=True
+            ):
                 torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 

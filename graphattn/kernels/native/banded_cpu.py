@@ -1,8 +1,8 @@
-"""Bands (windows along the nodes) on CPU as loops over tiles of queries or keys, summed in float32; all pairs are one.
+"""Bands (windows along the order of the nodes) on CPU, as loops over tiles of queries or keys; all pairs are one.
 
 Forward, queries stand in the lanes of vectors. Backward, keys do, and what queries get from each is added to them: in turns,
 so that no two threads add to one number. Where turns would leave threads without work, queries have a pass of their own.
-A bias by offset is a table that is added where scores are, shifted from row to row.
+Sums are kept in float32. A bias by offset is a table that is added where scores are, shifted from row to row.
 """
 
 import torch

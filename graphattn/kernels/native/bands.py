@@ -22,10 +22,8 @@ class Bands(Struct):
     """Bands of bands.h."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_int64)
-            for name in (*SIZES, "num_runs", "step", "window", "heads_added", "slots", *STORAGES, "not_finite")
-        ),
+        *((name, ctypes.c_int64) for name in (*SIZES, "num_runs", "step", "window", "heads_added", "slots")),
+        *((name, ctypes.c_int64) for name in (*STORAGES, "not_finite")),
         ("scale", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ARRAYS),
     )
@@ -42,11 +40,8 @@ class Bands(Struct):
             "runs": (torch.int64, 5 * self.num_runs),
             "added": (real, added),
             **dict(query=(stored, query), key=(stored, key), value=(stored, value)),
-            **dict(
-                out=(of_results, out),
-                **dict.fromkeys(("lse", "merged_lse", "delta"), (real, rows)),
-                grad_out=(of_results, out),
-            ),
+            **dict(out=(of_results, out), **dict.fromkeys(("lse", "merged_lse", "delta"), (real, rows))),
+            "grad_out": (of_results, out),
             **dict(grad_query=(of_grad_query, query), grad_key=(of_gradients, key), grad_value=(of_gradients, value)),
             "grad_added": (real, self.slots * added),
         }

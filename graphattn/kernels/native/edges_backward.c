@@ -24,7 +24,7 @@ INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4,
 /* ---- the pass over queries ---- */
 
 /* The weights of eight edges after dropout, and the gradients of their scores from those of the weights, in their stead. */
-INLINE_IF_FAST lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, lanes lse, lanes delta) {
+INLINE_IF_WIDE lanes weights_and_gradients(int64_t normalizer, lanes score, lanes *grad, lanes factor, lanes lse, lanes delta) {
     lanes weight;
     *grad *= factor;
     if (normalizer == SOFTMAX) {

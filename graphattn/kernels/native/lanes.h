@@ -144,9 +144,9 @@ INLINE real total_of(lanes x) {
    takes its lanes from where they are, which is cheaper than to move them. */
 INLINE lanes sums_of(const lanes x[LANES]) {
     lanes y[4], z[2];
-    for (int i = 0; i < 4; i++)
+    _Pragma("GCC unroll 8") for (int i = 0; i < 4; i++)
         y[i] = PICK(x[i], x[i + 4], 0, 1, 2, 3, 12, 13, 14, 15) + PICK(x[i], x[i + 4], 4, 5, 6, 7, 8, 9, 10, 11);
-    for (int i = 0; i < 2; i++)
+    _Pragma("GCC unroll 8") for (int i = 0; i < 2; i++)
         z[i] = PICK(y[i], y[i + 2], 0, 1, 10, 11, 4, 5, 14, 15) + PICK(y[i], y[i + 2], 2, 3, 8, 9, 6, 7, 12, 13);
     return PICK(z[0], z[1], 0, 8, 2, 10, 4, 12, 6, 14) + PICK(z[0], z[1], 1, 9, 3, 11, 5, 13, 7, 15);
 }
@@ -154,16 +154,16 @@ INLINE lanes sums_of(const lanes x[LANES]) {
 /* Eight vectors of eight numbers, in place: number j of vector i changes places with number i of vector j. */
 INLINE void transpose(lanes x[LANES]) {
     lanes y[LANES];
-    for (int i = 0; i < 8; i += 2) {
+    _Pragma("GCC unroll 8") for (int i = 0; i < 8; i += 2) {
         y[i] = PICK(x[i], x[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
         y[i + 1] = PICK(x[i], x[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = i; j < i + 2; j++) {
+    _Pragma("GCC unroll 8") for (int i = 0; i < 8; i += 4)
+        _Pragma("GCC unroll 8") for (int j = i; j < i + 2; j++) {
             x[j] = PICK(y[j], y[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
             x[j + 2] = PICK(y[j], y[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
-    for (int j = 0; j < 4; j++) {
+    _Pragma("GCC unroll 8") for (int j = 0; j < 4; j++) {
         lanes low = PICK(x[j], x[j + 4], 0, 1, 2, 3, 8, 9, 10, 11);
         x[j + 4] = PICK(x[j], x[j + 4], 4, 5, 6, 7, 12, 13, 14, 15);
         x[j] = low;
@@ -176,7 +176,7 @@ INLINE void transpose(lanes x[LANES]) {
    some tenths before the last numbers that the type has (float: below -87.7 and above 88.4). NaN stays NaN.
 
    float: relative error below 2e-7 (coefficients of Cephes' expf). double: below 4e-16 (Taylor's series to r^13 / 13!). */
-INLINE_IF_FAST lanes exponentials(lanes x) {
+INLINE_IF_WIDE lanes exponentials(lanes x) {
 #ifdef REAL_IS_DOUBLE
     const real least = -709, most = 710, to_whole = 6755399441055744.0 /* 1.5 * 2^52: its last bits are a whole number */;
     const int bits = 52, bias = 1023;

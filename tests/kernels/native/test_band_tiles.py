@@ -124,7 +124,10 @@ def test_to_lanes_and_back(tiles, size):
     for count in (1, 7, 8, tiles.tile - 1, tiles.tile):
         step = size + 5
         table, result = draw(count, step), np.full((count, step), UNTOUCHED, np.float32)
-        lanes, factor = tiles.tile_of(np.empty((size, tiles.tile), np.float32)), np.linspace(1, 2, tiles.tile, dtype=np.float32)
+        lanes, factor = (
+            tiles.tile_of(np.empty((size, tiles.tile), np.float32)),
+            np.linspace(1, 2, tiles.tile, dtype=np.float32),
+        )
         tiles.call("put", lanes, table, step, size, count, 0.5)
         tiles.call("take", result, step, size, count, lanes, factor)
         found = lanes[: size * tiles.tile].reshape(size, tiles.tile) * 2

@@ -31,12 +31,22 @@ def test_every_array_has_a_size():
     assert tuple(sizes) == ARRAYS
     added = 6 + 1 + 2 * lanes().margin
     assert sizes == {
-        **{"runs": 5, "added": added, "grad_added": 8 * added, "query": 84, "grad_query": 84, "key": 54, "grad_key": 54},
+        **{
+            "runs": 5,
+            "added": added,
+            "grad_added": 8 * added,
+            "query": 84,
+            "grad_query": 84,
+            "key": 54,
+            "grad_key": 54,
+        },
         **{"value": 90, "grad_value": 90, "out": 140, "grad_out": 140, "lse": 28, "merged_lse": 28, "delta": 28},
     }
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(83), torch.zeros(84).double(), torch.zeros(168)[::2]], ids=["few", "wide", "gaps"])
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(83), torch.zeros(84).double(), torch.zeros(168)[::2]], ids=["few", "wide", "gaps"]
+)
 def test_arrays_that_loops_would_read_wrongly_are_refused(wrong):
     struct = Bands(heads=4, dim=3, num_queries=7)
     hand_over(struct, torch.float32, query=torch.zeros(84))

@@ -61,6 +61,8 @@ def test_a_struct_keeps_its_tensors():
 )
 def test_what_a_loop_would_read_wrongly_is_refused(wrong):
     struct = Pair(12)
-    with pytest.raises(ValueError, match="a loop takes `numbers` as 12 numbers of torch.float32 side by side on the CPU"):
+    with pytest.raises(
+        ValueError, match="a loop takes `numbers` as 12 numbers of torch.float32 side by side on the CPU"
+    ):
         hand_over(struct, torch.float32, numbers=wrong)
     assert struct.numbers is None

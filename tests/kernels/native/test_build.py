@@ -9,7 +9,9 @@ from graphattn.kernels.native import build
 @pytest.fixture
 def few_sources(monkeypatch):
     """Only what is compiled once: all takes minutes."""
-    monkeypatch.setattr(build, "units", lambda machine: [("library.c", [f"-DSOURCES={build.sources_digest()}"], "library")])
+    monkeypatch.setattr(
+        build, "units", lambda machine: [("library.c", [f"-DSOURCES={build.sources_digest()}"], "library")]
+    )
 
 
 @pytest.fixture
@@ -31,7 +33,9 @@ def test_a_library_is_made_and_replaced(few_sources, tmp_path):
 
 def test_without_a_compiler(no_compiler, tmp_path):
     assert build.installed_compiler() is None
-    with pytest.raises(build.CannotBuild, match=r"no C compiler was found: install gcc or clang, or `pip install ziglang`"):
+    with pytest.raises(
+        build.CannotBuild, match=r"no C compiler was found: install gcc or clang, or `pip install ziglang`"
+    ):
         build.build(tmp_path)
 
 

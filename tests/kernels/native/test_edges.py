@@ -22,7 +22,9 @@ def test_the_struct_is_that_of_c():
     while table[len(found)].name is not None:
         field = table[len(found)]
         found.append((field.name.decode(), field.offset, field.size))
-    declared = [(name, getattr(edges.Edges, name).offset, getattr(edges.Edges, name).size) for name, _ in edges.Edges._fields_]
+    declared = [
+        (name, getattr(edges.Edges, name).offset, getattr(edges.Edges, name).size) for name, _ in edges.Edges._fields_
+    ]
     assert found == declared
 
 

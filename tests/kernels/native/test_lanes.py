@@ -26,7 +26,15 @@ def loops(request, tmp_path_factory):
     if build.installed_compiler() is None:
         pytest.skip("there is no C compiler here")
     target = tmp_path_factory.mktemp("vectors") / "vectors.so"
-    flags = [*build.FLAGS, *LEVELS[level], *build.REALS[REALS[real]], "-DSUFFIX=_", "-fPIC", "-shared", f"-I{build.HERE}"]
+    flags = [
+        *build.FLAGS,
+        *LEVELS[level],
+        *build.REALS[REALS[real]],
+        "-DSUFFIX=_",
+        "-fPIC",
+        "-shared",
+        f"-I{build.HERE}",
+    ]
     source = Path(__file__).with_name("vectors.c")
     subprocess.run([*build.installed_compiler(), *flags, str(source), "-lm", "-o", str(target)], check=True)
     return ctypes.CDLL(str(target)), real
@@ -67,7 +75,9 @@ def test_tanh(loops):
     x = torch.cat([torch.linspace(-20, 20, 9_997), torch.tensor([-torch.inf, torch.inf, torch.nan])]).to(real)
     wanted = x.double().tanh()
     call(library.tanh_all, x, x.numel())
-    torch.testing.assert_close(x.double(), wanted, rtol=0, atol=2e-7 if real == torch.float32 else 1e-15, equal_nan=True)
+    torch.testing.assert_close(
+        x.double(), wanted, rtol=0, atol=2e-7 if real == torch.float32 else 1e-15, equal_nan=True
+    )
 
 
 def test_sums_and_transposes(loops):
@@ -149,7 +159,9 @@ def test_halves_are_rounded_as_by_torch(loops, dtype):
     ties = torch.arange(2**16).to(torch.uint16).view(dtype).float()
     ties = (ties + ties.roll(-1)) / 2  # mostly halfway between neighbours
     bits = torch.randint(-(2**31), 2**31, (2**16,)).to(torch.int32).view(torch.float32)
-    ends = torch.tensor([65504.0, 65519.9, 65520.0, 3.3e38, 3.4e38, 6e-8, 3e-8, 2.9e-8, 1e-45, 0.0, torch.inf, torch.nan])
+    ends = torch.tensor(
+        [65504.0, 65519.9, 65520.0, 3.3e38, 3.4e38, 6e-8, 3e-8, 2.9e-8, 1e-45, 0.0, torch.inf, torch.nan]
+    )
     x = torch.cat([ties, bits, ends, -ends])
     to = torch.empty(x.numel(), dtype=dtype)
     call(library.narrow_all, to, x, x.numel(), HALVES[dtype])
@@ -164,7 +176,11 @@ def test_halves_beside_those_of_a_row_stay_as_they_are(loops, dtype, count):
     library, real = loops
     if real == torch.float64:
         pytest.skip("double reads no halves")
-    x, wide, back = torch.randn(count).to(dtype), torch.full((count + 9,), 7.0), torch.full((count + 9,), 7.0, dtype=dtype)
+    x, wide, back = (
+        torch.randn(count).to(dtype),
+        torch.full((count + 9,), 7.0),
+        torch.full((count + 9,), 7.0, dtype=dtype),
+    )
     call(library.widen_all, wide, x, count, HALVES[dtype])
     call(library.narrow_all, back, wide, count, HALVES[dtype])
     assert torch.equal(wide[:count], x.float()) and bool((wide[count:] == 7).all())
@@ -187,6 +203,8 @@ def test_dropout_is_that_of_torch_operations(loops, with_repeats, probability, h
         ctypes.c_void_p(nodes.data_ptr()), ctypes.c_int64(at), ctypes.c_int64(n),
     )  # fmt: skip
     repeats = repeat[at : at + n] if with_repeats else torch.zeros(n, dtype=torch.long)
-    wanted = dropout.keep_factors(torch.tensor(seed), torch.full((n,), query), nodes[:n], repeats, heads, probability, real)
+    wanted = dropout.keep_factors(
+        torch.tensor(seed), torch.full((n,), query), nodes[:n], repeats, heads, probability, real
+    )
     torch.testing.assert_close(factors[:, :n], wanted.T, rtol=1e-6, atol=0)
     assert torch.equal(factors[:, :n] == 0, wanted.T == 0)

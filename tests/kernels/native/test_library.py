@@ -73,6 +73,7 @@ def test_a_library_of_other_sources(tmp_path):
 def test_the_library_is_there():
     assert why_not_native() is None
     assert library().sources().decode() == build.sources_digest()
-    assert loop("pairs_descend").value == ctypes.cast(
-        getattr(library(), "pairs_descend" + library().level().decode()), ctypes.c_void_p
-    ).value
+    assert (
+        loop("pairs_descend").value
+        == ctypes.cast(getattr(library(), "pairs_descend" + library().level().decode()), ctypes.c_void_p).value
+    )

@@ -89,7 +89,9 @@ def test_same_numbers(numbers, dtype, data):
 THREE = 3 * 2**16 + 5
 
 
-@pytest.mark.parametrize("place", [0, 4095, 4096, THREE // 3 - 1, THREE // 3, THREE // 3 + 4096, 2 * THREE // 3, THREE - 1])
+@pytest.mark.parametrize(
+    "place", [0, 4095, 4096, THREE // 3 - 1, THREE // 3, THREE // 3 + 4096, 2 * THREE // 3, THREE - 1]
+)
 def test_pieces_and_their_borders(place):
     count = THREE
     row = torch.arange(count)
@@ -145,7 +147,12 @@ def test_an_index_that_is_written_meanwhile(side):
     pairs = torch.randint(size, (2, count))
     numbers, is_open = pairs[side].numpy(), [True]
     good = numbers.copy()
-    others = [torch.randint(size, (count,)).numpy(), np.full(count, -(2**40)), np.full(count, size - 1), good[::-1].copy()]
+    others = [
+        torch.randint(size, (count,)).numpy(),
+        np.full(count, -(2**40)),
+        np.full(count, size - 1),
+        good[::-1].copy(),
+    ]
 
     def write():
         while is_open[0]:
