@@ -33,8 +33,9 @@ def test_weights_and_result_follow_from_the_scores(setting):
     torch.testing.assert_close(scored.result(value, 0.0, None, weights), wanted)
 
 
-def test_a_rule_is_asked_with_the_scores():
-    layer, graph = GraphAttention(5, 3), EdgeListGraph(torch.tensor([[0, 1], [1, 1]]), 2)
+@pytest.mark.parametrize("talking", [False, True])
+def test_a_rule_is_asked_with_the_scores(talking):
+    layer, graph = GraphAttention(5, 3, talking_heads=talking), EdgeListGraph(torch.tensor([[0, 1], [1, 1]]), 2)
     query, key, _ = layer.project(*torch.randn(2, 2, 5))
     by_rule = layer.scored(query, key, graph, None, lambda graph: torch.arange(2.0)[:, None])
     by_tensor = layer.scored(query, key, graph, None, torch.arange(2.0))
