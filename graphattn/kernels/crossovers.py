@@ -15,9 +15,7 @@ class Crossovers(NamedTuple):
     least_share_with_bias: float  # by offset, which 'edges_cpu' is given edge by edge
     most_numbers_of_edges: int
     area_of_a_call: int  # scores
-    calls_of_edges: int
     edges_of_a_call: int
-    least_long_causal: int  # nodes
     least_keys: int  # that a query sees, on average
     blocks_of_bands: list[tuple[int, int]]  # (keys of a window at most, queries of a tile)
     blocks_of_bands_backward: list[tuple[int, int]]

@@ -40,24 +40,18 @@ class HasTiles(HasCalls, Protocol):
     def area_of_tiles(self, graph: Graph) -> int: ...
 
 
-def why_many_calls(kernel: HasCalls, plan: Plan, inputs: Inputs) -> str | None:
-    """The sentence that says why a call for each size is slower than loops: examples of many sizes, long causal ones."""
+def why_loops_are_faster(kernel: HasCalls, plan: Plan, inputs: Inputs) -> str | None:
+    """The sentence that says why torch's attention is slower than loops: all but float64, and there few edges for its calls."""
     if why_not_native() is not None:
         return None
-    graph, most = plan.graph, CROSSOVERS.calls_of_edges
+    graph, dtype = plan.graph, inputs.query.dtype
+    if dtype != torch.float64:
+        return f"'{kernel.name}' is slower than loops in {str(dtype).removeprefix('torch.')}"
     calls = graph.remember(f"calls of {kernel.name}", lambda: kernel.num_calls(graph))
-    if inputs.query.dtype == torch.float32:
-        if calls > most:
-            return f"'{kernel.name}' is slower than loops on examples of many sizes (got {calls} sizes)"
-        longest = graph.remember("most queries", lambda: max((queries for queries, _ in graph.sizes), default=0))
-        least = CROSSOVERS.least_long_causal
-        if isinstance(graph, BandedGraph) and longest >= least:
-            return f"'{kernel.name}' is slower than loops on causal graphs of {least} nodes or more (got {longest})"
+    edges, least = count_edges(graph), CROSSOVERS.edges_of_a_call * calls
+    if edges >= least:
         return None
-    edges = count_edges(graph)
-    if edges >= CROSSOVERS.edges_of_a_call * (calls - most):
-        return None
-    return f"'{kernel.name}' is slower than edges on small examples of many sizes (got {calls} sizes, {edges} edges)"
+    return f"'{kernel.name}' is slower than loops over less than {least} edges in {calls} calls (got {edges})"
 
 
 def why_few_keys(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
@@ -99,7 +93,7 @@ def share_of_tiles(kernel: HasTiles, graph: Graph) -> float:
 
 # By the name of a kernel: asked where its device and graph are the kernel's. Others wait for nothing.
 POLICY: dict[str, Callable[[Any, Plan, Inputs], str | None]] = {
-    "sdpa": why_many_calls,
+    "sdpa": why_loops_are_faster,
     "banded_cpu": why_empty_tiles,
     "banded_torch": why_empty_tiles,
     "grid": why_empty_tiles,

@@ -28,7 +28,7 @@ class BandedCpu(Kernel):
     """O(num_nodes * heads * dim) memory: nothing is kept for an edge."""
 
     name, family = "banded_cpu", "banded"
-    graphs, devices, dtypes = (BandedGraph, CompleteGraph), ("cpu",), (torch.float32,)
+    graphs, devices, dtypes = (BandedGraph, CompleteGraph), ("cpu",), (torch.float32, *HALVES)
     takes_bias_by_offset = takes_grouped_heads = takes_other_value_dim = finds_nan = True
     least_channels = 1
 
