@@ -13,6 +13,7 @@ from graphattn.nn.adjacency import check_floating, check_two_dimensional, checke
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import edge_query, with_edge_values
 from graphattn.nn.messages import PerThread
+from graphattn.nn.unprojected import attend_unprojected, is_cheaper
 
 
 class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
@@ -70,16 +71,17 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         graph = self.graph_of(edge_index, target.size(0), source.size(0))
         by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
-        query, key, value = (
-            linear(nodes).view(-1, self.heads, self.out_channels)
-            for linear, nodes in ((self.lin_query, target), (self.lin_key, source), (self.lin_value, source))
-        )
-        if by_messages or (self.lin_edge is None and attributes is not None):
-            out, alpha = self.by_messages(
-                query, key, value, self.edges_for_pyg(edge_index, graph, query.device), attributes
-            )
+        query = self.heads_of(self.lin_query(target))
+        by_messages = by_messages or (self.lin_edge is None and attributes is not None)
+        if not (by_messages or wants_alpha) and self.should_not_project(query, source, graph):
+            out, alpha = self.by_kernel_unprojected(query, source, graph, attributes), None
         else:
-            out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
+            key, value = self.heads_of(self.lin_key(source)), self.heads_of(self.lin_value(source))
+            if by_messages:
+                edges = self.edges_for_pyg(edge_index, graph, query.device)
+                out, alpha = self.by_messages(query, key, value, edges, attributes)
+            else:
+                out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
         out = self.with_root(self.join_heads(out), target)
         if not wants_alpha:
             return out
@@ -109,6 +111,27 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             return out + root
         beta = self.lin_beta(torch.cat([out, root, out - root], -1)).sigmoid()
         return beta * root + (1 - beta) * out
+
+    def heads_of(self, x: Tensor) -> Tensor:
+        """[num_nodes, heads * out_channels] -> [num_nodes, heads, out_channels]."""
+        return x.view(-1, self.heads, self.out_channels)
+
+    def should_not_project(self, query: Tensor, source: Tensor, graph: Graph) -> bool:
+        """Whether targets are so few beside sources that it is cheaper to map them; dropped weights do not sum to 1."""
+        drops = self.training and self.dropout > 0
+        return not drops and is_cheaper(query, source, graph, (self.lin_key, self.lin_value))
+
+    def by_kernel_unprojected(self, query: Tensor, source: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+        """[num_targets, heads, out_channels], without keys and values of all sources."""
+        maps = self.lin_key, self.lin_value
+        if edge_attr is None:
+            return attend_unprojected(query, source, graph, *maps)[0]
+        weight = self.lin_edge.weight.to(query.dtype).unflatten(0, (self.heads, self.out_channels))
+        out, edge_out = attend_unprojected(
+            query, source, graph, *maps, edge_features=edge_attr.to(query.dtype), edge_query=edge_query(query, weight)
+        )
+        assert edge_out is not None  # there are features
+        return with_edge_values(out, edge_out, weight)
 
     def by_kernel(
         self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool

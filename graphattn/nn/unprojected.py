@@ -1,0 +1,84 @@
+"""Attention of few targets over many sources, as in a sampled block, without projecting the sources.
+
+With keys W x + b and values V x + c of sources x, q · (W x + b) = (Wᵀ q) · x + q · b, whose last term is one number for all edges
+of a query and drops out of softmax, and sum of w (V x + c) = V (sum of w x) + c, where weights sum to 1. So the maps are applied
+to targets instead of sources, and every head reads the sources as they are.
+"""
+
+from typing import Any
+
+import torch
+import torch_geometric
+from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
+
+from graphattn.functional import attend
+from graphattn.graphs import Graph
+
+LINEAR = torch.nn.Linear, torch_geometric.nn.Linear
+HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
+# Products of edges are worth more than those of large matrices. Two cores, float32, 64 channels -> 4 heads of 16:
+# benchmarks.everyday, rows of sampled blocks.
+PRICE_OF_EDGES = 3
+
+
+def is_cheaper(query: Tensor, source: Tensor, graph: Graph, maps: tuple[torch.nn.Module, ...]) -> bool:
+    """Whether targets should be mapped instead of sources: fewer multiplications, in maps that are just products.
+
+    Args:
+        query: [num_targets, heads, out_channels].
+        source: [num_sources, in_channels].
+        maps: Those of keys and values.
+    """
+    if torch.compiler.is_compiling() or source.dtype not in (torch.float32, torch.float64):
+        return False  # sizes may be symbols, and halves would be rounded in other places
+    (num_targets, heads, channels), (num_sources, in_channels) = query.shape, source.shape
+    width, edges = heads * channels, graph.num_edges * heads * PRICE_OF_EDGES
+    projected = num_sources * in_channels * width + edges * channels
+    unprojected = num_targets * in_channels * width + edges * in_channels
+    return unprojected < projected and all(map(is_plain, maps))
+
+
+def is_plain(linear: Any) -> bool:
+    """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result."""
+    if type(linear) not in LINEAR or any(getattr(linear, hooks) for hooks in HOOKS):
+        return False
+    return not isinstance(linear.weight, UninitializedParameter)
+
+
+def attend_unprojected(
+    query: Tensor,
+    source: Tensor,
+    graph: Graph,
+    key_map: Any,
+    value_map: Any,
+    edge_features: Tensor | None = None,
+    edge_query: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """What `attend` gives for keys key_map(source) and values value_map(source), dot products and softmax.
+
+    Args:
+        query: [num_targets, heads, out_channels].
+        source: [num_sources, in_channels].
+        key_map, value_map: Linear, in_channels -> heads * out_channels.
+        edge_features, edge_query: As in `attend`.
+
+    Returns:
+        out [num_targets, heads, out_channels], and the second result of `attend` where there are edge features.
+    """
+    heads, channels = query.shape[1:]
+    of_keys, of_values = (x.weight.unflatten(0, (heads, channels)) for x in (key_map, value_map))
+    mapped = torch.bmm(query.transpose(0, 1), of_keys).transpose(0, 1)
+    if key_map.bias is not None:
+        mapped = (
+            mapped + 0.0 * key_map.bias.sum()
+        )  # its gradient is 0, not missing: DistributedDataParallel waits for it
+    nodes = source[:, None]
+    scale = max(channels, 1) ** -0.5
+    result = attend(mapped, nodes, nodes, graph, edge_features=edge_features, edge_query=edge_query, scale=scale)
+    mean, edge_out = result if isinstance(result, tuple) else (result, None)
+    out = torch.bmm(mean.transpose(0, 1), of_values.mT).transpose(0, 1)
+    if value_map.bias is not None:  # which a target without edges does not get
+        has_edges = graph.by_query(source.device).rowptr.diff() > 0
+        out = out + value_map.bias.unflatten(0, (heads, channels)) * has_edges[:, None, None]
+    return out, edge_out
