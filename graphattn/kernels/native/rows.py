@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import CSR, Graph
+from graphattn.graphs.csr import transpose
 from graphattn.kernels.native.border import readable
 from graphattn.kernels.plain.edges_torch import sorted_edges
 
@@ -88,15 +89,10 @@ def arrangement(graph: Graph) -> Arrangement:
 
 def transposition(graph: Graph) -> Transposition:
     def build(device) -> Transposition:
-        transposed, edge_id = graph.by_key(device), arrangement(graph).edge_id
-        place = transposed.edge_id
-        if place is None:
-            place = torch.arange(transposed.col.numel(), device="cpu")
-        if edge_id is not None:
-            inverse = torch.empty_like(edge_id)
-            inverse[edge_id] = torch.arange(inverse.numel(), device="cpu")
-            place = inverse[place.long()]
-        return Transposition(rows_of(transposed), readable(place, transposed.col.dtype))
+        # Of the rows that are sorted already, whatever places they have in edge_index().
+        turned = transpose(graph.by_query(device)._replace(edge_id=None), graph.num_keys)
+        place = torch.arange(turned.col.numel(), device="cpu") if turned.edge_id is None else turned.edge_id
+        return Transposition(rows_of(turned), readable(place, turned.col.dtype))
 
     return graph.remember_on("edges_cpu transposition", "cpu", build)
 
