@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,11 +29,11 @@ class Rows:
     def bounds(self, count: int) -> Tensor:
         """int64 [pieces + 1]: at most `count` ranges of rows with about equal numbers of edges; remembered."""
         if count not in self.cuts:
-            targets = torch.arange(1, count, device="cpu") * self.col.numel() // count
-            inner = torch.searchsorted(self.rowptr, targets).clamp(max=self.num_rows)
-            ends = torch.tensor([0], device="cpu"), torch.tensor([self.num_rows], device="cpu")
-            cuts = torch.unique(torch.cat([ends[0], inner, ends[1]]))
-            self.cuts[count] = cuts if cuts.numel() > 1 else torch.cat(ends)
+            # By NumPy, whose operations on so few numbers take a quarter of the time of torch's.
+            targets = np.arange(1, count) * self.col.numel() // count
+            inner = np.searchsorted(self.rowptr.numpy(), targets).clip(max=self.num_rows)
+            cuts = np.unique(np.concatenate([[0], inner, [self.num_rows]]).astype(np.int64))
+            self.cuts[count] = torch.from_numpy(cuts if cuts.size > 1 else np.array([0, self.num_rows]))
         return self.cuts[count]
 
     @overload
