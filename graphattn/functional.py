@@ -232,8 +232,8 @@ def choose_kernel(
     Example:
         >>> import torch
         >>> from graphattn import BandedGraph, CompleteGraph, choose_kernel
-        >>> choose_kernel(CompleteGraph(5), torch.randn(5, 2, 8)).kernel
-        'sdpa'
+        >>> choose_kernel(CompleteGraph(50), torch.randn(50, 2, 8)).kernel
+        'banded_cpu'
         >>> choose_kernel(BandedGraph(9, 1, 2), torch.randn(9, 2, 8)).refusals["sdpa"]
         "'sdpa' runs complete and causal graphs (got BandedGraph)"
     """
