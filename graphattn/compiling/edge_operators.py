@@ -10,7 +10,7 @@ from graphattn.compiling.operators import (
     gradients_by_tape,
     is_seen_through,
     none_unless,
-    options_of,
+    operator_options,
     plan_of,
     refuse_second_derivatives,
     tape_of_its_own,
@@ -37,7 +37,7 @@ def traced_weights(plan: Plan, inputs: Inputs) -> Tensor:
 def traced_numbers(kind: str, plan: Plan, inputs: Inputs) -> Tensor:
     tensors = *inputs[:2], *inputs[3:6], list(inputs.parameters)
     edges = plan.graph.edge_index(inputs.query.device)
-    return numbers_of_edges(kind, *tensors, *options_of(plan, inputs), edges)[0]
+    return numbers_of_edges(kind, *tensors, *operator_options(plan, inputs), edges)[0]
 
 
 @torch.library.custom_op("graphattn::numbers_of_edges", mutates_args=())

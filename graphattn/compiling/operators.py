@@ -40,14 +40,14 @@ def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, 
     """`execution.run` where `plan.graph` is a TracedGraph."""
     if is_seen_through(plan):
         if kernel not in (None, "edges_torch"):
-            raise ValueError(f"{REASON} (got kernel={kernel!r})")
+            raise ValueError(f"{NO_KERNEL} (got kernel={kernel!r})")
         return finish(plan, inputs, *run_unfused(plan, inputs))
     tensors = *inputs[:-1], list(inputs.parameters)
-    out, _, edge_out, _ = attend(*tensors, *options_of(plan, inputs), plan.dropout, plan.seed, kernel)
+    out, _, edge_out, _ = attend_operator(*tensors, *operator_options(plan, inputs), plan.dropout, plan.seed, kernel)
     return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
 
 
-def options_of(plan: Plan, inputs: Inputs) -> tuple[Tensor | None, Tensor, str, str, float]:
+def operator_options(plan: Plan, inputs: Inputs) -> tuple[Tensor | None, Tensor, str, str, float]:
     """Sink, graph, score, normalizer and scale as arguments of an operator."""
     assert isinstance(plan.graph, TracedGraph)  # as every graph is while a compiler traces
     sink = plan.normalizer.sink
@@ -65,7 +65,7 @@ def is_seen_through(plan: Plan) -> bool:
     return not is_named or torch._C._are_functorch_transforms_active()
 
 
-REASON = "compiled code has no kernel for torch.func transforms, nor for scores and normalizers of the caller's own"
+NO_KERNEL = "compiled code has no kernel for torch.func transforms, nor for scores and normalizers of the caller's own"
 
 
 def name_of_score(score: Score) -> str:
@@ -100,7 +100,7 @@ def normalizer_of_name(name: str, sink: Tensor | None) -> Normalizer:
 
 
 @torch.library.custom_op("graphattn::attend", mutates_args=())
-def attend(
+def attend_operator(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -134,7 +134,7 @@ def attend(
     return out, lse, edge_out, ticket_of(plan.graph)
 
 
-@attend.register_fake
+@attend_operator.register_fake
 def _(query, key, value, bias, edge_features, edge_query, parameters, sink, graph, *options):
     edge_dim = 0 if edge_features is None else edge_features.size(1)
     rows, dtype = query.shape[:2], accumulation_dtype(query.dtype)
@@ -210,7 +210,7 @@ def differentiate(ctx, grad_out, grad_lse, grad_edge_out, _):
     return *found[:6], found[6:-1], found[-1], *[None] * 7
 
 
-attend.register_autograd(differentiate, setup_context=keep_for_backward)
+attend_operator.register_autograd(differentiate, setup_context=keep_for_backward)
 
 
 def refuse_second_derivatives(ctx, *gradients):

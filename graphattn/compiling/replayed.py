@@ -14,7 +14,7 @@ from graphattn.compiling.operators import (
     tape_of_its_own,
 )
 
-REASON = (
+ONE_OPERATOR = (
     "what loops over examples or steps is one operator for compilers, which torch.func transforms do not take; LinearAttention"
     " has form='matrix' for them"
 )
@@ -43,7 +43,7 @@ def replayed(shape_of: Callable[..., Sequence[int]]) -> Callable:
             tensors = [x for x in arguments if isinstance(x, Tensor)]
             return replay(name, tensors, [float(x) for x in arguments[len(tensors) :]])
 
-        uncompiled = torch.compiler.disable(function, reason=REASON)
+        uncompiled = torch.compiler.disable(function, reason=ONE_OPERATOR)
         call.__doc__ = function.__doc__
         return call
 

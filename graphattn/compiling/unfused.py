@@ -26,7 +26,7 @@ def run_unfused(plan: Plan, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out) in the accumulation dtype, before they are divided by degrees."""
     edges = edges_of(plan, inputs)
     num_queries, heads = inputs.query.shape[:2]
-    weights, _ = weights_of(plan.normalizer, scores_of(plan, inputs, edges), edges.row, num_queries)
+    weights, _ = weights_of(plan.normalizer, edge_scores_unfused(plan, inputs, edges), edges.row, num_queries)
     weights = (weights * dropout_factors(plan, edges, heads, weights))[..., None]
     values, hidden = gather_values(inputs, edges), hidden_by_bias(inputs.bias)
     values = values if hidden is None else values.masked_fill(hidden[..., None], 0.0)
@@ -40,17 +40,19 @@ def run_unfused(plan: Plan, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
 
 def scores_unfused(plan: Plan, inputs: Inputs) -> Tensor:
     """[num_edges, heads] in the accumulation dtype."""
-    return scores_of(plan, inputs, edges_of(plan, inputs))
+    return edge_scores_unfused(plan, inputs, edges_of(plan, inputs))
 
 
 def weights_unfused(plan: Plan, inputs: Inputs) -> Tensor:
     """[num_edges, heads] in the accumulation dtype, before dropout."""
     edges, hidden = edges_of(plan, inputs), hidden_by_bias(inputs.bias)
-    weights = weights_by_degree(plan.normalizer, scores_of(plan, inputs, edges), edges.row, inputs.query.size(0))
+    weights = weights_by_degree(
+        plan.normalizer, edge_scores_unfused(plan, inputs, edges), edges.row, inputs.query.size(0)
+    )
     return weights if hidden is None else weights.masked_fill(hidden, 0.0)
 
 
-def scores_of(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
+def edge_scores_unfused(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
     query, key, bias, features, edge_query = gathered = gather(inputs, edges)
     hidden = hidden_by_bias(inputs.bias)
     if hidden is None:

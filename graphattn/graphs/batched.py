@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, index_dtype
 from graphattn.graphs.graph import Graph, Index, whole
-from graphattn.graphs.sizes import offsets_of
+from graphattn.graphs.sizes import starts_and_total
 from graphattn.graphs.starts import Starts
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class BatchedGraph(Graph):
 
     def _starts(self) -> list[tuple[Graph, int, int]]:
         """Every graph with its first query and its first key in the batch."""
-        queries = offsets_of(graph.num_queries for graph in self.graphs)
-        return list(zip(self.graphs, queries, offsets_of(graph.num_keys for graph in self.graphs)))
+        queries = starts_and_total(graph.num_queries for graph in self.graphs)
+        return list(zip(self.graphs, queries, starts_and_total(graph.num_keys for graph in self.graphs)))
 
     def allows(self, query: Index, key: Index) -> Tensor:
         query, key = (torch.as_tensor(index, device=self.device) for index in (query, key))
@@ -190,7 +190,7 @@ def common_device(graphs: Iterable[Graph]) -> torch.device | None:
 
 def _stack(parts: list[tuple[CSR, int]], shape: tuple[int, int]) -> CSR:
     """CSR of graphs side by side, each with its first column in the batch."""
-    first_edges = offsets_of(csr.col.numel() for csr, _ in parts)
+    first_edges = starts_and_total(csr.col.numel() for csr, _ in parts)
     dtype = index_dtype(*shape, first_edges[-1])
     starts = [csr.rowptr[:-1].to(dtype) + first_edge for (csr, _), first_edge in zip(parts, first_edges)]
     rowptr = torch.cat([*starts, starts[0].new_full((1,), first_edges[-1])])

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress_edges, rows_of
 from graphattn.graphs.graph import Graph, Index
-from graphattn.graphs.sizes import Counts, Sizes, abbreviate, offsets_of, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.sizes import Counts, Sizes, abbreviate, parse_flag, parse_pairs, parse_sizes, starts_and_total
 from graphattn.graphs.snapshots import plain, snapshot
 from graphattn.graphs.sorting import loops_for
 
@@ -219,8 +219,8 @@ class EdgeListGraph(Graph):
         if len({graph.device for graph in graphs}) > 1:
             raise ValueError(f"graphs of one batch must be on one device (got {[str(g.device) for g in graphs]})")
         sizes = [size for graph in graphs for size in graph.sizes]
-        key_ptr = offsets_of(graph.num_keys for graph in graphs)
-        query_ptr = offsets_of(graph.num_queries for graph in graphs)
+        key_ptr = starts_and_total(graph.num_keys for graph in graphs)
+        query_ptr = starts_and_total(graph.num_queries for graph in graphs)
         edges = [
             graph._edges + graph._edges.new_tensor([[first_key], [first_query]])
             for graph, first_key, first_query in zip(graphs, key_ptr, query_ptr)

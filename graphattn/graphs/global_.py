@@ -17,11 +17,11 @@ from graphattn.graphs.sizes import (
     Counts,
     abbreviate,
     is_sequence,
-    offsets_of,
     parse_counts,
     parse_flag,
     parse_integer,
     parse_pairs,
+    starts_and_total,
 )
 
 
@@ -96,7 +96,7 @@ class GlobalGraph(Graph):
         num_keys = self._per_example([keys for _, keys in self.sizes], example)
         num_globals = self._per_example(counts, example)
         degrees = torch.where(is_global, torch.as_tensor(num_keys), torch.as_tensor(num_globals))
-        return is_global, degrees.to(device), first_key, self._per_example(offsets_of(counts)[:-1], example)
+        return is_global, degrees.to(device), first_key, self._per_example(starts_and_total(counts)[:-1], example)
 
     def _build_degrees(self, device: torch.device) -> Tensor:
         return self._layout(device)[1]
@@ -130,7 +130,7 @@ class GlobalGraph(Graph):
     def _join(cls, graphs: list[Self]) -> Graph | None:
         if len({graph.edges_by_key for graph in graphs}) > 1:
             return None
-        starts = offsets_of(graph.num_queries for graph in graphs)
+        starts = starts_and_total(graph.num_queries for graph in graphs)
         nodes = [node + start for graph, start in zip(graphs, starts) for node in graph.nodes]
         return cls._of([size for graph in graphs for size in graph.sizes], nodes, graphs[0].edges_by_key)
 

@@ -19,7 +19,7 @@ from typing_extensions import Self
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.export import to_networkx, to_scipy
 from graphattn.graphs.pairs import check_rows, keys_by_query
-from graphattn.graphs.sizes import Counts, Sizes, offsets_of, parse_flag, parse_pairs, parse_sizes
+from graphattn.graphs.sizes import Counts, Sizes, parse_flag, parse_pairs, parse_sizes, starts_and_total
 from graphattn.graphs.starts import AT_ZERO, Starts
 
 if TYPE_CHECKING:
@@ -167,12 +167,12 @@ class Graph(ABC):
     @property
     def query_ptr(self) -> tuple[int, ...]:
         """Where the queries of each example start, and their total: `num_examples + 1` ints."""
-        return self.remember("query_ptr", lambda: offsets_of(size[0] for size in self.sizes))
+        return self.remember("query_ptr", lambda: starts_and_total(size[0] for size in self.sizes))
 
     @property
     def key_ptr(self) -> tuple[int, ...]:
         """Where the keys of each example start, and their total: `num_examples + 1` ints."""
-        return self.remember("key_ptr", lambda: offsets_of(size[1] for size in self.sizes))
+        return self.remember("key_ptr", lambda: starts_and_total(size[1] for size in self.sizes))
 
     @property
     def num_queries(self) -> int:

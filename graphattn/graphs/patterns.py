@@ -15,7 +15,7 @@ from graphattn.graphs.batched import batch_graphs
 from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
-from graphattn.graphs.sizes import Counts, offsets_of, parse_counts, parse_integer
+from graphattn.graphs.sizes import Counts, parse_counts, parse_integer, starts_and_total
 
 
 def expander(num_nodes: Counts, degree: int, seed: int = 0) -> EdgeListGraph:
@@ -80,7 +80,7 @@ def bigbird(num_nodes: Counts, window: int, num_global: int, num_random: int, se
             f"'num_global' and 'num_random' must not exceed the number of nodes "
             f"(got {num_global} and {num_random} for {min(counts)} nodes)"
         )
-    nodes = [start + node for start in offsets_of(counts)[:-1] for node in range(num_global)]
+    nodes = [start + node for start in starts_and_total(counts)[:-1] for node in range(num_global)]
     generator = torch.Generator().manual_seed(parse_integer("seed", seed))
     random = batch_graphs([_random_keys(count, num_random, generator) for count in counts])
     return union(BandedGraph(num_nodes, reach, reach), GlobalGraph(num_nodes, nodes), random)

@@ -96,7 +96,7 @@ def parse_flag(name: str, value: object) -> bool:
     return value
 
 
-def offsets_of(counts: Iterable[int]) -> tuple[int, ...]:
+def starts_and_total(counts: Iterable[int]) -> tuple[int, ...]:
     """Where each example starts, and the total at the end: `(0, counts[0], counts[0] + counts[1], ...)`."""
     return (0, *accumulate(counts))
 

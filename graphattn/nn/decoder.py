@@ -15,9 +15,9 @@ from graphattn.nn.residual import Residual
 from graphattn.nn.torch_weights import (
     Copies,
     check_layer,
+    layer_options,
     load_feed_forward,
     load_residual,
-    options_of,
     read_attention,
 )
 
@@ -146,7 +146,7 @@ class DecoderLayer(torch.nn.Module):
                 "'multihead_attn' must take keys and values of one size, and queries of the size of the layer (got kdim="
                 f"{memory.kdim}, vdim={memory.vdim}, embed_dim={memory.embed_dim} for {layer.self_attn.embed_dim} channels)"
             )
-        own = cls(memory_channels=memory.kdim, **options_of(layer)).train(layer.training)
+        own = cls(memory_channels=memory.kdim, **layer_options(layer)).train(layer.training)
         own.attention = read_attention("self_attn", layer.self_attn, copies, own.channels)
         load_residual(own.attention_residual, layer.norm1, layer.dropout1, copies)
         own.memory_attention = read_attention("multihead_attn", memory, copies, (memory.kdim, own.channels))

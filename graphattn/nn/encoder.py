@@ -15,9 +15,9 @@ from graphattn.nn.residual import Residual
 from graphattn.nn.torch_weights import (
     Copies,
     check_layer,
+    layer_options,
     load_feed_forward,
     load_residual,
-    options_of,
     read_attention,
 )
 
@@ -125,7 +125,7 @@ class EncoderLayer(torch.nn.Module):
     def read(cls, layer: torch.nn.TransformerEncoderLayer, copies: Copies) -> "EncoderLayer":
         """`from_torch`, whose weights may be those of other layers too."""
         check_layer(layer, torch.nn.TransformerEncoderLayer, ["self_attn"], ["norm1", "norm2"])
-        own = cls(**options_of(layer)).train(layer.training)
+        own = cls(**layer_options(layer)).train(layer.training)
         own.attention = read_attention("self_attn", layer.self_attn, copies, own.channels)
         load_residual(own.attention_residual, layer.norm1, layer.dropout1, copies)
         load_feed_forward(own.feed_forward, layer, copies)

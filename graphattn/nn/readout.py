@@ -10,7 +10,7 @@ from torch_geometric.nn import global_mean_pool
 
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
-from graphattn.graphs.sizes import offsets_of, parse_integer
+from graphattn.graphs.sizes import parse_integer, starts_and_total
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.encoder import block_attention
 
@@ -181,7 +181,7 @@ def with_class_nodes(graph: Graph) -> Graph:
     counts = [count + 1 for count in counts_of(graph)]
     if isinstance(graph, CompleteGraph):
         return CompleteGraph(counts)
-    star = GlobalGraph(counts, [end - 1 for end in offsets_of(counts)[1:]])
+    star = GlobalGraph(counts, [end - 1 for end in starts_and_total(counts)[1:]])
     if isinstance(graph, BandedGraph):
         window = (graph.before, graph.after, graph.dilation)
         return BandedGraph(counts, *window, offset=list(graph.offsets)) | star

@@ -80,7 +80,7 @@ def check_norm(name: str, norm: LayerNorm, channels: int) -> None:
         )
 
 
-def options_of(layer: TorchEncoderLayer | TorchDecoderLayer) -> dict[str, Any]:
+def layer_options(layer: TorchEncoderLayer | TorchDecoderLayer) -> dict[str, Any]:
     """The arguments of EncoderLayer or DecoderLayer that make the same layer, up to what its parts have for themselves."""
     attention = layer.self_attn
     return {

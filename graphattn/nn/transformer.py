@@ -17,7 +17,7 @@ from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.per_head import biases_of
 from graphattn.nn.plain import check_plain
-from graphattn.nn.torch_weights import Copies, options_of
+from graphattn.nn.torch_weights import Copies, layer_options
 
 
 class PerLayer:
@@ -109,7 +109,7 @@ class Stack(torch.nn.Module):
         check_batch_first(stack.layers)
         copies = Copies()
         known = {id(layer): cls.layer_type.read(layer, copies) for layer in stack.layers}
-        own = cls(num_layers=len(stack.layers), **options_of(stack.layers[0])).train(stack.training)
+        own = cls(num_layers=len(stack.layers), **layer_options(stack.layers[0])).train(stack.training)
         own.layers = torch.nn.ModuleList(known[id(layer)] for layer in stack.layers)
         own.norm = read_norm(stack.norm, own.channels, copies)
         return own

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphattn.graphs.sizes import abbreviate, is_sequence, offsets_of, parse_counts, parse_integer, parse_sizes
+from graphattn.graphs.sizes import abbreviate, is_sequence, parse_counts, parse_integer, parse_sizes, starts_and_total
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), np.uint8(3), torch.tensor(3), torch.tensor(3, dtype=torch.uint8)])
@@ -36,5 +36,5 @@ def test_sequences():
 def test_sizes():
     assert parse_sizes(3) == ((3, 3),)
     assert parse_sizes([3, 5], (2, 7)) == ((3, 2), (5, 7))
-    assert offsets_of([3, 0, 4]) == (0, 3, 3, 7)
+    assert starts_and_total([3, 0, 4]) == (0, 3, 3, 7)
     assert abbreviate([1, 2, 3]) == "[1, 2, 3]"

@@ -122,7 +122,7 @@ def before_activation(
 
 
 @triton.jit
-def scores_of(
+def piece_scores(
     query, edge_query, key, edges, is_edge, bias, x, vector, edge_weight, scale, head, channel, edge_channel,
     HEADS: tl.constexpr, DIM: tl.constexpr, EDGE_DIM: tl.constexpr, BIAS_HEADS: tl.constexpr,
     TANH: tl.constexpr, ACC: tl.constexpr,

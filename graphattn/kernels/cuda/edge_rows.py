@@ -19,7 +19,7 @@ from graphattn.kernels.cuda.edge_pieces import (
     load_rows,
     number,
     numbers_of,
-    scores_of,
+    piece_scores,
     store_row,
     unscaled_sum_weights,
 )
@@ -52,7 +52,7 @@ def forward_rows(
         places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
         near = load_rows(k, keys, is_edge, HEADS, GROUP, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
         values = load_rows(v, keys, is_edge, HEADS, GROUP, VALUE_DIM, HEAD_BLOCK, VALUE_BLOCK, ACC)
-        scores, _ = scores_of(
+        scores, _ = piece_scores(
             query_row, edge_query, near, edges, is_edge, bias, x, vector, edge_weight, scale, head, channel,
             edge_channel, HEADS, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
         )  # fmt: skip
@@ -124,7 +124,7 @@ def backward_rows(
         places, is_edge, keys, edges = load_edges(col, edge_id, first, end, BLOCK_E)
         near = load_rows(k, keys, is_edge, HEADS, GROUP, DIM, HEAD_BLOCK, DIM_BLOCK, ACC)
         values = load_rows(v, keys, is_edge, HEADS, GROUP, VALUE_DIM, HEAD_BLOCK, VALUE_BLOCK, ACC)
-        scores, made_of = scores_of(
+        scores, made_of = piece_scores(
             query_row, edge_query, near, edges, is_edge, bias, x, vector, edge_weight, scale, head, channel,
             edge_channel, HEADS, DIM, EDGE_DIM, BIAS_HEADS, TANH, ACC,
         )  # fmt: skip

@@ -49,7 +49,7 @@ class Rows:
         return x.new_zeros(num_nodes, *x.shape[1:]).index_add_(0, self.row_of, x)
 
 
-def rows_of(csr: CSR) -> Rows:
+def cut_rows(csr: CSR) -> Rows:
     rowptr, col = readable(csr.rowptr, torch.int64), readable(csr.col, csr.col.dtype)
     degrees = rowptr.diff()
     if not degrees.numel() or degrees.max() <= HEAVY:
@@ -83,7 +83,7 @@ def arrangement(graph: Graph) -> Arrangement:
     def build(device) -> Arrangement:
         csr = graph.by_query(device)
         one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
-        return Arrangement(rows_of(csr), readable(csr.edge_id, torch.int64), one_query)
+        return Arrangement(cut_rows(csr), readable(csr.edge_id, torch.int64), one_query)
 
     return graph.remember_on("edges_cpu arrangement", "cpu", build)
 
@@ -93,7 +93,7 @@ def transposition(graph: Graph) -> Transposition:
         # Of the rows that are sorted already, whatever places they have in edge_index().
         turned = transpose(graph.by_query(device)._replace(edge_id=None), graph.num_keys)
         place = torch.arange(turned.col.numel(), device="cpu") if turned.edge_id is None else turned.edge_id
-        return Transposition(rows_of(turned), readable(place, turned.col.dtype))
+        return Transposition(cut_rows(turned), readable(place, turned.col.dtype))
 
     return graph.remember_on("edges_cpu transposition", "cpu", build)
 
