@@ -6,6 +6,7 @@ from torch import Tensor
 from graphattn.compiling.operators import (
     fake_gradients,
     flat_needs,
+    flat_of,
     fresh,
     gradients_by_tape,
     is_seen_through,
@@ -18,7 +19,6 @@ from graphattn.compiling.operators import (
 from graphattn.compiling.unfused import scores_unfused, weights_unfused
 from graphattn.graphs.traced import fake_ticket, ticket_of
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
-from graphattn.running.execution import flatten
 from graphattn.running.hidden import scores_shown, weights_shown
 
 KINDS = {"scores": scores_shown, "weights": weights_shown}
@@ -63,7 +63,7 @@ def numbers_of_edges(
     inputs = Inputs(query, key, key, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale)
     with tape_of_its_own():
-        return fresh([KINDS[kind](plan, inputs)], flatten(inputs))[0], ticket_of(plan.graph)
+        return fresh([KINDS[kind](plan, inputs)], flat_of(inputs))[0], ticket_of(plan.graph)
 
 
 @numbers_of_edges.register_fake

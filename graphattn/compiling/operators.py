@@ -19,14 +19,13 @@ from graphattn.formulas.scores import Additive, Dot, Score
 from graphattn.graphs.traced import TracedGraph, fake_ticket, opened, ticket_of
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
-from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
+from graphattn.kernels.kernel import Gradients, Inputs, Partial, Plan, accumulation_dtype
 from graphattn.kernels.plain.edges_torch import zero_if_none
 from graphattn.running.arguments import check_edge_tensors, check_graph, normal_form
 from graphattn.running.execution import (
     cast_like,
     compute,
     finish,
-    flatten,
     kernel_gradients,
     needed_of,
     pieces,
@@ -42,7 +41,7 @@ def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, 
         if kernel not in (None, "edges_torch"):
             raise ValueError(f"{NO_KERNEL} (got kernel={kernel!r})")
         return finish(plan, inputs, *run_unfused(plan, inputs))
-    tensors = *inputs[:-1], list(inputs.parameters)
+    tensors = *inputs[:6], list(inputs.parameters)
     out, _, edge_out, _ = attend_operator(*tensors, *operator_options(plan, inputs), plan.dropout, plan.seed, kernel)
     return finish(plan, inputs, out, None if inputs.edge_features is None else edge_out)
 
@@ -130,7 +129,7 @@ def attend_operator(
             out, edge_out = run_what_is_left(partial(run_with_hidden, kernel=kernel), plan, inputs)
     edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
     dtype = accumulation_dtype(query.dtype)
-    out, lse, edge_out = fresh((x.to(dtype) for x in (out, lse, edge_out)), flatten(inputs))
+    out, lse, edge_out = fresh((x.to(dtype) for x in (out, lse, edge_out)), flat_of(inputs))
     return out, lse, edge_out, ticket_of(plan.graph)
 
 
@@ -169,22 +168,22 @@ def attend_backward(
     """Gradients of all differentiable arguments, empty where none is needed."""
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
     plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
-    has_edges, given = edge_features is not None, (*flatten(inputs), sink)
+    has_edges, given = edge_features is not None, (*flat_of(inputs), sink)
     if ShowHidden(plan, inputs).answer():
 
         def run_again(*leaves: Any) -> list[Tensor]:
             *flat, own_sink = leaves
             own = plan._replace(normalizer=plan.normalizer.of_sink(lambda _: own_sink))
-            found = run_what_is_left(partial(run_with_hidden, kernel=kernel), own, unflatten(flat))
+            found = run_what_is_left(partial(run_with_hidden, kernel=kernel), own, unflatten(in_full(flat, None)))
             return [x for x in found if x is not None]
 
         return gradients_by_tape(run_again, given, needed, [grad_out, grad_edge_out] if has_edges else [grad_out])
     merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial.gradient(grad_out, grad_edge_out)
     with tape_of_its_own():
         chosen = [select(*part[1:], kernel)[0] for part in pieces(plan, inputs, kernel)]
-        plan = plan._replace(needed=needed_of(needed[:-1]))
+        plan = plan._replace(needed=needed_of(in_full(needed[:-1], False)))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
-    return real_gradients(cast_like((*flatten(gradients), by_sink), given), given, needed, grad_out)
+    return real_gradients(cast_like((*flat_of(gradients), by_sink), given), given, needed, grad_out)
 
 
 @attend_backward.register_fake
@@ -224,6 +223,16 @@ attend_backward.register_autograd(refuse_second_derivatives)
 
 
 # Gradients: a list of tensors, empty where none is needed, as an operator cannot give None ------------------------------
+
+
+def flat_of(inputs: Inputs | Gradients) -> tuple[Tensor | None, ...]:
+    """The tensors of an operator, which takes every bias edge by edge."""
+    return (*inputs[:6], *inputs.parameters)
+
+
+def in_full(flat: Sequence[Any], by_offset: Any) -> list[Any]:
+    """One thing for each tensor of an operator -> one for each of `flatten`."""
+    return [*flat[:6], by_offset, *flat[6:]]
 
 
 def real_gradients(

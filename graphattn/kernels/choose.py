@@ -92,9 +92,9 @@ def select(
 
 def facts_of(plan: Plan, inputs: Inputs) -> tuple:
     """All that kernels of this package look at beside the graph to say whether they run; no numbers of tensors."""
-    query, key, value, bias, edge_features, edge_query, _ = inputs
-    options = plan.score.name, plan.normalizer.name, plan.dropout > 0, plan.bias_by_offset
-    per_edge = bias is None, edge_features is None, edge_query is None
+    query, key, value, bias, edge_features, edge_query, _, by_offset = inputs
+    options = plan.score.name, plan.normalizer.name, plan.dropout > 0
+    per_edge = bias is None, edge_features is None, edge_query is None, by_offset is None
     return (*options, query.dtype, query.shape, key.shape, value.shape, *per_edge)
 
 

@@ -72,9 +72,7 @@ def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
     device = inputs.query.device
     if kernel.devices is not None and device.type not in kernel.devices:
         return f"'{kernel.name}' runs on {listed([DEVICES.get(x, x) for x in kernel.devices])} (got {device})"
-    reason = (
-        why_not_graph(kernel, plan, inputs) or why_not_formula(kernel, plan) or why_not_tensors(kernel, plan, inputs)
-    )
+    reason = why_not_graph(kernel, plan, inputs) or why_not_formula(kernel, plan) or why_not_tensors(kernel, inputs)
     return None if reason is None else f"'{kernel.name}' {reason}"
 
 
@@ -100,12 +98,14 @@ def why_not_formula(kernel: Facts, plan: Plan) -> str | None:
     return None
 
 
-def why_not_tensors(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
+def why_not_tensors(kernel: Facts, inputs: Inputs) -> str | None:
     """The rest of the sentence, about what the tensors are."""
     for name in PER_EDGE:
-        if getattr(inputs, name) is None or name in kernel.per_edge:
-            continue
-        if not (name == "bias" and plan.bias_by_offset and kernel.takes_bias_by_offset):
+        # A bias by offset is made one of edges for kernels that do not take it.
+        is_wanted = getattr(inputs, name) is not None or (
+            name == "bias" and inputs.bias_by_offset is not None and not kernel.takes_bias_by_offset
+        )
+        if is_wanted and name not in kernel.per_edge:
             taken = f"only {listed(kernel.per_edge)}" if kernel.per_edge else "nothing"
             return f"takes {taken} per edge{' but a bias by offset' * kernel.takes_bias_by_offset} (got {name!r})"
     (_, heads, dim), (_, kv_heads, value_dim) = inputs.query.shape, inputs.value.shape

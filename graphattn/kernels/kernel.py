@@ -27,7 +27,6 @@ class Plan(NamedTuple):
     memory_budget: int | None = None  # bytes
     needed: "Needed | None" = None  # the gradients that are asked for; None: all
     is_final: bool = False  # the result goes to the caller as it is, with no part to merge and no gradient to come
-    bias_by_offset: bool = False  # the bias has a row for each of `offsets_of(graph)` instead of each edge
     memory: dict[Hashable, Any] | None = None  # see `remember`
 
     def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
@@ -56,6 +55,9 @@ class Inputs(NamedTuple):
     edge_features: Tensor | None = None  # [num_edges, edge_dim]
     edge_query: Tensor | None = None  # [num_queries, heads, edge_dim]
     parameters: tuple[Tensor, ...] = ()  # of the score
+    bias_by_offset: Tensor | None = (
+        None  # [num_offsets, heads], of `offsets_of(graph)`, in the place of a bias of edges
+    )
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
         """The same fields, each tensor changed."""
@@ -65,7 +67,7 @@ class Inputs(NamedTuple):
 
         nodes = change(self.query), change(self.key), change(self.value)
         per_edge = changed(self.bias), changed(self.edge_features), changed(self.edge_query)
-        return Inputs(*nodes, *per_edge, tuple(change(x) for x in self.parameters))
+        return Inputs(*nodes, *per_edge, tuple(change(x) for x in self.parameters), changed(self.bias_by_offset))
 
 
 class Gradients(NamedTuple):
@@ -78,6 +80,7 @@ class Gradients(NamedTuple):
     edge_features: Tensor | None = None
     edge_query: Tensor | None = None
     parameters: tuple[Tensor | None, ...] = ()
+    bias_by_offset: Tensor | None = None
 
     @classmethod
     def of(cls, fields: Iterable[Tensor | None], parameters: tuple[Tensor | None, ...] = ()) -> "Gradients":
@@ -96,6 +99,7 @@ class Needed(NamedTuple):
     edge_features: bool = True
     edge_query: bool = True
     parameters: tuple[bool, ...] = ()
+    bias_by_offset: bool = True
 
 
 class Partial(NamedTuple):

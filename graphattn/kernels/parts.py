@@ -225,7 +225,7 @@ def first_gradients(inputs: Inputs, gradients: Inputs | Gradients, part: Part) -
     summed: list[Tensor | None] = []
     left: list[Tensor | None] = []
     dtype = accumulation_dtype(inputs.query.dtype)
-    for name, x, gradient in zip(Inputs._fields[:-1], inputs[:-1], gradients[:-1], strict=True):
+    for name, x, gradient in zip(Inputs._fields[:6], inputs[:6], gradients[:6], strict=True):
         is_sum = gradient is not None and gradient.dtype == dtype and gradient.is_contiguous()
         if x is None or (is_sum and rows_of_part(part, name) is None):
             summed.append(gradient)
@@ -247,7 +247,7 @@ def rows_of_part(part: Part, name: str) -> Tensor | slice | None:
 
 def add_gradients(total: Inputs | Gradients, part_gradients: Inputs | Gradients, part: Part) -> None:
     """Adds the gradients of a part in place, at its rows."""
-    for name in Inputs._fields[:-1]:
+    for name in Inputs._fields[:6]:  # a bias by offset goes with whole graphs only
         sum_, gradient, rows = getattr(total, name), getattr(part_gradients, name), rows_of_part(part, name)
         if sum_ is None or gradient is None:
             continue

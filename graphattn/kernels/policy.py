@@ -67,7 +67,7 @@ def why_few_keys(kernel: Kernel, plan: Plan, inputs: Inputs) -> str | None:
 
 def why_empty_tiles(kernel: HasTiles, plan: Plan, inputs: Inputs) -> str | None:
     """The sentence that says why tiles are slower than edges: too few edges in them."""
-    graph, query, least = plan.graph, inputs.query, least_share(kernel.name, plan)
+    graph, query, least = plan.graph, inputs.query, least_share(kernel.name, plan, inputs)
     share = graph.remember(f"share of tiles of {kernel.name}", lambda: share_of_tiles(kernel, graph))
     most_numbers = max(CROSSOVERS.most_numbers_of_edges, query.numel())
     if share >= least or count_edges(graph) * query.size(1) > most_numbers:
@@ -75,10 +75,10 @@ def why_empty_tiles(kernel: HasTiles, plan: Plan, inputs: Inputs) -> str | None:
     return f"'{kernel.name}' is slower than edges that fill less than {least:.0%} of its tiles (got {share:.0%})"
 
 
-def least_share(kernel: str, plan: Plan) -> float:
+def least_share(kernel: str, plan: Plan, inputs: Inputs) -> float:
     """Of the tiles that must be edges for tiles to be worth it."""
     least = CROSSOVERS.least_share_of_tiles[kernel]
-    if plan.bias_by_offset or why_not_native() is not None:
+    if inputs.bias_by_offset is not None or why_not_native() is not None:
         return min(least, CROSSOVERS.least_share_with_bias)
     is_dilated = isinstance(plan.graph, BandedGraph) and plan.graph.dilation > 1
     return CROSSOVERS.least_share_of_dilated_tiles.get(kernel, least) if is_dilated else least

@@ -86,7 +86,7 @@ def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, opt
     plan, inputs, batch = problem
     given = (inputs.query, query), (inputs.key, key), (inputs.value, value), (inputs.edge_query, options.edge_query)
     is_score = isinstance(options.score, str) or plan.score is options.score
-    return batch is None and is_score and not plan.bias_by_offset and all(own is x for own, x in given)
+    return batch is None and is_score and inputs.bias_by_offset is None and all(own is x for own, x in given)
 
 
 def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple | None:
@@ -154,14 +154,13 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
         query, key, value = (widened(x) for x in (query, key, value))  # results are rounded at the door
     query, key, score = score.reduce(query, key)
     query, edge_query, scale = with_positive_scale(score, query, edge_query, scale)
-    bias = bias if table is None else table
-    inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters)
+    inputs = Inputs(query, key, value, bias, edge_features, edge_query, score.parameters, table)
     if batch is not None:
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = new_seed(query.device) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
-    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, bias_by_offset=table is not None)
+    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget)
     return Problem(plan, inputs, batch)
 
 
@@ -202,14 +201,17 @@ def fold(inputs: Inputs) -> Inputs:
     def join(x: Tensor) -> Tensor:
         return x.transpose(0, 1).flatten(1, 2)
 
-    bias = inputs.bias
+    def of_more_heads(bias: Tensor | None) -> Tensor | None:
+        return bias.repeat(1, batch) if bias is not None and bias.size(1) > 1 else bias
+
     return Inputs(
         join(inputs.query),
         join(inputs.key),
         join(inputs.value),
-        bias.repeat(1, batch) if bias is not None and bias.size(1) > 1 else bias,
+        of_more_heads(inputs.bias),
         inputs.edge_features,
         None if inputs.edge_query is None else join(inputs.edge_query),
+        bias_by_offset=of_more_heads(inputs.bias_by_offset),
     )
 
 

@@ -30,7 +30,7 @@ from graphattn.running.hidden import ShowHidden, run_what_is_left
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
-    if inputs.bias is None:
+    if inputs.bias is None and inputs.bias_by_offset is None:
         return finish(plan, inputs, *run_with_hidden(plan, inputs, kernel))
     shows_hidden = ShowHidden(plan, inputs)
     out, edge_out = run_with_hidden(plan, inputs, kernel)
@@ -46,7 +46,7 @@ def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Ten
     if have_tangents((sink, *flat)) or torch._C._are_functorch_transforms_active():
         result = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
         return result.out, result.edge_out
-    if plan.bias_by_offset:
+    if inputs.bias_by_offset is not None:
         plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
         flat = flatten(inputs)
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)):
@@ -70,14 +70,14 @@ def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> 
 
 def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Plan, Inputs]:
     """A bias by offset stays one where the kernel that runs takes it; elsewhere it becomes one for each edge."""
-    if plan.bias_by_offset and select(plan, inputs, kernel)[0].takes_bias_by_offset:
+    if inputs.bias_by_offset is not None and select(plan, inputs, kernel)[0].takes_bias_by_offset:
         return plan, inputs
     return with_bias_of_edges(plan, inputs)
 
 
 def stays_whole(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
     """Whether tensors per edge, dropout or a named kernel want the graph in one part."""
-    per_edge = inputs.bias is not None or inputs.edge_features is not None
+    per_edge = any(x is not None for x in (inputs.bias, inputs.bias_by_offset, inputs.edge_features))
     return per_edge or kernel is not None or plan.dropout > 0 or plan.normalizer.merge is None
 
 
@@ -199,18 +199,18 @@ def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
 
 
 def unflatten(flat: Sequence[Any]) -> Inputs:
-    query, key, value, bias, edge_features, edge_query, *parameters = flat
-    return Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
+    query, key, value, bias, edge_features, edge_query, by_offset, *parameters = flat
+    return Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters), by_offset)
 
 
 def flatten(inputs: Inputs | Gradients) -> tuple[Tensor | None, ...]:
-    return (*inputs[:-1], *inputs.parameters)
+    return (*inputs[:6], inputs.bias_by_offset, *inputs.parameters)
 
 
 def needed_of(flat: Sequence[bool]) -> Needed:
     """Of which of the tensors of `flatten` the gradient is asked for."""
-    query, key, value, bias, edge_features, edge_query, *parameters = flat
-    return Needed(query, key, value, bias, edge_features, edge_query, tuple(parameters))
+    query, key, value, bias, edge_features, edge_query, by_offset, *parameters = flat
+    return Needed(query, key, value, bias, edge_features, edge_query, tuple(parameters), by_offset)
 
 
 def cast_like(gradients: Iterable[Tensor | None], inputs: Iterable[Tensor | None]) -> list[Tensor | None]:

@@ -32,10 +32,13 @@ class ShowHidden:
     """Whether a result shows what a bias hides. Asked before the kernels start, answered after, so that a GPU does not wait."""
 
     def __init__(self, plan: Plan, inputs: Inputs):
-        self.bias = None if inputs.bias is None else unwrapped(inputs.bias)
+        bias = inputs.bias if inputs.bias_by_offset is None else inputs.bias_by_offset
+        self.bias = None if bias is None else unwrapped(bias)
         self.are_finite: AreFinite | None = None
         # A table by offset is small, and mostly hides nothing; a bias of edges is looked at only if it must be.
-        if self.bias is None or (plan.bias_by_offset and self.bias.device.type == "cpu" and not self.hides()):
+        if self.bias is None or (
+            inputs.bias_by_offset is not None and self.bias.device.type == "cpu" and not self.hides()
+        ):
             return
         shown = inputs.query, inputs.key, inputs.value, inputs.edge_features, inputs.edge_query
         self.are_finite = AreFinite(*(unwrapped(x) for x in shown if x is not None))

@@ -93,10 +93,11 @@ def test_a_bias_by_offset_is_a_fact_of_its_own():
     class ByOffset(Plain):
         takes_bias_by_offset = True
 
-    given = nodes()._replace(bias=torch.zeros(5, 2))
-    assert "nothing per edge" in Plain().why_not(plan(bias_by_offset=True), given)
-    assert ByOffset().why_not(plan(bias_by_offset=True), given) is None
-    assert "nothing per edge but a bias by offset (got 'bias')" in ByOffset().why_not(plan(), given)
+    given = nodes()._replace(bias_by_offset=torch.zeros(5, 2))
+    assert "nothing per edge" in Plain().why_not(plan(), given)
+    assert ByOffset().why_not(plan(), given) is None
+    by_edge = nodes()._replace(bias=torch.zeros(9, 2))
+    assert "nothing per edge but a bias by offset (got 'bias')" in ByOffset().why_not(plan(), by_edge)
 
 
 def test_a_class_that_names_no_graph_runs_none():

@@ -54,6 +54,6 @@ class BandedTorch(Tiled):
             mask = shared if run.is_inside else None
             if mask is None:
                 allowed = tiles.band[None, None] if run.is_inside else tiles.mask(run)
-                mask = mask_of(allowed, inputs, tiles.places(run) if plan.bias_by_offset else None)
+                mask = mask_of(allowed, inputs, None if inputs.bias_by_offset is None else tiles.places(run))
                 shared = mask if run.is_inside else shared
             yield BandCall(tiles, run, mask, inputs)

@@ -10,7 +10,7 @@ from graphattn.formulas.offsets import longest
 from graphattn.graphs import CompleteGraph, EdgeListGraph, Graph
 from graphattn.kernels.fused.diagonals import by_diagonal, sum_diagonals
 from graphattn.kernels.fused.sdpa import equal_sizes, from_batch, has_all_queries, take, to_batch, write
-from graphattn.kernels.fused.tiled import Call, Mask, Tiled, mask_of, wants_bias
+from graphattn.kernels.fused.tiled import Call, Mask, Tiled, mask_of, wanted_bias
 from graphattn.kernels.kernel import Inputs, accumulation_dtype, sum_to_groups
 
 LEAST_QUERIES = 32  # that the operators are made for: fewer take them as long
@@ -117,10 +117,10 @@ class CompleteCall(DenseCall):
     """
 
     def __init__(self, block: Block, places: slice, num_keys: int, inputs: Inputs):
-        assert inputs.bias is not None  # by offset
+        assert inputs.bias_by_offset is not None
         self.places = places
         # The operator copies a mask whose keys are not side by side.
-        table = inputs.bias[places].to(accumulation_dtype(inputs.query.dtype)).T.contiguous()
+        table = inputs.bias_by_offset[places].to(accumulation_dtype(inputs.query.dtype)).T.contiguous()
         added = by_diagonal(table, num_keys)[None]
         hides = bool((table == -torch.inf).any())
         super().__init__(block, Mask(added, added.amax(-1) == -torch.inf if hides else None), inputs)
@@ -138,7 +138,8 @@ class Dense(Tiled):
 
     def why_not_here(self, plan, inputs):
         if isinstance(plan.graph, CompleteGraph):
-            return None if plan.bias_by_offset else "'dense' runs complete graphs with a bias by offset only (got none)"
+            has_bias = inputs.bias_by_offset is not None
+            return None if has_bias else "'dense' runs complete graphs with a bias by offset only (got none)"
         return "'dense' counts an edge once (got repeated edges)" if plan.graph.has_repeats else None
 
     def area_of_tiles(self, graph):
@@ -157,7 +158,7 @@ class Dense(Tiled):
                 yield DenseCall(block, mask_of(allowed[:, None], inputs), inputs)
         else:
             # Masks are views and take no memory, but the gradients of their scores do.
-            takes_memory = is_backward and wants_bias(plan, inputs)
+            takes_memory = is_backward and wanted_bias(plan, inputs) is not None
             area = AREA_OF_A_MASK // inputs.query.size(1) if takes_memory else graph.num_edges
             for block, places, num_keys in complete_blocks(graph, area):
                 yield CompleteCall(block, places, num_keys, inputs)

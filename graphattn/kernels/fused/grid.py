@@ -63,7 +63,7 @@ class Grid(Tiled):
         inside, border = tiles_per_call(plan, inputs, 2 * (block + width), block * width, is_backward)
 
         def mask(chosen):
-            return mask_of(tiles.mask(chosen), inputs, tiles.places(chosen) if plan.bias_by_offset else None)
+            return mask_of(tiles.mask(chosen), inputs, None if inputs.bias_by_offset is None else tiles.places(chosen))
 
         if tiles.inside.numel():
             shared = mask(tiles.inside[:1])

@@ -24,9 +24,9 @@ def tiles_per_call(plan: Plan, inputs: Inputs, nodes: int, area: int, is_backwar
     """
     heads, dim = inputs.query.size(1), max(inputs.query.size(2), inputs.value.size(2))
     shared = nodes * heads * dim
-    if is_backward and wants_bias(plan, inputs):
+    if is_backward and wanted_bias(plan, inputs) is not None:
         shared += 3 * area * heads  # weights, gradients of scores, and what is made of them
-    own = shared + area * (1 if inputs.bias is None else heads)
+    own = shared + area * (1 if inputs.bias_by_offset is None else heads)
     at_once = torch.get_num_threads() * BYTES_PER_CALL // inputs.query.element_size()
     return max(1, at_once // shared), max(1, at_once // own)
 
@@ -41,11 +41,11 @@ class Mask(NamedTuple):
 
 def mask_of(allowed: Tensor, inputs: Inputs, places: Tensor | None = None) -> Mask:
     """Of bool [tiles or 1, 1, block, width]."""
-    if places is None or inputs.bias is None:
+    if places is None or inputs.bias_by_offset is None:
         added = torch.zeros(allowed.shape, dtype=inputs.query.dtype).masked_fill_(~allowed, -torch.inf)
         is_empty = ~allowed.any(-1)
     else:
-        table = inputs.bias.T.to(torch.promote_types(inputs.query.dtype, torch.float32))
+        table = inputs.bias_by_offset.T.to(torch.promote_types(inputs.query.dtype, torch.float32))
         added = table[:, places].transpose(0, 1).masked_fill(~allowed, -torch.inf)
         is_empty = added.amax(-1) == -torch.inf
     return Mask(added, is_empty if is_empty.any() else None, places)
@@ -138,8 +138,9 @@ class Tiled(Kernel):
         query, key, value = inputs.query, inputs.key, inputs.value
         sums = [x.new_zeros(x.shape, dtype=accumulation_dtype(x.dtype)) for x in (key, value)]
         make = query.new_empty if self.has_all_queries(plan.graph) else query.new_zeros
-        of_bias = inputs.bias.new_zeros(inputs.bias.shape, dtype=sums[0].dtype) if wants_bias(plan, inputs) else None
-        grads = Inputs(make(query.shape), *sums, of_bias)
+        table = wanted_bias(plan, inputs)
+        of_bias = None if table is None else torch.zeros_like(table, dtype=sums[0].dtype)
+        grads = Inputs(make(query.shape), *sums, bias_by_offset=of_bias)
         delta = None if of_bias is None else delta_of(merged, grad)
         lse = merged.lse.masked_fill(merged.lse == -torch.inf, 0)  # exp(-inf - 0) = 0 where exp(-inf + inf) is NaN
         for call in self.calls(plan, inputs, is_backward=True):
@@ -160,9 +161,9 @@ class Tiled(Kernel):
         return grads
 
 
-def wants_bias(plan: Plan, inputs: Inputs) -> bool:
-    """Whether the backward pass gives the gradient of a bias by offset."""
-    return inputs.bias is not None and (plan.needed is None or plan.needed.bias)
+def wanted_bias(plan: Plan, inputs: Inputs) -> Tensor | None:
+    """The bias by offset, if the backward pass gives its gradient."""
+    return inputs.bias_by_offset if plan.needed is None or plan.needed.bias_by_offset else None
 
 
 def backward_by_products(grad_out, query, key, value, lse, delta, scale: float, mask: Tensor) -> tuple[Tensor, ...]:

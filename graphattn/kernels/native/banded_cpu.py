@@ -11,7 +11,7 @@ from torch import Tensor
 from graphattn.formulas.offsets import longest
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
 from graphattn.kernels.finite import NotFinite
-from graphattn.kernels.fused.tiled import wants_bias
+from graphattn.kernels.fused.tiled import wanted_bias
 from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.native.arrays import Sizes, empty, zeros
 from graphattn.kernels.native.band_runs import Runs, runs_of
@@ -56,7 +56,7 @@ class BandedCpu(Kernel):
         of_results = stored if plan.is_final else torch.float32
         out = empty((inputs.query.size(0), sizes.heads, sizes.value_dim), of_results)
         lse = empty((inputs.query.size(0), sizes.heads), torch.float32)
-        tensors = tensors_of(inputs) | table_of(plan.graph, band, inputs.bias)
+        tensors = tensors_of(inputs) | table_of(plan.graph, band, inputs.bias_by_offset)
         struct = struct_of(plan, inputs, sizes, runs, of_results)
         work = hand_over(struct, torch.float32, **tensors, runs=runs.numbers, out=out, lse=lse)
         run("bands_forward_f32", work, bounds_of(band, runs, sizes.heads, work_of(runs, sizes))[0])
@@ -85,13 +85,13 @@ class BandedCpu(Kernel):
             struct = struct_of(plan, inputs, sizes, runs, of_results)
             struct.grad_query_storage = struct.storage
             tables = room_for_tables(plan, inputs, struct, bounds)
-            of_queries = given | table_of(plan.graph, band, inputs.bias)
+            of_queries = given | table_of(plan.graph, band, inputs.bias_by_offset)
             of_queries |= dict(runs=runs.numbers, grad_query=query, grad_added=tables)
             run("bands_backward_by_query_f32", hand_over(struct, torch.float32, **of_queries), bounds)
         if of_keys:
             turns = bounds_of(band, by_key, sizes.kv_heads, work_of(by_key, sizes), in_turns)
             struct = struct_of(plan, inputs, sizes, by_key, of_results)
-            given |= table_of(plan.graph, band, inputs.bias, is_by_key=True)
+            given |= table_of(plan.graph, band, inputs.bias_by_offset, is_by_key=True)
             given |= dict(runs=by_key.numbers, grad_key=key, grad_value=value)
             if in_turns:
                 tables = room_for_tables(plan, inputs, struct, *turns)
@@ -99,12 +99,11 @@ class BandedCpu(Kernel):
             work = hand_over(struct, torch.float32, **given)
             for bounds in turns:
                 run("bands_backward_by_key_f32", work, bounds)
-        bias = (
-            None
-            if tables is None
-            else steps_of(tables, rows_of_bias(plan.graph, band), inputs.bias, is_by_key=in_turns)
-        )
-        return Inputs(query, key, value, bias)
+        table = wanted_bias(plan, inputs)
+        if tables is None or table is None:
+            return Inputs(query, key, value)
+        bias = steps_of(tables, rows_of_bias(plan.graph, band), table, is_by_key=in_turns)
+        return Inputs(query, key, value, bias_by_offset=bias)
 
 
 def band_of(graph: Graph) -> BandedGraph:
@@ -117,7 +116,7 @@ def band_of(graph: Graph) -> BandedGraph:
 
 def struct_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs, of_results: torch.dtype) -> Bands:
     """With the dtype of what the forward pass writes, and of the gradient that the others read."""
-    heads_added = 0 if inputs.bias is None else inputs.bias.size(1)
+    heads_added = 0 if inputs.bias_by_offset is None else inputs.bias_by_offset.size(1)
     num_nodes = inputs.query.size(0), inputs.key.size(0)
     struct = Bands(*sizes[:4], *num_nodes, len(runs.numbers), runs.step, runs.window, heads_added, scale=plan.scale)
     struct.storage = struct.grad_storage = HALVES.get(inputs.query.dtype, 0)
@@ -168,10 +167,11 @@ def table_of(graph: Graph, band: BandedGraph, bias: Tensor | None, is_by_key: bo
 
 def room_for_tables(plan: Plan, inputs: Inputs, struct: Bands, *bounds: Tensor) -> Tensor | None:
     """Zeros [pieces, heads or 1, MARGIN + window + 1 + MARGIN] for the gradient of `added`, None if nobody asks."""
-    if inputs.bias is None or not wants_bias(plan, inputs):
+    table = wanted_bias(plan, inputs)
+    if table is None:
         return None
     struct.slots = max((of_turn.numel() - 1 for of_turn in bounds), default=0)
-    return zeros((struct.slots, inputs.bias.size(1), struct.window + 1 + 2 * lanes().margin), torch.float32)
+    return zeros((struct.slots, table.size(1), struct.window + 1 + 2 * lanes().margin), torch.float32)
 
 
 def steps_of(tables: Tensor, rows: slice, bias: Tensor, is_by_key: bool) -> Tensor:

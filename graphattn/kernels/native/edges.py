@@ -179,7 +179,7 @@ def arrays(
 
 def let_read_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:
     """Puts the tensors that every pass reads into the struct."""
-    query, key, value, bias, edge_features, edge_query, parameters = inputs
+    query, key, value, bias, edge_features, edge_query, parameters, _ = inputs
     vector, edge_weight = (*edge_dim_first(parameters), None, None)[:2]
     let_read(
         struct, call.real, query=query, key=key, value=value, bias=bias, edge_features=edge_features, edge_query=edge_query,

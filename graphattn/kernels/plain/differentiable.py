@@ -68,10 +68,11 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges, hidden: Tensor | None = 
 
 def with_bias_of_edges(plan: Plan, inputs: Inputs) -> tuple[Plan, Inputs]:
     """The same with a bias for each edge, differentiable, where there was one for each offset."""
-    if not plan.bias_by_offset or inputs.bias is None:
+    table = inputs.bias_by_offset
+    if table is None:
         return plan, inputs
-    bias = torch.nn.functional.embedding(places_of_edges(plan.graph, inputs.bias.device), inputs.bias)
-    return plan._replace(bias_by_offset=False, memory=None), inputs._replace(bias=bias)
+    bias = torch.nn.functional.embedding(places_of_edges(plan.graph, table.device), table)
+    return plan._replace(memory=None), inputs._replace(bias=bias, bias_by_offset=None)
 
 
 def scores_of_edges(plan: Plan, inputs: Inputs, hidden: Tensor | None = None) -> Tensor:

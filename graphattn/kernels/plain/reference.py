@@ -115,7 +115,7 @@ class Reference(Kernel):
         """By the contract, weights follow from the merged lse; a constant `lse` and delta make that autograd's job."""
         places = dense_places(plan.graph, inputs.query.device)
         leaves = Inputs(
-            *(None if x is None else x.detach().requires_grad_() for x in inputs[:-1]),
+            *(None if x is None else x.detach().requires_grad_() for x in inputs[:6]),
             tuple(x.detach().requires_grad_() for x in inputs.parameters),
         )
         with torch.enable_grad():
@@ -128,7 +128,7 @@ class Reference(Kernel):
                 # d lse / d score = weight, and lse enters every weight of the row with factor -1: minus delta * weight.
                 weights = dense_weights(plan, scores, merged.lse, places)
                 total = total - (weights * delta_of(merged, grad)[:, None, None]).sum()
-        flat = [x for x in (*leaves[:-1], *leaves.parameters) if x is not None]
+        flat = [x for x in (*leaves[:6], *leaves.parameters) if x is not None]
         found = iter(torch.autograd.grad(total, flat, allow_unused=True, materialize_grads=True))
-        grads = [None if x is None else next(found) for x in leaves[:-1]]
+        grads = [None if x is None else next(found) for x in leaves[:6]]
         return Inputs(*grads, tuple(found))

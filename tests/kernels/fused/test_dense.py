@@ -102,8 +102,16 @@ def test_complete_graphs_with_a_bias_by_offset(graph, area, monkeypatch):
 def test_queries_whose_keys_are_all_hidden_have_no_sum():
     table = torch.zeros(12 + 5 - 1, 2)
     table[:5, 1] = -torch.inf  # offsets -11 ... -7: all that query 11 has
-    inputs = Inputs(torch.randn(12, 2, 3), torch.randn(5, 2, 3), torch.randn(5, 2, 3), table)
-    found = Dense().forward(Plan(CompleteGraph(12, 5), Dot(), Softmax(), 0.3, bias_by_offset=True), inputs)
+    inputs = Inputs(torch.randn(12, 2, 3), torch.randn(5, 2, 3), torch.randn(5, 2, 3), bias_by_offset=table)
+    found = Dense().forward(
+        Plan(
+            CompleteGraph(12, 5),
+            Dot(),
+            Softmax(),
+            0.3,
+        ),
+        inputs,
+    )
     is_empty = torch.zeros(12, 2, dtype=torch.bool)
     is_empty[11, 1] = True
     assert (found.lse == -torch.inf).equal(is_empty) and (found.out == 0).all(2).equal(is_empty)

@@ -8,7 +8,7 @@ from graphattn.formulas.normalizers import Softmax
 from graphattn.formulas.scores import Dot
 from graphattn.kernels.fused import tiled
 from graphattn.kernels.fused.tiled import Call, Tiled, mask_of, tiles_per_call
-from graphattn.kernels.kernel import Inputs, Plan, spread_to_heads, sum_to_groups
+from graphattn.kernels.kernel import Inputs, Needed, Plan, spread_to_heads, sum_to_groups
 
 
 class Whole(Call):
@@ -83,13 +83,13 @@ def test_how_many_tiles_at_a_time(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     plan, inputs = problem()
     inputs = Inputs(*(torch.zeros(9, 4, dim) for dim in (8, 8, 16)))  # float32
-    biased = inputs._replace(bias=torch.zeros(5, 4))
+    biased = inputs._replace(bias_by_offset=torch.zeros(5, 4))
     monkeypatch.setattr(tiled, "BYTES_PER_CALL", 2 * 100 * 4 * 16 * 4)
     assert tiles_per_call(plan, inputs, 200, 0, False) == (2, 2)
     assert tiles_per_call(plan, inputs, 100, 100 * 64, False) == (4, 2)
     assert tiles_per_call(plan, biased, 100, 100 * 16, False) == (4, 2)
     assert tiles_per_call(plan, biased, 50, 25 * 16, True) == (3, 2)
-    assert tiles_per_call(plan._replace(needed=Inputs(*[False] * 6)), biased, 50, 0, True) == (8, 8)
+    assert tiles_per_call(plan._replace(needed=Needed(*[False] * 6, (), False)), biased, 50, 0, True) == (8, 8)
     assert tiles_per_call(plan, inputs, 10**9, 0, True) == (1, 1)
 
 
@@ -110,7 +110,7 @@ def test_masks_with_a_bias_by_offset():
     table[2, 1] = -torch.inf
     places = torch.tensor([[0, 1, 2], [3, 2, 2]])
     allowed = torch.tensor([[True, False, True], [False, False, True]])
-    added, is_empty, _ = mask_of(allowed[None, None], inputs._replace(bias=table), places[None])
+    added, is_empty, _ = mask_of(allowed[None, None], inputs._replace(bias_by_offset=table), places[None])
     assert added.dtype == torch.float64 and added.shape == (1, 4, 2, 3)
     for head in range(4):
         for i in range(2):
