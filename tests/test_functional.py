@@ -117,9 +117,9 @@ def test_forward_mode_equals_reverse_mode(graph):
 
 
 def test_union_runs_in_parts():
-    graph = causal(8) | EdgeListGraph(torch.tensor([[7], [0]]), 8)
-    choice = choose(graph, torch.randn(8, 2, 4))
-    assert choice.kernel == "sdpa + edges_cpu"
+    graph = causal(80) | EdgeListGraph(torch.tensor([[79], [0]]), 80)
+    choice = choose(graph, torch.randn(80, 2, 4))
+    assert choice.kernel == "banded_cpu + edges_cpu"
     assert "complete and causal" in choice.refusals["sdpa"]
 
 

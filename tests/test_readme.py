@@ -7,7 +7,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 def test_the_ten_lines_run(capsys):
     example = re.search(r"## Ten lines\n\n```python\n(.*?)```", README, re.DOTALL).group(1)
     exec(example, {})
-    assert capsys.readouterr().out == "sdpa\n"
+    assert capsys.readouterr().out == "banded_cpu\n"
 
 
 def test_every_file_that_the_readme_names_is_there():

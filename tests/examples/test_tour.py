@@ -33,7 +33,7 @@ def test_tour_trains_and_draws_every_stop(shorter, tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
     rows = capsys.readouterr().out.splitlines()
     kernels = {row[:25].rstrip(): row.split("%")[0].split()[-2] for row in rows[1 : 1 + len(found)]}
-    assert kernels["sentences    complete"] == kernels["sentences    causal"] == "sdpa"
+    assert kernels["sentences    complete"] == kernels["sentences    causal"] == "edges_cpu"
 
 
 def test_without_rdkit_the_row_says_what_to_install(monkeypatch, tmp_path, capsys):

@@ -19,16 +19,17 @@ def chosen(graph, **options):
 
 
 def test_fused_attention_where_nothing_is_asked_per_edge():
-    assert chosen(CompleteGraph([3, 5], [4, 4])) == "sdpa"
-    assert chosen(GlobalGraph(5, [2])) == "sdpa"
-    assert chosen(CompleteGraph(3), dropout=0.1) == "edges_cpu"
+    assert chosen(CompleteGraph([30, 50], [40, 40])) == "banded_cpu"
+    assert chosen(GlobalGraph(50, range(20))) == "banded_cpu"
+    assert chosen(CompleteGraph([3, 5], [4, 4])) == "edges_cpu"
+    assert chosen(CompleteGraph(50), dropout=0.1) == "edges_cpu"
     assert chosen(CompleteGraph(3), normalizer="relu") == "edges_cpu"
     assert chosen(CompleteGraph(3), bias=torch.zeros(9)) == "edges_cpu"
 
 
 def test_parts_name_their_kernels():
-    assert chosen(batch_graphs([causal(3), BandedGraph(6, 1, 1)])) == "sdpa + edges_cpu"
-    assert chosen(batch_graphs([causal(3), BandedGraph(600, 64, 64)])) == "sdpa + banded_cpu"
+    assert chosen(batch_graphs([causal(99), BandedGraph(6, 1, 1)])) == "banded_cpu + edges_cpu"
+    assert chosen(batch_graphs([causal(3), BandedGraph(600, 64, 64)])) == "edges_cpu + banded_cpu"
 
 
 def test_what_would_be_slower_waits_to_be_asked():
@@ -46,23 +47,23 @@ def test_small_examples_of_many_sizes_go_in_one_call():
     assert chosen(CompleteGraph(sizes)) == chosen(causal(sizes)) == "edges_cpu"
     assert chosen(CompleteGraph([1] * 8, sizes)) == "edges_cpu"  # what eight writing models ask for
     assert chosen(CompleteGraph(sizes), kernel="sdpa") == "sdpa"
-    assert chosen(CompleteGraph([5] * 8)) == chosen(causal(sizes[:4])) == "sdpa"
-    large = CompleteGraph([10 * size for size in sizes])
+    assert chosen(CompleteGraph([5] * 8)) == chosen(causal(sizes[:4])) == "edges_cpu"
+    large = CompleteGraph([100 * size for size in sizes])
     assert chosen(large) == "banded_cpu"
-    assert "on examples of many sizes (got 8 sizes)" in choose_kernel(large, torch.randn(680, 2, 4)).refusals["sdpa"]
-    assert choose_kernel(large, torch.randn(680, 2, 4).double()).kernel == "sdpa"
+    assert choose_kernel(large, torch.randn(6800, 2, 4).double()).kernel == "sdpa"
     choice = choose_kernel(CompleteGraph(sizes), torch.randn(68, 2, 4).double())
-    assert "small examples of many sizes (got 8 sizes, 620 edges)" in choice.refusals["sdpa"]
+    assert "slower than loops over less than 48000 edges in 8 calls (got 620)" in choice.refusals["sdpa"]
     assert "complete and causal" in choose_kernel(BandedGraph(sizes, 1, 1), torch.randn(68, 2, 4)).refusals["sdpa"]
 
 
-def test_long_causal_graphs_run_by_their_lower_half():
-    assert chosen(causal(99)) == "sdpa"
-    assert chosen(causal(100)) == chosen(causal([100, 3])) == "banded_cpu"
-    assert chosen(CompleteGraph(1000)) == "sdpa"
-    choice = choose_kernel(causal(100), torch.randn(100, 2, 4))
-    assert "causal graphs of 100 nodes or more (got 100)" in choice.refusals["sdpa"]
-    assert choose_kernel(causal(100), torch.randn(100, 2, 4).double()).kernel == "sdpa"
+def test_tiles_in_loops_come_before_the_attention_of_torch():
+    for graph in (causal(99), causal([100, 3]), CompleteGraph(1000)):
+        assert chosen(graph) == "banded_cpu"
+        for dtype in (torch.bfloat16, torch.float16):
+            choice = choose_kernel(graph, torch.randn(graph.num_queries, 2, 4, dtype=dtype))
+            assert choice.kernel == "banded_cpu"
+            assert f"slower than loops in {str(dtype).removeprefix('torch.')}" in choice.refusals["sdpa"]
+    assert choose_kernel(CompleteGraph(1000), torch.randn(1000, 2, 4).double()).kernel == "sdpa"
 
 
 class Distance(Score):
@@ -181,7 +182,7 @@ def test_a_kernel_from_outside_is_asked_first_or_where_it_says():
     try:
         torch.testing.assert_close(attend(x, x, x, graph), 2 * before)
         choice = choose_kernel(causal(4), x)
-        assert choice.kernel == "sdpa" and choice.refusals["toy"] == "'toy' runs complete graphs"
+        assert choice.kernel == "edges_cpu" and choice.refusals["toy"] == "'toy' runs complete graphs"
         with pytest.raises(ValueError, match=r"a name of its own.*\(got 'toy'\)"):
             register_kernel(Toy())
     finally:
