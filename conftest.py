@@ -3,6 +3,10 @@
 import os
 from importlib.util import find_spec
 
+# Workers of pytest-xdist share the cores: threads of one would wait for those of another, milliseconds at each barrier.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+
 import torch
 
 pytest_plugins = ["tests.tiers"]
