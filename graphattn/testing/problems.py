@@ -1,6 +1,6 @@
 """Attention with every option on every graph: random tensors, what the loops make of them, and its gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -9,8 +9,11 @@ from torch import Tensor
 
 from graphattn.formulas.normalizers import Softmax, TopK
 from graphattn.formulas.scores import Additive, Bilinear, Cosine, Gat, Gaussian, Score
+from graphattn.graphs import Graph
 from graphattn.testing.cases import GRAPHS
 from graphattn.testing.loops import loop_attention
+
+Case = tuple[str, Graph, Sequence[tuple[int, int]]]  # (name, graph, edges) as in GRAPHS
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 # what to give beside query, key, value; tensors by name
@@ -50,7 +53,12 @@ HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of ve
 @cache
 def problem(name: str, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Random leaves in float64 and the other arguments."""
-    graph, edges = CASES[name]
+    return problem_of((name, *CASES[name]), option)
+
+
+def problem_of(case: Case, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`problem` on any graph."""
+    name, graph, edges = case
     wanted = dict(OPTIONS[option])
     generator = torch.Generator().manual_seed(sum(map(ord, name + option)))
 
@@ -82,7 +90,13 @@ def problem(name: str, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 @cache
 def expected(name: str, option: str) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
     """Result of the loops, cotangents, and gradients of the leaves."""
-    leaves, wanted = problem(name, option)
+    return expected_of(*problem(name, option), CASES[name][1])
+
+
+def expected_of(
+    leaves: dict[str, Tensor], wanted: dict[str, Any], edges: Sequence[tuple[int, int]]
+) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
+    """`expected` on any edges."""
     leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
     arguments: dict[str, Any] = dict(leaves)
     if "score" in wanted:
@@ -90,7 +104,7 @@ def expected(name: str, option: str) -> tuple[list[Tensor], list[Tensor], dict[s
         wanted = {**wanted, "score": (formula, *(arguments.pop(parameter) for parameter in parameters))}
     if "sink" in arguments:
         wanted = {**wanted, "normalizer": ("softmax", arguments.pop("sink"))}
-    out, edge_out, weights, _ = loop_attention(edges=CASES[name][1], **arguments, **wanted)
+    out, edge_out, weights, _ = loop_attention(edges=edges, **arguments, **wanted)
     outputs = [out] if edge_out is None else [out, edge_out]
     generator = torch.Generator().manual_seed(5)
     cotangents = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in outputs]
