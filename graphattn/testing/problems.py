@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,14 +50,29 @@ SCORES: dict[str, tuple[dict[str, str], Callable[..., Score], Callable[..., Tens
 HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
 
 
+class Widths(NamedTuple):
+    """Of query, key and value."""
+
+    heads: int = HEADS
+    kv_heads: int = KV_HEADS
+    dim: int = DIM
+    value_dim: int = VALUE_DIM
+
+
+MOST = Widths()
+# What a kernel may refuse: the first that it runs asks most of it.
+WIDTHS = (MOST, Widths(value_dim=DIM), Widths(kv_heads=HEADS), Widths(kv_heads=HEADS, value_dim=DIM))
+
+
 @cache
 def problem(name: str, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Random leaves in float64 and the other arguments."""
     return problem_of((name, *CASES[name]), option)
 
 
-def problem_of(case: Case, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """`problem` on any graph."""
+def problem_of(case: Case, option: str, widths: Widths = MOST) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`problem` on any graph, of any widths."""
+    heads, kv_heads, dim, value_dim = widths
     name, graph, edges = case
     wanted = dict(OPTIONS[option])
     generator = torch.Generator().manual_seed(sum(map(ord, name + option)))
@@ -66,24 +81,24 @@ def problem_of(case: Case, option: str) -> tuple[dict[str, Tensor], dict[str, An
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     leaves = {
-        "query": leaf(graph.num_queries, HEADS, DIM),
-        "key": leaf(graph.num_keys, KV_HEADS, DIM),
-        "value": leaf(graph.num_keys, KV_HEADS, VALUE_DIM),
+        "query": leaf(graph.num_queries, heads, dim),
+        "key": leaf(graph.num_keys, kv_heads, dim),
+        "value": leaf(graph.num_keys, kv_heads, value_dim),
     }
     bias = wanted.pop("bias", None)
     if bias is not None:
-        leaves["bias"] = leaf(len(edges), HEADS) if bias == "heads" else leaf(len(edges))
+        leaves["bias"] = leaf(len(edges), heads) if bias == "heads" else leaf(len(edges))
         leaves["bias"][::4] = -torch.inf  # every fourth edge is taken away
     if wanted.pop("edge_features", False):
         leaves["edge_features"] = leaf(len(edges), EDGE_DIM)
     if wanted.pop("edge_query", False):
-        leaves["edge_query"] = leaf(graph.num_queries, HEADS, EDGE_DIM)
+        leaves["edge_query"] = leaf(graph.num_queries, heads, EDGE_DIM)
     for parameter, axes in SCORES[wanted["score"]][0].items() if "score" in wanted else ():
-        leaves[parameter] = leaf(*({"h": HEADS, "k": KV_HEADS, "d": DIM}[axis] for axis in axes))
+        leaves[parameter] = leaf(*({"h": heads, "k": kv_heads, "d": dim}[axis] for axis in axes))
         if parameter == "positive":
             leaves[parameter] = 2 + leaves[parameter].abs()
     if wanted.get("normalizer") == "sink":
-        leaves["sink"] = leaf(HEADS)
+        leaves["sink"] = leaf(heads)
     return leaves, wanted
 
 

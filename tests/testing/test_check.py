@@ -138,3 +138,21 @@ def test_a_kernel_that_refuses_everything_was_not_checked():
 
     with pytest.raises(AssertionError, match="'nothing' refuses every case, .*'nothing' waits"):
         check_kernel(Nothing())
+
+
+@pytest.mark.parametrize("fact", ["takes_grouped_heads", "takes_other_value_dim"])
+def test_kernels_that_want_tensors_of_one_shape_are_checked_too(fact):
+    class Narrow(Jumps):
+        name = "narrow"
+        per_edge, normalizer_names = (), ("softmax",)
+        takes_dropout = takes_grouped_heads = takes_other_value_dim = False
+
+    class Half(Narrow):
+        def backward(self, plan, inputs, merged, grad):
+            found = super().backward(plan, inputs, merged, grad)
+            is_asked = (inputs.key.size(1) != inputs.query.size(1), inputs.value.size(2) != inputs.query.size(2))
+            return found._replace(key=found.key / 2) if is_asked[fact == "takes_other_value_dim"] else found
+
+    assert check_kernel(Narrow()) == check_kernel(Half()) == {"own_class": ["plain", "scale", "cosine"]}
+    with pytest.raises(AssertionError, match="'narrow' is wrong on 'own_class'"):  # what it says it takes is tried
+        check_kernel(type("Bad", (Half,), {fact: True})())
