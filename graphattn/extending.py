@@ -1,7 +1,7 @@
 """What authors of graphs, scores, normalizers and kernels of their own build on, in one place; docs/extending.md shows how."""
 
 from graphattn.formulas.normalizers import EdgeNormalizer, Normalizer, RowNormalizer
-from graphattn.formulas.scores import Dot, Score
+from graphattn.formulas.scores import Dot, Reduced, Score
 from graphattn.formulas.segments import Segments
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.rule_graph import RuleGraph
@@ -19,6 +19,7 @@ __all__ = [
     "Normalizer",
     "Partial",
     "Plan",
+    "Reduced",
     "RowNormalizer",
     "RuleGraph",
     "Score",

@@ -99,3 +99,62 @@ def test_a_member_of_another_room_is_found():
     tree = ast.parse("graph._freeze(sizes=())\nself._freeze()\nsuper()._freeze()")
     assert [line for line, _ in foreign_members(Path("kernels/choose.py"), tree)] == [1]
     assert foreign_members(Path("graphs/graph.py"), tree) == []
+
+
+# How large a function may be: a reader sees it at once. These are larger, for a reason each.
+MOST_PARAMETERS, MOST_LINES = 12, 60
+OPERATOR = "torch.library gives an operator its tensors and numbers one by one"
+PROGRAM = "Triton gives a program its pointers and strides one by one"
+MIRROR = "users call it by the names of the layer of PyG or torch that it stands for"
+LARGE = {
+    ("compiling/edge_operators.py", "numbers_of_edges"): OPERATOR,
+    ("compiling/edge_operators.py", "numbers_of_edges_backward"): OPERATOR,
+    ("compiling/edge_operators.py", "_"): OPERATOR,  # their shapes
+    ("compiling/operators.py", "attend"): OPERATOR,
+    ("compiling/operators.py", "attend_backward"): OPERATOR,
+    ("kernels/cuda/edge_pieces.py", "scores_of"): PROGRAM,
+    ("kernels/cuda/edge_rows.py", "forward_rows"): PROGRAM,
+    ("kernels/cuda/edge_rows.py", "backward_rows"): PROGRAM,
+    ("kernels/cuda/edge_rows.py", "backward_columns"): PROGRAM,
+    ("kernels/cuda/edge_rows.py", "backward_parameters"): PROGRAM,
+    ("nn/attention.py", "GraphAttention.__init__"): MIRROR,
+    ("nn/decoder.py", "DecoderLayer.__init__"): MIRROR,
+    ("nn/equivalences/convolution.py", "ConvAttention.__init__"): MIRROR,
+    ("nn/hetero_attention.py", "HeteroGraphAttention.__init__"): MIRROR,
+}
+
+
+def functions_of(tree, owner=""):
+    """Every function of a file with its name, after those of the classes and functions around it."""
+    for node in ast.iter_child_nodes(tree):
+        is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        name = f"{owner}{node.name}" if is_function or isinstance(node, ast.ClassDef) else owner.rstrip(".")
+        if is_function:
+            yield name, node
+        yield from functions_of(node, f"{name}." if name else "")
+
+
+def large_functions(tree):
+    """Names of functions with more parameters or lines than they may have; decorators are no lines of theirs."""
+    for name, node in functions_of(tree):
+        given = node.args
+        parameters = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+        lines = node.end_lineno - node.lineno + 1
+        if len(parameters) - parameters.count(None) > MOST_PARAMETERS or lines > MOST_LINES:
+            yield name
+
+
+def test_functions_can_be_read_at_once():
+    found = {(path.as_posix(), name) for path, tree in FILES.items() for name in large_functions(tree)}
+    assert found == set(LARGE)  # one that is no longer large leaves the list
+
+
+def test_what_is_large():
+    eleven = ", ".join(f"x{number}" for number in range(11))
+    assert list(large_functions(ast.parse(f"class A:\n def f({eleven}, *, y, **z): pass\n def g({eleven}, y): 0"))) == [
+        "A.f"
+    ]
+    body = "\n".join([" 0"] * 58)
+    long, short = f"def f():\n{body}\n 0\n 0", f"@g\ndef f():\n{body}\n 0"
+    assert [list(large_functions(ast.parse(source))) for source in (long, short)] == [["f"], []]
+    assert list(large_functions(ast.parse(f"def f():\n if 0:\n  async def g({eleven}, y, z): pass"))) == ["f.g"]

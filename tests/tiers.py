@@ -12,6 +12,7 @@ import pytest
 COMPILE = (
     "tests/compiling/",
     "tests/docs/test_extending.py::test_in_a_batch_under_torch_compile",
+    "tests/extending/test_parts.py::test_compiled",
     "tests/formulas/test_normalizers.py::test_softmax_as_a_function_is_softmax_everywhere",
     "tests/graphs/test_data.py::test_compiled_functions_read_it",
     "tests/graphs/test_recording.py::test_torch_compile_goes_on",

@@ -281,6 +281,10 @@ class CustomNormalizer(RowNormalizer):
         return weights
 
     def row_weights(self, scores, rows):
+        if torch.compiler.is_compiling():
+            torch._dynamo.graph_break(
+                "a function as normalizer is not traced; a RowNormalizer is (see docs/extending.md)"
+            )
         heads = scores.size(1)
         row = (rows.row[:, None] * heads + torch.arange(heads, device=scores.device)).flatten()  # of each head
         place = (scores.detach() != -torch.inf).flatten().nonzero().flatten()

@@ -75,7 +75,15 @@ class Score(ABC):
 
 
 class Reduced(Score):
-    """A score that is another one of rewritten vectors."""
+    """A score that is another one of rewritten vectors: a subclass has a `name` and defines `reduce` alone.
+
+    >>> class OfUnits(Reduced):
+    ...     name = "of_units"
+    ...     def reduce(self, query, key):
+    ...         return to_unit(query), to_unit(key), Dot()
+    >>> OfUnits().between(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]]), None)
+    tensor([0.8000])
+    """
 
     def between(self, query, key, edge_features):
         query, key, score = self.reduce(query, key)
@@ -335,7 +343,10 @@ class Custom(Score):
         return replace(self, batch=batch)
 
     def at_heads(self, heads):
-        raise ValueError("a function as score sees all heads together: give every head the same graph")
+        raise ValueError(
+            "a function as score sees all heads together, and so does a module; give every head the same graph, or take a score"
+            " that is named"
+        )
 
     def check(self, heads, dim, edge_dim):
         sample = (self.tensors or (torch.empty(0),))[0]
@@ -382,7 +393,7 @@ def as_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> Score:
         return score
     if isinstance(score, Module):
         return of_module(score)
-    if callable(score):
+    if callable(score) and not isinstance(score, type):
         return Custom(score)
     if isinstance(score, str) and score in SCORES:
         return SCORES[score]()

@@ -1,9 +1,10 @@
 """Graph: who may attend to whom."""
 
+import reprlib
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from functools import cache
 from inspect import signature
 from itertools import count
@@ -18,7 +19,7 @@ from typing_extensions import Self
 
 from graphattn.graphs.csr import CSR, compress, rows_of, transpose
 from graphattn.graphs.export import to_networkx, to_scipy
-from graphattn.graphs.pairs import check_rows, keys_by_query
+from graphattn.graphs.pairs import check_answer, check_rows, keys_by_query
 from graphattn.graphs.sizes import Counts, Sizes, parse_flag, parse_pairs, parse_sizes, starts_and_total
 from graphattn.graphs.starts import AT_ZERO, Starts
 
@@ -81,6 +82,16 @@ def whole(graph: Any) -> "Graph":
     if "number" not in graph.__dict__:
         raise ValueError(f"its parts must be graphs on their own (got a {type(graph).__name__} that is not finished)")
     return graph
+
+
+def without_sizes(graph: "Graph") -> TypeError:
+    kind = type(graph).__name__
+    return TypeError(f"this {kind} has no sizes; call super().__init__(num_queries, num_keys) in {kind}.__init__")
+
+
+def in_short(x: Any) -> str:
+    """A field in the repr of a graph: numbers as they are, tensors by their shape, as PyG shows them."""
+    return str(list(x.shape)) if isinstance(x, (Tensor, np.ndarray)) else reprlib.repr(x)
 
 
 def is_same(x: Any, y: Any) -> bool:
@@ -246,7 +257,11 @@ class Graph(ABC):
         _, _, first_key = self._local_queries(device)
         counts = torch.tensor([size[0] for size in self.sizes], device=device)
         num_keys = torch.tensor([size[1] for size in self.sizes], device=device).repeat_interleave(counts)
-        return keys_by_query(self.allows, torch.as_tensor(first_key, device=device).expand(len(num_keys)), num_keys)
+        first_key = torch.as_tensor(first_key, device=device).expand(len(num_keys))
+        return keys_by_query(self.allows, first_key, num_keys, self._asked())
+
+    def _asked(self) -> str:
+        return f"'allows' of {type(self).__name__}"
 
     def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Degrees and keys as `keys_by_query` gives them, which graphs of this package know otherwise.
@@ -259,6 +274,7 @@ class Graph(ABC):
 
     def edge_index(self, device: Device = None) -> Tensor:
         """The edges `[2, num_edges]` in int64: row 0 = key (source), row 1 = query (target)."""
+        device = self._resolve(device)
         if self.edges_by_key:
             return self.T.edge_index(device).flip(0)
         csr = self.by_query(device)
@@ -268,7 +284,10 @@ class Graph(ABC):
         """True where a query may attend to a key: bool `[num_queries, num_keys]`."""
         device = self._resolve(device)
         query, key = (torch.arange(size, device=device) for size in self.shape)
-        return self.allows(query[:, None], key[None, :])
+        allowed = self.allows(query[:, None], key[None, :])
+        if isinstance(allowed, Tensor) and allowed.shape != self.shape and allowed.dim() == 2:
+            allowed = allowed.expand(self.shape).clone()  # a class may look at one of the two only
+        return check_answer(self._asked(), allowed, self.shape)
 
     def csr(self, device: Device = None) -> CSR:
         """The edges by (query, key): rows are queries, columns are keys. Sorted once; what is returned is a copy."""
@@ -439,9 +458,19 @@ class Graph(ABC):
 
     def _describe(self) -> str:
         """The repr: one line, whatever the number of edges."""
-        return f"{type(self).__name__}(num_queries={self.num_queries}, num_keys={self.num_keys})"
+        own = {name: x for name, x in self._fields().items() if name not in ("sizes", "edges_by_key")}
+        facts = {"num_queries": self.num_queries, "num_keys": self.num_keys} | own
+        return f"{type(self).__name__}({', '.join(f'{name}={in_short(x)}' for name, x in facts.items())})"
 
     # Values -----------------------------------------------------------------------------------------------------------
+
+    def _set_attribute(self, name: str, value: Any) -> None:
+        # Of classes of users, which set theirs in __init__; a frozen dataclass refuses what it knows as a field only.
+        if name in self.__dict__ and any(isinstance(found, tuple) for found in self.__dict__.get("_cache", ())):
+            raise FrozenInstanceError(
+                f"a graph never changes, and this one knows its edges (got another {name!r} for {self!r}); make a new one"
+            )
+        _set_unless_field(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         """Whether both are of one class and equal in every field; two spellings of one graph may differ (see `normal_form`)."""
@@ -495,16 +524,23 @@ class Graph(ABC):
 
     def known(self, name: Hashable) -> Any:
         """What is remembered under `name`, None if nothing is."""
-        return self._cache.get(name)
+        try:
+            return self._cache.get(name)
+        except AttributeError:
+            raise without_sizes(self) from None
 
     def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
         """What `build()` made the first time it was asked for under `name`; copies and pickles of the graph forget it.
 
         It must not hold the graph, which would then wait for the garbage collector, and whoever gets it never writes it.
         """
-        if name not in self._cache:
-            self._cache.setdefault(name, untransformed(build))  # of two threads, the first
-        return self._cache[name]
+        try:
+            cache = self._cache
+        except AttributeError:
+            raise without_sizes(self) from None
+        if name not in cache:
+            cache.setdefault(name, untransformed(build))  # of two threads, the first
+        return cache[name]
 
     def remember_on(self, name: str, device: Device, build: Callable[[torch.device], Made]) -> Made:
         """`remember` for each device, with `build(device)`."""
@@ -538,3 +574,7 @@ class Graph(ABC):
             example,
             self._per_example(self.key_ptr[:-1], example),
         )
+
+
+_set_unless_field: Any = Graph.__setattr__
+Graph.__setattr__ = Graph._set_attribute  # type: ignore[method-assign]  # a frozen dataclass may not define it itself

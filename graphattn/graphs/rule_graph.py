@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from graphattn.graphs.graph import Graph, Index
+from graphattn.graphs.pairs import check_answer
 from graphattn.graphs.sizes import Counts, abbreviate, parse_flag, parse_pairs, parse_sizes
 
 
@@ -57,7 +58,7 @@ class RuleGraph(Graph):
             raise TypeError(f"'rule' must be a function (query, key) -> bool (got {type(rule).__name__})")
         pair = torch.zeros(1, dtype=torch.long, device="cpu")
         if min(map(max, zip(*sizes))):
-            check_answer(rule, rule(pair, pair), pair)
+            check_answer(named(rule), rule(pair, pair), pair.shape)
         self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, rule=rule)
 
     def _restore(self, sizes, edges_by_key, rule):
@@ -74,7 +75,7 @@ class RuleGraph(Graph):
         pairs = torch.broadcast_tensors(query, key, same)
         # An index of another example may be none of this one.
         query, key = (torch.where(pairs[2], x, 0).long() for x in pairs[:2])
-        return check_answer(self.rule, self.rule(query, key), query) & pairs[2]
+        return check_answer(named(self.rule), self.rule(query, key), query.shape) & pairs[2]
 
     def _split(self) -> list[Graph]:
         return [self._of([size], self.rule, self.edges_by_key) for size in self.sizes]
@@ -89,15 +90,13 @@ class RuleGraph(Graph):
     def _describe(self) -> str:
         queries, keys = zip(*self.sizes)
         counts = abbreviate(queries) if queries == keys else f"{abbreviate(queries)}, {abbreviate(keys)}"
-        return f"RuleGraph({counts}, rule={getattr(self.rule, '__name__', type(self.rule).__name__)})"
+        return f"RuleGraph({counts}, rule={name_of(self.rule)})"
 
 
-def check_answer(rule: Callable[..., Any], answer: Any, pairs: Tensor) -> Tensor:
-    """One bool for each pair, as a rule owes it."""
-    if not isinstance(answer, Tensor) or answer.dtype != torch.bool or answer.shape != pairs.shape:
-        got = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-        raise TypeError(
-            f"'rule' must give a bool for each pair of query and key, {list(pairs.shape)} here (got {got} of {rule!r});"
-            " compare and combine tensors by ==, <, &, | and ~"
-        )
-    return answer
+def name_of(rule: Callable[..., Any]) -> str:
+    return getattr(rule, "__name__", type(rule).__name__)
+
+
+def named(rule: Callable[..., Any]) -> str:
+    """What errors call it."""
+    return f"'rule' ({name_of(rule)})"

@@ -62,31 +62,33 @@ def from_network(
     >>> data.x.shape, data.edge_index.shape, data.edge_attr.shape
     (torch.Size([34, 1]), torch.Size([2, 156]), torch.Size([156, 1]))
     """
-    node_features, edge_features = names_in("node_features", node_features), names_in("edge_features", edge_features)
-    if node_features is None and not isinstance(features, str):
-        node_features = names_in("features", features)
-    if x is not None and node_features:
-        raise ValueError(
-            f"'x' and attributes of nodes cannot both be the features (got {node_features}); join them before"
-        )
+    node_features, edge_features = names_of_nodes(x, features, node_features), names_in("edge_features", edge_features)
     graph = to_graph(network, num_nodes)
     nodes, edges = attributes_of(network)
-    warn_of_lost(
-        () if x is not None or node_features is not None else nodes.telling,
-        () if edge_features is not None else edges.telling,
-    )
-    if x is None:
-        x = (
-            select(nodes, node_features, graph.num_queries, network)
-            if node_features
-            else make_features(features, graph)
-        )
-    else:
+    lost_edges = () if edge_features is not None else edges.telling
+    warn_of_lost(() if x is not None or node_features is not None else nodes.telling, lost_edges)
+    if x is not None:
         x = check_rows(to_tensor("x", x), graph)
+    elif node_features:
+        x = select(nodes, node_features, graph.num_queries, network)
+    else:
+        x = make_features(features, graph)
     data = assemble(x, None, graph, edge_index)
     if edge_features:
         data.edge_attr = select(edges, edge_features, graph.num_edges, network)
     return data
+
+
+def names_of_nodes(
+    x: Any, features: str | Sequence[str], node_features: str | Sequence[str] | None
+) -> tuple[str, ...] | None:
+    """The attributes of nodes that are asked for, None if nothing is said of them."""
+    names = names_in("node_features", node_features)
+    if names is None and not isinstance(features, str):
+        names = names_in("features", features)
+    if x is not None and names:
+        raise ValueError(f"'x' and attributes of nodes cannot both be the features (got {names}); join them before")
+    return names
 
 
 def names_in(argument: str, names: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ from graphattn.kernels.cuda.edges_cuda import EdgesCuda
 from graphattn.kernels.cuda.efficient_cuda import EfficientCuda
 from graphattn.kernels.cuda.flash_cuda import FlashCuda
 from graphattn.kernels.cuda.flex import Flex
+from graphattn.kernels.facts import check_facts
 from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.fused.banded_torch import BandedTorch
 from graphattn.kernels.fused.dense import Dense
@@ -36,7 +37,7 @@ def register_kernel(kernel: Kernel, before: str | None = None) -> None:
         before: Name of the kernel that it stands before, as the faster one; by default before all.
 
     Raises:
-        TypeError: if it is no kernel.
+        TypeError: if it is no kernel, or a fact that it declares is of another kind than `Facts` says.
         ValueError: if its name is taken, or no kernel is named `before`.
     """
     if not isinstance(kernel, Kernel):
@@ -47,6 +48,7 @@ def register_kernel(kernel: Kernel, before: str | None = None) -> None:
         raise ValueError(
             f"a kernel needs a name of its own, other than {taken} (got {getattr(kernel, 'name', None)!r})"
         )
+    check_facts(kernel)
     if before is not None and before not in names:
         raise ValueError(f"'before' must be one of {names} (got {before!r})")
     KERNELS.insert(0 if before is None else names.index(before), kernel)

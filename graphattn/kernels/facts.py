@@ -67,6 +67,27 @@ class Facts:
         return cls.graphs.has(graph) if isinstance(cls.graphs, GraphKind) else isinstance(graph, cls.graphs)
 
 
+# What each fact has in it; all but the first two may be None.
+TUPLES: dict[str, tuple[type, str]] = {
+    "graphs": (type, "classes of graphs, or a GraphKind in place of the tuple"),
+    "per_edge": (str, f"some of {PER_EDGE}"),
+    "devices": (str, "types of torch.device such as 'cpu'"),
+    "dtypes": (torch.dtype, "dtypes"),
+    "score_names": (str, "names of scores"),
+    "normalizer_names": (str, "names of normalizers"),
+}
+
+
+def check_facts(kernel: Facts) -> None:
+    """TypeError unless the facts that are tuples are tuples of what they should be: a string is none."""
+    for fact, (kind, words) in TUPLES.items():
+        given = getattr(kernel, fact)
+        is_left_open = (given is None and fact not in ("graphs", "per_edge")) or isinstance(given, GraphKind)
+        is_tuple = isinstance(given, tuple) and all(isinstance(x, kind) for x in given)
+        if not (is_left_open or is_tuple) or (fact == "per_edge" and not set(given) <= set(PER_EDGE)):
+            raise TypeError(f"{fact!r} of {type(kernel).__name__} must be a tuple of {words} (got {given!r})")
+
+
 def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
     """The sentence that says which fact of a kernel does not fit, None if all do."""
     device = inputs.query.device

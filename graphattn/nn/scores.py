@@ -119,7 +119,7 @@ def check_score(score: Any) -> None:
                 f"the parameters of a {type(score).__name__} object would not be learned (got {len(score.parameters)}); name the"
                 f" score, one of {list(SCORES)}, and the layer has parameters of its own, or give a torch.nn.Module"
             )
-    elif not callable(score) and score not in SCORES:
+    elif isinstance(score, type) or (not callable(score) and score not in SCORES):
         raise ValueError(
             f"'score' must be one of {list(SCORES)}, a Score object, a module or a function (got {score!r})"
         )

@@ -17,9 +17,21 @@ from graphattn.graphs import EdgeListGraph, Graph, batch_graphs, causal
 from graphattn.kernels.choose import KERNELS, register_kernel, remove_kernel
 from graphattn.kernels.kernel import Kernel
 from graphattn.running.arguments import Options, prepare
+from graphattn.testing.cases import GRAPHS
 from graphattn.testing.layouts import LAYOUTS
 from graphattn.testing.loops import loop_attention
-from graphattn.testing.problems import CASES, OPTIONS, arguments_of, expected, problem
+from graphattn.testing.problems import (
+    CASES,
+    MOST,
+    OPTIONS,
+    WIDTHS,
+    Case,
+    Widths,
+    arguments_of,
+    expected,
+    expected_of,
+    problem_of,
+)
 from graphattn.testing.tolerance import TOLERANCE
 
 HEADS, DIM = 2, 5
@@ -42,38 +54,40 @@ def check_graph(graph: Graph, edges: Sequence[tuple[int, int]]) -> None:
     mask[index[1], index[0]] = True
     both = batch_graphs([graph, causal(2)])
     end = torch.tensor([[graph.num_keys], [graph.num_queries]])
-    for found, wanted in (
-        (graph.num_edges, len(edges)),
-        (graph.edge_index(), index),
-        (graph.T.edge_index(), index.flip(0)),
-        (graph.T.T.edge_index(), index),
-        (graph.mask(), mask),
-        (graph.T.mask(), mask.T),
-        (graph.degrees(), torch.bincount(index[1], minlength=graph.num_queries)),
-        (copy.deepcopy(graph).edge_index(), index),
-        (pickle.loads(pickle.dumps(graph)).edge_index(), index),
-        ((~graph).mask(), ~mask),
-        (both.edge_index(), torch.cat([index, causal(2).edge_index() + end], 1)),
+    for what, found, wanted in (
+        ("num_edges", graph.num_edges, len(edges)),
+        ("edge_index()", graph.edge_index(), index),
+        ("T.edge_index()", graph.T.edge_index(), index.flip(0)),
+        ("T.T.edge_index()", graph.T.T.edge_index(), index),
+        ("mask(), of what it allows,", graph.mask(), mask),
+        ("T.mask()", graph.T.mask(), mask.T),
+        ("degrees()", graph.degrees(), torch.bincount(index[1], minlength=graph.num_queries)),
+        ("edge_index() of a copy", copy.deepcopy(graph).edge_index(), index),
+        ("edge_index() of what pickle reads", pickle.loads(pickle.dumps(graph)).edge_index(), index),
+        ("mask() of ~", (~graph).mask(), ~mask),
+        ("edge_index() in a batch", both.edge_index(), torch.cat([index, causal(2).edge_index() + end], 1)),
     ):
-        assert same(found, wanted), f"{graph!r} gives {found} where {wanted} is right"
+        assert same(found, wanted), f"{what} of {graph!r} gives {found} where {wanted} is right"
     query, key, value = leaves(graph.num_queries, graph.num_keys, graph.num_keys)
     wanted = loop_attention(query, key, value, list(edges))[0]
     assert_close([attend(query, key, value, graph)], [wanted], (query, key, value), "attend over the graph")
 
 
 def check_score(score: str | Score | Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Raises AssertionError unless the score of many pairs at once is the score of each pair, with its gradients.
+    """Raises AssertionError unless the score of many pairs at once is the score of each pair, with its gradients; where a Score
+    has a `reduce`, unless what that gives is what `between` gives.
 
     >>> check_score(lambda query, key: -(query - key).abs().sum(-1))
     """
     score = as_score(score)
+    score.check(HEADS, DIM, None)
     query, key, value = leaves(5, 5, 5)
     graph, rows = graph_of_edges(), []
     rewritten = score.reduce(query, key)
     for node, head in product(range(5), range(HEADS)):
         seen = [source for source, target in EDGES if target == node]
         pairs = [(query[node : node + 1], key[source : source + 1]) for source in seen]
-        scores = [between(score, *pair)[0, head] * score.default_scale(DIM) for pair in pairs]
+        scores = [score.between(*pair, None)[0, head] * score.default_scale(DIM) for pair in pairs]
         weights = torch.stack(scores).softmax(0) if scores else value.new_zeros(0)
         rows.append(sum((weight * value[source, head] for weight, source in zip(weights, seen)), value.new_zeros(DIM)))
     wanted = torch.stack(rows).view(5, HEADS, DIM)
@@ -119,13 +133,22 @@ def check_normalizer(normalizer: str | Normalizer | Callable[[Tensor], Tensor]) 
     assert torch.autograd.gradgradcheck(run, (query, key, value))
 
 
-def check_kernel(kernel: Kernel, dtype: torch.dtype = torch.float64) -> dict[str, list[str]]:
+def check_kernel(
+    kernel: Kernel, dtype: torch.dtype = torch.float64, graphs: Sequence[Case] = ()
+) -> dict[str, list[str]]:
     """Raises AssertionError unless a kernel equals the loops, forward and backward, on every case that it does not refuse, with
-    memory laid out in any way and with the gradients that `.sum()` sends.
+    memory laid out in any way and with the gradients that `.sum()` sends. Keys and values have fewer heads than queries, and
+    values other channels, where it takes them.
+
+    Args:
+        kernel: An object of a subclass of `Kernel`, registered or not.
+        dtype: Of query, key and value.
+        graphs: (name, graph, edges) of graphs beside those of this package, such as of classes of your own; edges as for
+            `check_graph`.
 
     Returns:
-        The options that ran on each graph, by the names of `graphattn.testing.cases`; to be looked at, since a kernel that
-        refuses everything passes.
+        The options that ran on each graph, by the names of `graphattn.testing.GRAPHS` and `graphs`; to be looked at, since it
+        may refuse more than it should. One that refuses everything is an error.
 
     Example:
         >>> from graphattn.kernels.fused.sdpa import Sdpa
@@ -133,19 +156,32 @@ def check_kernel(kernel: Kernel, dtype: torch.dtype = torch.float64) -> dict[str
         ['causal', 'causal_ragged', 'complete']
     """
     ran: dict[str, list[str]] = {}
+    refusals: dict[str, None] = {}  # a set that keeps its order
+    if taken := [name for name, _, _ in graphs if name in CASES]:
+        raise ValueError(f"'graphs' need names other than those of graphattn.testing.GRAPHS (got {taken})")
     with registered(kernel):
-        for name, option in product(CASES, OPTIONS):
-            if why_not(kernel, name, option, dtype) is None:
-                check_case(kernel, name, option, dtype)
-                ran.setdefault(name, []).append(option)
+        for case, option in product((*GRAPHS, *graphs), OPTIONS):
+            for widths in WIDTHS:
+                reason = why_not_case(kernel, case, option, dtype, widths=widths)
+                if reason is None:
+                    check_case(kernel, case, option, dtype, widths)
+                    ran.setdefault(case[0], []).append(option)
+                    break
+                refusals[reason] = None
+    assert ran, (
+        f"{kernel.name!r} refuses every case, and nothing was compared; give (name, graph, edges) of graphs that it runs as"
+        f" 'graphs' (got {len(graphs)}): {'; '.join(list(refusals)[:5])}"
+    )
     return ran
 
 
-def check_case(kernel: Kernel, name: str, option: str, dtype: torch.dtype) -> None:
+def check_case(kernel: Kernel, case: Case, option: str, dtype: torch.dtype, widths: Widths) -> None:
     """Raises AssertionError unless a kernel, which does not refuse it, equals the loops with one option on one graph."""
-    given, wanted = problem(name, option)
-    outputs, cotangents, gradients, _ = expected(name, option)
-    run = lambda tensors: as_list(attend(graph=CASES[name][0], kernel=kernel.name, **arguments_of(tensors, wanted)))  # noqa: E731
+    name, graph, edges = case
+    given, wanted = problem_of(case, option, widths)
+    is_known = name in CASES and widths == MOST
+    outputs, cotangents, gradients, _ = expected(name, option) if is_known else expected_of(given, wanted, edges)
+    run = lambda tensors: as_list(attend(graph=graph, kernel=kernel.name, **arguments_of(tensors, wanted)))  # noqa: E731
     for layout in (torch.Tensor.clone, LAYOUTS["column"], LAYOUTS["row_step"], LAYOUTS["transposed"]):
         tensors = {key: layout(x.to(dtype)).requires_grad_() for key, x in given.items()}
         found = run(tensors)
@@ -164,11 +200,18 @@ def check_case(kernel: Kernel, name: str, option: str, dtype: torch.dtype) -> No
 
 
 def why_not(kernel: Kernel, name: str, option: str, dtype: torch.dtype, device: str = "cpu") -> str | None:
-    """The sentence by which a kernel refuses one option on one graph, or None if it runs it."""
-    given, wanted = problem(name, option)
+    """The sentence by which a kernel refuses one option on one graph of this package, or None if it runs it."""
+    return why_not_case(kernel, (name, *CASES[name]), option, dtype, device)
+
+
+def why_not_case(
+    kernel: Kernel, case: Case, option: str, dtype: torch.dtype, device: str = "cpu", widths: Widths = MOST
+) -> str | None:
+    """The same on any graph."""
+    given, wanted = problem_of(case, option, widths)
     arguments = arguments_of({key: x.to(device, dtype) for key, x in given.items()}, wanted)
     query, key, value = (arguments.pop(name) for name in ("query", "key", "value"))
-    plan, inputs, _ = prepare(query, key, value, CASES[name][0].to(device), Options(**arguments))
+    plan, inputs, _ = prepare(query, key, value, case[1].to(device), Options(**arguments))
     return kernel.why_not(plan, inputs)
 
 
@@ -196,11 +239,6 @@ def leaves(*counts: int) -> tuple[Tensor, ...]:
 
 def graph_of_edges() -> EdgeListGraph:
     return EdgeListGraph(torch.tensor(EDGES).T, 5)
-
-
-def between(score: Score, query: Tensor, key: Tensor) -> Tensor:
-    query, key, score = score.reduce(query, key)
-    return score.between(query, key, None)
 
 
 def as_list(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from itertools import product
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,9 +34,11 @@ def loop_attention(
         edge_features: `[num_edges, edge_dim]`; edge_query: `[num_queries, heads, edge_dim]`, whose product is
             added to the score before scaling.
         scale: factor of the scores; `dim ** -0.5` for dot products and 1 for other scores by default.
-        normalizer: 'softmax', ('softmax', sink [heads]), ('top_k', k) or one of ROW_WEIGHTS.
-        score: 'dot', or a function (query [dim], key [dim], *parameters of one head) -> number together with its parameters,
-            `(function, *parameters)`, each [heads, ...] or [kv_heads, ...]; one of SCORES_OF_EDGES gets the edge's features too.
+        normalizer: 'softmax', ('softmax', sink [heads]), ('top_k', k), 'relu', 'squared_relu', 'sigmoid', 'identity',
+            'sparsemax', 'entmax15', or a function of the scores of a row [num_edges of the row] -> its weights.
+        score: 'dot', or a function (query [dim], key [dim]) -> number; one with parameters comes together with them,
+            `(function, *parameters)`, each [heads, ...] or [kv_heads, ...], and is given those of one head. One that
+            `sees_features` marks gets the edge's features too.
         kv_heads: checked against `key` if given.
 
     Returns:
@@ -43,67 +46,80 @@ def loop_attention(
         or None, weights `[num_edges, heads]`, lse `[num_queries, heads]` (None unless softmax). Queries without
         edges: out 0, z 0, lse -inf.
     """
-    query, key, value = (tensor.double() for tensor in (query, key, value))
-    features: Any = edge_features  # where scores ask for them, they are there
-    num_queries, heads, dim = query.shape
+    call = Call(query.double(), key.double(), value.double(), edges, bias, edge_features, edge_query, scale, score)
     assert kv_heads in (None, key.size(1))
-    shared = heads // key.size(1)  # query heads that read the same key head
-    if scale is None:
-        scale = dim**-0.5 if score == "dot" else 1.0
-    zero = query.new_zeros(())
-    minus_infinity = query.new_full((), -math.inf)
-
-    out = [[value.new_zeros(value.size(2)) for _ in range(heads)] for _ in range(num_queries)]
+    (num_queries, heads, _), value_dim = query.shape, value.size(2)
     edge_dim = 0 if edge_features is None else edge_features.size(1)
-    z = [[query.new_zeros(edge_dim) for _ in range(heads)] for _ in range(num_queries)]
-    weights = [[zero for _ in range(heads)] for _ in edges]
-    lse = [[minus_infinity for _ in range(heads)] for _ in range(num_queries)]
-
-    for i in range(num_queries):
-        row = [number for number, edge in enumerate(edges) if edge[1] == i]
-        for h in range(heads):
-            scores, kept = [], []
-            for number in row:
-                j = edges[number][0]
-                if score == "dot":
-                    product = (query[i, h] * key[j, h // shared]).sum()
-                else:
-                    function, *parameters = score
-                    own = [x[h * len(x) // heads].double() for x in parameters]
-                    own += [features[number].double()] if function in SCORES_OF_EDGES else []
-                    product = function(query[i, h], key[j, h // shared], *own)
-                if edge_query is not None:
-                    product = product + (edge_query[i, h].double() * features[number].double()).sum()
-                product = product * scale
-                if bias is not None:
-                    offset = bias[number] if bias.dim() == 1 else bias[number, h]
-                    if offset == -math.inf:
-                        continue
-                    product = product + offset.double()
-                scores.append(product)
-                kept.append(number)
-            if not kept:
-                continue
-            if normalizer == "softmax":
-                largest = max(float(number.detach()) for number in scores)
-                lse[i][h] = sum(((number - largest).exp() for number in scores), zero).log() + largest
-            if isinstance(normalizer, tuple):
-                kind, parameter = normalizer
-                row_weights = ROW_WEIGHTS[kind](scores, parameter if kind == "top_k" else parameter[h].double())
-            else:
-                row_weights = ROW_WEIGHTS[normalizer](scores)
-            for number, weight in zip(kept, row_weights):
-                weights[number][h] = weight
-                out[i][h] = out[i][h] + weight * value[edges[number][0], h // shared]
-                if edge_features is not None:
-                    z[i][h] = z[i][h] + weight * edge_features[number].double()
-
+    out = [[call.value.new_zeros(value_dim) for _ in range(heads)] for _ in range(num_queries)]
+    z = [[call.query.new_zeros(edge_dim) for _ in range(heads)] for _ in range(num_queries)]
+    weights = [[call.query.new_zeros(()) for _ in range(heads)] for _ in edges]
+    lse = [[call.query.new_full((), -math.inf) for _ in range(heads)] for _ in range(num_queries)]
+    for i, h in product(range(num_queries), range(heads)):
+        scores = call.scores_of_row(i, h)
+        if scores and normalizer == "softmax":
+            lse[i][h] = log_sum_exp(list(scores.values()))
+        for number, weight in zip(scores, weights_of_row(list(scores.values()), normalizer, h)):
+            weights[number][h] = weight
+            out[i][h] = out[i][h] + weight * call.value[edges[number][0], call.key_head(h)]
+            if edge_features is not None:
+                z[i][h] = z[i][h] + weight * edge_features[number].double()
     return (
-        _stack(out, (num_queries, heads, value.size(2)), value),
-        None if edge_features is None else _stack(z, (num_queries, heads, edge_dim), query),
-        _stack(weights, (len(edges), heads), query),
-        _stack(lse, (num_queries, heads), query) if normalizer == "softmax" else None,
+        _stack(out, (num_queries, heads, value_dim), call.value),
+        None if edge_features is None else _stack(z, (num_queries, heads, edge_dim), call.query),
+        _stack(weights, (len(edges), heads), call.query),
+        _stack(lse, (num_queries, heads), call.query) if normalizer == "softmax" else None,
     )
+
+
+class Call(NamedTuple):
+    """What `loop_attention` is given to find scores by; query, key and value in float64."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    edges: Sequence[tuple[int, int]]
+    bias: Tensor | None
+    edge_features: Any  # where a score asks for them, they are there
+    edge_query: Tensor | None
+    scale: float | None
+    score: Any
+
+    def key_head(self, h: int) -> int:
+        """The key head that query head h reads."""
+        return h // (self.query.size(1) // self.key.size(1))
+
+    def scores_of_row(self, i: int, h: int) -> dict[int, Tensor]:
+        """By the numbers of the edges of query i, those that no bias takes away."""
+        scores = {}
+        for number, (_, target) in enumerate(self.edges):
+            if target == i:
+                offset = self.bias_of_edge(number, h)
+                if offset is None or offset != -math.inf:
+                    score = self.score_of_edge(number, h)
+                    scores[number] = score if offset is None else score + offset.double()
+        return scores
+
+    def bias_of_edge(self, number: int, h: int) -> Tensor | None:
+        if self.bias is None:
+            return None
+        return self.bias[number] if self.bias.dim() == 1 else self.bias[number, h]
+
+    def score_of_edge(self, number: int, h: int) -> Tensor:
+        """Scaled, without the bias."""
+        j, i = self.edges[number]
+        query, key = self.query[i, h], self.key[j, self.key_head(h)]
+        if self.score == "dot":
+            score = (query * key).sum()
+        else:
+            function, *parameters = (self.score,) if callable(self.score) else self.score
+            own = [x[h * len(x) // self.query.size(1)].double() for x in parameters]
+            own += [self.edge_features[number].double()] if function in SCORES_OF_EDGES else []
+            score = function(query, key, *own)
+        if self.edge_query is not None:
+            score = score + (self.edge_query[i, h].double() * self.edge_features[number].double()).sum()
+        if self.scale is None:
+            return score * len(query) ** -0.5 if self.score == "dot" else score
+        return score * self.scale
 
 
 SCORES_OF_EDGES: set[Callable[..., Any]] = set()
@@ -113,6 +129,23 @@ def sees_features(function: Function) -> Function:
     """Marks a score (query, key, *parameters, features [edge_dim]) -> number."""
     SCORES_OF_EDGES.add(function)
     return function
+
+
+def log_sum_exp(scores: list[Any]) -> Any:
+    largest = max(float(number.detach()) for number in scores)
+    return sum((number - largest).exp() for number in scores).log() + largest
+
+
+def weights_of_row(scores: list[Any], normalizer: Any, h: int) -> list[Any]:
+    """The weights of one query and head from the scores of its edges."""
+    if not scores:
+        return []
+    if callable(normalizer):
+        return list(normalizer(torch.stack(scores)))
+    if isinstance(normalizer, tuple):
+        kind, parameter = normalizer
+        return ROW_WEIGHTS[kind](scores, parameter if kind == "top_k" else parameter[h].double())
+    return ROW_WEIGHTS[normalizer](scores)
 
 
 def softmax_of_row(scores: list[Any], sink: Any = None) -> list[Any]:

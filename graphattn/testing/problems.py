@@ -1,16 +1,19 @@
 """Attention with every option on every graph: random tensors, what the loops make of them, and its gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphattn.formulas.normalizers import Softmax, TopK
 from graphattn.formulas.scores import Additive, Bilinear, Cosine, Gat, Gaussian, Score
+from graphattn.graphs import Graph
 from graphattn.testing.cases import GRAPHS
 from graphattn.testing.loops import loop_attention
+
+Case = tuple[str, Graph, Sequence[tuple[int, int]]]  # (name, graph, edges) as in GRAPHS
 
 CASES = {name: (graph, edges) for name, graph, edges in GRAPHS}
 # what to give beside query, key, value; tensors by name
@@ -47,10 +50,30 @@ SCORES: dict[str, tuple[dict[str, str], Callable[..., Score], Callable[..., Tens
 HEADS, KV_HEADS, DIM, VALUE_DIM, EDGE_DIM = 4, 2, 11, 9, 3  # no multiples of vector lengths
 
 
+class Widths(NamedTuple):
+    """Of query, key and value."""
+
+    heads: int = HEADS
+    kv_heads: int = KV_HEADS
+    dim: int = DIM
+    value_dim: int = VALUE_DIM
+
+
+MOST = Widths()
+# What a kernel may refuse: the first that it runs asks most of it.
+WIDTHS = (MOST, Widths(value_dim=DIM), Widths(kv_heads=HEADS), Widths(kv_heads=HEADS, value_dim=DIM))
+
+
 @cache
 def problem(name: str, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Random leaves in float64 and the other arguments."""
-    graph, edges = CASES[name]
+    return problem_of((name, *CASES[name]), option)
+
+
+def problem_of(case: Case, option: str, widths: Widths = MOST) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`problem` on any graph, of any widths."""
+    heads, kv_heads, dim, value_dim = widths
+    name, graph, edges = case
     wanted = dict(OPTIONS[option])
     generator = torch.Generator().manual_seed(sum(map(ord, name + option)))
 
@@ -58,31 +81,37 @@ def problem(name: str, option: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     leaves = {
-        "query": leaf(graph.num_queries, HEADS, DIM),
-        "key": leaf(graph.num_keys, KV_HEADS, DIM),
-        "value": leaf(graph.num_keys, KV_HEADS, VALUE_DIM),
+        "query": leaf(graph.num_queries, heads, dim),
+        "key": leaf(graph.num_keys, kv_heads, dim),
+        "value": leaf(graph.num_keys, kv_heads, value_dim),
     }
     bias = wanted.pop("bias", None)
     if bias is not None:
-        leaves["bias"] = leaf(len(edges), HEADS) if bias == "heads" else leaf(len(edges))
+        leaves["bias"] = leaf(len(edges), heads) if bias == "heads" else leaf(len(edges))
         leaves["bias"][::4] = -torch.inf  # every fourth edge is taken away
     if wanted.pop("edge_features", False):
         leaves["edge_features"] = leaf(len(edges), EDGE_DIM)
     if wanted.pop("edge_query", False):
-        leaves["edge_query"] = leaf(graph.num_queries, HEADS, EDGE_DIM)
+        leaves["edge_query"] = leaf(graph.num_queries, heads, EDGE_DIM)
     for parameter, axes in SCORES[wanted["score"]][0].items() if "score" in wanted else ():
-        leaves[parameter] = leaf(*({"h": HEADS, "k": KV_HEADS, "d": DIM}[axis] for axis in axes))
+        leaves[parameter] = leaf(*({"h": heads, "k": kv_heads, "d": dim}[axis] for axis in axes))
         if parameter == "positive":
             leaves[parameter] = 2 + leaves[parameter].abs()
     if wanted.get("normalizer") == "sink":
-        leaves["sink"] = leaf(HEADS)
+        leaves["sink"] = leaf(heads)
     return leaves, wanted
 
 
 @cache
 def expected(name: str, option: str) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
     """Result of the loops, cotangents, and gradients of the leaves."""
-    leaves, wanted = problem(name, option)
+    return expected_of(*problem(name, option), CASES[name][1])
+
+
+def expected_of(
+    leaves: dict[str, Tensor], wanted: dict[str, Any], edges: Sequence[tuple[int, int]]
+) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor], Tensor]:
+    """`expected` on any edges."""
     leaves = {k: v.clone().requires_grad_() for k, v in leaves.items()}
     arguments: dict[str, Any] = dict(leaves)
     if "score" in wanted:
@@ -90,7 +119,7 @@ def expected(name: str, option: str) -> tuple[list[Tensor], list[Tensor], dict[s
         wanted = {**wanted, "score": (formula, *(arguments.pop(parameter) for parameter in parameters))}
     if "sink" in arguments:
         wanted = {**wanted, "normalizer": ("softmax", arguments.pop("sink"))}
-    out, edge_out, weights, _ = loop_attention(edges=CASES[name][1], **arguments, **wanted)
+    out, edge_out, weights, _ = loop_attention(edges=edges, **arguments, **wanted)
     outputs = [out] if edge_out is None else [out, edge_out]
     generator = torch.Generator().manual_seed(5)
     cotangents = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in outputs]

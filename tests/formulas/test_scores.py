@@ -192,3 +192,9 @@ def test_a_score_of_ones_own_has_a_name_of_its_own():
         attend(x, x, x, causal(3), score=Twice())
     Twice.name = "twice"
     torch.testing.assert_close(attend(x, x, x, causal(3), score=Twice()), attend(x, x, x, causal(3), scale=2.0))
+
+
+def test_a_class_is_no_score():
+    x = torch.randn(3, 1, 4)
+    with pytest.raises(ValueError, match="'score' must be one of .*got <class .*Bilinear"):
+        attend(x, x, x, CompleteGraph(3), score=torch.nn.Bilinear)

@@ -63,8 +63,55 @@ def test_edges_that_a_class_knows_are_not_asked_for():
 
 
 def test_one_line_of_repr():
+    assert repr(KnightMoves(3)) == "KnightMoves(num_queries=9, num_keys=9, side=3)"
+    assert repr(Far(torch.zeros(3), 2.0)) == "Far(num_queries=3, num_keys=3, places=[3], least=2.0)"
     assert repr(FromKeys()) == "FromKeys(num_queries=2, num_keys=5)"
     assert repr(FromKeys().T) == "FromKeys(num_queries=2, num_keys=5).T"
+
+
+def test_without_its_sizes_it_says_what_to_call():
+    class Plain(FromKeys):
+        def __init__(self):
+            self.start = 3
+
+    x = torch.randn(2, 1, 4)
+    for ask in (Plain.edge_index, lambda graph: graph.num_queries, lambda graph: attend(x, x, x, graph)):
+        with pytest.raises(
+            TypeError, match=r"this Plain has no sizes; call super\(\).__init__\(num_queries, num_keys\)"
+        ):
+            ask(Plain())
+
+
+@pytest.mark.parametrize(
+    "answer, got", [((0, 0, 1), "torch.int64"), (True, "bool"), (torch.tensor(True), r"torch.bool \[\]")]
+)
+def test_allows_answers_with_a_bool_for_each_pair(answer, got):
+    class Wrong(Graph):
+        def allows(self, query, key):
+            return (query - key) % 2 if isinstance(answer, tuple) else answer
+
+    for ask in (Graph.edge_index, Graph.mask):
+        with pytest.raises(TypeError, match=f"'allows' of Wrong must give a bool for each pair .*got {got}"):
+            ask(Wrong(3))
+
+
+def test_allows_may_look_at_keys_alone():
+    class First(Graph):
+        def allows(self, query, key):
+            return key == 0
+
+    assert First(3).mask().tolist() == [[True, False, False]] * 3
+    assert First(3).edge_index().tolist() == [[0, 0, 0], [0, 1, 2]]
+
+
+def test_it_cannot_be_changed_once_it_knows_its_edges():
+    graph = KnightMoves(3)
+    graph.side = 3
+    edges = graph.edge_index()
+    with pytest.raises(AttributeError, match="a graph never changes, .*got another 'side' for KnightMoves"):
+        graph.side = 4
+    graph.name = "board"  # which has no part in it
+    assert graph.side == 3 and torch.equal(graph.edge_index(), edges)
 
 
 def test_many_examples_are_batched():
@@ -103,7 +150,7 @@ def test_compiled():
         ([1, 2], [0, 1, 5], r"keys 0 to 4 \(got 0 to 5\)"),
         ([1, 2], [-1, 1, 4], r"got -1 to 4"),
         ([1, 2], [0, 4, 1], "ascending order"),
-        ([1, 2], [0, 1, 1], "each once"),
+        ([1, 2], [0, 1, 1], r"each once \(got 1, 1 for query 1\)"),
     ],
 )
 @pytest.mark.parametrize("kernel", [None, "edges_torch"])

@@ -11,7 +11,7 @@ from graphattn.formulas.normalizers import Relu, Softmax
 from graphattn.formulas.scores import Additive, Dot
 from graphattn.graphs import Graph
 from graphattn.kernels.choose import KERNELS
-from graphattn.kernels.facts import PER_EDGE, GraphKind
+from graphattn.kernels.facts import PER_EDGE, GraphKind, check_facts
 from graphattn.kernels.kernel import Inputs, Plan
 
 
@@ -136,11 +136,32 @@ def test_families_are_facts():
         choose_kernel(CompleteGraph(3), x, kernel="relative")
 
 
+@pytest.mark.parametrize(
+    "fact, given, words",
+    [
+        ("graphs", CompleteGraph, "a tuple of classes of graphs"),
+        ("graphs", (GraphKind("all", bool),), "a GraphKind in place of the tuple"),
+        ("graphs", None, "a tuple of classes"),
+        ("devices", "cpu", "types of torch.device"),
+        ("dtypes", ("float32",), "dtypes"),
+        ("score_names", "dot", "names of scores"),
+        ("normalizer_names", ["softmax"], "names of normalizers"),
+        ("per_edge", ("weight",), "some of .*'bias'"),
+        ("per_edge", "bias", "some of .*'bias'"),
+    ],
+)
+def test_a_fact_of_another_kind_is_refused_where_the_kernel_is_registered(fact, given, words):
+    with pytest.raises(TypeError, match=f"'{fact}' of Wrong must be .*{words}"):
+        register_kernel(type("Wrong", (Plain,), {"name": "wrong", fact: given})())
+    assert "wrong" not in [kernel.name for kernel in KERNELS]
+
+
 def test_every_kernel_declares_what_it_is():
     """Facts are of the known words: a misspelt one would refuse all, or nothing."""
     from graphattn.formulas import normalizers, scores
 
     for kernel in KERNELS:
+        check_facts(kernel)
         assert isinstance(kernel.graphs, GraphKind) or all(issubclass(kind, Graph) for kind in kernel.graphs)
         assert kernel.graphs and set(kernel.per_edge) <= set(PER_EDGE)
         assert set(kernel.devices or ()) | set(kernel.only_by_name) <= {"cpu", "cuda"}

@@ -230,6 +230,10 @@ def test_repr():
         (lambda: GraphAttention((4, 5), 4, share_weights=True), r"got in_channels=.4, 5., heads=1"),
         (lambda: GraphAttention(4, 0), "'out_channels' must be a positive int .got 0"),
         (lambda: GraphAttention(4, 4, score="cosinus"), "'score' must be one of .* .got 'cosinus'"),
+        (
+            lambda: GraphAttention(4, 4, score=torch.nn.Bilinear),
+            "'score' must be .*'additive'.* a module or a function .got .class",
+        ),
         (lambda: GraphAttention(4, 4, sink=True, normalizer="relu"), "'sink' is an option of softmax .*'relu'"),
         (lambda: GraphAttention(4, 4, normalizer="tanh"), "'normalizer' must be one of .*got 'tanh'"),
         (lambda: GraphAttention(4, 4, dropout=1.5), "'dropout' must be a probability .*got 1.5"),
