@@ -343,10 +343,7 @@ class Custom(Score):
         return replace(self, batch=batch)
 
     def at_heads(self, heads):
-        raise ValueError(
-            "a function as score sees all heads together, and so does a module; give every head the same graph, or take a score"
-            " that is named"
-        )
+        raise ValueError("a function as score, or a module, sees all heads together and cannot be cut to some of them")
 
     def check(self, heads, dim, edge_dim):
         sample = (self.tensors or (torch.empty(0),))[0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.formulas.normalizers import as_normalizer
-from graphattn.formulas.scores import as_score
+from graphattn.formulas.scores import Custom, as_score
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead, groups_of_same
@@ -22,7 +22,9 @@ class Group(NamedTuple):
     """Heads that share a graph and what is given per edge."""
 
     heads: list[int]
-    tensors: tuple[Tensor, ...]  # query, key and perhaps value, of these heads
+    tensors: tuple[
+        Tensor, ...
+    ]  # query, key and perhaps value, of these heads, or of all where the score sees all together
     graph: Graph
     options: Options  # tensors of all heads cut to these, sequences to their one entry
 
@@ -50,17 +52,27 @@ def over_heads(
 
 
 def join_heads(found: list[tuple[list[int], Any]]) -> Any:
-    """Results [..., heads, dim], or pairs of them, as one, in the order of the heads."""
-    results = [result if isinstance(result, tuple) else (result,) for _, result in found]
+    """Results [..., heads, dim] of some heads or of all, or pairs of them, as one, in the order of the heads."""
+    results = [
+        tuple(of_these(x, heads, -2) for x in (result if isinstance(result, tuple) else (result,)))
+        for heads, result in found
+    ]
     back = torch.tensor([head for heads, _ in found for head in heads], device=results[0][0].device).argsort()
     joined = tuple(torch.cat(parts, -2).index_select(-2, back) for parts in zip(*results))
     return joined if len(joined) > 1 else joined[0]
 
 
 def list_heads(found: list[tuple[list[int], Tensor]]) -> list[Tensor]:
-    """Results [num_edges, heads] as a list: [num_edges] of each head."""
-    of_head = {head: own for heads, result in found for head, own in zip(heads, result.unbind(1))}
+    """Results [num_edges, heads] of some heads or of all as a list: [num_edges] of each head."""
+    of_head = {head: own for heads, result in found for head, own in zip(heads, of_these(result, heads, 1).unbind(1))}
     return [of_head[head] for head in range(len(of_head))]
+
+
+def of_these(x: Tensor, heads: list[int], axis: int) -> Tensor:
+    """The numbers of some heads, where those of all came out."""
+    if x.size(axis) == len(heads):
+        return x
+    return x.index_select(axis, torch.tensor(heads, device=x.device))
 
 
 def join_choices(found: list[tuple[list[int], Choice]]) -> Choice:
@@ -111,8 +123,12 @@ def groups(tensors: tuple[Tensor, ...], graph: PerHead, options: Options) -> Ite
     given = [getattr(options, name) for name in PER_EDGE]
     rows = zip(graph.graphs, *(x if isinstance(x, (list, tuple)) else [x] * num_heads for x in given))
     members = groups_of_same(rows)
+    sees_all = isinstance(as_score(options.score), Custom)  # heads cannot be cut: each group is asked for all of them
     for some in members:
         heads = torch.tensor(some, device=query.device)
+        if sees_all:
+            yield Group(some, tensors, graph.graphs[some[0]], options_of_heads(options, heads, some[0], are_all=True))
+            continue
         own = (query.index_select(-2, heads), *(keys_of(x, heads, num_heads) for x in keys))
         yield Group(some, own, graph.graphs[some[0]], options_of_heads(options, heads, some[0], len(members) == 1))
 

@@ -142,8 +142,13 @@ def test_each_head_has_its_board_with_a_normalizer_and_a_score_that_have_none():
         options = {"normalizer": softplus_of_row, "score": score_of_loops(Angle())}
         by_head = [loop_attention(*(x[:, [head]] for x in inputs), edges[head], **options)[0] for head in range(2)]
         assert_same(found, torch.cat(by_head, 1), inputs)
-    with pytest.raises(ValueError, match="sees all heads together, and so does a module"):
-        attend(*inputs, PerHead(graphs), score=Perceptron(5).double())
+
+
+def test_each_head_has_its_board_with_a_score_that_sees_all_heads():
+    inputs, graphs, score = vectors(15), [KnightMoves(3, 5), KnightMoves(3, 5, True)], Perceptron(5).double()
+    found = attend(*inputs, PerHead(graphs), score=score)
+    for head, graph in enumerate(graphs):
+        torch.testing.assert_close(found[:, head], attend(*inputs, graph, score=score)[:, head])
 
 
 # In a layer ---------------------------------------------------------------------------------------------------------------

@@ -132,12 +132,35 @@ def test_heads_with_one_graph_run_together():
         ({"graph": PerHead([NEAR])}, "got 1 graphs and 4 heads"),
         ({"bias": torch.zeros(5)}, "'bias' beside a PerHead is a list"),
         ({"bias": [torch.zeros(5)]}, "one entry for each of 4 heads .got 1"),
-        ({"score": lambda q, k: (q * k).sum(-1)}, "a function as score sees all heads together"),
     ],
 )
 def test_bad_input_is_named(options, words):
     with pytest.raises(ValueError, match=words):
         attend(*tensors(), **({"graph": GRAPHS} | options))
+
+
+def neighbouring_heads(query, key):
+    """Each head has the next one's product on top, so that none can be computed alone."""
+    product = (query * key).sum(-1)
+    return product + 0.5 * product.roll(-1, -1)
+
+
+def test_a_score_that_sees_all_heads_runs_over_each_graph():
+    query, key, value = tensors()
+    bias = [torch.randn(graph.num_edges).double() for graph in GRAPHS.graphs]
+    sink = torch.randn(HEADS).double()
+    options = {"score": neighbouring_heads, "normalizer": Softmax(sink)}
+    found = attend(query, key, value, GRAPHS, bias=bias, **options)
+    weights = attention_weights(query, key, GRAPHS, bias=bias, **options)
+    scores = attention_scores(query, key, GRAPHS, bias=bias, score=neighbouring_heads)
+    for head, graph in enumerate(GRAPHS.graphs):
+        own = attend(query, key, value, graph, bias=bias[head], **options)
+        torch.testing.assert_close(found[:, head], own[:, head])
+        own = attention_weights(query, key, graph, bias=bias[head], **options)
+        torch.testing.assert_close(weights[head], own[:, head])
+        own = attention_scores(query, key, graph, bias=bias[head], score=neighbouring_heads)
+        torch.testing.assert_close(scores[head], own[:, head])
+    assert choose_kernel(GRAPHS, query, key, value, **options).kernel == "edges_torch"
 
 
 def test_weights_of_chosen_edges():
