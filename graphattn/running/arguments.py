@@ -92,13 +92,16 @@ def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, opt
 def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple | None:
     """All that checks and kernels look at beside the graph; None where it is more than can be said in short."""
     bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
-    if type(normalizer) is not str or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return None
     if type(score) is not str:
         score = score.facts if isinstance(score, Score) else None
+    if type(normalizer) is not str:
+        normalizer = normalizer.facts if isinstance(normalizer, Normalizer) else None
     # The numbers themselves are no facts: they may change with every call.
-    is_usual = (scale is None or (type(scale) is float and 0 < scale < math.inf)) and type(dropout) is float
-    if score is None or not is_usual or not 0 <= dropout <= 1:
+    has_scale = scale is None or (type(scale) in (float, int) and 0 < scale < math.inf)
+    has_rate = type(dropout) in (float, int) and 0 <= dropout <= 1
+    if score is None or normalizer is None or not has_scale or not has_rate:
         return None
     try:
         return (
@@ -123,8 +126,8 @@ def prepare_again(
         graph if checked.graph is None else checked.graph,
         score,
         checked.normalizer,
-        checked.scale if scale is None else scale,
-        dropout,
+        checked.scale if scale is None else float(scale),
+        float(dropout),
         new_seed(query.device) if dropout else None,
         current_budget(),
         memory=checked.memory,

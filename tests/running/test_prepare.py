@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal, choose_kernel, memory_budget
-from graphattn.nn import Additive, ALiBi, Softmax
+from graphattn.nn import Additive, ALiBi, Dot, Relu, Softmax, TopK
 from graphattn.running.arguments import Options, prepare
 
 EDGES = torch.tensor([[0, 1, 2, 2, 3, 0], [1, 2, 0, 1, 1, 3]])
@@ -38,7 +38,8 @@ def calls(graph, dtype=torch.float64):
         {"edge_features": features, "edge_query": torch.randn(4, 2, 5, dtype=dtype)},
         {"score": "cosine"}, {"score": steep}, *({"score": score} for score in additive), {"normalizer": "relu"},
         {"normalizer": Softmax(0.5)}, {"normalizer": Softmax(torch.randn(2, dtype=dtype))}, {"kernel": "reference"},
-        {"normalizer": "sparsemax"},
+        {"normalizer": "sparsemax"}, {"normalizer": Relu()}, {"normalizer": Relu(scale_by_degree=True)}, {"normalizer": Softmax()},
+        {"normalizer": TopK(2)}, {"normalizer": TopK(1)}, {"score": Dot()}, {"scale": 3}, {"normalizer": Softmax(1.5)},
     ]  # fmt: skip
     for given in options:
         yield (nodes(), nodes(), nodes()), given
