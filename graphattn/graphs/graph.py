@@ -577,4 +577,4 @@ class Graph(ABC):
 
 
 _set_unless_field: Any = Graph.__setattr__
-Graph.__setattr__ = Graph._set_attribute  # type: ignore[method-assign,assignment]  # a frozen dataclass may not define it itself
+Graph.__setattr__ = Graph._set_attribute  # type: ignore[assignment, method-assign]  # a frozen dataclass may not define it itself

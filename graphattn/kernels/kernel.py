@@ -46,18 +46,25 @@ class Plan(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The differentiable tensors."""
+    """The differentiable tensors; None where there is none.
 
-    query: Tensor  # [num_queries, heads, dim]
-    key: Tensor  # [num_keys, kv_heads, dim]
-    value: Tensor  # [num_keys, kv_heads, value_dim]
-    bias: Tensor | None = None  # [num_edges, heads or 1]
-    edge_features: Tensor | None = None  # [num_edges, edge_dim]
-    edge_query: Tensor | None = None  # [num_queries, heads, edge_dim]
-    parameters: tuple[Tensor, ...] = ()  # of the score
-    bias_by_offset: Tensor | None = (
-        None  # [num_offsets, heads], of `offsets_of(graph)`, in the place of a bias of edges
-    )
+    Shapes:
+        - query: [num_queries, heads, dim]
+        - key: [num_keys, kv_heads, dim]; value: [num_keys, kv_heads, value_dim]
+        - bias: [num_edges, heads or 1]
+        - edge_features: [num_edges, edge_dim]; edge_query: [num_queries, heads, edge_dim]
+        - parameters of the score: [heads, ...] each
+        - bias_by_offset: [num_offsets, heads], a row for each of `offsets_of(graph)`, in the place of a bias of edges
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    bias: Tensor | None = None
+    edge_features: Tensor | None = None
+    edge_query: Tensor | None = None
+    parameters: tuple[Tensor, ...] = ()
+    bias_by_offset: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
         """The same fields, each tensor changed."""
@@ -105,12 +112,17 @@ class Needed(NamedTuple):
 class Partial(NamedTuple):
     """A result over some of a query's edges; two of them merge into one (see parts.py).
 
-    In the accumulation dtype, or in that of the query where the plan is final or the operators below give no other.
+    Shapes:
+        - out: [num_queries, heads, value_dim], sum of weight * value
+        - lse: [num_queries, heads], log of the sum of exp(score); -inf for an empty row
+        - edge_out: [num_queries, heads, edge_dim], sum of weight * edge feature; None where there are none
+
+    In the dtype of the query, or in that of sums over it: float32 for half precision, in which parts are merged with less error.
     """
 
-    out: Tensor  # [num_queries, heads, value_dim], sum of weight * value
-    lse: Tensor  # [num_queries, heads], log of the sum of exp(score); -inf for an empty row
-    edge_out: Tensor | None = None  # [num_queries, heads, edge_dim], sum of weight * edge feature
+    out: Tensor
+    lse: Tensor
+    edge_out: Tensor | None = None
 
     @classmethod
     def gradient(cls, out: Tensor, edge_out: Tensor | None) -> "Partial":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.budget import within_budget
-from graphattn.kernels.choose import select
+from graphattn.kernels.choose import OWN, select
 from graphattn.kernels.finite import AreFinite, NotFinite
 from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, Plan, count_edges, delta_of
 from graphattn.kernels.parts import (
@@ -125,12 +125,27 @@ def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Pa
     are_finite = AreFinite(inputs.key, inputs.value) if must_ask else None
     try:
         result = run_by.forward(plan, inputs)
+        if run_by not in OWN:
+            check_result(run_by, inputs, result)
         if are_finite is None or are_finite.answer():
             return run_by, result
     except NotFinite:
         pass
     run_by, _ = select(plan, inputs, kernel, is_finite=False)
     return run_by, run_by.forward(plan, inputs)
+
+
+def check_result(kernel: Kernel, inputs: Inputs, result: Partial) -> None:
+    """Raises ValueError where a kernel from outside gives back other shapes than it was asked for."""
+    rows = inputs.query.shape[:2]
+    wanted: dict[str, tuple[int, ...]] = {"out": (*rows, inputs.value.size(2)), "lse": tuple(rows)}
+    if inputs.edge_features is not None:
+        wanted["edge_out"] = (*rows, inputs.edge_features.size(1))
+    for name, shape in wanted.items():
+        found = getattr(result, name, None)
+        if not isinstance(found, Tensor) or found.shape != shape:
+            got = list(found.shape) if isinstance(found, Tensor) else found
+            raise ValueError(f"'forward' of kernel {kernel.name!r} must give '{name}' {list(shape)} (got {got})")
 
 
 def with_sink(merged: Partial, sink: Tensor | float | None) -> Partial:

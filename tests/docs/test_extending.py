@@ -27,8 +27,8 @@ def page(tmp_path_factory):
 
 
 def test_every_block_is_in_the_module(page):
-    assert len(re.findall("```python", TEXT)) == 6
-    assert {"board", "KnightMoves", "softplus", "Softplus", "Distance", "Toy"} <= set(vars(page))
+    assert len(re.findall("```python", TEXT)) == 7
+    assert {"board", "KnightMoves", "softplus", "Softplus", "Distance", "Angle", "Toy"} <= set(vars(page))
 
 
 def layers(page):
@@ -37,6 +37,7 @@ def layers(page):
     yield GraphAttention(6, 4, heads=2, normalizer=page.Softplus())
     yield GraphAttention(6, 4, heads=2, score=page.Distance(2), normalizer=page.softplus)
     yield GraphAttention(6, 4, heads=2, score=page.Distance(2))
+    yield GraphAttention(6, 4, heads=2, score=page.Angle())
 
 
 def test_in_a_batch_under_torch_compile_and_for_each_head(page):

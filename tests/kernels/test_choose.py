@@ -196,6 +196,24 @@ def test_a_kernel_from_outside_is_asked_first_or_where_it_says():
         remove_kernel("toy")
 
 
+class Turned(Toy):
+    name = "turned"
+
+    def forward(self, plan, inputs):
+        result = super().forward(plan, inputs)
+        return result._replace(out=result.out.transpose(0, 1))
+
+
+def test_results_of_a_kernel_from_outside_have_the_shapes_asked_for():
+    graph, x = CompleteGraph(4), torch.randn(4, 2, 3)
+    register_kernel(Turned())
+    try:
+        with pytest.raises(ValueError, match=r"kernel 'turned' must give 'out' \[4, 2, 3\] \(got \[2, 4, 3\]\)"):
+            attend(x, x, x, graph)
+    finally:
+        remove_kernel("turned")
+
+
 def test_only_kernels_are_registered_and_only_those_removed():
     with pytest.raises(TypeError, match="subclass of Kernel"):
         register_kernel(Toy)
