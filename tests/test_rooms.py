@@ -110,9 +110,9 @@ LARGE = {
     ("compiling/edge_operators.py", "numbers_of_edges"): OPERATOR,
     ("compiling/edge_operators.py", "numbers_of_edges_backward"): OPERATOR,
     ("compiling/edge_operators.py", "_"): OPERATOR,  # their shapes
-    ("compiling/operators.py", "attend"): OPERATOR,
+    ("compiling/operators.py", "attend_operator"): OPERATOR,
     ("compiling/operators.py", "attend_backward"): OPERATOR,
-    ("kernels/cuda/edge_pieces.py", "scores_of"): PROGRAM,
+    ("kernels/cuda/edge_pieces.py", "piece_scores"): PROGRAM,
     ("kernels/cuda/edge_rows.py", "forward_rows"): PROGRAM,
     ("kernels/cuda/edge_rows.py", "backward_rows"): PROGRAM,
     ("kernels/cuda/edge_rows.py", "backward_columns"): PROGRAM,
