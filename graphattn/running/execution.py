@@ -111,6 +111,7 @@ def compute(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Partial, li
         run_by, result = run_part(part_plan, part_inputs, kernel)
         merger.add(result, part)
         chosen.append(run_by)
+        del result  # before the next part makes its own
     assert merger.total is not None  # every graph has a part
     return with_sink(merger.total, plan.normalizer.sink), chosen
 
@@ -252,6 +253,7 @@ def kernel_gradients(
             total = first_gradients(inputs, gradients, part)
         else:
             add_gradients(total, gradients, part)
+        del gradients  # before the next part makes its own
     assert total is not None  # every graph has a part
     return total, sink_gradient(plan.normalizer.sink, merged, grad)
 

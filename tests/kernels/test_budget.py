@@ -7,6 +7,7 @@ import torch
 from graphattn import EdgeListGraph, attend, causal, memory_budget
 from graphattn.kernels import budget
 from graphattn.kernels.budget import range_of
+from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import Softmax, TopK
 from graphattn.running.arguments import prepare
 from graphattn.running.execution import pieces
@@ -118,3 +119,21 @@ def test_ranges_are_there_one_after_the_other(kernel, monkeypatch):
 def test_a_budget_is_a_positive_int(num_bytes):
     with pytest.raises(ValueError, match="positive int"), memory_budget(num_bytes):
         pass
+
+
+def test_gradients_of_a_range_are_gone_before_the_next_makes_its_own(monkeypatch):
+    torch.manual_seed(0)
+    leaves = [torch.randn(300, 2, 4, requires_grad=True) for _ in range(3)]
+    graph, alive, backward = EdgeListGraph(torch.randint(300, (2, 6000)), 300), [], EdgesTorch.backward
+
+    def watched(self, *given):
+        # The first range's own may be what the others are added to.
+        assert not any(gradient() is not None for gradient in alive[1:])
+        found = backward(self, *given)
+        alive.append(weakref.ref(found.value))
+        return found
+
+    monkeypatch.setattr(EdgesTorch, "backward", watched)
+    with memory_budget(2**17):
+        attend(*leaves, graph, kernel="edges_torch").sum().backward()
+    assert len(alive) > 3
