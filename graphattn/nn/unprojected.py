@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import torch_geometric
 from torch import Tensor
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from graphattn.functional import attend
 from graphattn.graphs import Graph
+from graphattn.nn.plain import has_hooks, runs_as
 
 LINEAR = torch.nn.Linear, torch_geometric.nn.Linear
-HOOKS = "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"
 # Products of edges are worth more than those of large matrices. Two cores, float32, 64 channels -> 4 heads of 16:
 # benchmarks.everyday, rows of sampled blocks.
 PRICE_OF_EDGES = 3
@@ -30,8 +30,11 @@ def is_cheaper(query: Tensor, source: Tensor, graph: Graph, maps: tuple[torch.nn
         source: [num_sources, in_channels].
         maps: Those of keys and values.
     """
-    if torch.compiler.is_compiling() or source.dtype not in (torch.float32, torch.float64):
-        return False  # sizes may be symbols, and halves would be rounded in other places
+    if torch.compiler.is_compiling() or source.layout != torch.strided:
+        return False  # sizes may be symbols, and maps take sparse sources where attention does not
+    is_wide = source.dtype in (torch.float32, torch.float64)  # halves would be rounded in other places
+    if not is_wide or query.dtype != source.dtype:  # as under autocast
+        return False
     (num_targets, heads, channels), (num_sources, in_channels) = query.shape, source.shape
     width, edges = heads * channels, graph.num_edges * heads * PRICE_OF_EDGES
     projected = num_sources * in_channels * width + edges * channels
@@ -41,9 +44,8 @@ def is_cheaper(query: Tensor, source: Tensor, graph: Graph, maps: tuple[torch.nn
 
 def is_plain(linear: Any) -> bool:
     """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result."""
-    if type(linear) not in LINEAR or any(getattr(linear, hooks) for hooks in HOOKS):
-        return False
-    return not isinstance(linear.weight, UninitializedParameter)
+    kind = type(linear)
+    return kind in LINEAR and runs_as(linear, kind) and not has_hooks(linear) and not is_lazy(linear.weight)
 
 
 def attend_unprojected(

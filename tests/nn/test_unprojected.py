@@ -88,6 +88,19 @@ def test_maps_that_are_more_than_a_product_are_called():
     other = TransformerConv(16, 8, 2)
     other.lin_key = torch.nn.Sequential(other.lin_key)
     assert not cheaper(other)
+    own = TransformerConv(16, 8, 2)
+    own.lin_value.forward = lambda x: x.new_zeros(len(x), 16)
+    assert not cheaper(own)
+
+
+def test_under_autocast_and_with_sparse_sources_they_are_projected():
+    layer, x, edges = TransformerConv(16, 8, 2), torch.randn(SOURCES, 16), block()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer((x, x[:TARGETS]), edges)
+    assert out.dtype == torch.bfloat16
+    wanted = layer((x, x[:TARGETS]), edges)
+    torch.testing.assert_close(out.float(), wanted, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(layer((x.to_sparse_coo(), x[:TARGETS]), edges), wanted)
 
 
 def test_as_many_targets_as_sources_are_projected():

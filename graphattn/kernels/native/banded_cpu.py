@@ -8,15 +8,16 @@ Sums are kept in float32. A bias by offset is a table that is added where scores
 import torch
 from torch import Tensor
 
-from graphattn.formulas.offsets import longest
+from graphattn.formulas.offsets import longest, places_of_edges
 from graphattn.graphs import BandedGraph, CompleteGraph, Graph
-from graphattn.kernels.finite import NotFinite
+from graphattn.kernels.finite import AreFinite, NotFinite
 from graphattn.kernels.fused.tiled import wanted_bias
-from graphattn.kernels.kernel import Inputs, Kernel, Partial, Plan, delta_of
+from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, delta_of
 from graphattn.kernels.native.arrays import Sizes, empty, zeros
 from graphattn.kernels.native.band_runs import Runs, runs_of
 from graphattn.kernels.native.bands import Bands, lanes
 from graphattn.kernels.native.border import HALVES, hand_over, readable
+from graphattn.kernels.native.edges_cpu import EdgesCpu
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.threads import count_pieces, run
 
@@ -65,6 +66,9 @@ class BandedCpu(Kernel):
         return Partial(out, lse)
 
     def backward(self, plan, inputs, merged, grad):
+        # In a tile 0 * NaN would reach keys that the query does not see.
+        if not AreFinite(inputs.query, grad.out).answer():
+            return edge_by_edge(plan, inputs, merged, grad)
         sizes, band, needed = Sizes.of(inputs), band_of(plan.graph), plan.needed
         stored, of_results = inputs.query.dtype, grad.out.dtype if grad.out.dtype in HALVES else torch.float32
         given = tensors_of(inputs) | dict(
@@ -104,6 +108,24 @@ class BandedCpu(Kernel):
             return Inputs(query, key, value)
         bias = steps_of(tables, rows_of_bias(plan.graph, band), table, is_by_key=in_turns)
         return Inputs(query, key, value, bias_by_offset=bias)
+
+
+def edge_by_edge(plan: Plan, inputs: Inputs, merged: Partial, grad: Partial) -> Inputs | Gradients:
+    """The gradients by the loops over edges, which touch no key but those that a query sees."""
+    table, needed = inputs.bias_by_offset, plan.needed
+    if table is None:
+        return EdgesCpu().backward(plan._replace(memory=None), inputs, merged, grad)
+    places = places_of_edges(plan.graph, table.device)
+    if needed is not None:
+        needed = needed._replace(bias=needed.bias_by_offset)
+    by_edge = inputs._replace(bias=table.detach()[places], bias_by_offset=None)
+    found = EdgesCpu().backward(plan._replace(memory=None, needed=needed), by_edge, merged, grad)
+    summed = (
+        None
+        if found.bias is None
+        else torch.zeros_like(table, dtype=found.bias.dtype).index_add_(0, places, found.bias)
+    )
+    return found._replace(bias=None, bias_by_offset=summed)
 
 
 def band_of(graph: Graph) -> BandedGraph:

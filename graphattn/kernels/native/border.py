@@ -77,10 +77,12 @@ def put_addresses(struct: Struct, real: torch.dtype, tensors: dict[str, Tensor |
         if may_copy and not (lies_well and tensor.dtype is dtype):
             tensor = tensors[name] = readable(tensor, dtype)
             address, lies_well = tensor.data_ptr(), True
-        if tensor.dtype is not dtype or tensor.numel() != count or not tensor.is_cpu or not lies_well:
+        has_memory = address or not count  # FakeTensor and other wrappers have none
+        if tensor.dtype is not dtype or tensor.numel() != count or not tensor.is_cpu or not lies_well or not has_memory:
             raise ValueError(
                 f"a loop takes `{name}` as {count} numbers of {dtype} side by side on the CPU (got {tensor.numel()} of"
-                f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}); pass inputs through `readable`"
+                f" {tensor.dtype} with strides {tensor.stride()} on {tensor.device}, address {address}); pass"
+                " inputs through `readable`"
             )
         setattr(struct, name, address)
     struct.__dict__.setdefault("kept", []).append(tensors)

@@ -11,7 +11,7 @@ from graphattn.formulas.offsets import offsets_of
 from graphattn.kernels.native import banded_cpu, build
 from graphattn.kernels.native.bands import lanes
 from graphattn.kernels.native.library import level, why_not_native
-from graphattn.nn import ALiBi, RelativeBias
+from graphattn.nn import ALiBi, RelativeBias, T5Bias
 from tests.kernels.fused.test_banded_torch import GRAPHS as BANDS
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="no compiled loops here")
@@ -226,3 +226,38 @@ def test_narrow_registers(narrow):
         pytest.skip("the processor's own registers, or wider ones")
     found = subprocess.run([sys.executable, "-c", NARROW, narrow], check=True, capture_output=True, text=True)
     assert tuple(map(int, found.stdout.split())) != lanes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("where", ["query", "grad_out"])
+@pytest.mark.parametrize("rule", [None, "table"])
+def test_nan_of_a_query_reaches_only_the_keys_that_it_sees(where, rule, dtype):
+    torch.manual_seed(0)
+    graph, row = BandedGraph(70, 3, 1), 40
+    tensors = [torch.randn(70, 2, 16).to(dtype) for _ in range(3)]
+    cotangent = torch.randn(70, 2, 16).to(dtype)
+    (tensors[0] if where == "query" else cotangent)[row, 0] = torch.nan
+    table = ALiBi(2) if rule else None
+    found, wanted = [], []
+    for kernel, gradients in (("banded_cpu", found), ("edges_cpu", wanted)):
+        leaves = [x.clone().requires_grad_() for x in tensors]
+        out = attend(*leaves, graph, bias=table, kernel=kernel)
+        gradients += torch.autograd.grad(out, leaves, cotangent)
+    for own, other in zip(found, wanted, strict=True):
+        assert own.isnan().equal(other.isnan())
+        torch.testing.assert_close(own, other, equal_nan=True, rtol=2e-2, atol=2e-2)
+    assert found[1].isnan().any(2).any(1).nonzero().flatten().tolist() == [37, 38, 39, 40, 41]
+
+
+def test_a_learned_bias_by_offset_beside_nan_has_the_gradient_of_edges():
+    torch.manual_seed(0)
+    graph, rule = CompleteGraph(40), T5Bias(2)
+    tensors = [torch.randn(40, 2, 16) for _ in range(3)]
+    cotangent = torch.randn(40, 2, 16)
+    cotangent[7, 1] = torch.inf
+    of_rule = []
+    for kernel in ("banded_cpu", "edges_cpu"):
+        leaves = [x.clone().requires_grad_() for x in tensors]
+        out = attend(*leaves, graph, bias=rule, kernel=kernel)
+        of_rule.append(torch.autograd.grad(out, [*leaves, *rule.parameters()], cotangent))
+    torch.testing.assert_close(*of_rule, equal_nan=True, rtol=1e-4, atol=1e-4)

@@ -4,7 +4,9 @@ import weakref
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
+from graphattn import EdgeListGraph, attend
 from graphattn.kernels.native.border import Struct, hand_over, let_read, readable
 from graphattn.testing.layouts import LAYOUTS
 
@@ -66,3 +68,11 @@ def test_what_a_loop_would_read_wrongly_is_refused(wrong):
     ):
         hand_over(struct, torch.float32, numbers=wrong)
     assert struct.numbers is None
+
+
+def test_tensors_without_memory_are_refused():
+    graph, x = EdgeListGraph(torch.randint(9, (2, 30)), 9), torch.randn(9, 2, 4)
+    attend(x, x, x, graph)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, pytest.raises(ValueError, match="address 0"):
+        fake = mode.from_tensor(x)
+        attend(fake, fake, fake, graph)
