@@ -29,8 +29,9 @@ class Normalizer(ABC):
     @property
     def facts(self) -> tuple | None:
         """All that checks and kernels look at; None where that is more, and they look again at every call."""
-        is_named = self.sink is None and NORMALIZERS.get(self.name) is type(self)
-        return (self.name, self.scale_by_degree) if is_named else None
+        if self.sink is not None or type(self) not in NORMALIZERS.values():
+            return None
+        return type(self), self.scale_by_degree
 
     def check(self, heads: int) -> None:  # noqa: B027  (most normalizers have no parameters)
         """Raise ValueError where the parameters do not fit the number of heads."""
