@@ -75,7 +75,7 @@ def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tupl
     return with_bias_of_edges(plan, inputs)
 
 
-def stays_whole(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
+def is_left_whole(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
     """Whether tensors per edge, dropout or a named kernel want the graph in one part."""
     per_edge = any(x is not None for x in (inputs.bias, inputs.bias_by_offset, inputs.edge_features))
     return per_edge or kernel is not None or plan.dropout > 0 or plan.normalizer.merge is None
@@ -83,14 +83,13 @@ def stays_whole(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
 
 def is_one_piece(plan: Plan, inputs: Inputs, kernel: str | None) -> bool:
     """Whether `pieces` would give the plan and its inputs as they are."""
-    return plan.memory_budget is None and (split_of(type(plan.graph)) is None or stays_whole(plan, inputs, kernel))
+    return plan.memory_budget is None and (split_of(type(plan.graph)) is None or is_left_whole(plan, inputs, kernel))
 
 
 def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Part, Plan, Inputs]]:
     """The graph cut into disjoint parts, and these where a memory budget says so."""
-    for part in (
-        [Part(plan.graph)] if stays_whole(plan, inputs, kernel) else disjoint_parts(plan.graph, inputs.query.device)
-    ):
+    is_whole = is_left_whole(plan, inputs, kernel)
+    for part in [Part(plan.graph)] if is_whole else disjoint_parts(plan.graph, inputs.query.device):
         part_plan = plan.over(part.graph)
         whole = (part, part_plan, take(inputs, part))
         if plan.memory_budget is None:
