@@ -33,6 +33,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    edge_sum: bool = True,
 ) -> Tensor: ...
 
 
@@ -51,6 +52,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    edge_sum: bool = True,
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -69,6 +71,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    edge_sum: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
@@ -86,6 +89,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    edge_sum: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention of queries over the keys that `graph` joins them to.
 
@@ -100,7 +104,8 @@ def attend(
             for another graph in each head, with lists for `bias` and `edge_features`.
         bias: [num_edges] or [num_edges, heads], added to the scaled score; -inf takes an edge away. Or a rule
             graph -> such a tensor, as the biases of `graphattn.nn` are (`ALiBi(heads)`).
-        edge_features: [num_edges, edge_dim]. With them comes a second result, the attention-weighted sum of the features.
+        edge_features: [num_edges, edge_dim], or [num_edges, heads, edge_dim] for each head its own. With them comes a second
+            result, the attention-weighted sum of the features.
         edge_query: [num_queries, heads, edge_dim]: adds scale * edge_query[i] . edge_features[edge] to the score, which is
             what an edge term W x_e in the key amounts to, with edge_query = W^T query.
         scale: Factor of the score; None means 1 / sqrt(dim) for the dot product and 1 for every other score.
@@ -111,11 +116,13 @@ def attend(
             `Softmax(sink=0.0)`, `TopK(8)` or `Relu(scale_by_degree=True)`, or a function of the scores of a row along the last
             axis, as `torch.softmax(x, -1)` is one (see `CustomNormalizer`).
         kernel: Name of the kernel to use instead of the fastest (see `choose_kernel`).
+        edge_sum: False leaves out the second result, where edge features have a part in the score alone.
 
     Everything per edge is in the order of `graph.edge_index()`.
 
     Returns:
-        out [num_queries, heads, value_dim]; with `edge_features` the pair (out, [num_queries, heads, edge_dim]).
+        out [num_queries, heads, value_dim]; with `edge_features` the pair (out, [num_queries, heads, edge_dim]), unless
+        `edge_sum` is False.
 
     Raises:
         ValueError, TypeError: where shapes, dtypes, devices or options do not fit; the message says what it got.
@@ -127,7 +134,7 @@ def attend(
         >>> attend(x, x, torch.arange(3.).view(3, 1, 1), causal(3)).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
-    options = Options(bias, edge_features, edge_query, scale, dropout, score, normalizer, kernel)
+    options = Options(bias, edge_features, edge_query, scale, dropout, score, normalizer, kernel, edge_sum)
     return over_heads(attend_over, join_heads, (query, key, value), graph, options)
 
 
@@ -142,7 +149,7 @@ def attend_over(
         out, edge_out = out.to(query.dtype), None if edge_out is None else edge_out.to(query.dtype)
     if batch is not None:
         out, edge_out = unfold(out, batch), None if edge_out is None else unfold(edge_out, batch)
-    return out if edge_out is None else (out, edge_out)
+    return out if edge_out is None or not options.edge_sum else (out, edge_out)
 
 
 @overload

@@ -67,16 +67,23 @@ def is_seen_through(plan: Plan) -> bool:
 NO_KERNEL = "compiled code has no kernel for torch.func transforms, nor for scores and normalizers of the caller's own"
 
 
+ADDS_FEATURES = " and features"  # behind the name of an activation
+
+
 def name_of_score(score: Score) -> str:
     """Of a score as `Score.reduce` leaves it."""
-    return score.activation if isinstance(score, Additive) else score.name
+    if isinstance(score, Additive):
+        return score.activation + ADDS_FEATURES * score.adds_features
+    return score.name
 
 
 def score_of_name(name: str, parameters: Sequence[Tensor]) -> Score:
     if name == Dot.name:
         return Dot()
     vector, *rest = parameters
-    return Additive(vector, rest[0] if rest else None, activation=name)
+    adds_features = name.endswith(ADDS_FEATURES)
+    edge_weight = rest[0] if rest else None
+    return Additive(vector, edge_weight, name.removesuffix(ADDS_FEATURES), adds_features=adds_features)
 
 
 def name_of_normalizer(normalizer: Normalizer) -> str:
@@ -135,7 +142,7 @@ def attend_operator(
 
 @attend_operator.register_fake
 def _(query, key, value, bias, edge_features, edge_query, parameters, sink, graph, *options):
-    edge_dim = 0 if edge_features is None else edge_features.size(1)
+    edge_dim = 0 if edge_features is None else edge_features.size(-1)
     rows, dtype = query.shape[:2], accumulation_dtype(query.dtype)
     shapes = (*rows, value.size(2)), rows, (*rows, edge_dim)
     return *(query.new_empty(shape, dtype=dtype) for shape in shapes), fake_ticket()

@@ -8,7 +8,7 @@ finite cannot be asked here: where there is a bias, what it hides is left out in
 import torch
 from torch import Tensor
 
-from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype
+from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, by_head
 from graphattn.kernels.plain.differentiable import hidden_by_bias, seen_by_heads, without_hidden
 from graphattn.kernels.plain.edges_torch import (
     Edges,
@@ -33,7 +33,7 @@ def run_unfused(plan: Plan, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
     out = sum_of_rows(weights * values, edges, num_queries)
     if inputs.edge_features is None:
         return out, None
-    features = inputs.edge_features.to(weights.dtype)[:, None]
+    features = by_head(inputs.edge_features.to(weights.dtype))
     features = features if hidden is None else features.masked_fill(hidden[..., None], 0.0)
     return out, sum_of_rows(weights * features, edges, num_queries)
 

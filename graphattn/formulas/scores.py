@@ -119,17 +119,25 @@ class Additive(Score):
         edge_weight: [heads, dim, edge_dim], or None if edges have no part in the score.
         activation: 'tanh' or 'leaky_relu'.
         negative_slope: of 'leaky_relu' below 0; at exactly 0 its derivative is a number between this and 1.
+        adds_features: Whether edge features [num_edges, heads, dim] stand for edge_weight @ edge_features themselves, for who
+            has mapped them already.
     """
 
     vector: Tensor
     edge_weight: Tensor | None = None
     activation: str = "tanh"
     negative_slope: float = KERNEL_SLOPE
+    adds_features: bool = False
 
     name = "additive"
     takes_features_by_head = True
 
     def __post_init__(self):
+        if self.adds_features and (self.edge_weight is not None or self.negative_slope != KERNEL_SLOPE):
+            raise ValueError(
+                f"'adds_features' goes without 'edge_weight' and with the slope {KERNEL_SLOPE} (got edge_weight="
+                f"{None if self.edge_weight is None else list(self.edge_weight.shape)} and {self.negative_slope})"
+            )
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"'activation' must be one of {sorted(ACTIVATIONS)} (got {self.activation!r})")
 
@@ -142,13 +150,18 @@ class Additive(Score):
         if type(self) is not Additive:
             return None
         shapes = tuple((x.shape, x.dtype, x.device) for x in self.parameters)
-        return Additive, self.activation, self.negative_slope, shapes
+        return Additive, self.activation, self.negative_slope, self.adds_features, shapes
 
     def replace(self, *parameters):
-        return Additive(*parameters, activation=self.activation, negative_slope=self.negative_slope)
+        options = {"activation": self.activation, "negative_slope": self.negative_slope}
+        return Additive(*parameters, **options, adds_features=self.adds_features)
 
     def check(self, heads, dim, edge_dim):
         check_shape("'vector' of the additive score", "[heads, dim]", self.vector, heads, dim)
+        if self.adds_features and edge_dim != dim:
+            raise ValueError(
+                f"'adds_features' of the additive score needs 'edge_features' [num_edges, {heads}, {dim}] (got edge_dim={edge_dim})"
+            )
         if self.edge_weight is not None and self.edge_weight.shape != (heads, dim, edge_dim):
             raise ValueError(
                 f"'edge_weight' of the additive score must be [heads, dim, edge_dim] = [{heads}, {dim}, {edge_dim}]"
@@ -175,6 +188,8 @@ class Additive(Score):
         if self.edge_weight is not None:
             features = "...hd" if edge_features.dim() == hidden.dim() else "...d"
             hidden = hidden + torch.einsum(f"hcd,{features}->...hc", self.edge_weight.to(hidden), edge_features)
+        elif self.adds_features:
+            hidden = hidden + edge_features
         hidden = hidden.tanh() if self.activation == "tanh" else leaky_relu(hidden, self.negative_slope)
         return (hidden * self.vector.to(hidden)).sum(-1)
 

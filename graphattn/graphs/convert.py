@@ -14,6 +14,7 @@ from graphattn.graphs.graph import Graph
 from graphattn.graphs.kept import check_same_edges, edges_of, graph_now, sizes_of
 from graphattn.graphs.of_edges import depends_on_edges
 from graphattn.graphs.sizes import Counts, is_sequence, parse_sizes
+from graphattn.graphs.snapshots import graph_of_same, remember_last
 from graphattn.graphs.together import joined
 from graphattn.graphs.traced import TracedGraph, trace
 
@@ -93,6 +94,10 @@ def as_graph(x: GraphLike, num_queries: Counts | None = None, num_keys: Counts |
     """
     if torch.compiler.is_compiling():
         return trace(x, num_queries, num_keys, as_graph_uncompiled)
+    plain = x if type(x) is Tensor and type(num_queries) is int and x.layout == torch.strided else None
+    same = None if plain is None else graph_of_same(plain, (num_queries, num_keys))
+    if same is not None:
+        return same
     if num_queries is None and num_keys is not None:
         raise ValueError(f"'num_keys' needs 'num_queries' (got num_keys={num_keys} alone)")
     if isinstance(x, TracedGraph):
@@ -101,7 +106,10 @@ def as_graph(x: GraphLike, num_queries: Counts | None = None, num_keys: Counts |
         return _from_data(x, num_queries, num_keys)
     if isinstance(x, (list, tuple)):
         return _from_list(x, num_queries, num_keys)
-    return graph_of_form(x, num_queries, num_keys)
+    graph = graph_of_form(x, num_queries, num_keys)
+    if plain is not None:
+        remember_last(plain, (num_queries, num_keys), graph)
+    return graph
 
 
 def _from_data(data: Data, num_queries: Counts | None, num_keys: Counts | None) -> Graph:

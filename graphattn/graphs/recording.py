@@ -3,10 +3,22 @@
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+# The key that torch switches on for modes of make_fx(pre_dispatch=True), which are on no stack of modes.
+PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
+dispatches_before = torch._C._dispatch_tls_is_dispatch_key_included
+
+
+def may_record() -> bool:
+    """Whether anything that could record what runs is at work: a mode of torch, torch.jit.trace. Else nobody has to ask further."""
+    has_modes = torch._C._len_torch_dispatch_stack() > 0
+    return has_modes or dispatches_before(PRE_DISPATCH) or torch._C._get_tracing_state() is not None
+
 
 def refuse_recording() -> None:
     """Raise RuntimeError while eager code is recorded: the edges of the example would be constants of the record, and so would
     the results of compiled kernels."""
+    if not (torch.compiler.is_compiling() or may_record()):
+        return
     if torch.jit.is_tracing():
         raise RuntimeError(
             "torch.jit.trace would keep the edges of its example for every input (got a call while it traces); use"

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from threading import RLock
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric import EdgeIndex
 
 from graphattn.graphs.graph import Graph, untransformed
+from graphattn.graphs.recording import may_record
 from graphattn.graphs.sorting import loops_for
 
 MANY = 2**14  # numbers for which threads and a copy of half the size are worth it
@@ -60,6 +62,44 @@ def graph_of_tensor(
             read.clear()
         read[meaning] = new
     return new.graph
+
+
+class Last(NamedTuple):
+    """What a plain tensor was read as at last, for who asks for just that again."""
+
+    of: ref[Tensor]
+    sizes: tuple[Any, Any]
+    read: Read
+
+
+_LAST: dict[int, Last] = {}  # by id of the tensor
+MOST_LAST = 256
+
+
+def graph_of_same(x: Tensor, sizes: tuple[Any, Any]) -> Graph | None:
+    """The graph of an edge_index that was asked for with these sizes before, if it still shows the same; None: look further.
+
+    `graph_of_tensor` finds the same graph; this is what is left to ask where nothing is unusual.
+    """
+    last = _LAST.get(id(x))
+    if last is None or last.of() is not x or last.sizes != sizes:
+        return None
+    if may_record() or torch._C._are_functorch_transforms_active() or not x.is_cpu:
+        return None
+    return last.read.graph if shows(x, last.read.numbers[0]) else None
+
+
+def remember_last(x: Tensor, sizes: tuple[Any, Any], graph: Graph) -> None:
+    """For `graph_of_same`, where a plain tensor has been read as an edge_index."""
+    if type(x) is not Tensor or not x.is_cpu:
+        return
+    read = next((read for read in _READ.get(x, {}).values() if read.graph is graph), None)
+    if read is None or len(read.numbers) != 1:
+        return
+    if len(_LAST) >= MOST_LAST:
+        _LAST.clear()
+    key = id(x)
+    _LAST[key] = Last(ref(x, lambda _: _LAST.pop(key, None)), sizes, read)
 
 
 def snapshot(x: Tensor) -> Tensor:

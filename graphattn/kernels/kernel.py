@@ -26,6 +26,13 @@ class Plan(NamedTuple):
     seed: Tensor | None = None
     memory_budget: int | None = None  # bytes
     needed: "Needed | None" = None  # the gradients that are asked for; None: all
+    has_edge_sum: bool = (
+        True  # whether anybody wants the weighted sum of edge features; kernels may give it all the same
+    )
+    edge_query_is_query: bool = (
+        False  # one tensor is both: the gradient of `query` may then be that of both, and the other None
+    )
+    value_is_key: bool = False  # likewise, in the gradient of `key`
     is_final: bool = False  # the result goes to the caller as it is, with no part to merge and no gradient to come
     memory: dict[Hashable, Any] | None = None  # see `remember`
 
@@ -52,7 +59,8 @@ class Inputs(NamedTuple):
         - query: [num_queries, heads, dim]
         - key: [num_keys, kv_heads, dim]; value: [num_keys, kv_heads, value_dim]
         - bias: [num_edges, heads or 1]
-        - edge_features: [num_edges, edge_dim]; edge_query: [num_queries, heads, edge_dim]
+        - edge_features: [num_edges, edge_dim], or [num_edges, heads, edge_dim] for each head its own
+        - edge_query: [num_queries, heads, edge_dim]
         - parameters of the score: [heads, ...] each
         - bias_by_offset: [num_offsets, heads], a row for each of `offsets_of(graph)`, in the place of a bias of edges
     """
@@ -186,6 +194,11 @@ def delta_of(merged: Partial, grad: Partial) -> Tensor:
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Sums are kept in float32 for half precision, in the input's own precision otherwise."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def by_head(features: Tensor) -> Tensor:
+    """Edge features as [num_edges, heads or 1, edge_dim]."""
+    return features if features.dim() == 3 else features[:, None]
 
 
 def sum_to_groups(per_head: Tensor, kv_heads: int) -> Tensor:

@@ -151,11 +151,31 @@ def add_self_loops(
     """
     has_attributes = edge_attr is not None
     if edge_attr is not None:
-        kept, edge_attr = utils.remove_self_loops(graph.edge_index(edge_attr.device), edge_attr)
-        _, edge_attr = utils.add_self_loops(kept, edge_attr, fill_value, min(graph.shape))
+        edge_attr = attributes_with_loops(graph, edge_attr, fill_value)
     if isinstance(graph, TracedGraph):
         return derive(with_self_loops, [graph], *graph.shape, has_attributes), edge_attr
     return with_self_loops(graph, has_attributes), edge_attr
+
+
+def attributes_with_loops(graph: Graph, edge_attr: Tensor, fill_value: float | Tensor | str) -> Tensor:
+    """Attributes of the edges that are no self loops, and behind them those of one self loop for each node."""
+    edges, num_nodes = graph.edge_index(edge_attr.device), min(graph.shape)
+    is_traced = isinstance(graph, TracedGraph) or torch.compiler.is_compiling()
+    if is_traced or fill_value != "mean" or has_some_loops(graph) or not edge_attr.is_floating_point():
+        kept, edge_attr = utils.remove_self_loops(edges, edge_attr)
+        return utils.add_self_loops(kept, edge_attr, fill_value, num_nodes)[1]
+    # What PyG's functions come to, with what the graph knows: how many edges each mean is of.
+    degrees = graph.degrees(edge_attr.device)[:num_nodes].clamp(min=1).to(edge_attr.dtype)
+    sums = edge_attr.new_zeros(graph.num_queries, edge_attr.size(1)).index_add_(0, edges[1], edge_attr)
+    return torch.cat([edge_attr, sums[:num_nodes] / degrees[:, None]])
+
+
+def has_some_loops(graph: Graph) -> bool:
+    def ask() -> bool:
+        source, target = graph.edge_index()
+        return bool((source == target).any())
+
+    return graph.remember("has some loops", ask)
 
 
 @derivation

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
+from torch.nn.functional import linear
 
-from graphattn.formulas.scores import Additive
+from graphattn.formulas.scores import KERNEL_SLOPE, Additive
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
@@ -23,7 +24,9 @@ from graphattn.nn.adjacency import (
     weighted,
 )
 from graphattn.nn.drop_in import DropIn
+from graphattn.nn.edge_terms import is_cheaper_by_edges
 from graphattn.nn.messages import is_plain
+from graphattn.nn.projection import project_together
 
 
 class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
@@ -101,6 +104,10 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         """Sources and targets as [num_nodes, heads, out_channels]."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         shape = (self.heads, self.out_channels)
+        if target is source and self.lin_r is not self.lin_l:
+            together = project_together(source, (self.lin_l, self.lin_r), (self.heads,) * 2)
+            if together is not None:
+                return together[0], together[1]
         x_l = self.lin_l(source).view(-1, *shape)
         is_one = target is source and self.lin_r is self.lin_l and is_plain(self.lin_l)
         if is_one or (isinstance(x, Tensor) and self.share_weights):
@@ -113,15 +120,24 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         """([num_targets, heads, out_channels], weights [num_edges, heads] if wanted) by the fastest kernel."""
         dtype = torch.promote_types(x_l.dtype, self.att.dtype)  # under autocast the weights are in float32, as in PyG
         x_l, x_r = (x_l.to(dtype),) * 2 if x_l is x_r else (x_l.to(dtype), x_r.to(dtype))
-        edge_weight, edge_features = None, None
+        edge_weight, edge_features, adds_features = None, None, False
         if edge_attr is not None:
-            edge_weight = self.lin_edge.weight.unflatten(0, (self.heads, self.out_channels))
-            edge_features = edge_attr.to(dtype)
-        score = Additive(self.att[0], edge_weight, "leaky_relu", self.negative_slope)
+            edge_weight, edge_features = self.lin_edge.weight, edge_attr.to(dtype)
+            adds_features = self.should_map_edges(x_r, edge_features)
+            if adds_features:
+                edge_features, edge_weight = linear(edge_features, edge_weight).view(-1, *x_l.shape[1:]), None
+            else:
+                edge_weight = edge_weight.unflatten(0, (self.heads, self.out_channels))
+        score = Additive(self.att[0], edge_weight, "leaky_relu", self.negative_slope, adds_features)
         options: dict[str, Any] = {"score": score, "edge_features": edge_features}
-        out = attend(x_r, x_l, x_l, graph, dropout=self.dropout if self.training else 0.0, **options)
-        out = out if edge_attr is None else out[0]
+        dropout = self.dropout if self.training else 0.0
+        out = attend(x_r, x_l, x_l, graph, dropout=dropout, edge_sum=False, **options)
         return out, attention_weights(x_r, x_l, graph, **options) if wants_alpha else None
+
+    def should_map_edges(self, x_r: Tensor, edge_features: Tensor) -> bool:
+        """Whether edges are so few that it is cheaper to map their features before; loops have them for PyG's own slope."""
+        has_slope = self.negative_slope == KERNEL_SLOPE and edge_features.dtype == self.lin_edge.weight.dtype
+        return has_slope and is_cheaper_by_edges(x_r.size(0), edge_features, self.out_channels)
 
     def by_messages(
         self, x_l: Tensor, x_r: Tensor, edges: Any, edge_attr: Tensor | None, loops: bool

@@ -5,14 +5,16 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
+from torch.nn.functional import linear
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.nn.adjacency import check_floating, check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
 from graphattn.nn.drop_in import DropIn
-from graphattn.nn.edge_terms import edge_query, with_edge_values
+from graphattn.nn.edge_terms import edge_query, is_cheaper_by_edges, with_edge_values
 from graphattn.nn.messages import PerThread
+from graphattn.nn.projection import project_together
 from graphattn.nn.unprojected import attend_unprojected, is_cheaper
 
 
@@ -71,18 +73,19 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         graph = self.graph_of(edge_index, target.size(0), source.size(0))
         by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
-        query = self.heads_of(self.lin_query(target))
         by_messages = by_messages or (self.lin_edge is None and attributes is not None)
-        if not (by_messages or wants_alpha) and self.should_not_project(query, source, graph):
+        query, key, value, root = self.project(source, target)
+        if key is None and not (by_messages or wants_alpha) and self.should_not_project(query, source, graph):
             out, alpha = self.by_kernel_unprojected(query, source, graph, attributes), None
         else:
-            key, value = self.heads_of(self.lin_key(source)), self.heads_of(self.lin_value(source))
+            if key is None or value is None:
+                key, value = self.heads_of(self.lin_key(source)), self.heads_of(self.lin_value(source))
             if by_messages:
                 edges = self.edges_for_pyg(edge_index, graph, query.device)
                 out, alpha = self.by_messages(query, key, value, edges, attributes)
             else:
                 out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
-        out = self.with_root(self.join_heads(out), target)
+        out = self.with_root(self.join_heads(out), target, root)
         if not wants_alpha:
             return out
         if alpha is None:
@@ -102,11 +105,21 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     def adds_nothing(self) -> bool:
         return not self.root_weight
 
-    def with_root(self, out: Tensor, target: Tensor) -> Tensor:
+    def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """Query, and of one set of nodes also key, value and root, as far as one product makes all of them."""
+        if source is target and source.size(-1) >= self.out_channels:
+            maps = self.lin_query, self.lin_key, self.lin_value, *([self.lin_skip] if self.root_weight else [])
+            together = project_together(source, maps, (self.heads,) * 3 + (1,))
+            if together is not None:
+                query, key, value, *root = together
+                return query, key, value, root[0].flatten(1) if root else None
+        return self.heads_of(self.lin_query(target)), None, None, None
+
+    def with_root(self, out: Tensor, target: Tensor, root: Tensor | None) -> Tensor:
         """Adds the skip connection, gated if `beta`."""
         if not self.root_weight:
             return out
-        root = self.lin_skip(target)
+        root = self.lin_skip(target) if root is None else root
         if self.lin_beta is None:
             return out + root
         beta = self.lin_beta(torch.cat([out, root, out - root], -1)).sigmoid()
@@ -139,9 +152,13 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         """([num_targets, heads, out_channels], weights [num_edges, heads] if wanted) by the fastest kernel."""
         options: dict[str, Any] = {}
         if edge_attr is not None:
-            weight = self.lin_edge.weight.to(query.dtype).unflatten(0, (self.heads, self.out_channels))
-            options["edge_features"] = edge_attr.to(query.dtype)
-            options["edge_query"] = edge_query(query, weight)
+            weight, edge_attr = self.lin_edge.weight.to(query.dtype), edge_attr.to(query.dtype)
+            if is_cheaper_by_edges(query.size(0), edge_attr, self.out_channels):
+                options["edge_features"], options["edge_query"] = self.heads_of(linear(edge_attr, weight)), query
+                weight = None
+            else:
+                weight = weight.unflatten(0, (self.heads, self.out_channels))
+                options["edge_features"], options["edge_query"] = edge_attr, edge_query(query, weight)
         result: Any = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
         if edge_attr is None:
             out = result

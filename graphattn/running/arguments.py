@@ -37,6 +37,7 @@ class Options(NamedTuple):
     score: Any = "dot"  # ScoreLike
     normalizer: Any = "softmax"  # NormalizerLike
     kernel: str | None = None
+    edge_sum: bool = True  # whether the weighted sum of edge features is wanted
 
 
 DEFAULTS = Options()
@@ -64,7 +65,7 @@ def prepare(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options
     What was found for the facts of a call, the graph remembers: nothing is checked nor chosen twice.
     """
     refuse_recording()
-    if not isinstance(graph, Graph):
+    if torch.compiler.is_compiling() or not isinstance(graph, Graph):
         return prepare_anew(query, key, value, graph, options)
     facts = facts_of_call(query, key, value, options)
     checked = None if facts is None else graph.known(facts)
@@ -91,9 +92,7 @@ def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, opt
 
 def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple | None:
     """All that checks and kernels look at beside the graph; None where it is more than can be said in short."""
-    bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
-    if torch.compiler.is_compiling():
-        return None
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, _, edge_sum = options
     if type(score) is not str:
         score = score.facts if isinstance(score, Score) else None
     if type(normalizer) is not str:
@@ -110,7 +109,7 @@ def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -
             None if bias is None else (bias.shape, bias.dtype, bias.device),
             None if edge_features is None else (edge_features.shape, edge_features.dtype, edge_features.device),
             None if edge_query is None else (edge_query.shape, edge_query.dtype, edge_query.device),
-            scale is None, dropout > 0, score, normalizer,
+            scale is None, dropout > 0, score, normalizer, edge_sum,
         )  # fmt: skip
     except AttributeError:  # something is no tensor: a rule for the bias, or a mistake
         return None
@@ -120,7 +119,7 @@ def prepare_again(
     query: Tensor, key: Tensor, value: Tensor, graph: Graph, options: Options, checked: Checked
 ) -> Problem:
     """`prepare_anew` where its checks have passed before."""
-    bias, edge_features, edge_query, scale, dropout, score, _, _ = options
+    bias, edge_features, edge_query, scale, dropout, score, _, _, edge_sum = options
     score = score if checked.score is None else checked.score
     plan = Plan(
         graph if checked.graph is None else checked.graph,
@@ -130,6 +129,9 @@ def prepare_again(
         float(dropout),
         new_seed(query.device) if dropout else None,
         current_budget(),
+        has_edge_sum=edge_sum,
+        edge_query_is_query=edge_query is query,
+        value_is_key=value is key,
         memory=checked.memory,
     )
     bias = bias[:, None] if bias is not None and bias.dim() == 1 else bias
@@ -138,7 +140,7 @@ def prepare_again(
 
 def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Problem:
     """`prepare` with all checks."""
-    bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, _, edge_sum = options
     check_node_tensors(query, key, value)
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
@@ -163,7 +165,10 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
         inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = new_seed(query.device) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
-    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget)
+    plan = Plan(
+        graph, score, normalizer, scale, dropout, seed, budget, has_edge_sum=edge_sum,
+        edge_query_is_query=inputs.edge_query is inputs.query, value_is_key=inputs.value is inputs.key,
+    )  # fmt: skip
     return Problem(plan, inputs, batch)
 
 
@@ -199,7 +204,7 @@ def normal_form(graph: Graph) -> Graph:
 
 def fold(inputs: Inputs) -> Inputs:
     """[batch, nodes, heads, dim] -> [nodes, batch * heads, dim]: one graph, so a batch is more heads."""
-    batch = inputs.query.size(0)
+    batch, features = inputs.query.size(0), inputs.edge_features
 
     def join(x: Tensor) -> Tensor:
         return x.transpose(0, 1).flatten(1, 2)
@@ -212,7 +217,7 @@ def fold(inputs: Inputs) -> Inputs:
         join(inputs.key),
         join(inputs.value),
         of_more_heads(inputs.bias),
-        inputs.edge_features,
+        features if features is None or features.dim() == 2 else features.repeat(1, batch, 1),
         None if inputs.edge_query is None else join(inputs.edge_query),
         bias_by_offset=of_more_heads(inputs.bias_by_offset),
     )
@@ -285,15 +290,17 @@ def check_edge_tensors(
                 f"'bias' must be [num_edges] or [num_edges, heads] = [{graph.num_edges}, {heads}] in the order"
                 f" of graph.edge_index() (got {list(bias.shape)})"
             )
-    if edge_features is not None and (edge_features.dim() != 2 or not graph.may_have_edges(edge_features.size(0))):
-        raise ValueError(
-            f"'edge_features' must be [num_edges, edge_dim] with {graph.num_edges} edges in the order of"
-            f" graph.edge_index() (got {list(edge_features.shape)})"
-        )
+    if edge_features is not None:
+        is_of_heads = edge_features.dim() == 3 and edge_features.size(1) == heads
+        if not (edge_features.dim() == 2 or is_of_heads) or not graph.may_have_edges(edge_features.size(0)):
+            raise ValueError(
+                f"'edge_features' must be [num_edges, edge_dim] or [num_edges, heads, edge_dim] with {graph.num_edges} edges"
+                f" in the order of graph.edge_index() and {heads} heads (got {list(edge_features.shape)})"
+            )
     if edge_query is not None:
         if edge_features is None:
             raise ValueError("'edge_query' needs 'edge_features' beside it (got None)")
-        expected = (*query.shape[:-1], edge_features.size(1))
+        expected = (*query.shape[:-1], edge_features.size(-1))
         if edge_query.shape != expected:
             raise ValueError(f"'edge_query' must be {list(expected)} (got {list(edge_query.shape)})")
     return bias, edge_features

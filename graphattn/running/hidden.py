@@ -117,12 +117,13 @@ def what_is_left(plan: Plan, inputs: Inputs) -> Iterator[Left]:
 
 
 def take_heads(inputs: Inputs, heads: Tensor) -> Inputs:
-    num_heads = inputs.query.size(1)
+    num_heads, features = inputs.query.size(1), inputs.edge_features
     return inputs._replace(
         query=inputs.query[:, heads],
         key=keys_of(inputs.key, heads, num_heads),
         value=keys_of(inputs.value, heads, num_heads),
         bias=of_heads(bias_that_hides(inputs), heads),
+        edge_features=features[:, heads] if features is not None and features.dim() == 3 else features,
         edge_query=None if inputs.edge_query is None else inputs.edge_query[:, heads],
     )
 

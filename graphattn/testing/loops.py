@@ -49,7 +49,7 @@ def loop_attention(
     call = Call(query.double(), key.double(), value.double(), edges, bias, edge_features, edge_query, scale, score)
     assert kv_heads in (None, key.size(1))
     (num_queries, heads, _), value_dim = query.shape, value.size(2)
-    edge_dim = 0 if edge_features is None else edge_features.size(1)
+    edge_dim = 0 if edge_features is None else edge_features.size(-1)
     out = [[call.value.new_zeros(value_dim) for _ in range(heads)] for _ in range(num_queries)]
     z = [[call.query.new_zeros(edge_dim) for _ in range(heads)] for _ in range(num_queries)]
     weights = [[call.query.new_zeros(()) for _ in range(heads)] for _ in edges]
@@ -62,7 +62,7 @@ def loop_attention(
             weights[number][h] = weight
             out[i][h] = out[i][h] + weight * call.value[edges[number][0], call.key_head(h)]
             if edge_features is not None:
-                z[i][h] = z[i][h] + weight * edge_features[number].double()
+                z[i][h] = z[i][h] + weight * call.features_of(number, h)
     return (
         _stack(out, (num_queries, heads, value_dim), call.value),
         None if edge_features is None else _stack(z, (num_queries, heads, edge_dim), call.query),
@@ -104,6 +104,11 @@ class Call(NamedTuple):
             return None
         return self.bias[number] if self.bias.dim() == 1 else self.bias[number, h]
 
+    def features_of(self, number: int, h: int) -> Tensor:
+        """[edge_dim]"""
+        own = self.edge_features[number].double()
+        return own if own.dim() == 1 else own[h]
+
     def score_of_edge(self, number: int, h: int) -> Tensor:
         """Scaled, without the bias."""
         j, i = self.edges[number]
@@ -113,10 +118,10 @@ class Call(NamedTuple):
         else:
             function, *parameters = (self.score,) if callable(self.score) else self.score
             own = [x[h * len(x) // self.query.size(1)].double() for x in parameters]
-            own += [self.edge_features[number].double()] if function in SCORES_OF_EDGES else []
+            own += [self.features_of(number, h)] if function in SCORES_OF_EDGES else []
             score = function(query, key, *own)
         if self.edge_query is not None:
-            score = score + (self.edge_query[i, h].double() * self.edge_features[number].double()).sum()
+            score = score + (self.edge_query[i, h].double() * self.features_of(number, h)).sum()
         if self.scale is None:
             return score * len(query) ** -0.5 if self.score == "dot" else score
         return score * self.scale

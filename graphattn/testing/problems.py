@@ -11,7 +11,7 @@ from graphattn.formulas.normalizers import Softmax, TopK
 from graphattn.formulas.scores import Additive, Bilinear, Cosine, Gat, Gaussian, Score
 from graphattn.graphs import Graph
 from graphattn.testing.cases import GRAPHS
-from graphattn.testing.loops import loop_attention
+from graphattn.testing.loops import loop_attention, sees_features
 
 Case = tuple[str, Graph, Sequence[tuple[int, int]]]  # (name, graph, edges) as in GRAPHS
 
@@ -23,6 +23,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bias": {"bias": True},
     "head_bias": {"bias": "heads"},
     "edges": {"edge_features": True, "edge_query": True},
+    "head_edges": {"edge_features": "heads", "edge_query": True},
+    "head_edge_values": {"edge_features": "heads", "normalizer": "relu", "bias": "heads"},
+    "additive_edges": {"edge_features": "hidden", "score": "additive_edges"},
     "edge_values": {"edge_features": True, "bias": "heads"},
     "relu": {"normalizer": "relu", "bias": "heads", "edge_features": True, "edge_query": True},
     "sigmoid": {"normalizer": "sigmoid", "edge_features": True, "edge_query": True},
@@ -38,6 +41,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # shape of each parameter, the score made of them, and its formula for one query and key
 SCORES: dict[str, tuple[dict[str, str], Callable[..., Score], Callable[..., Tensor]]] = {
     "additive": ({"vector": "hd"}, Additive, lambda q, k, vector: (vector * (q + k).tanh()).sum()),
+    "additive_edges": (
+        {"vector": "hd"},
+        lambda vector: Additive(vector, activation="leaky_relu", adds_features=True),
+        sees_features(lambda q, k, vector, edge: (vector * torch.nn.functional.leaky_relu(q + k + edge, 0.2)).sum()),
+    ),
     "cosine": ({"positive": "h"}, Cosine, lambda q, k, t: torch.cosine_similarity(q, k, 0) / t),
     "gaussian": ({"positive": "h"}, Gaussian, lambda q, k, width: -((q - k) / width).square().sum() / 2),
     "bilinear": ({"matrix": "hdd"}, Bilinear, lambda q, k, weight: q @ weight @ k),
@@ -89,8 +97,10 @@ def problem_of(case: Case, option: str, widths: Widths = MOST) -> tuple[dict[str
     if bias is not None:
         leaves["bias"] = leaf(len(edges), heads) if bias == "heads" else leaf(len(edges))
         leaves["bias"][::4] = -torch.inf  # every fourth edge is taken away
-    if wanted.pop("edge_features", False):
-        leaves["edge_features"] = leaf(len(edges), EDGE_DIM)
+    features = wanted.pop("edge_features", None)
+    if features is not None:
+        shapes = {True: (EDGE_DIM,), "heads": (heads, EDGE_DIM), "hidden": (heads, dim)}
+        leaves["edge_features"] = leaf(len(edges), *shapes[features])
     if wanted.pop("edge_query", False):
         leaves["edge_query"] = leaf(graph.num_queries, heads, EDGE_DIM)
     for parameter, axes in SCORES[wanted["score"]][0].items() if "score" in wanted else ():

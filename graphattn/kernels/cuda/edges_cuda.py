@@ -123,6 +123,8 @@ class EdgesCuda(Kernel):
         device, reason = inputs.query.device, why_not_triton()
         if reason is None and device.type == "cpu" and not is_interpreted():
             return f"'edges_cuda' runs on CUDA (got {device}); on CPU under TRITON_INTERPRET=1 only, for tests"
+        if reason is None and inputs.edge_features is not None and inputs.edge_features.dim() == 3:
+            return f"'edges_cuda' takes edge_features [num_edges, edge_dim] (got {list(inputs.edge_features.shape)})"
         return reason
 
     def forward(self, plan, inputs):

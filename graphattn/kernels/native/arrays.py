@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
 
     @classmethod
     def of(cls, inputs: Inputs) -> "Sizes":
-        edge_dim = 0 if inputs.edge_features is None else inputs.edge_features.size(1)
+        edge_dim = 0 if inputs.edge_features is None else inputs.edge_features.size(-1)
         _, kv_heads, dim = inputs.key.shape
         return cls(inputs.query.size(1), kv_heads, dim, inputs.value.size(2), edge_dim)
 

@@ -7,7 +7,7 @@ does not lie so, has another dtype, is on another device, or is shorter or longe
 
 import ctypes
 from collections.abc import Mapping
-from typing import overload
+from typing import ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -38,11 +38,24 @@ def lies_as_loops_want(tensor: Tensor) -> bool:
     return tensor.is_contiguous() and tensor.data_ptr() % tensor.itemsize == 0 and not tensor.is_neg()
 
 
+def has_whole_rows(tensor: Tensor) -> bool:
+    """Whether the numbers [heads, dim] of each node lie side by side, as in columns of a wider table."""
+    _, heads, dim = tensor.shape
+    _, step, one = tensor.stride()
+    return (one == 1 or dim <= 1) and (step == dim or heads <= 1)
+
+
 class Struct(ctypes.Structure):
     """A struct of C: sizes (int64), numbers (double) and addresses (None for an array that is not there).
 
     Subclasses list `_fields_` in the order of the struct in C, which exports the same list (`fields.c`); a test compares them.
+
+    Attributes:
+        ROWS: Arrays [num_nodes, heads, dim] whose rows may be columns of a wider table, each with the field that says how far it
+            is from one row to the next.
     """
+
+    ROWS: ClassVar[Mapping[str, str]] = {}
 
     def arrays(self, real: torch.dtype) -> Mapping[str, tuple[torch.dtype, int]]:
         """dtype and count of numbers of every array, from the sizes that are set."""
@@ -66,14 +79,15 @@ def let_read(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Str
 
 
 def put_addresses(struct: Struct, real: torch.dtype, tensors: dict[str, Tensor | None], may_copy: bool) -> Struct:
-    expected = struct.arrays(real)
+    expected, rows = struct.arrays(real), struct.ROWS
     for name, tensor in tensors.items():
         if tensor is None:
             continue
         dtype, count = expected[name]
         address = tensor.data_ptr()
         # As `lies_as_loops_want`, in line: each call of a small graph passes here twenty times.
-        lies_well = tensor.is_contiguous() and not address % dtype.itemsize and not tensor.is_neg()
+        is_laid_out = tensor.is_contiguous() or (name in rows and has_whole_rows(tensor))
+        lies_well = is_laid_out and not address % dtype.itemsize and not tensor.is_neg()
         if may_copy and not (lies_well and tensor.dtype is dtype):
             tensor = tensors[name] = readable(tensor, dtype)
             address, lies_well = tensor.data_ptr(), True
@@ -85,5 +99,7 @@ def put_addresses(struct: Struct, real: torch.dtype, tensors: dict[str, Tensor |
                 " inputs through `readable`"
             )
         setattr(struct, name, address)
+        if name in rows:
+            setattr(struct, rows[name], tensor.stride(0))
     struct.__dict__.setdefault("kept", []).append(tensors)
     return struct

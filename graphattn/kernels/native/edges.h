@@ -1,14 +1,15 @@
 /* Attention over any edges: what Python hands to edges_forward.c and edges_backward.c (native/edges.py declares it again).
 
    Entries are the edges in the order of their queries (rows of a CSR), or of their keys in the pass over keys. A row is a query,
-   a key, or a piece of one that has very many edges. All arrays are contiguous; NULL stands for an option that is not used. */
+   a key, or a piece of one that has very many edges. Arrays are contiguous, but for those of nodes, whose rows may be columns of
+   a wider table; NULL stands for an option that is not used. */
 
 #ifndef GRAPHATTN_EDGES_H
 #define GRAPHATTN_EDGES_H
 
 #include "storage.h"
 
-/* The score of an edge, before it is scaled: q . k, or vector . f(q + k + edge_weight @ features) with LeakyReLU or tanh as f;
+/* The score of an edge, before it is scaled: q . k, or vector . f(q + k + edge_weight @ features), or + features, with LeakyReLU or tanh as f;
    GAT is the second where every head is a single number. */
 enum Score { DOT, LEAKY, TANH, GAT, ANY /* of these, as it comes */ };
 enum Normalizer { SOFTMAX, RELU, SIGMOID };
@@ -18,6 +19,9 @@ typedef struct {
     int64_t score, normalizer, index_is_64 /* of col and place, else 32 bits */;
     int64_t storage; /* of query, key and value (an enum Storage); all other numbers are reals, except: */
     int64_t result_storage, grad_storage; /* of out (forward) and grad_out (backward), and of the gradients of the three */
+    int64_t feature_heads, adds_features; /* features are of each head (heads, or 1 for all); whether hidden numbers have them on top */
+    int64_t query_row, key_row, value_row, edge_query_row; /* numbers from one row to the next */
+    int64_t grad_query_row, grad_key_row, grad_value_row, grad_edge_query_row;
     int64_t seed, threshold; /* of dropout: an edge is kept if its word is at least `threshold`, which is 0 without dropout */
     double scale, keep_scale;
     const int64_t *rowptr;  /* [rows + 1] */
@@ -30,13 +34,13 @@ typedef struct {
     const void *key;        /* [keys, kv_heads, dim] */
     const void *value;      /* [keys, kv_heads, value_dim] */
     const real *bias;       /* [edges, bias_heads] */
-    const real *edge_features; /* [edges, edge_dim] */
+    const real *edge_features; /* [edges, feature_heads, edge_dim] */
     const real *edge_query; /* [queries, heads, edge_dim]: the score has edge_query . features on top */
     const real *vector;     /* [heads, dim] */
     const real *edge_weight; /* [edge_dim, heads, dim] */
     void *out;              /* [rows, heads, value_dim]; backward is given the results of all rows, by query, as reals */
     real *lse;              /* [rows, heads] */
-    real *edge_out;         /* [rows, heads, edge_dim] */
+    real *edge_out;         /* [rows, heads, edge_dim]; NULL if nobody wants it */
     const void *grad_out;
     const real *grad_edge_out;
     void *grad_query, *grad_key, *grad_value;
@@ -78,7 +82,28 @@ INLINE int score_of(const Edges *edges, int kind) { return kind == ANY ? (int)ed
 
 INLINE int64_t eights(int64_t count) { return (count + LANES - 1) / LANES; }
 
+/* The rows of nodes that loops read. */
+INLINE Table queries_of(const Edges *w) { return (Table){w->query, w->storage, w->query_row, w->heads * w->dim}; }
+INLINE Table keys_of(const Edges *w) { return (Table){w->key, w->storage, w->key_row, w->kv_heads * w->dim}; }
+INLINE Table values_of(const Edges *w) { return (Table){w->value, w->storage, w->value_row, w->kv_heads * w->value_dim}; }
+INLINE Table grads_out_of(const Edges *w) {
+    return (Table){w->grad_out, w->result_storage, w->heads * w->value_dim, w->heads * w->value_dim};
+}
+
+/* Those of edges. */
+INLINE Table biases_of(const Edges *w) { return (Table){w->bias, REALS, w->bias_heads, w->bias_heads}; }
+INLINE Table features_of(const Edges *w) {
+    return (Table){w->edge_features, REALS, w->feature_heads * w->edge_dim, w->feature_heads * w->edge_dim};
+}
+INLINE Table handed_of(const Edges *w) { return (Table){w->handed, REALS, 2 * w->heads, 2 * w->heads}; }
+
 /* Dimension of the edge weight, 0 without one: then features are no part of the hidden numbers. */
 INLINE int64_t weight_dim(const Edges *w) { return w->edge_weight ? w->edge_dim : 0; }
+
+/* Where the features of a head start among those of an edge. */
+INLINE int64_t feature_at(const Edges *w, int64_t head) { return w->feature_heads > 1 ? head * w->edge_dim : 0; }
+
+/* How many heads share the features of an edge. */
+INLINE int64_t feature_group(const Edges *w) { return w->feature_heads > 1 ? 1 : w->heads; }
 
 #endif

@@ -1,6 +1,7 @@
 """What the loops over edges are given: the struct of edges.h, filled from a plan and its tensors."""
 
 import ctypes
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -18,12 +19,18 @@ NORMALIZERS = "softmax", "relu", "sigmoid"
 SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 
 
+# Arrays of nodes, whose rows may lie apart.
+OF_NODES = "query", "key", "value", "edge_query", "grad_query", "grad_key", "grad_value", "grad_edge_query"
+
+
 class Edges(Struct):
     """Edges of edges.h, which says what the fields are."""
 
     SIZES = (
         "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer",
-        "index_is_64", "storage", "result_storage", "grad_storage", "seed", "threshold",
+        "index_is_64", "storage", "result_storage", "grad_storage", "feature_heads", "adds_features",
+        "query_row", "key_row", "value_row", "edge_query_row", "grad_query_row", "grad_key_row", "grad_value_row",
+        "grad_edge_query_row", "seed", "threshold",
     )  # fmt: skip
     NUMBERS = ("scale", "keep_scale")
     ARRAYS = (
@@ -32,6 +39,7 @@ class Edges(Struct):
         "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector",
         "grad_edge_weight", "handed", "signs",
     )  # fmt: skip
+    ROWS = MappingProxyType({name: f"{name}_row" for name in OF_NODES})
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
         *((name, ctypes.c_double) for name in NUMBERS),
@@ -40,6 +48,9 @@ class Edges(Struct):
 
     def arrays(self, real):
         return self.expected
+
+
+OF_GRAPH = "index_is_64", "grad_storage", "rowptr", "row_of", "col", "place"  # what differs from one pass to another
 
 
 class Call(NamedTuple):
@@ -69,6 +80,14 @@ class Call(NamedTuple):
             struct.seed, struct.threshold = int(plan.seed), round(plan.dropout * 2**32)
             struct.keep_scale = 0.0 if struct.threshold == 2**32 else 1 / (1 - plan.dropout)
             hand_over(struct, self.real, repeat=repeats(plan.graph))
+        return struct
+
+    def struct_after(self, other: Edges) -> Edges:
+        """For the pass over keys after that over queries, with all that the loops were handed there."""
+        struct = Edges.from_buffer_copy(other)
+        struct.expected, struct.kept = self.expected, [other]
+        for name in OF_GRAPH:
+            setattr(struct, name, getattr(self.template, name))
         return struct
 
     def run(self, name: str, struct: Edges) -> None:
@@ -119,14 +138,16 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
     if isinstance(plan.score, Additive):
         is_one_number = sizes.dim == 1 and sizes.kv_heads == sizes.heads
         score = TANH if plan.score.activation == "tanh" else GAT if is_one_number else LEAKY
-    key = (name, stored, of_results, *sizes, bias_heads, score, plan.normalizer.name)
+    feature_heads = 1 if inputs.edge_features is None or inputs.edge_features.dim() == 2 else sizes.heads
+    adds_features = isinstance(plan.score, Additive) and plan.score.adds_features
+    key = (name, stored, of_results, *sizes, bias_heads, feature_heads, adds_features, score, plan.normalizer.name)
     if key in arranged.calls:
         return arranged.calls[key]
     rows = arranged.by_query if transposed is None else transposed.by_key
     of_gradients = stored if rows.row_of is None else real  # those of the pieces of a row are added up
     template = Edges(
         rows.col.numel(), *sizes, bias_heads, score, NORMALIZERS.index(plan.normalizer.name), rows.col.dtype is torch.int64,
-        *(HALVES.get(dtype, 0) for dtype in (stored, of_results, of_gradients)),
+        *(HALVES.get(dtype, 0) for dtype in (stored, of_results, of_gradients)), feature_heads, adds_features,
     )  # fmt: skip
     bounds = rows.bounds(count_pieces(rows.col.numel() * sizes.heads * (sizes.dim + sizes.value_dim)))
     num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
@@ -156,15 +177,16 @@ def arrays(
 ) -> dict[str, tuple[torch.dtype, int]]:
     """dtype and count of numbers of every array; `dtypes` are those that need not be `real`."""
     entries, heads, kv_heads, dim, value_dim, edge_dim = (getattr(sizes, name) for name in Edges.SIZES[:6])
+    features = sizes.feature_heads * edge_dim
     counts = {
         "query": num_queries * heads * dim, "key": num_keys * kv_heads * dim, "value": num_keys * kv_heads * value_dim,
-        "bias": entries * sizes.bias_heads, "edge_features": entries * edge_dim, "edge_query": num_queries * heads * edge_dim,
+        "bias": entries * sizes.bias_heads, "edge_features": entries * features, "edge_query": num_queries * heads * edge_dim,
         "vector": heads * dim, "edge_weight": edge_dim * heads * dim,
         "out": num_results * heads * value_dim, "lse": num_results * heads, "edge_out": num_results * heads * edge_dim,
         "grad_out": num_queries * heads * value_dim, "grad_edge_out": num_queries * heads * edge_dim,
         "grad_query": rows.num_rows * heads * dim, "grad_edge_query": rows.num_rows * heads * edge_dim,
         "grad_key": num_key_gradients * kv_heads * dim, "grad_value": num_key_gradients * kv_heads * value_dim,
-        "grad_bias": entries * sizes.bias_heads, "grad_edge_features": entries * edge_dim,
+        "grad_bias": entries * sizes.bias_heads, "grad_edge_features": entries * features,
         "grad_vector": pieces * heads * dim, "grad_edge_weight": pieces * edge_dim * heads * dim,
         "handed": entries * 2 * heads,
     }  # fmt: skip
@@ -182,6 +204,6 @@ def let_read_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:
     query, key, value, bias, edge_features, edge_query, parameters, _ = inputs
     vector, edge_weight = (*edge_dim_first(parameters), None, None)[:2]
     let_read(
-        struct, call.real, query=query, key=key, value=value, bias=bias, edge_features=edge_features, edge_query=edge_query,
+        struct, call.real, query=query, key=key, value=value, edge_query=edge_query, bias=bias, edge_features=edge_features,
         vector=vector, edge_weight=edge_weight,
     )  # fmt: skip

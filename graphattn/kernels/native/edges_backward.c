@@ -68,7 +68,7 @@ INLINE_IF_FAST void hidden_gradients(
                 grad[e] = before_activation(grad[e], hidden[e], score);
                 sum += grad[e];
             }
-            if (score == GAT || w->edge_weight) EACH_LANE(e) hidden[e] = vector * grad[e];
+            if (score == GAT || w->edge_weight || w->adds_features) EACH_LANE(e) hidden[e] = vector * grad[e];
             of_query += vector * sum;
             store_part(to_query + at, of_query, count);
             store_part(to_vector + at, of_vector, count);
@@ -104,6 +104,19 @@ OUT_OF_LINE void edge_gradients(
         if (w->grad_edge_features)
             for (int64_t e = 0; e < n; e++) to_features[e][d] += sums[e];
     }
+}
+
+/* The same where features are hidden numbers themselves. */
+OUT_OF_LINE void add_hidden(const Edges *w, int score, int64_t dim, const lanes *hidden, const Targets to_features, int64_t n) {
+    const int64_t parts = score == GAT ? 1 : w->heads, size = score == GAT ? w->heads : dim;
+    for (int64_t part = 0; part < parts; part++)
+        EACH_PART(c, count, size, {
+            for (int64_t e = 0; e < n; e++) {
+                real *here = to_features[e] + part * size + c;
+                store_part(here, load_part(here, count) + hidden[e], count);
+            }
+            hidden += LANES;
+        });
 }
 
 /* delta of Dao et al. 2022 (FlashAttention, algorithm 4): the sum of grad * result over what a head gives out. */
@@ -149,16 +162,29 @@ OUT_OF_LINE void put_bias(const Edges *w, const int64_t *edges, int64_t n, const
     for (int64_t e = 0; e < n; e++) *targets[e] = t[e];
 }
 
+/* The gradient of the features of a row of n edges that has few, from its weights and gradients of scores. */
+OUT_OF_LINE void features_of_few(
+    const Edges *w, const int64_t *edges, int64_t n, const real *weights, const real *grad_edge_out, const real *grads, int64_t step,
+    const real *edge_query
+) {
+    const int64_t heads = w->heads, feature_heads = w->feature_heads, width = feature_heads * w->edge_dim;
+    Targets targets;
+    for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * width;
+    if (grad_edge_out) put_few(targets, n, weights, 2 * heads, grad_edge_out, feature_heads, feature_group(w), w->edge_dim, 0);
+    else for (int64_t e = 0; e < n; e++) memset(targets[e], 0, width * sizeof(real));
+    if (edge_query) put_few(targets, n, grads, step, edge_query, feature_heads, feature_group(w), w->edge_dim, 1);
+}
+
 /* What n edges give to the gradient of their keys, or values, where no other edge gives to it: see put_rows. */
 OUT_OF_LINE void put_far(
-    const Edges *w, void *to, const int64_t *nodes, int64_t n, const real *factors, const real *x, int64_t size, real *room
+    const Edges *w, void *to, int64_t row, const int64_t *nodes, int64_t n, const real *factors, const real *x, int64_t size, real *room
 ) {
     const int64_t width = w->kv_heads * size;
     Targets targets;
     for (int64_t e = 0; e < n; e++)
-        targets[e] = target_at(to, w->grad_storage, nodes[e] * width, room + e * room_of_row(width));
+        targets[e] = target_at(to, w->grad_storage, nodes[e] * row, room + e * room_of_row(width));
     put_rows(targets, n, factors, x, w->kv_heads, w->heads / w->kv_heads, size, 0);
-    for (int64_t e = 0; e < n; e++) put_back(to, w->grad_storage, nodes[e] * width, targets[e], width);
+    for (int64_t e = 0; e < n; e++) put_back(to, w->grad_storage, nodes[e] * row, targets[e], width);
 }
 
 INLINE void over_queries(
@@ -166,15 +192,14 @@ INLINE void over_queries(
 ) {
     const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim;
     const int64_t width = heads * dim, key_width = kv_heads * dim, value_width = kv_heads * value_dim, out_width = heads * value_dim;
-    const int64_t key_bytes = bytes_of_row(w->storage, key_width), value_bytes = bytes_of_row(w->storage, value_width);
     const int64_t padded = eights(heads) * LANES * LANES; /* numbers by head of eight edges */
     const int64_t num_hidden = score == DOT ? 0 : score == GAT ? padded : heads * eights(dim) * LANES * LANES;
-    const int64_t few = score == DOT && !edge_dim && !w->bias && !w->threshold && w->handed ? FEW : -1;
+    const int64_t few = score == DOT && !w->bias && !w->threshold && w->handed ? FEW : -1, edge_group = feature_group(w);
     const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
     const real scale = w->scale;
-    Scratch scratch = zeros_of(12, 4 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room);
+    Scratch scratch = zeros_of(13, 5 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room);
     real *weights = take(&scratch, padded), *grads = take(&scratch, padded);
-    real *factors = take(&scratch, padded), *to_bias = take(&scratch, padded);
+    real *factors = take(&scratch, padded), *to_bias = take(&scratch, padded), *more = take(&scratch, padded);
     lanes *hidden = score == DOT ? NULL : (lanes *)take(&scratch, num_hidden);
     real *to_vector = take(&scratch, width), *delta = take(&scratch, 2 * (heads + LANES));
     real *query_here = take(&scratch, width), *grad_here = take(&scratch, out_width), *grad_query_here = take(&scratch, width);
@@ -182,51 +207,62 @@ INLINE void over_queries(
     if (w->grad_vector) to_vector = w->grad_vector + piece * width;
     real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
     _Alignas(64) int64_t nodes[2 * LANES] = {0}, edges[2 * LANES];
+    const Table query_table = queries_of(w), key_table = keys_of(w), value_table = values_of(w), grad_table = grads_out_of(w);
+    const Table bias_table = biases_of(w), feature_table = features_of(w);
     Eight x = {0};
     Rows values;
     Targets targets;
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
-        const real *grad_out = numbers_at(w->grad_out, w->result_storage, query * out_width, out_width, grad_here);
+        const real *grad_out = row_at(&grad_table, query, grad_here);
         const real *grad_edge_out = w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
-        real *grad_query = target_at(w->grad_query, w->grad_storage, row * width, grad_query_here);
-        real *grad_edge_query = w->grad_edge_query ? w->grad_edge_query + row * heads * edge_dim : NULL;
+        real *grad_query = target_at(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query_here);
+        real *grad_edge_query = w->grad_edge_query ? w->grad_edge_query + row * w->grad_edge_query_row : NULL;
         const real *lse = w->lse + query * heads;
-        x.query = numbers_at(w->query, w->storage, query * width, width, query_here);
-        x.edge_query = w->edge_query ? w->edge_query + query * heads * edge_dim : NULL;
+        x.query = row_at(&query_table, query, query_here);
+        x.edge_query = w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
         memset(grad_query, 0, width * sizeof(real));
         if (grad_edge_query) memset(grad_edge_query, 0, heads * edge_dim * sizeof(real));
         if (w->normalizer == SOFTMAX) find_deltas(w, delta, grad_out, grad_edge_out, query, value_dim);
         if (end - begin <= few) {
             const int64_t n = end - begin, step = padded / LANES;
             find_few(nodes, w->col, w->index_is_64, begin, n, w->entries);
-            read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
-            read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
+            read_rows(x.keys, &key_table, nodes, n, key_here);
+            read_rows(values, &value_table, nodes, n, value_here);
             dots_by_pair(weights, x.query, x.keys, n, heads, group, dim, scale);
-            ask_for(w->key, key_bytes, nodes + n, n, 0, 1);
+            ask_for(&key_table, nodes + n, n, 0, 1);
             dots_by_pair(factors, grad_out, values, n, heads, group, value_dim, 1);
-            ask_for(w->value, value_bytes, nodes + n, n, 0, 1);
-            gradients_of_few(w, weights, factors, lse, delta, grads, w->handed + begin * 2 * heads, n, step);
+            ask_for(&value_table, nodes + n, n, 0, 1);
+            real *handed = w->handed + begin * 2 * heads;
+            if (edge_dim) {
+                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? w->edge_id[begin + e] : begin + e;
+                rows_of_few(x.features, &feature_table, edges, n);
+                if (x.edge_query) add_dots_by_pair(weights, more, x.edge_query, x.features, n, heads, edge_group, edge_dim, scale);
+                if (grad_edge_out) add_dots_by_pair(factors, more, grad_edge_out, x.features, n, heads, edge_group, edge_dim, 1);
+            }
+            gradients_of_few(w, weights, factors, lse, delta, grads, handed, n, step);
             add_heads(grad_query, grads, step, x.keys, n, heads, group, dim);
-            put_back(w->grad_query, w->grad_storage, row * width, grad_query, width);
+            if (grad_edge_query) add_heads(grad_edge_query, grads, step, x.features, n, heads, edge_group, edge_dim);
+            if (w->grad_edge_features) features_of_few(w, edges, n, handed, grad_edge_out, grads, step, x.edge_query);
+            put_back(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query, width);
             continue;
         }
         for (int64_t at = begin; at < end; at += LANES) {
             const int64_t n = smaller(LANES, end - at);
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
-            read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
-            read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
+            read_rows(x.keys, &key_table, nodes, n, key_here);
+            read_rows(values, &value_table, nodes, n, value_here);
             x.coming = nodes + LANES, x.edges_coming = edges + LANES, x.n = n;
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
-            if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges);
-            if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges);
-            score_eight(w, score, dim, weights, LANES, &x, hidden, w->key, key_bytes);
+            if (w->bias) rows_at(x.biases, &bias_table, edges);
+            if (edge_dim) rows_at(x.features, &feature_table, edges);
+            score_eight(w, score, dim, weights, LANES, &x, hidden, &key_table);
             if (w->threshold) keep_factors(w, factors, query, nodes, at, n);
             for (int64_t g = 0, h = 0; g < kv_heads; g++) {
-                ask_for(w->value, value_bytes, nodes + LANES, n, g, kv_heads);
+                ask_for(&value_table, nodes + LANES, n, g, kv_heads);
                 for (const int64_t stop = h + group; h < stop; h++) {
                     lanes grad = dots(grad_out + h * value_dim, values, g * value_dim, value_dim);
-                    if (grad_edge_out) grad += dots_of_any(grad_edge_out + h * edge_dim, x.features, 0, edge_dim);
+                    if (grad_edge_out) grad += dots_of_any(grad_edge_out + h * edge_dim, x.features, feature_at(w, h), edge_dim);
                     const lanes factor = w->threshold ? load(factors + h * LANES) : spread(1);
                     const lanes weight = weights_and_gradients(
                         w->normalizer, load(weights + h * LANES), &grad, factor, spread(lse[h]), spread(delta[h]));
@@ -242,16 +278,19 @@ INLINE void over_queries(
                     for (const int64_t stop = h + group; h < stop; h++)
                         add_rows(grad_query + h * dim, grads + h * LANES, 1, x.keys, n, g * dim, dim);
             for (int64_t h = 0; grad_edge_query && h < heads; h++)
-                add_few_of_any(grad_edge_query + h * edge_dim, grads + h * LANES, 1, x.features, n, 0, edge_dim);
+                add_few_of_any(grad_edge_query + h * edge_dim, grads + h * LANES, 1, x.features, n, feature_at(w, h), edge_dim);
             if (w->grad_edge_features) {
-                for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * edge_dim;
-                put_rows(targets, n, weights, grad_edge_out, 1, heads, edge_dim, 0);
-                if (x.edge_query) put_rows(targets, n, grads, x.edge_query, 1, heads, edge_dim, 1);
+                const int64_t feature_heads = w->feature_heads, feature_width = feature_heads * edge_dim;
+                for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * feature_width;
+                if (grad_edge_out) put_rows(targets, n, weights, grad_edge_out, feature_heads, edge_group, edge_dim, 0);
+                else for (int64_t e = 0; e < n; e++) memset(targets[e], 0, feature_width * sizeof(real));
+                if (x.edge_query) put_rows(targets, n, grads, x.edge_query, feature_heads, edge_group, edge_dim, 1);
             }
             if (score != DOT) {
                 uint8_t *signs = w->signs ? w->signs + at * heads * eights(dim) : NULL;
                 hidden_gradients(w, score, dim, hidden, grads, grad_query, to_vector, signs, n);
                 if (w->edge_weight) edge_gradients(w, score, dim, hidden, x.features, to_weight, targets, n);
+                if (w->adds_features && w->grad_edge_features) add_hidden(w, score, dim, hidden, targets, n);
             }
             if (w->handed) {
                 for (int64_t e = 0; e < n; e++) targets[e] = w->handed + (at + e) * 2 * heads;
@@ -261,11 +300,11 @@ INLINE void over_queries(
                 else
                     EACH_PART(h, count, heads, for (int64_t e = 0; e < n; e++) store_part(targets[e] + h, hidden[h + e], count));
             } else {
-                if (w->grad_key) put_far(w, w->grad_key, nodes, n, grads, x.query, dim, key_here);
-                if (w->grad_value) put_far(w, w->grad_value, nodes, n, weights, grad_out, value_dim, value_here);
+                if (w->grad_key) put_far(w, w->grad_key, w->grad_key_row, nodes, n, grads, x.query, dim, key_here);
+                if (w->grad_value) put_far(w, w->grad_value, w->grad_value_row, nodes, n, weights, grad_out, value_dim, value_here);
             }
         }
-        put_back(w->grad_query, w->grad_storage, row * width, grad_query, width);
+        put_back(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query, width);
     }
     free(scratch.memory);
 }
@@ -303,7 +342,7 @@ INLINE_IF_FAST void add_again(
 }
 
 INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
-    const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, edge_dim = w->edge_dim, step = 2 * heads;
+    const int64_t heads = w->heads, kv_heads = w->kv_heads, group = heads / kv_heads, step = 2 * heads;
     const int64_t width = heads * dim, key_width = kv_heads * dim, out_width = heads * value_dim, value_width = kv_heads * value_dim;
     const int64_t query_room = room_of_row(width) * LANES, out_room = room_of_row(out_width) * LANES;
     _Alignas(64) int64_t nodes[2 * LANES], places[2 * LANES], edges[2 * LANES];
@@ -311,13 +350,15 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
     const real *nothing = take(&scratch, step); /* what lanes without an edge are handed */
     real *key_here = take(&scratch, key_width), *to_key_here = take(&scratch, key_width), *to_value_here = take(&scratch, value_width);
     real *queries_here = take(&scratch, query_room), *grads_here = take(&scratch, out_room);
+    const Table query_table = queries_of(w), key_table = keys_of(w), grad_table = grads_out_of(w);
+    const Table handed_table = handed_of(w), feature_table = features_of(w);
     Rows queries, grads_out, handed, features = {0};
     const uint8_t *signs[LANES] = {0};
     for (int64_t row = first; row < last; row++) {
         const int64_t node = w->row_of ? w->row_of[row] : row, end = w->rowptr[row + 1];
-        real *to_key = w->grad_key ? target_at(w->grad_key, w->grad_storage, row * key_width, to_key_here) : NULL;
-        real *to_value = w->grad_value ? target_at(w->grad_value, w->grad_storage, row * value_width, to_value_here) : NULL;
-        const real *key = score == DOT ? NULL : numbers_at(w->key, w->storage, node * key_width, key_width, key_here);
+        real *to_key = w->grad_key ? target_at(w->grad_key, w->grad_storage, row * w->grad_key_row, to_key_here) : NULL;
+        real *to_value = w->grad_value ? target_at(w->grad_value, w->grad_storage, row * w->grad_value_row, to_value_here) : NULL;
+        const real *key = score == DOT ? NULL : row_at(&key_table, node, key_here);
         if (to_key) memset(to_key, 0, key_width * sizeof(real));
         if (to_value) memset(to_value, 0, value_width * sizeof(real));
         for (int64_t at = w->rowptr[row]; at < end; at += LANES) {
@@ -325,17 +366,17 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             find(nodes, w->col, w->index_is_64, at, n, w->entries);
             find(places, w->place, w->index_is_64, at, n, w->entries);
             EACH_LANE(e) handed[e] = e < n ? w->handed + places[e] * step : nothing;
-            if (score != GAT && score != LEAKY) read_rows(queries, w->query, w->storage, width, nodes, n, queries_here);
-            read_rows(grads_out, w->grad_out, w->result_storage, out_width, nodes, n, grads_here);
-            ask_for(w->handed, bytes_of_row(REALS, step), places + LANES, n, 0, 1);
+            if (score != GAT && score != LEAKY) read_rows(queries, &query_table, nodes, n, queries_here);
+            read_rows(grads_out, &grad_table, nodes, n, grads_here);
+            ask_for(&handed_table, places + LANES, n, 0, 1);
             if (w->signs)
                 EACH_LANE(e) {
                     signs[e] = w->signs + places[e] * heads * eights(dim);
                     __builtin_prefetch(w->signs + places[e + LANES] * heads * eights(dim));
                 }
-            if (weight_dim(w)) {
+            if (weight_dim(w) || w->adds_features) {
                 EACH_LANE(e) edges[e] = w->edge_id ? w->edge_id[places[e]] : places[e];
-                rows_at(features, w->edge_features, edge_dim, edges);
+                rows_at(features, &feature_table, edges);
             }
             if (to_key && score == GAT)
                 EACH_PART(h, count, heads, {
@@ -346,18 +387,18 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
             else if (to_key)
                 for (int64_t h = 0; h < heads; h++) {
                     const int64_t g = group == 1 ? h : h / group;
-                    if (score != LEAKY) ask_for(w->query, bytes_of_row(w->storage, width), nodes + LANES, n, h, heads);
+                    if (score != LEAKY) ask_for(&query_table, nodes + LANES, n, h, heads);
                     if (score == DOT) add_by_row(to_key + g * dim, handed, heads + h, queries, n, h * dim, dim);
                     else if (score == LEAKY) add_by_signs(to_key + g * dim, handed, heads + h, signs, h * eights(dim), w->vector + h * dim, dim);
                     else add_again(w, score, to_key + g * dim, handed, heads + h, h, key + g * dim, queries, features, dim);
                 }
             for (int64_t h = 0; to_value && h < heads; h++) {
-                ask_for(w->grad_out, bytes_of_row(w->result_storage, out_width), nodes + LANES, n, h, heads);
+                ask_for(&grad_table, nodes + LANES, n, h, heads);
                 add_by_row(to_value + (group == 1 ? h : h / group) * value_dim, handed, h, grads_out, n, h * value_dim, value_dim);
             }
         }
-        if (to_key) put_back(w->grad_key, w->grad_storage, row * key_width, to_key, key_width);
-        if (to_value) put_back(w->grad_value, w->grad_storage, row * value_width, to_value, value_width);
+        if (to_key) put_back(w->grad_key, w->grad_storage, row * w->grad_key_row, to_key, key_width);
+        if (to_value) put_back(w->grad_value, w->grad_storage, row * w->grad_value_row, to_value, value_width);
     }
     free(scratch.memory);
 }

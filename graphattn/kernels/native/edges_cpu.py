@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
+from graphattn.kernels.columns import empty_columns
 from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, edge_dim_first, edge_dim_last
 from graphattn.kernels.native.arrays import empty, zeros
@@ -31,7 +32,8 @@ class EdgesCpu(Kernel):
         rows, sizes = call.rows, call.sizes
         shape = rows.num_rows, sizes.heads
         out, lse = empty((*shape, sizes.value_dim), call.dtype_of("out")), empty(shape, call.real)
-        edge_out = empty((*shape, sizes.edge_dim), call.real) if inputs.edge_features is not None else None
+        has_edge_out = inputs.edge_features is not None and plan.has_edge_sum
+        edge_out = empty((*shape, sizes.edge_dim), call.real) if has_edge_out else None
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
         hand_over(struct, call.real, out=out, lse=lse, edge_out=edge_out)
@@ -63,7 +65,11 @@ class EdgesCpu(Kernel):
         call, over_keys = backward_calls(plan, inputs, grad.out)
         real, rows, in_one_pass = call.real, call.rows, over_keys is None
         columns = None if over_keys is None else over_keys.rows
-        grads = empty_gradients(plan, inputs, rows, columns, call, (over_keys or call).dtype_of("grad_key"))
+        # A tensor that is given twice has one gradient, to which loops add both; one of halves is rounded where it is written.
+        adds_to_query = plan.edge_query_is_query and inputs.query.dtype is real
+        adds_to_key = plan.value_is_key and inputs.key.dtype is real and not in_one_pass
+        asked = gradients_asked(plan, inputs, adds_to_query, adds_to_key)
+        grads = empty_gradients(asked, inputs, rows, columns, call, (over_keys or call).dtype_of("grad_key"))
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
         grad_out = readable(grad.out, call.dtype_of("grad_out"))
@@ -73,21 +79,17 @@ class EdgesCpu(Kernel):
         if grad_edge_out is None and merged.edge_out is not None:
             grad_edge_out = torch.zeros_like(merged.edge_out)
         let_read(struct, real, lse=merged.lse, out=merged.out, edge_out=merged.edge_out, grad_edge_out=grad_edge_out)
+        of_keys = {"grad_key": grads.key, "grad_value": grads.key if adds_to_key else grads.value}
         hand_over(
             struct, real, grad_out=grad_out, grad_query=grads.query, grad_bias=grads.bias, grad_edge_features=grads.edge_features,
-            grad_edge_query=grads.edge_query, grad_vector=vector, grad_edge_weight=edge_weight, handed=handed, signs=signs,
-            grad_key=grads.key if in_one_pass else None, grad_value=grads.value if in_one_pass else None,
+            grad_edge_query=grads.query if adds_to_query else grads.edge_query, grad_vector=vector, grad_edge_weight=edge_weight,
+            handed=handed, signs=signs, **(of_keys if in_one_pass else {}),
         )  # fmt: skip
         call.run("edges_backward_queries", struct)
         if grads.parameters:
             call.add_pieces(struct)
         if over_keys is not None and not (grads.key is None and grads.value is None):
-            struct = over_keys.struct(plan)
-            let_read_inputs(over_keys, struct, inputs)
-            hand_over(
-                struct, real, grad_out=grad_out, handed=handed, signs=signs, grad_key=grads.key, grad_value=grads.value
-            )
-            over_keys.run("edges_backward_keys", struct)
+            over_keys.run("edges_backward_keys", hand_over(over_keys.struct_after(struct), real, **of_keys))
         num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
         return grads._replace(
             query=rows.add_up(grads.query, num_queries),
@@ -108,14 +110,21 @@ def handed_on(call: Call, inputs: Inputs, grads: Gradients) -> tuple[Tensor | No
     return empty((entries, 2, heads), call.real), signs
 
 
+def gradients_asked(plan, inputs: Inputs, adds_to_query: bool, adds_to_key: bool) -> Needed:
+    """Those that are written: of a tensor that is given twice one, for both."""
+    needed = plan.needed or Needed(parameters=(True,) * len(inputs.parameters))
+    # The pass over queries always writes those of queries.
+    needed = needed._replace(query=True, edge_query=not adds_to_query)
+    return needed._replace(key=needed.key or needed.value, value=False) if adds_to_key else needed
+
+
 def empty_gradients(
-    plan, inputs: Inputs, rows: Rows, columns: Rows | None, call: Call, of_keys_dtype: torch.dtype
+    needed: Needed, inputs: Inputs, rows: Rows, columns: Rows | None, call: Call, of_keys_dtype: torch.dtype
 ) -> Gradients:
     """Room for the gradients that are asked for, None for others; one row for each piece of a heavy query or key.
 
     Without `columns` each key has a query at most, whose pass writes its gradients; where all have one, they need no zeros.
     """
-    needed = plan.needed or Needed(parameters=(True,) * len(inputs.parameters))
     of_keys = zeros if columns is None and rows.col.numel() < inputs.key.size(0) else empty
 
     def new(
@@ -126,12 +135,26 @@ def empty_gradients(
         return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
 
     parameters = edge_dim_first(inputs.parameters) if any(needed.parameters) else ()
+    is_whole = rows.row_of is None and (columns is None or columns.row_of is None) and of_keys is empty
+    beside = None
+    if is_whole and needed.key:
+        given = [inputs.query, inputs.key, inputs.value][: 3 if needed.value else 2]
+        beside = empty_columns(given, lambda shape: empty(shape, of_keys_dtype))
+    query, key, value = (
+        (*beside, None)[:3]
+        if beside
+        else (
+            new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
+            new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),
+            new(inputs.value, needed.value, columns, of_keys, of_keys_dtype),
+        )
+    )
     return Gradients(
-        new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
-        new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),
-        new(inputs.value, needed.value, columns, of_keys, of_keys_dtype),
+        query,
+        key,
+        value,
         new(inputs.bias, needed.bias),
         new(inputs.edge_features, needed.edge_features),
-        new(inputs.edge_query, True, rows),
+        new(inputs.edge_query, needed.edge_query, rows),
         tuple(zeros((call.num_pieces, *x.shape), call.real) for x in parameters),
     )

@@ -83,38 +83,47 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
     const int64_t width = heads * dim, key_width = w->kv_heads * dim, value_width = w->kv_heads * value_dim;
     const int64_t padded = eights(heads) * LANES, out_width = heads * value_dim;
     const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
-    const int64_t few = score == DOT && !edge_dim && !w->bias && !w->threshold ? FEW : -1;
-    Scratch scratch = zeros_of(8, padded * (BLOCK + LANES + 2) + (is_half(w->storage) ? key_room + value_room + width : 0) + out_width);
+    const int64_t few = score == DOT && !w->bias && !w->threshold ? FEW : -1;
+    Scratch scratch = zeros_of(9, padded * (BLOCK + LANES + 2) + padded * LANES + (is_half(w->storage) ? key_room + value_room + width : 0) + out_width);
     real *scores = take(&scratch, padded * BLOCK), *factors = take(&scratch, padded * LANES);
+    real *more = take(&scratch, padded * LANES);
     real *top = take(&scratch, padded), *total = take(&scratch, padded), *out_here = take(&scratch, out_width);
     real *query_here = is_half(w->storage) ? take(&scratch, width) : NULL;
     real *key_here = is_half(w->storage) ? take(&scratch, key_room) : NULL;
     real *value_here = is_half(w->storage) ? take(&scratch, value_room) : NULL;
     _Alignas(64) int64_t nodes[BLOCK + LANES] = {0}, coming[BLOCK + LANES] = {0}, edges[BLOCK + LANES];
+    const Table query_table = queries_of(w), key_table = keys_of(w), value_table = values_of(w);
+    const Table bias_table = biases_of(w), feature_table = features_of(w);
     Eight x = {0};
     Rows values;
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
         real *out = target_at(w->out, w->result_storage, row * out_width, out_here), *lse = w->lse + row * heads;
-        real *edge_out = edge_dim ? w->edge_out + row * heads * edge_dim : NULL;
+        real *edge_out = w->edge_out ? w->edge_out + row * heads * edge_dim : NULL;
         memset(out, 0, out_width * sizeof(real));
-        x.query = numbers_at(w->query, w->storage, query * width, width, query_here);
+        x.query = row_at(&query_table, query, query_here);
+        x.edge_query = w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
+        if (edge_out) memset(edge_out, 0, heads * edge_dim * sizeof(real));
         if (end - begin <= few) {
             const int64_t n = end - begin;
             find_few(nodes, w->col, w->index_is_64, begin, n, w->entries);
-            read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
+            read_rows(x.keys, &key_table, nodes, n, key_here);
             dots_by_pair(factors, x.query, x.keys, n, heads, group, dim, (real)w->scale);
-            ask_for(w->key, bytes_of_row(w->storage, key_width), nodes + n, n, 0, 1);
+            ask_for(&key_table, nodes + n, n, 0, 1);
+            if (edge_dim) {
+                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? w->edge_id[begin + e] : begin + e;
+                rows_of_few(x.features, &feature_table, edges, n);
+                if (x.edge_query) add_dots_by_pair(factors, more, x.edge_query, x.features, n, heads, feature_group(w), edge_dim, w->scale);
+            }
             weights_of_few(w, lse, factors, scores, n, padded);
-            read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
+            read_rows(values, &value_table, nodes, n, value_here);
             add_heads(out, scores, padded, values, n, heads, group, value_dim);
-            ask_for(w->value, bytes_of_row(w->storage, value_width), nodes + n, n, 0, 1);
+            ask_for(&value_table, nodes + n, n, 0, 1);
+            if (edge_out) add_heads(edge_out, scores, padded, x.features, n, heads, feature_group(w), edge_dim);
             put_back(w->out, w->result_storage, row * out_width, out, out_width);
             continue;
         }
-        if (edge_dim) memset(edge_out, 0, heads * edge_dim * sizeof(real));
         for (int64_t h = 0; h < heads; h++) top[h] = -INFINITY, total[h] = 0;
-        x.edge_query = w->edge_query ? w->edge_query + query * heads * edge_dim : NULL;
         for (int64_t start = begin; start < end; start += BLOCK) {
             const int64_t count = smaller(BLOCK, end - start);
             find(nodes, w->col, w->index_is_64, start, count, w->entries);
@@ -122,16 +131,16 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
                 x.coming = nodes + e, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
-                read_rows(x.keys, w->key, w->storage, key_width, nodes + e, x.n, key_here);
-                if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges + e);
-                if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
-                score_eight(w, score, dim, scores + e, BLOCK, &x, NULL, w->value, bytes_of_row(w->storage, value_width));
+                read_rows(x.keys, &key_table, nodes + e, x.n, key_here);
+                if (w->bias) rows_at(x.biases, &bias_table, edges + e);
+                if (edge_dim) rows_at(x.features, &feature_table, edges + e);
+                score_eight(w, score, dim, scores + e, BLOCK, &x, NULL, &value_table);
             }
             for (int64_t h = 0; h < heads; h++) {
                 const real shrink = weights_of_block(w->normalizer, scores + h * BLOCK, count, top + h, total + h);
                 if (shrink != 1 && start > begin) {
                     scale_by(out + h * value_dim, value_dim, shrink);
-                    if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, shrink);
+                    if (edge_out) scale_by(edge_out + h * edge_dim, edge_dim, shrink);
                 }
             }
             for (int64_t e = 0; e < count; e += LANES) {
@@ -143,22 +152,22 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                         store(here, load(here) * load(factors + h * LANES));
                     }
                 }
-                read_rows(values, w->value, w->storage, value_width, nodes + e, n, value_here);
+                read_rows(values, &value_table, nodes + e, n, value_here);
                 for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-                    ask_for(w->key, bytes_of_row(w->storage, key_width), coming + e, n, g, w->kv_heads);
+                    ask_for(&key_table, coming + e, n, g, w->kv_heads);
                     for (const int64_t stop = h + group; h < stop; h++)
                         add_rows(out + h * value_dim, scores + h * BLOCK + e, 1, values, n, g * value_dim, value_dim);
                 }
-                if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges + e);
-                for (int64_t h = 0; edge_dim && h < heads; h++)
-                    add_rows(edge_out + h * edge_dim, scores + h * BLOCK + e, 1, x.features, n, 0, edge_dim);
+                if (edge_out) rows_at(x.features, &feature_table, edges + e);
+                for (int64_t h = 0; edge_out && h < heads; h++)
+                    add_rows(edge_out + h * edge_dim, scores + h * BLOCK + e, 1, x.features, n, feature_at(w, h), edge_dim);
             }
         }
         if (w->normalizer == SOFTMAX) {
             finish_row(w, lse, top, total);
             for (int64_t h = 0; h < heads; h++) {
                 scale_by(out + h * value_dim, value_dim, total[h]);
-                if (edge_dim) scale_by(edge_out + h * edge_dim, edge_dim, total[h]);
+                if (edge_out) scale_by(edge_out + h * edge_dim, edge_dim, total[h]);
             }
         } else
             memset(lse, 0, heads * sizeof(real));

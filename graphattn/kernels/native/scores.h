@@ -49,6 +49,7 @@ INLINE_IF_FAST void hidden_numbers(
         add_weighted_features(w, more, features, at, count);
         EACH_LANE(e) hidden[e] = more[e];
     }
+    if (w->adds_features) EACH_LANE(e) hidden[e] += load_part(features[e] + at, count);
     activate(hidden, score);
 }
 
@@ -71,7 +72,8 @@ INLINE_IF_FAST lanes additive_score(
 /* ---- the same where every head has a query and a key of one number (GAT): eight heads at a time ---- */
 
 INLINE_IF_FAST void gat_scores(const Edges *w, real *scores, int64_t step, const Eight *x, real scale, lanes *kept) {
-    ask_for(w->key, bytes_of_row(w->storage, w->heads), x->coming, x->n, 0, 1);
+    const Table keys = keys_of(w);
+    ask_for(&keys, x->coming, x->n, 0, 1);
     EACH_PART(h, count, w->heads, {
         lanes hidden[LANES];
         hidden_numbers(w, GAT, hidden, x->query + h, x->keys, h, x->features, h, count);
@@ -88,11 +90,12 @@ INLINE_IF_FAST void gat_scores(const Edges *w, real *scores, int64_t step, const
 /* Adds what features and bias have to do with it. */
 OUT_OF_LINE void add_options(const Edges *w, real *scores, int64_t step, const Eight *x) {
     const real scale = w->scale;
-    if (w->edge_dim) ask_for(w->edge_features, bytes_of_row(REALS, w->edge_dim), x->edges_coming, x->n, 0, 1);
-    if (w->bias) ask_for(w->bias, bytes_of_row(REALS, w->bias_heads), x->edges_coming, x->n, 0, 1);
+    const Table features = features_of(w), biases = biases_of(w);
+    if (w->edge_dim) ask_for(&features, x->edges_coming, x->n, 0, 1);
+    if (w->bias) ask_for(&biases, x->edges_coming, x->n, 0, 1);
     if (x->edge_query)
         for (int64_t h = 0; h < w->heads; h++) {
-            const lanes s = dots(x->edge_query + h * w->edge_dim, x->features, 0, w->edge_dim);
+            const lanes s = dots(x->edge_query + h * w->edge_dim, x->features, feature_at(w, h), w->edge_dim);
             store(scores + h * step, load(scores + h * step) + s * scale);
         }
     if (w->bias && w->bias_heads > 1) add_by_head(scores, step, x->biases, w->heads);
@@ -104,13 +107,13 @@ OUT_OF_LINE void add_options(const Edges *w, real *scores, int64_t step, const E
 }
 
 /* scores[h * step + e] = scale * score + bias; `hidden` [heads, eights(dim), 8 edges] keeps what an additive score was made of. */
-INLINE void score_eight(const Edges *w, int score, int64_t dim, real *scores, int64_t step, const Eight *x, lanes *hidden, const void *ahead, int64_t ahead_bytes) {
+INLINE void score_eight(const Edges *w, int score, int64_t dim, real *scores, int64_t step, const Eight *x, lanes *hidden, const Table *ahead) {
     const real scale = w->scale;
     const int64_t group = w->heads / w->kv_heads;
     if (score == GAT) gat_scores(w, scores, step, x, scale, hidden);
     else
         for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-            if (ahead) ask_for(ahead, ahead_bytes, x->coming, x->n, g, w->kv_heads);
+            if (ahead) ask_for(ahead, x->coming, x->n, g, w->kv_heads);
             for (const int64_t end = h + group; h < end; h++) {
                 const lanes s = score == DOT ? dots(x->query + h * dim, x->keys, g * dim, dim)
                     : additive_score(w, score, x, h, g * dim, dim, hidden ? hidden + h * eights(dim) * LANES : NULL);

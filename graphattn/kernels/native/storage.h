@@ -103,6 +103,17 @@ INLINE const real *numbers_at(const void *table, int64_t storage, int64_t at, in
     return room;
 }
 
+/* Rows that are read: `width` numbers each, `row` numbers from one to the next. */
+typedef struct {
+    const void *start;
+    int64_t storage, row, width;
+} Table;
+
+/* Row `at` of a table: where it lies, or widened in `room`. */
+INLINE const real *row_at(const Table *table, int64_t at, real *room) {
+    return numbers_at(table->start, table->storage, at * table->row, table->width, room);
+}
+
 /* Up to eight numbers of a table from `at` on, and back. */
 INLINE lanes load_stored(const void *table, int64_t storage, int64_t at, int64_t count) {
     real room[LANES] = {0};

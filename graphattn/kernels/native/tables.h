@@ -61,6 +61,11 @@ OUT_OF_LINE void find(int64_t *found, const void *index, int64_t is_64, int64_t 
     for (int64_t i = count; i < padded; i++) found[i] = found[count - 1];
 }
 
+/* n rows of reals. */
+INLINE void rows_of_few(Rows rows, const Table *table, const int64_t *places, int64_t n) {
+    for (int64_t e = 0; e < n; e++) rows[e] = (const real *)table->start + table->row * places[e];
+}
+
 /* Rows of so few edges are done pair by pair of an edge and a head (`dots_by_pair`). */
 enum { FEW = 4 };
 
@@ -83,30 +88,32 @@ OUT_OF_LINE void find_edges(int64_t *found, const int64_t *index, int64_t at, in
     for (int64_t i = 0; i < LANES; i++) found[padded + i] = smaller(at + padded + i, entries - 1);
 }
 
-INLINE void rows_at(Rows rows, const real *table, int64_t width, const int64_t *nodes) {
-    EACH_LANE(e) rows[e] = table + width * nodes[e];
+INLINE void rows_at(Rows rows, const Table *table, const int64_t *nodes) {
+    EACH_LANE(e) rows[e] = (const real *)table->start + table->row * nodes[e];
 }
 
 /* Numbers that a row takes in memory of its own: a whole number of cache lines. */
 INLINE int64_t room_of_row(int64_t width) { return (width + 15) / 16 * 16; }
 
 /* The same for a table that may be of halves: n rows of those are widened in `room`, the last of them stands for the others. */
-OUT_OF_LINE void widen_rows(Rows rows, const void *table, int64_t storage, int64_t width, const int64_t *nodes, int64_t n, real *room) {
+OUT_OF_LINE void widen_rows(Rows rows, const Table *table, const int64_t *nodes, int64_t n, real *room) {
     for (int64_t e = 0; e < LANES; e++) {
-        rows[e] = room + smaller(e, n - 1) * room_of_row(width);
-        if (e < n) widen((real *)rows[e], place_in(table, storage, width * nodes[e]), width, storage);
+        rows[e] = room + smaller(e, n - 1) * room_of_row(table->width);
+        if (e < n) row_at(table, nodes[e], (real *)rows[e]);
     }
 }
 
-INLINE void read_rows(Rows rows, const void *table, int64_t storage, int64_t width, const int64_t *nodes, int64_t n, real *room) {
-    if (is_half(storage)) widen_rows(rows, table, storage, width, nodes, n, room);
-    else rows_at(rows, table, width, nodes);
+INLINE void read_rows(Rows rows, const Table *table, const int64_t *nodes, int64_t n, real *room) {
+    if (is_half(table->storage)) widen_rows(rows, table, nodes, n, room);
+    else rows_at(rows, table, nodes);
 }
 
 /* Prefetches one part of the rows of n nodes: all of them come when `part` has been 0 ... parts - 1. */
-INLINE void ask_for(const void *table, int64_t bytes, const int64_t *nodes, int64_t n, int64_t part, int64_t parts) {
+INLINE void ask_for(const Table *table, const int64_t *nodes, int64_t n, int64_t part, int64_t parts) {
+    const int64_t bytes = bytes_of_row(table->storage, table->width);
     for (int64_t e = part; e < n; e += parts)
-        for (int64_t c = 0; c < bytes; c += 64) __builtin_prefetch((const char *)table + bytes * nodes[e] + c);
+        for (int64_t c = 0; c < bytes; c += 64)
+            __builtin_prefetch(place_in(table->start, table->storage, table->row * nodes[e]) + c);
 }
 
 /* ---- sums ---- */
@@ -206,6 +213,14 @@ OUT_OF_LINE void dots_by_pair(
 #undef CALL
 }
 
+/* to += such products, by way of `room`, which is as long. */
+OUT_OF_LINE void add_dots_by_pair(
+    real *to, real *room, const real *near, const real *const *far, int64_t n, int64_t heads, int64_t group, int64_t size, real factor
+) {
+    dots_by_pair(room, near, far, n, heads, group, size, factor);
+    for (int64_t pair = 0; pair < n * heads; pair += LANES) store(to + pair, load(to + pair) + load(room + pair));
+}
+
 /* y += the sum of factors[e * step + head] * row e over n rows, for every head. */
 INLINE void add_heads_of(
     real *y, const real *factors, int64_t step, const real *const *rows, int64_t n, int64_t heads, int64_t group, int64_t size
@@ -220,6 +235,21 @@ OUT_OF_LINE void add_heads(
 #define CALL(known) add_heads_of(y, factors, step, rows, n, heads, group, known)
     WITH_SIZE(size, CALL)
 #undef CALL
+}
+
+/* to[e] [groups, size] = the sum over the heads of a group of factors[e * step + head] * x[head] [size], or += `is_added`, for n
+   edges. */
+OUT_OF_LINE void put_few(
+    const Targets to, int64_t n, const real *factors, int64_t step, const real *x, int64_t groups, int64_t group, int64_t size, int is_added
+) {
+    for (int64_t e = 0; e < n; e++, factors += step)
+        for (int64_t g = 0; g < groups; g++)
+            EACH_PART(c, count, size, {
+                real *here = to[e] + g * size + c;
+                lanes t = is_added ? load_part(here, count) : (lanes){0};
+                for (int64_t h = g * group; h < (g + 1) * group; h++) t += factors[h] * load_part(x + h * size + c, count);
+                store_part(here, t, count);
+            });
 }
 
 /* Of n edges: to[e] [groups, size] = the sum over the heads of a group of factors[head][e] * x[head] [size], or += `is_added`. */

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from graphattn.formulas.offsets import places_of_edges
 from graphattn.formulas.scores import Custom, Score
-from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype
+from graphattn.kernels.kernel import Inputs, Partial, Plan, accumulation_dtype, by_head
 from graphattn.kernels.plain.edges_torch import (
     Edges,
     chunks,
@@ -38,7 +38,7 @@ def attend_differentiably(plan: Plan, inputs: Inputs, hidden: Tensor | None = No
     out = sums(weights, inputs.value.to(scores.dtype), edges.col, edges.row, num_queries, hidden)
     if inputs.edge_features is None:
         return Partial(out, lse)
-    features = inputs.edge_features.to(scores.dtype)[:, None]
+    features = by_head(inputs.edge_features.to(scores.dtype))
     return Partial(out, lse, sums(weights, features, places(edges), edges.row, num_queries, hidden))
 
 
@@ -60,7 +60,7 @@ def scores_of(plan: Plan, inputs: Inputs, edges: Edges, hidden: Tensor | None = 
             parts.append(scores_of_chunk(plan, inputs, chunk, None if hidden is None else hidden[part]))
         scores = torch.cat(parts) if parts else inputs.query.new_zeros(0, inputs.query.size(1))
     if inputs.edge_query is not None and inputs.edge_features is not None:
-        scores = scores + products(inputs.edge_query, inputs.edge_features[:, None], edges.row, places(edges), hidden)
+        scores = scores + products(inputs.edge_query, by_head(inputs.edge_features), edges.row, places(edges), hidden)
     scores = scores * plan.scale
     scores = scores if inputs.bias is None else scores + inputs.bias[edges.edge_id]
     return scores if hidden is None else scores.masked_fill(hidden, -torch.inf)
@@ -127,7 +127,7 @@ def without_hidden(
     does not see the edge. (Not 0: a function may divide by the length of a vector.)"""
     query, key = (seen_by_heads(x, hidden) for x in (query, key))
     if features is not None and score.takes_features_by_head:
-        features = seen_by_heads(features[:, None].expand(-1, query.size(1), -1), hidden)
+        features = seen_by_heads(by_head(features).expand(-1, query.size(1), -1), hidden)
     elif features is not None:
         features = seen_by_heads(features, hidden.all(1))
     return query, key, features

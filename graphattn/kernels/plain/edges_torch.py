@@ -18,6 +18,7 @@ from graphattn.kernels.kernel import (
     Partial,
     Plan,
     accumulation_dtype,
+    by_head,
     delta_of,
     spread_to_heads,
     sum_to_groups,
@@ -70,12 +71,12 @@ def chunks(graph: Graph, edges: Edges, inputs: Inputs) -> Iterator[tuple[slice, 
 def edge_scores(plan: Plan, query: Tensor, key: Tensor, bias, edge_features, edge_query) -> Tensor:
     """scale * (score + edge_query . edge_features) + bias of gathered [..., heads, dim] tensors: [..., heads].
 
-    `edge_features` are [..., edge_dim], or [..., heads, edge_dim] for a score that takes them by head.
+    `edge_features` are [..., edge_dim] or [..., heads, edge_dim].
     """
     scores = plan.score.between(query, key, edge_features)
     if edge_query is not None:
-        by_head = edge_features if edge_features.dim() == edge_query.dim() else edge_features[..., None, :]
-        scores = scores + (edge_query * by_head).sum(-1)
+        features = edge_features if edge_features.dim() == edge_query.dim() else edge_features[..., None, :]
+        scores = scores + (edge_query * features).sum(-1)
     scores = scores * plan.scale
     return scores if bias is None else scores + bias
 
@@ -210,13 +211,13 @@ class EdgesTorch(Kernel):
             scores, lse = scores - top[edges.row], lse.value
         out = query.new_zeros(num_queries, heads, value.size(2), dtype=dtype)
         features = inputs.edge_features
-        edge_out = None if features is None else query.new_zeros(num_queries, heads, features.size(1), dtype=dtype)
+        edge_out = None if features is None else query.new_zeros(num_queries, heads, features.size(-1), dtype=dtype)
         for part, chunk in chunks(plan.graph, edges, inputs):
             weights = row_weights[part] if is_by_row else normalizer.weights(scores[part], log_total[chunk.row])
             weights = (weights * dropout_factors(plan, chunk, heads, weights))[..., None]
             out.index_add_(0, chunk.row, weights * gather_values(inputs, chunk))
             if edge_out is not None:
-                edge_out.index_add_(0, chunk.row, weights * features[chunk.edge_id].to(dtype)[:, None])
+                edge_out.index_add_(0, chunk.row, weights * by_head(features[chunk.edge_id].to(dtype)))
         return Partial(out, lse, edge_out)
 
     def backward(self, plan, inputs, merged, grad):
@@ -240,7 +241,7 @@ def gradient_of_weights(inputs: Inputs, grad: Partial, edges: Edges) -> Tensor:
     by_weight = (grad.out[edges.row] * gather_values(inputs, edges)).sum(-1)
     if inputs.edge_features is not None and grad.edge_out is not None:
         features = inputs.edge_features[edges.edge_id].to(by_weight.dtype)
-        by_weight = by_weight + (grad.edge_out[edges.row] * features[:, None]).sum(-1)
+        by_weight = by_weight + (grad.edge_out[edges.row] * by_head(features)).sum(-1)
     return by_weight
 
 
@@ -275,7 +276,8 @@ def add_chunk_gradients(plan, inputs, merged, grad, delta, edges: Edges, grads: 
     grad_scores = grad_scores.masked_fill(scores.detach() == -torch.inf, 0.0)  # no edge
     grads.value.index_add_(0, edges.col, sum_to_groups((weights * factors)[..., None] * grad.out[edges.row], kv_heads))
     if grads.edge_features is not None and grad.edge_out is not None:
-        by_weight = torch.einsum("eh,ehd->ed", weights * factors, grad.edge_out[edges.row])
+        by_weight = (weights * factors)[..., None] * grad.edge_out[edges.row]
+        by_weight = by_weight.sum(1) if grads.edge_features.dim() == 2 else by_weight
         grads.edge_features[edges.edge_id] += by_weight
     leaves = [x for x in (*gathered, *parameters) if x is not None]
     found = iter(torch.autograd.grad(scores, leaves, grad_scores, allow_unused=True))

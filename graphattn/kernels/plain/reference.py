@@ -69,8 +69,9 @@ def dense_dropout(plan: Plan, places: Tensor, heads: int, dtype: torch.dtype) ->
 def dense_features(features: Tensor, places: Tensor, dtype: torch.dtype) -> Tensor:
     features = features.to(dtype)
     if not features.size(0):
-        return features.new_zeros(*places.shape, features.size(1))
-    return features[places.clamp(min=0)].masked_fill((places < 0)[..., None], 0.0)
+        return features.new_zeros(*places.shape, *features.shape[1:])
+    is_hidden = (places < 0).view(*places.shape, *[1] * (features.dim() - 1))
+    return features[places.clamp(min=0)].masked_fill(is_hidden, 0.0)
 
 
 class Reference(Kernel):
@@ -108,7 +109,9 @@ class Reference(Kernel):
         out = torch.einsum("qrkh,qrkhc->qhc", weights, seen)
         if inputs.edge_features is None:
             return Partial(out, lse)
-        edge_out = torch.einsum("qrkh,qrkd->qhd", weights, dense_features(inputs.edge_features, places, scores.dtype))
+        features = dense_features(inputs.edge_features, places, scores.dtype)
+        axes = "qrkhd" if inputs.edge_features.dim() == 3 else "qrkd"
+        edge_out = torch.einsum(f"qrkh,{axes}->qhd", weights, features)
         return Partial(out, lse, edge_out)
 
     def backward(self, plan, inputs, merged, grad):

@@ -37,7 +37,8 @@ void sums_of_rows(
     const real *a, const real *table, int64_t width, const int64_t *nodes, int64_t at, int64_t size, real *to, real *y, int64_t n
 ) {
     Rows rows;
-    rows_at(rows, table, width, nodes);
+    const Table whole = {table, REALS, width, width};
+    rows_at(rows, &whole, nodes);
     store(to, dots(a, rows, at, size));
     add_rows(y, to, 1, rows, n, at, size);
 }
@@ -48,7 +49,8 @@ void sums_by_pair(
     real *to, real *y
 ) {
     Rows rows;
-    rows_at(rows, table, width, nodes);
+    const Table whole = {table, REALS, width, width};
+    rows_at(rows, &whole, nodes);
     dots_by_pair(to, near, (const real *const *)rows, n, heads, group, size, 0.5);
     add_heads(y, to, heads, (const real *const *)rows, n, heads, group, size);
 }
