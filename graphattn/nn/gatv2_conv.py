@@ -26,7 +26,6 @@ from graphattn.nn.adjacency import (
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import is_cheaper_by_edges
 from graphattn.nn.messages import is_plain
-from graphattn.nn.projection import project_together
 
 
 class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
@@ -104,10 +103,6 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         """Sources and targets as [num_nodes, heads, out_channels]."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         shape = (self.heads, self.out_channels)
-        if target is source and self.lin_r is not self.lin_l:
-            together = project_together(source, (self.lin_l, self.lin_r), (self.heads,) * 2)
-            if together is not None:
-                return together[0], together[1]
         x_l = self.lin_l(source).view(-1, *shape)
         is_one = target is source and self.lin_r is self.lin_l and is_plain(self.lin_l)
         if is_one or (isinstance(x, Tensor) and self.share_weights):

@@ -14,7 +14,6 @@ from graphattn.nn.adjacency import check_floating, check_two_dimensional, checke
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import edge_query, is_cheaper_by_edges, with_edge_values
 from graphattn.nn.messages import PerThread
-from graphattn.nn.projection import project_together
 from graphattn.nn.unprojected import attend_unprojected, is_cheaper
 
 
@@ -73,19 +72,18 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         graph = self.graph_of(edge_index, target.size(0), source.size(0))
         by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
+        query = self.heads_of(self.lin_query(target))
         by_messages = by_messages or (self.lin_edge is None and attributes is not None)
-        query, key, value, root = self.project(source, target)
-        if key is None and not (by_messages or wants_alpha) and self.should_not_project(query, source, graph):
+        if not (by_messages or wants_alpha) and self.should_not_project(query, source, graph):
             out, alpha = self.by_kernel_unprojected(query, source, graph, attributes), None
         else:
-            if key is None or value is None:
-                key, value = self.heads_of(self.lin_key(source)), self.heads_of(self.lin_value(source))
+            key, value = self.heads_of(self.lin_key(source)), self.heads_of(self.lin_value(source))
             if by_messages:
                 edges = self.edges_for_pyg(edge_index, graph, query.device)
                 out, alpha = self.by_messages(query, key, value, edges, attributes)
             else:
                 out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
-        out = self.with_root(self.join_heads(out), target, root)
+        out = self.with_root(self.join_heads(out), target)
         if not wants_alpha:
             return out
         if alpha is None:
@@ -105,21 +103,11 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     def adds_nothing(self) -> bool:
         return not self.root_weight
 
-    def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Query, and of one set of nodes also key, value and root, as far as one product makes all of them."""
-        if source is target and source.size(-1) >= self.out_channels:
-            maps = self.lin_query, self.lin_key, self.lin_value, *([self.lin_skip] if self.root_weight else [])
-            together = project_together(source, maps, (self.heads,) * 3 + (1,))
-            if together is not None:
-                query, key, value, *root = together
-                return query, key, value, root[0].flatten(1) if root else None
-        return self.heads_of(self.lin_query(target)), None, None, None
-
-    def with_root(self, out: Tensor, target: Tensor, root: Tensor | None) -> Tensor:
+    def with_root(self, out: Tensor, target: Tensor) -> Tensor:
         """Adds the skip connection, gated if `beta`."""
         if not self.root_weight:
             return out
-        root = self.lin_skip(target) if root is None else root
+        root = self.lin_skip(target)
         if self.lin_beta is None:
             return out + root
         beta = self.lin_beta(torch.cat([out, root, out - root], -1)).sigmoid()

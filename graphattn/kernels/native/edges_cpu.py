@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs import Graph
-from graphattn.kernels.columns import empty_columns
 from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, edge_dim_first, edge_dim_last
 from graphattn.kernels.native.arrays import empty, zeros
@@ -135,24 +134,10 @@ def empty_gradients(
         return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
 
     parameters = edge_dim_first(inputs.parameters) if any(needed.parameters) else ()
-    is_whole = rows.row_of is None and (columns is None or columns.row_of is None) and of_keys is empty
-    beside = None
-    if is_whole and needed.key:
-        given = [inputs.query, inputs.key, inputs.value][: 3 if needed.value else 2]
-        beside = empty_columns(given, lambda shape: empty(shape, of_keys_dtype))
-    query, key, value = (
-        (*beside, None)[:3]
-        if beside
-        else (
-            new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
-            new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),
-            new(inputs.value, needed.value, columns, of_keys, of_keys_dtype),
-        )
-    )
     return Gradients(
-        query,
-        key,
-        value,
+        new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
+        new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),
+        new(inputs.value, needed.value, columns, of_keys, of_keys_dtype),
         new(inputs.bias, needed.bias),
         new(inputs.edge_features, needed.edge_features),
         new(inputs.edge_query, needed.edge_query, rows),

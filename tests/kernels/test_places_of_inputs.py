@@ -1,0 +1,51 @@
+"""Queries, keys and values that are columns of one table, and tensors that are given twice."""
+
+import pytest
+import torch
+
+from graphattn import attend
+from graphattn.testing.cases import GRAPHS
+
+SQUARE = [(name, graph) for name, graph, _ in GRAPHS if graph.num_queries == graph.num_keys > 1]
+
+
+@pytest.mark.parametrize("name, graph", SQUARE, ids=[name for name, _ in SQUARE])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_attention_of_columns_is_that_of_copies(name, graph, dtype):
+    table = torch.randn(graph.num_queries, 40, dtype=dtype).requires_grad_()
+    columns = [part.unflatten(1, (3, 4)) for part in table[:, :36].split(12, 1)]
+    copies = [x.detach().clone().requires_grad_() for x in columns]
+    for x in columns:
+        x.retain_grad()
+    out = attend(*columns, graph, kernel="edges_cpu")
+    grad = torch.randn_like(out)
+    out.backward(grad)
+    attend(*copies, graph, kernel="edges_cpu").backward(grad)
+    assert torch.equal(out, attend(*copies, graph, kernel="edges_cpu"))
+    assert all(torch.equal(x.grad, y.grad) for x, y in zip(columns, copies))
+    assert (
+        torch.equal(table.grad[:, :36], torch.cat([x.grad.flatten(1) for x in copies], 1))
+        and not table.grad[:, 36:].any()
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["edges_cpu", "edges_torch", "reference"])
+@pytest.mark.parametrize("is_detached", [False, True])
+def test_a_tensor_given_twice_has_the_gradients_of_both(kernel, dtype, is_detached):
+    """And one that only shares its memory has its own."""
+    graph = {name: graph for name, graph, _ in GRAPHS}["edge_list_repeated"]
+    num_queries, num_keys, num_edges = graph.num_queries, graph.num_keys, graph.num_edges
+    query, key = (torch.randn(n, 2, 8, dtype=dtype).requires_grad_() for n in (num_queries, num_keys))
+    features = torch.randn(num_edges, 2, 8, dtype=dtype).requires_grad_()
+
+    def gradients(edge_query, value, kernel):
+        results = attend(query, key, value, graph, edge_features=features, edge_query=edge_query, kernel=kernel)
+        total = sum((x.double() * torch.arange(x.numel()).view_as(x).double().cos()).sum() for x in results)
+        return torch.autograd.grad(total, [query, key, features])
+
+    twins = (query.detach(), key.detach()) if is_detached else (query, key)
+    apart = [x.clone() for x in twins]  # the same numbers elsewhere, whose gradients autograd adds
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
+    for found, wanted in zip(gradients(*twins, kernel), gradients(*apart, "reference")):
+        torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
