@@ -90,6 +90,7 @@ def test_any_neighborhood(arguments):
     query, key = torch.arange(graph.num_queries)[:, None], torch.arange(graph.num_keys)
     assert torch.equal(graph.allows(query, key), graph.mask())
     assert edges_of(graph.T) == [(query, key) for key, query in edges]
+    assert torch.equal(graph.T.mask(), graph.mask().T)
     assert not graph.is_symmetric or torch.equal(graph.mask(), graph.mask().T)
     for twin in (pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph), *graph.examples()):
         assert twin == graph and repr(twin) == repr(graph)

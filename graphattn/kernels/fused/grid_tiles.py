@@ -97,6 +97,9 @@ def in_blocks(rows: Tensor, block: int) -> Tensor:
 class GridTiles:
     """Tile t has the queries `query[t]` and the keys `key[t]`: nodes of the batch, -1 for none.
 
+    Args:
+        lengths: Queries of a tile along each axis, by default as many as suit torch's attention.
+
     Attributes:
         query: [num_tiles, block].
         key: [num_tiles, width].
@@ -107,12 +110,12 @@ class GridTiles:
             windows that are as long as an axis, or shared by a group, have one mask and many offsets.
     """
 
-    def __init__(self, graph: GridGraph):
+    def __init__(self, graph: GridGraph, lengths: list[int] | None = None):
         examples: dict[tuple, list[int]] = {}  # of each size that has queries and keys
         for example, size in enumerate(zip(graph.query_sides, graph.key_sides, strict=True)):
             if min(graph.sizes[example]):
                 examples.setdefault(size, []).append(example)
-        lengths = block_of(graph)
+        lengths = block_of(graph) if lengths is None else lengths
         axes = [
             same_width([lay_out_axis(graph, axis, size[0][axis], size[1][axis], lengths[axis]) for size in examples])
             for axis in range(graph.num_axes)
