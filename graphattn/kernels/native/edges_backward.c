@@ -217,7 +217,7 @@ INLINE void over_queries(
             read_rows(x.keys, w->key, w->storage, key_width, nodes, n, key_here);
             read_rows(values, w->value, w->storage, value_width, nodes, n, value_here);
             x.coming = nodes + LANES, x.edges_coming = edges + LANES, x.n = n;
-            if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
+            if (w->bias || edge_dim) find_edges(edges, w->edge_id, w->index_is_64, at, n, w->entries);
             if (w->bias) rows_at(x.biases, w->bias, w->bias_heads, edges);
             if (edge_dim) rows_at(x.features, w->edge_features, edge_dim, edges);
             score_eight(w, score, dim, weights, LANES, &x, hidden, w->key, key_bytes);
@@ -334,7 +334,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                     __builtin_prefetch(w->signs + places[e + LANES] * heads * eights(dim));
                 }
             if (weight_dim(w)) {
-                EACH_LANE(e) edges[e] = w->edge_id ? w->edge_id[places[e]] : places[e];
+                EACH_LANE(e) edges[e] = w->edge_id ? index_at(w->edge_id, places[e], w->index_is_64) : places[e];
                 rows_at(features, w->edge_features, edge_dim, edges);
             }
             if (to_key && score == GAT)

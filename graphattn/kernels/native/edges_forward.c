@@ -119,7 +119,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             const int64_t count = smaller(BLOCK, end - start);
             find(nodes, w->col, w->index_is_64, start, count, w->entries);
             if (start + count < w->entries) find(coming, w->col, w->index_is_64, start + count, smaller(count, w->entries - start - count), w->entries);
-            if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
+            if (w->bias || edge_dim) find_edges(edges, w->edge_id, w->index_is_64, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
                 x.coming = nodes + e, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
                 read_rows(x.keys, w->key, w->storage, key_width, nodes + e, x.n, key_here);
