@@ -136,7 +136,14 @@ class EdgeListGraph(Graph):
 
     @property
     def has_repeats(self) -> bool:
-        return self.remember("has_repeats", lambda: bool((self._places.diff() == 0).any()))
+        return self.remember("has_repeats", self._find_repeats)
+
+    def _find_repeats(self) -> bool:
+        csr = self.by_query()
+        is_same = csr.col[1:] == csr.col[:-1]  # as the entry before, which may be of the row before
+        starts = csr.rowptr[1:-1].long()
+        is_same[starts[(starts > 0) & (starts < csr.col.numel())] - 1] = False
+        return bool(is_same.any())
 
     @property
     def _places(self) -> Tensor:

@@ -78,6 +78,16 @@ def test_narrow_integers_make_the_same_graph(num_edges, dtype, is_sorted, has_lo
             assert as_graph(given, 100, 120).edge_index()[0, 0] == given[0, 0]
 
 
+@pytest.mark.parametrize("num_edges", [0, 1, 2, 3, 5])
+def test_repeats_are_found(num_edges):
+    for seed in range(40):
+        edges = random_edges(num_edges, 3, 3, seed)
+        repeats = len(set(map(tuple, edges.t().tolist()))) < num_edges
+        graph = EdgeListGraph(edges, 3, 3)
+        assert graph.has_repeats == repeats
+        assert "places" not in graph._cache  # eight bytes of each edge
+
+
 def test_narrow_integers_in_batches():
     wide = [random_edges(9, 4, 6, seed) for seed in range(3)]
     narrow = [x.int() if place != 1 else x for place, x in enumerate(wide)]
