@@ -2,7 +2,7 @@
 
     python -m benchmarks.scale                              a million edges
     python -m benchmarks.scale --sweep                      1e5, 5e5, 1e6, ... edges, as many as memory allows
-    python -m benchmarks.scale --sweep --largest 50000000 --memory 12
+    python -m benchmarks.scale --sweep --largest 50000000 --memory 12   (docs/scale.md has its table)
 
 A random graph with 50 edges for each node, its edge_index in int32. Every size, dtype and pass runs in a process of its own:
 there the graph is made and sorted, then a pass runs a few times. The peak of resident memory (VmHWM of /proc/self/status)
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
             lines.append(f"\n{num_edges} edges would need {bytes_of_an_edge * num_edges / GIB:.1f} GiB")
             print(lines[-1])
             break
-        for dtype in DTYPES:
+        for dtype in options.dtypes:
             for pass_ in PASSES:
                 sizes_of = options.heads, options.dim, options.rounds, torch.get_num_threads()
                 work = Work(num_edges, dtype, pass_, *sizes_of)
@@ -98,6 +98,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     numbers = {"edges": 10**6, "least": 10**5, "largest": 10**10, "heads": 4, "dim": 16, "rounds": 3}
     for name, number in numbers.items():
         options.add_argument(f"--{name}", type=int, default=number, help=f"default {number}")
+    options.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES), help="default: both")
     options.add_argument("--threads", type=int, help="torch.set_num_threads (default: torch's)")
     options.add_argument("--out", type=Path, default=Path("results"), help="folder for the table and the raw figures")
     parsed = options.parse_args(arguments)
