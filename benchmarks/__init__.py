@@ -1,6 +1,7 @@
 """Speed and memory of graphattn beside its peers. One command each, from the root of the repository:
 
     python -m benchmarks.edges            any graph: PyG's message passing, plain torch, dense SDPA
+    python -m benchmarks.scale            time and bytes of an edge, up to what the memory holds
     python -m benchmarks.layers           whole layers: PyG, nn.MultiheadAttention, padding
     python -m benchmarks.bands            bands and grids: dense SDPA, FlexAttention, PyG
     python -m benchmarks.everyday         molecules, Cora, sampled blocks, a tiny graph, sentences: whole models

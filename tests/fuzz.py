@@ -43,6 +43,7 @@ from graphattn.testing.cases import (
     global_edges,
     grid_edges,
     in_order,
+    neighborhood_edges,
     shifted_grid_edges,
     side_by_side,
 )
@@ -419,6 +420,16 @@ def grid(r):
     if r.random() < 0.3 and all(side >= (b + a + 1) * d for side, b, a, d in zip(sides, before, after, dilation)):
         graph = GridGraph(sides, before, after, dilation=dilation, border="shift")
         return words + ", border='shift')", (graph, (count, count), shifted_grid_edges(sides, before, after, dilation))
+    if r.random() < 0.4:
+        group, is_causal = tuple(r.randint(1, 3) for _ in sides), tuple(r.random() < 0.3 for _ in sides)
+        after = tuple(0 if causal else steps for steps, causal in zip(after, is_causal))
+        graph = GridGraph(sides, before, after, dilation=dilation, group=group, is_causal=is_causal)
+        edges = neighborhood_edges(sides, before, after, dilation, ("clip",) * axes, group, is_causal)
+        return f"grid({sides}, {before}, {after}, dilation={dilation}, group={group}, is_causal={is_causal})", (
+            graph,
+            (count, count),
+            edges,
+        )
     graph = GridGraph(sides, before, after, dilation=dilation)
     return words + ")", (graph, (count, count), grid_edges(sides, sides, before, after, dilation, (1,) * axes))
 

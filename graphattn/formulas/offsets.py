@@ -74,12 +74,9 @@ def longest(graph: CompleteGraph) -> tuple[int, int]:
 
 
 def steps_of_axes(graph: GridGraph) -> tuple[list[int], list[int]]:
-    """First step and number of steps along each axis; windows that shift reach as far as they are wide."""
-    if graph.border == "shift":
-        windows = [before + after for before, after in zip(graph.before, graph.after)]
-        return [-window for window in windows], [2 * window + 1 for window in windows]
-    counts = [before + after + 1 for before, after in zip(graph.before, graph.after)]
-    return [-before for before in graph.before], counts
+    """First step and number of steps along each axis: of windows that shift or are shared, what any query may need."""
+    steps = [window.steps() for window in graph.windows]
+    return [first for first, _ in steps], [last - first + 1 for first, last in steps]
 
 
 def places_of_edges(graph: Graph, device: torch.device | None = None) -> Tensor:

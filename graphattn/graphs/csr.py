@@ -65,7 +65,7 @@ def compress_edges(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> CS
     can_count = num_cols < 2**20 + 16 * row.numel()  # the time and memory for all columns, also those without an edge
     if loops is not None and can_count and index_dtype(num_rows, num_cols, row.numel()) == torch.int32:
         return CSR(*loops.sort_pairs(row, col, num_rows, num_cols))
-    order = torch.argsort(row * num_cols + col, stable=True)
+    order = torch.argsort(row.long() * num_cols + col, stable=True)
     return compress(torch.bincount(row, minlength=num_rows), col[order], num_cols, order)
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.types import Device
 from typing_extensions import Self
 
-from graphattn.graphs.csr import CSR, compress_edges, rows_of
+from graphattn.graphs.csr import CSR, compress_edges, index_dtype, rows_of
 from graphattn.graphs.graph import Graph, Index
 from graphattn.graphs.sizes import Counts, Sizes, abbreviate, parse_flag, parse_pairs, parse_sizes, starts_and_total
-from graphattn.graphs.snapshots import plain, snapshot
+from graphattn.graphs.snapshots import in_short, plain, snapshot
 from graphattn.graphs.sorting import loops_for
 
 INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -27,8 +27,9 @@ class EdgeListGraph(Graph):
     first needed. Two edge lists are equal only if they are the same object.
 
     Args:
-        edge_index: integers `[2, num_edges]`, row 0 = key (source), row 1 = query (target). It is copied: what is
-            written into it later changes no graph. Edges of a batch use the numbering of the nodes laid end to end.
+        edge_index: integers `[2, num_edges]`, row 0 = key (source), row 1 = query (target). It is copied, as int32 if
+            it is that or many numbers that fit: what is written into it later changes no graph. Edges of a batch use
+            the numbering of the nodes laid end to end.
         num_queries: number of queries, or one int per example of a batch.
         num_keys: number of keys, likewise; the same nodes as the queries by default.
         is_undirected: a promise that every edge is there in both directions (equally often).
@@ -41,7 +42,7 @@ class EdgeListGraph(Graph):
     ([0, 0, 2, 2, 3], [2, 5, 0], [2, 0, 1])
     """
 
-    _edges: Tensor  # int64 [2, num_edges], in memory that nobody else has and nobody writes
+    _edges: Tensor  # int64 or int32 [2, num_edges], in memory that nobody else has and nobody writes
     is_undirected: bool
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # a cache asks often: no edges are compared
@@ -51,7 +52,7 @@ class EdgeListGraph(Graph):
     ):
         sizes = parse_sizes(num_queries, num_keys)
         _check_edge_index(edge_index)
-        self._set_checked(sizes, snapshot(edge_index).long(), is_undirected)
+        self._set_checked(sizes, held(snapshot(edge_index)), is_undirected)
 
     def _set(self, sizes: Iterable[tuple[int, int]], edges: Tensor, is_undirected: bool) -> None:
         self._freeze(sizes=tuple(sizes), edges_by_key=False, _edges=edges, is_undirected=bool(is_undirected))
@@ -68,7 +69,7 @@ class EdgeListGraph(Graph):
 
     def _restore(self, sizes, edges_by_key, edges, is_undirected):
         _check_edge_index(edges)
-        self._set_checked(parse_pairs(sizes), snapshot(edges).long(), parse_flag("is_undirected", is_undirected))
+        self._set_checked(parse_pairs(sizes), held(snapshot(edges)), parse_flag("is_undirected", is_undirected))
 
     @classmethod
     def _of(cls, *args: Any) -> Self:
@@ -80,7 +81,7 @@ class EdgeListGraph(Graph):
     def owning(
         cls, edges: Tensor, num_queries: Counts, num_keys: Counts | None = None, is_undirected: bool = False
     ) -> "EdgeListGraph":
-        """The graph of `edges`, int64 [2, num_edges] in memory that the caller gives away: it is not copied."""
+        """The graph of `edges`, int64 or int32 [2, num_edges] in memory that the caller gives away: it is not copied."""
         graph = cls.__new__(cls)
         graph._set_checked(parse_sizes(num_queries, num_keys), edges, is_undirected)
         return graph
@@ -135,7 +136,14 @@ class EdgeListGraph(Graph):
 
     @property
     def has_repeats(self) -> bool:
-        return self.remember("has_repeats", lambda: bool((self._places.diff() == 0).any()))
+        return self.remember("has_repeats", self._find_repeats)
+
+    def _find_repeats(self) -> bool:
+        csr = self.by_query()
+        is_same = csr.col[1:] == csr.col[:-1]  # as the entry before, which may be of the row before
+        starts = csr.rowptr[1:-1].long()
+        is_same[starts[(starts > 0) & (starts < csr.col.numel())] - 1] = False
+        return bool(is_same.any())
 
     @property
     def _places(self) -> Tensor:
@@ -162,7 +170,11 @@ class EdgeListGraph(Graph):
         return mask
 
     def edge_index(self, device: Device = None) -> Tensor:
-        return self._edges.to(self.device if device is None else device, copy=True)
+        return self._edges.to(self.device if device is None else device, torch.int64, copy=True)
+
+    def _edges_up_to(self, *sizes: int) -> Tensor:
+        """The edges, in a dtype that holds numbers up to these sizes."""
+        return self._edges if index_dtype(*sizes) == torch.int32 else self._edges.long()
 
     def coalesce(self) -> "EdgeListGraph":
         """Every edge once, by (query, key).
@@ -203,14 +215,15 @@ class EdgeListGraph(Graph):
         return self._of(sizes, self._edges.flip(0), self.is_undirected)
 
     def _split(self) -> list[Graph]:
-        query_ptr = torch.tensor(self.query_ptr, device=self.device)
-        example = torch.bucketize(self._edges[1], query_ptr, right=True) - 1
+        own = self._edges_up_to(*self.shape)
+        query_ptr = torch.tensor(self.query_ptr, dtype=own.dtype, device=self.device)
+        example = torch.bucketize(own[1], query_ptr, right=True) - 1
         order = torch.argsort(example, stable=True)
         counts = torch.bincount(example, minlength=self.num_examples).tolist()
         return [
             self._of([size], edges - edges.new_tensor([[first_key], [first_query]]), self.is_undirected)
             for size, edges, first_key, first_query in zip(
-                self.sizes, self._edges[:, order].split(counts, dim=1), self.key_ptr, self.query_ptr
+                self.sizes, own[:, order].split(counts, dim=1), self.key_ptr, self.query_ptr
             )
         ]
 
@@ -221,9 +234,10 @@ class EdgeListGraph(Graph):
         sizes = [size for graph in graphs for size in graph.sizes]
         key_ptr = starts_and_total(graph.num_keys for graph in graphs)
         query_ptr = starts_and_total(graph.num_queries for graph in graphs)
+        own = [graph._edges_up_to(key_ptr[-1], query_ptr[-1]) for graph in graphs]
         edges = [
-            graph._edges + graph._edges.new_tensor([[first_key], [first_query]])
-            for graph, first_key, first_query in zip(graphs, key_ptr, query_ptr)
+            edges + edges.new_tensor([[first_key], [first_query]])
+            for edges, first_key, first_query in zip(own, key_ptr, query_ptr)
         ]
         return cls._of(sizes, torch.cat(edges, dim=1), all(graph.is_undirected for graph in graphs))
 
@@ -266,6 +280,11 @@ class EdgeListGraph(Graph):
                 f"{int(example[entry])}, whose keys are {self.key_ptr[int(example[entry])]} to "
                 f"{self.key_ptr[int(example[entry]) + 1] - 1}); number the nodes through the batch laid end to end"
             )
+
+
+def held(numbers: Tensor) -> Tensor:
+    """Numbers of nodes in memory of a graph's own, as the graph holds them: half as wide where loops in C read them so."""
+    return in_short(numbers if numbers.dtype in (torch.int64, torch.int32) else numbers.int())
 
 
 def _check_edge_index(edge_index: Any) -> None:

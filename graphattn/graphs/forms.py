@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 
 from graphattn.graphs.csr import rows_of
-from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
+from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr, held
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.recording import refuse_make_fx
 from graphattn.graphs.sizes import Counts, Sizes, parse_counts, parse_sizes
@@ -94,7 +94,10 @@ def _from_edge_index(x: Tensor, sizes: Sizes) -> Graph:
     num_queries, num_keys = zip(*sizes)
 
     def build(edge_index: Tensor) -> Read:
-        return Read(EdgeListGraph.owning(edge_index.long(), num_queries, num_keys, is_undirected), (edge_index,))
+        edges = held(edge_index)
+        graph = EdgeListGraph.owning(edges, num_queries, num_keys, is_undirected)
+        # What is compared has the dtype of the caller's, or is the shorter form of int64.
+        return Read(graph, (edges if edge_index.dtype in (torch.int64, edges.dtype) else edge_index,))
 
     return graph_of_tensor(x, ("edge_index", sizes, is_undirected), lambda x: (plain(x),), build)
 
@@ -104,7 +107,7 @@ def _from_mask(x: Tensor) -> Graph:
         raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(x.shape)})")
 
     def build(mask: Tensor) -> Read:
-        return Read(EdgeListGraph.owning(mask.nonzero().t().flip(0).contiguous(), *mask.shape), (mask,))
+        return Read(EdgeListGraph.owning(held(mask.nonzero().t().flip(0)), *mask.shape), (mask,))
 
     return graph_of_tensor(x, ("mask",), lambda x: (plain(x),), build)
 
@@ -124,7 +127,7 @@ def _from_coo(x: Tensor) -> Graph:
     sizes = x.size(0), x.size(1)
 
     def build(query: Tensor, key: Tensor) -> Read:
-        edges = torch.stack([key, query])
+        edges = held(torch.stack([key, query]))
         return Read(EdgeListGraph.owning(edges, *sizes), (edges[1], edges[0]))
 
     return graph_of_tensor(x, ("coo", sizes), lambda x: tuple(x._indices()), build)

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from graphattn.graphs.banded import BandedGraph, count_edges
+from graphattn.graphs.banded import BandedGraph
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.csr import row_pointer, rows_of
 from graphattn.graphs.graph import Graph, Index
 from graphattn.graphs.sizes import Counts, is_sequence, parse_counts, parse_flag
 from graphattn.graphs.transposed import TransposedGraph
-
-BORDERS = ("clip", "shift")
+from graphattn.graphs.windows import BORDERS, Window, intersect_windows
 
 Sides = Sequence[SupportsIndex] | Tensor | np.ndarray  # number of nodes along each axis
 SidesOfExamples = tuple[tuple[int, ...], ...]
@@ -38,14 +37,23 @@ class GridGraph(Graph):
         dilation: distance between neighbouring keys of a window, an int or one per axis.
         stride: keys from the centre of one query to the next, an int or one per axis.
         border: 'clip': windows lose what lies outside. 'shift': they move inwards, so that every query has
-            `before + after + 1` keys per axis, for a dilation among the keys of its own residue, as in NATTEN
-            (https://arxiv.org/abs/2204.07143); it needs stride 1 and enough keys along every axis.
+            `before + after + 1` keys, for a dilation among the keys of its own residue, as in NATTEN
+            (https://arxiv.org/abs/2204.07143); it needs stride 1 and enough keys. A name for all axes or one per axis.
         key_sides: number of keys along each axis; `sides * stride` by default: the graph from a grid to one
             that is `stride` times coarser. A convolution with kernel size 2p + 1 and padding p over an odd side
             `n` has `sides = ceil(n / stride)`, `before = p`, `key_sides = n`.
+        group: neighbouring queries along an axis that share a window, an int or one per axis: places 0 .. group - 1,
+            group .. 2 * group - 1, ... among the nodes of one residue modulo `dilation`. It is the window of their
+            leader, which is in their middle (the right one of two), or the last node if that comes before. The
+            `stride` of generalized neighborhood attention (https://arxiv.org/abs/2504.16922); it needs stride 1.
+        is_causal: whether a query sees no key after itself, a bool or one per axis. There `after` is 0 and the border
+            clips, whatever it is elsewhere, and the leader of a group is its last query: the others see what
+            it sees, up to themselves. Without a group, `after=0` and `border='clip'` say the same. For video:
+            `GridGraph((frames, height, width), 3, border="shift", is_causal=(True, False, False))`.
 
     Raises:
-        ValueError: on negative counts, a wrong number of axes, an unknown border, or too few keys to shift.
+        ValueError: on negative counts, a wrong number of axes, an unknown border, too few keys to shift, keys
+            after a causal query, or groups where queries are not the keys.
 
     >>> GridGraph((2, 3), 1).mask()[0].int()
     tensor([1, 1, 0, 1, 1, 0], dtype=torch.int32)
@@ -54,6 +62,15 @@ class GridGraph(Graph):
             [1, 1, 1, 0],
             [0, 1, 1, 1],
             [0, 1, 1, 1]], dtype=torch.int32)
+    >>> GridGraph((2, 4), 1, border="shift", is_causal=(True, False)).mask()[4].int()
+    tensor([1, 1, 1, 0, 1, 1, 1, 0], dtype=torch.int32)
+    >>> GridGraph((6,), 1, group=3).mask().int()
+    tensor([[1, 1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0],
+            [0, 0, 0, 1, 1, 1],
+            [0, 0, 0, 1, 1, 1],
+            [0, 0, 0, 1, 1, 1]], dtype=torch.int32)
     """
 
     query_sides: tuple[tuple[int, ...], ...]  # of each example
@@ -62,7 +79,9 @@ class GridGraph(Graph):
     after: tuple[int, ...]
     dilation: tuple[int, ...]
     stride: tuple[int, ...]
-    border: str
+    border: str | tuple[str, ...]  # one name where all axes have it
+    group: tuple[int, ...]
+    is_causal: tuple[bool, ...]  # also where it follows from `after` and `border`
 
     def __init__(
         self,
@@ -71,46 +90,105 @@ class GridGraph(Graph):
         after: Counts | None = None,
         dilation: Counts = 1,
         stride: Counts = 1,
-        border: str = "clip",
+        border: str | Sequence[str] = "clip",
         key_sides: Sides | Sequence[Sides] | None = None,
+        *,
+        group: Counts = 1,
+        is_causal: bool | Sequence[bool] = False,
     ):
         query_sides = _parse_sides("sides", sides)
         num_axes = len(query_sides[0])
+        causal = _parse_flags("is_causal", is_causal, num_axes)
         low = _parse_axes("before", before, num_axes, 0)
-        high = low if after is None else _parse_axes("after", after, num_axes, 0)
+        if after is None:
+            high = tuple(0 if is_last else steps for steps, is_last in zip(low, causal))
+        else:
+            high = _parse_axes("after", after, num_axes, 0)
         steps = _parse_axes("dilation", dilation, num_axes, 1)
         strides = _parse_axes("stride", stride, num_axes, 1)
+        borders = _parse_borders(border, num_axes)
+        groups = _parse_axes("group", group, num_axes, 1)
         if key_sides is None:
             parsed = tuple(tuple(side * step for side, step in zip(lengths, strides)) for lengths in query_sides)
         else:
             parsed = _parse_sides("key_sides", key_sides)
-        _check_axes(query_sides, parsed, border)
-        self._set(query_sides, parsed, low, high, steps, strides, border)
+        self._set(
+            query_sides, parsed, [Window(*axis) for axis in zip(low, high, steps, strides, borders, groups, causal)]
+        )
+
+    @classmethod
+    def natten(
+        cls,
+        sides: Sides | Sequence[Sides],
+        kernel_size: Counts,
+        stride: Counts = 1,
+        dilation: Counts = 1,
+        is_causal: bool | Sequence[bool] = False,
+    ) -> Self:
+        """The neighbourhood that `na1d`, `na2d`, `na3d` of NATTEN attend to, in NATTEN's words.
+
+        This is generalized neighborhood attention (https://arxiv.org/abs/2504.16922). Windows shift at the border; along a
+        causal axis they are the last `kernel_size` keys that end at the query. NATTEN's `stride` is `group` here.
+
+        Args:
+            sides: nodes along each axis; a list of such tuples is a batch.
+            kernel_size: keys of a window along each axis, an int or one per axis; an even one has its odd key before.
+            stride: neighbouring queries that share a window, at most `kernel_size`.
+            dilation: distance between neighbouring keys of a window.
+            is_causal: whether queries see no key after them, a bool or one per axis.
+
+        Raises:
+            ValueError: if a stride exceeds its kernel size, or a window its axis.
+
+        >>> GridGraph.natten((8, 16, 16), kernel_size=(4, 7, 7), is_causal=(True, False, False))
+        GridGraph((8, 16, 16), before=3, after=(0, 3, 3), border=('clip', 'shift', 'shift'))
+        >>> GridGraph.natten((6,), kernel_size=3, stride=3).mask().int()
+        tensor([[1, 1, 1, 0, 0, 0],
+                [1, 1, 1, 0, 0, 0],
+                [1, 1, 1, 0, 0, 0],
+                [0, 0, 0, 1, 1, 1],
+                [0, 0, 0, 1, 1, 1],
+                [0, 0, 0, 1, 1, 1]], dtype=torch.int32)
+        """
+        num_axes = len(_parse_sides("sides", sides)[0])
+        sizes = _parse_axes("kernel_size", kernel_size, num_axes, 1)
+        strides = _parse_axes("stride", stride, num_axes, 1)
+        causal = _parse_flags("is_causal", is_causal, num_axes)
+        for axis, (size, step) in enumerate(zip(sizes, strides)):
+            if step > size:
+                raise ValueError(
+                    f"'stride' must be at most 'kernel_size' (got {step} and {size} along axis {axis}): between the windows"
+                    f" would be keys that no query sees; GridGraph(..., group={step}) makes such a graph"
+                )
+        before = tuple(size - 1 if is_last else size // 2 for size, is_last in zip(sizes, causal))
+        after = tuple(0 if is_last else (size - 1) // 2 for size, is_last in zip(sizes, causal))
+        return cls(sides, before, after, dilation, border="shift", group=strides, is_causal=causal)
 
     def _set(
         self,
         query_sides: SidesOfExamples,
         key_sides: SidesOfExamples,
-        before: tuple[int, ...],
-        after: tuple[int, ...],
-        dilation: tuple[int, ...],
-        stride: tuple[int, ...],
-        border: str,
+        windows: Sequence[Window],
         edges_by_key: bool = False,
     ) -> None:
-        _check_reach(query_sides, stride)
-        if border == "shift" and any(before + after):
-            _check_shift(query_sides, key_sides, before, after, dilation, stride)
-        else:
-            border = "clip"
-            before = tuple(
-                min(steps, max(max(0, sides[axis] - 1) for sides in query_sides) * stride[axis] // dilation[axis])
-                for axis, steps in enumerate(before)
+        if len(query_sides) != len(key_sides) or len(query_sides[0]) != len(key_sides[0]):
+            raise ValueError(
+                f"'key_sides' must have the axes and examples of 'sides' (got {len(key_sides)} x {len(key_sides[0])} "
+                f"and {len(query_sides)} x {len(query_sides[0])})"
             )
-            after = tuple(
-                min(steps, max(max(0, sides[axis] - 1) for sides in key_sides) // dilation[axis])
-                for axis, steps in enumerate(after)
-            )
+        plain = []
+        for axis, window in enumerate(windows):
+            if window.is_causal and window.after:
+                raise ValueError(
+                    f"where 'is_causal' is set no key comes after its query (got after={window.after} along axis {axis});"
+                    " leave 'after' out, or give one for each axis"
+                )
+            window = window._replace(border="clip") if window.is_causal else window
+            sides = [(queries[axis], keys[axis]) for queries, keys in zip(query_sides, key_sides)]
+            _check_axis(axis, window, sides, [queries[axis] for queries in query_sides if prod(queries)])
+            plain.append(window.plain(max(queries for queries, _ in sides), max(keys for _, keys in sides)))
+        columns: Any = zip(*plain)
+        before, after, dilation, stride, _, group, is_causal = columns
         self._freeze(
             sizes=tuple((prod(queries), prod(keys)) for queries, keys in zip(query_sides, key_sides)),
             edges_by_key=edges_by_key,
@@ -118,25 +196,41 @@ class GridGraph(Graph):
             key_sides=key_sides,
             before=before,
             after=after,
-            # Where there is nothing to step over, dilation and stride have one spelling.
-            dilation=tuple(step if low + high else 1 for step, low, high in zip(dilation, before, after)),
-            stride=tuple(
-                step if any(sides[axis] > 1 for sides in query_sides) else 1 for axis, step in enumerate(stride)
-            ),
-            border=border,
+            dilation=dilation,
+            stride=stride,
+            border=_border_of(plain),
+            group=group,
+            is_causal=is_causal,
         )
 
     def _restore(
-        self, sizes, edges_by_key, query_sides, key_sides, before, after, dilation, stride, border
+        self,
+        sizes,
+        edges_by_key,
+        query_sides,
+        key_sides,
+        before,
+        after,
+        dilation,
+        stride,
+        border,
+        group=None,
+        is_causal=None,
     ):  # `sizes` follow from the sides
         query_sides, key_sides = _parse_sides("query_sides", query_sides), _parse_sides("key_sides", key_sides)
-        minima = {"before": 0, "after": 0, "dilation": 1, "stride": 1}
-        window = [
-            _parse_axes(name, tuple(values), len(query_sides[0]), minimum)
-            for values, (name, minimum) in zip((before, after, dilation, stride), minima.items())
-        ]
-        _check_axes(query_sides, key_sides, border)
-        self._set(query_sides, key_sides, *window, border, parse_flag("edges_by_key", edges_by_key))
+        num_axes = len(query_sides[0])
+        group = (1,) * num_axes if group is None else group  # of files from before there were groups
+        is_causal = (False,) * num_axes if is_causal is None else is_causal
+        minima = {"before": 0, "after": 0, "dilation": 1, "stride": 1, "group": 1}
+        before, after, dilation, stride, group = (
+            _parse_axes(name, tuple(values), num_axes, minimum)
+            for values, (name, minimum) in zip((before, after, dilation, stride, group), minima.items())
+        )
+        axes = zip(
+            *(before, after, dilation, stride, _parse_borders(border, num_axes), group),
+            _parse_flags("is_causal", is_causal, num_axes),
+        )
+        self._set(query_sides, key_sides, [Window(*axis) for axis in axes], parse_flag("edges_by_key", edges_by_key))
 
     @classmethod
     def _of(cls, *args: Any, **kwargs: Any) -> Self:
@@ -167,20 +261,18 @@ class GridGraph(Graph):
             for sides_of_examples in (self.query_sides, self.key_sides)
         )
 
+    @property
+    def windows(self) -> list[Window]:
+        """What holds along each axis."""
+        names = (self.border,) * self.num_axes if isinstance(self.border, str) else self.border
+        # A window of one key has no border, whatever the other axes have.
+        borders = [name if any(steps) else "clip" for name, *steps in zip(names, self.before, self.after)]
+        axes = zip(self.before, self.after, self.dilation, self.stride, borders, self.group, self.is_causal)
+        return [Window(*axis) for axis in axes]
+
     def window(self, axis: int, query: Tensor, key_side: Index) -> tuple[Tensor, Tensor]:
         """First key and number of keys along `axis` of the queries at coordinates `query`."""
-        before, after, dilation = self.before[axis], self.after[axis], self.dilation[axis]
-        if self.border == "shift":
-            place, residue = query // dilation, query % dilation
-            available = (key_side - 1 - residue) // dilation + 1  # keys with the residue of the query
-            count = before + after + 1
-            first = torch.minimum((place - before).clamp(min=0), torch.as_tensor(available - count))
-            return first * dilation + residue, torch.full_like(query, count)
-        centre = query * self.stride[axis]
-        # Steps t with 0 <= centre + dilation * t < key_side; -(x // d) is x / d rounded up.
-        first = (-(centre // dilation)).clamp(min=-before)
-        last = ((key_side - 1 - centre) // dilation).clamp(max=after)
-        return centre + first * dilation, (last - first + 1).clamp(min=0)
+        return self.windows[axis].keys(query, key_side)
 
     def _windows(self, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
         """First keys and numbers of keys of each query, `[num_queries]` each, from the last axis to the first."""
@@ -218,28 +310,17 @@ class GridGraph(Graph):
 
     @property
     def num_edges(self) -> int:
-        return sum(
-            prod(self._count_along(axis, queries[axis], keys[axis]) for axis in range(self.num_axes))
-            for queries, keys in zip(self.query_sides, self.key_sides)
-        )
+        return self.remember("num_edges", self._count_edges)
 
-    def _count_along(self, axis: int, queries: int, keys: int) -> int:
-        before, after, dilation, stride = (
-            values[axis] for values in (self.before, self.after, self.dilation, self.stride)
-        )
-        if self.border == "shift":
-            return queries * (before + after + 1)
-        steps = range(-before, after + 1)
-        if stride == 1:
-            return count_edges((queries, keys), 0, dilation, steps)
+    def _count_edges(self) -> int:
         return sum(
-            max(0, min(queries - 1, (keys - 1 - dilation * t) // stride) - max(0, -(dilation * t // stride)) + 1)
-            for t in steps
+            prod(window.count_edges(*sides) for window, *sides in zip(self.windows, queries, keys))
+            for queries, keys in zip(self.query_sides, self.key_sides)
         )
 
     @property
     def is_symmetric(self) -> bool:
-        uniform = self.border == "clip" and set(self.stride) <= {1}
+        uniform = self.border == "clip" and set(self.stride) <= {1} and set(self.group) <= {1}
         return uniform and self.before == self.after and self.query_sides == self.key_sides
 
     def normal_form(self) -> Graph:
@@ -247,40 +328,47 @@ class GridGraph(Graph):
             return CompleteGraph._of(self.sizes, self.edges_by_key)
         sides = self.query_sides + self.key_sides
         long = [axis for axis in range(self.num_axes) if any(lengths[axis] != 1 for lengths in sides)]
-        if len(long) == 1 and self.border == "clip" and self.stride[long[0]] == 1:
-            (axis,) = long
-            offsets = (0,) * self.num_examples
-            window = (-self.before[axis], self.after[axis], self.dilation[axis])
-            return BandedGraph._of(self.sizes, *window, offsets, self.edges_by_key).normal_form()
+        if len(long) == 1:
+            window = self.windows[long[0]]
+            if window.border == "clip" and window.stride == window.group == 1:
+                steps = (-window.before, window.after, window.dilation)
+                offsets = (0,) * self.num_examples
+                return BandedGraph._of(self.sizes, *steps, offsets, self.edges_by_key).normal_form()
         return self
 
     def _transposed(self) -> Graph:
-        if self.border == "shift" or set(self.stride) - {1}:
+        if self.border != "clip" or set(self.stride) - {1} or set(self.group) - {1}:
             return TransposedGraph(self)
-        window = (self.after, self.before, self.dilation, self.stride, self.border)
-        return self._of(self.key_sides, self.query_sides, *window, not self.edges_by_key)
+        windows = [Window(after, before, step) for before, after, step in zip(self.before, self.after, self.dilation)]
+        return self._of(self.key_sides, self.query_sides, windows, not self.edges_by_key)
 
     def _split(self) -> list[Graph]:
-        window = (self.before, self.after, self.dilation, self.stride, self.border, self.edges_by_key)
-        return [self._of((queries,), (keys,), *window) for queries, keys in zip(self.query_sides, self.key_sides)]
+        windows, by_key = self.windows, self.edges_by_key
+        return [
+            self._of((queries,), (keys,), windows, by_key) for queries, keys in zip(self.query_sides, self.key_sides)
+        ]
 
     @classmethod
     def _join(cls, graphs: list[Self]) -> Graph | None:
         # Small grids have their windows clipped: they join if the widest window, clipped to them, is their own.
-        if len({(graph.num_axes, graph.border) for graph in graphs}) > 1:
+        if len({graph.num_axes for graph in graphs}) > 1:
             return None
-        window = [
-            tuple(map(max, zip(*(getattr(graph, name) for graph in graphs))))
-            for name in ("before", "after", "dilation", "stride")
-        ]
-        if graphs[0].border == "shift" and any((graph.before, graph.after) != tuple(window[:2]) for graph in graphs):
-            return None
-        rest = (*window, graphs[0].border, graphs[0].edges_by_key)
-        if any(cls._of(graph.query_sides, graph.key_sides, *rest) != graph for graph in graphs):
+        axes = list(zip(*(graph.windows for graph in graphs)))
+        windows = [_widest(along) for along in axes]
+        if any(
+            window.border == "shift" and len({each[:2] for each in along}) > 1 for window, along in zip(windows, axes)
+        ):
+            return None  # such a window is never clipped
+        try:
+            if any(
+                cls._of(graph.query_sides, graph.key_sides, windows, graph.edges_by_key) != graph for graph in graphs
+            ):
+                return None
+        except ValueError:  # it is not defined on the sides of all
             return None
         query_sides = tuple(sides for graph in graphs for sides in graph.query_sides)
         key_sides = tuple(sides for graph in graphs for sides in graph.key_sides)
-        return cls._of(query_sides, key_sides, *rest)
+        return cls._of(query_sides, key_sides, windows, graphs[0].edges_by_key)
 
     def _describe(self) -> str:
         words = [_shown_sides(self.query_sides), f"before={_shown(self.before)}", f"after={_shown(self.after)}"]
@@ -290,6 +378,10 @@ class GridGraph(Graph):
             words.append(f"stride={_shown(self.stride)}")
         if self.border != "clip":
             words.append(f"border={self.border!r}")
+        if set(self.group) - {1}:
+            words.append(f"group={_shown(self.group)}")
+            if any(causal and group > 1 for causal, group in zip(self.is_causal, self.group)):
+                words.append(f"is_causal={_shown(self.is_causal)}")
         if self.key_sides != self.query_sides:
             words.append(f"key_sides={_shown_sides(self.key_sides)}")
         return f"GridGraph({', '.join(words)})"
@@ -297,15 +389,30 @@ class GridGraph(Graph):
 
 def intersect_grids(one: GridGraph, other: GridGraph) -> GridGraph | None:
     """The grid that both allow; None if it is no grid."""
-    fixed = ("query_sides", "key_sides", "stride", "border")
-    if any(getattr(one, name) != getattr(other, name) for name in fixed) or one.border != "clip":
+    if any(getattr(one, name) != getattr(other, name) for name in ("query_sides", "key_sides")):
         return None
-    before, after = (tuple(map(min, getattr(one, name), getattr(other, name))) for name in ("before", "after"))
-    dilation = tuple(map(max, one.dilation, other.dilation))
-    windows = zip(one.dilation, other.dilation, before, after)
-    if any(ours != theirs and low + high > 0 for ours, theirs, low, high in windows):
-        return None
-    return GridGraph._of(one.query_sides, one.key_sides, before, after, dilation, one.stride, "clip")
+    windows = []
+    for axis, (ours, theirs) in enumerate(zip(one.windows, other.windows)):
+        sides = [(queries[axis], keys[axis]) for queries, keys in zip(one.query_sides, one.key_sides)]
+        both = intersect_windows(ours, theirs, sides)
+        if both is None:
+            return None
+        windows.append(both)
+    return GridGraph._of(one.query_sides, one.key_sides, windows)
+
+
+def _widest(along: Sequence[Window]) -> Window:
+    """A window that may be each of these, clipped to the sides of its grid."""
+    before, after, dilation, stride = (max(numbers) for numbers in list(zip(*along))[:4])
+    with_keys = [window for window in along if window.before + window.after] or along
+    group, is_causal = max(window.group for window in along), all(window.is_causal for window in along)
+    return Window(before, after, dilation, stride, with_keys[0].border, group, is_causal)
+
+
+def _border_of(windows: Sequence[Window]) -> str | tuple[str, ...]:
+    """One name for all axes if one is true; where a window is its own query, every border is."""
+    names = {window.border for window in windows if window.before + window.after} or {"clip"}
+    return names.pop() if len(names) == 1 else tuple(window.border for window in windows)
 
 
 def _parse_sides(name: str, sides: Any) -> SidesOfExamples:
@@ -327,48 +434,56 @@ def _parse_axes(name: str, value: Any, num_axes: int, minimum: int) -> tuple[int
     return values
 
 
-def _check_axes(query_sides: SidesOfExamples, key_sides: SidesOfExamples, border: object) -> None:
-    if border not in BORDERS:
-        raise ValueError(f"'border' must be one of {BORDERS} (got {border!r})")
-    if len(query_sides) != len(key_sides) or len(query_sides[0]) != len(key_sides[0]):
+def _parse_flags(name: str, value: Any, num_axes: int) -> tuple[bool, ...]:
+    values = value.tolist() if isinstance(value, (Tensor, np.ndarray)) else value
+    if not is_sequence(values):
+        return (parse_flag(name, values),) * num_axes
+    if len(values) != num_axes:
+        raise ValueError(f"{name!r} must be a bool or one per axis (got {len(values)} for {num_axes} axes)")
+    return tuple(parse_flag(name, flag) for flag in values)
+
+
+def _parse_borders(border: Any, num_axes: int) -> tuple[str, ...]:
+    names = tuple(border) if is_sequence(border) else (border,) * num_axes
+    if len(names) != num_axes:
+        raise ValueError(f"'border' must be one of {BORDERS} or one per axis (got {len(names)} for {num_axes} axes)")
+    for name in names:
+        if name not in BORDERS:
+            raise ValueError(f"'border' must be one of {BORDERS} (got {name!r})")
+    return names
+
+
+def _check_axis(axis: int, window: Window, sides: list[tuple[int, int]], seen: list[int]) -> None:
+    """Raises ValueError unless windows of this kind are defined along the axis.
+
+    Args:
+        sides: queries and keys along the axis.
+        seen: queries along the axis, of the examples that have any.
+    """
+    for queries, _ in sides:
+        if queries * window.stride >= 2**62:  # coordinates of keys are int64
+            raise ValueError(
+                f"'stride' leads beyond 2^62 keys along axis {axis} (got {window.stride} for {queries} queries)"
+            )
+    shifts = window.border == "shift" and window.before + window.after > 0
+    if (shifts or window.group > 1) and (window.stride > 1 or any(queries != keys for queries, keys in sides)):
+        what = "border='shift'" if shifts else f"group={window.group}"
+        instead = "border='clip'" if shifts else "group=1"
         raise ValueError(
-            f"'key_sides' must have the axes and examples of 'sides' (got {len(key_sides)} x {len(key_sides[0])} "
-            f"and {len(query_sides)} x {len(query_sides[0])})"
+            f"{what} needs stride 1 and as many keys as queries (got stride {window.stride} and (queries, keys) "
+            f"{sides[0] if len(sides) == 1 else sides} along axis {axis}); use {instead}"
         )
-
-
-def _check_reach(query_sides: SidesOfExamples, stride: tuple[int, ...]) -> None:
-    for sides in query_sides:
-        for axis, (side, step) in enumerate(zip(sides, stride)):
-            if side * step >= 2**62:  # coordinates of keys are int64
-                raise ValueError(f"'stride' leads beyond 2^62 keys along axis {axis} (got {step} for {side} queries)")
-
-
-def _check_shift(
-    query_sides: SidesOfExamples,
-    key_sides: SidesOfExamples,
-    before: tuple[int, ...],
-    after: tuple[int, ...],
-    dilation: tuple[int, ...],
-    stride: tuple[int, ...],
-) -> None:
-    if set(stride) - {1} or query_sides != key_sides:
-        raise ValueError(
-            f"border='shift' needs stride 1 and as many keys as queries (got stride {_shown(stride)}, sides "
-            f"{_shown_sides(query_sides)}, key_sides {_shown_sides(key_sides)}); use border='clip'"
-        )
-    for sides in query_sides:
-        for axis, (side, low, high, step) in enumerate(zip(sides, before, after, dilation)):
-            window, available = low + high + 1, side // step if side >= step else 1
-            if prod(sides) and window > available:
-                raise ValueError(
-                    f"border='shift' needs {window} keys along axis {axis} for before={low}, after={high} "
-                    f"(got {available} in side {side} with dilation {step}); take a smaller window or border='clip'"
-                )
+    for side in seen if shifts else ():
+        width, available = window.before + window.after + 1, side // window.dilation if side >= window.dilation else 1
+        if width > available:
+            raise ValueError(
+                f"border='shift' needs {width} keys along axis {axis} for before={window.before}, after={window.after} "
+                f"(got {available} in side {side} with dilation {window.dilation}); take a smaller window or border='clip'"
+            )
 
 
 def _shown(values: tuple[int, ...]) -> str:
-    """The values of all axes as the repr writes them: one int where they are equal, else a tuple."""
+    """The values of all axes as the repr writes them: one where they are equal, else a tuple."""
     return str(values[0]) if len(set(values)) == 1 else str(values)
 
 

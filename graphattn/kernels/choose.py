@@ -16,14 +16,15 @@ from graphattn.kernels.fused.sdpa import Sdpa
 from graphattn.kernels.kernel import Inputs, Kernel, Plan
 from graphattn.kernels.native.banded_cpu import BandedCpu
 from graphattn.kernels.native.edges_cpu import EdgesCpu
+from graphattn.kernels.native.grid_cpu import GridCpu
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.kernels.plain.reference import Reference
 from graphattn.kernels.policy import why_wait
 
 # Fastest first, but for what `policy.py` says; 'reference' is for tests.
 KERNELS: list[Kernel] = [
-    Sdpa(), BandedCpu(), BandedTorch(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(), EdgesCuda(),
-    EdgesTorch(), Reference(),
+    Sdpa(), BandedCpu(), BandedTorch(), GridCpu(), Grid(), Dense(), EdgesCpu(), CudnnCuda(), FlashCuda(), EfficientCuda(), Flex(),
+    EdgesCuda(), EdgesTorch(), Reference(),
 ]  # fmt: skip
 
 OWN = tuple(KERNELS)

@@ -96,6 +96,7 @@ POLICY: dict[str, Callable[[Any, Plan, Inputs], str | None]] = {
     "sdpa": why_loops_are_faster,
     "banded_cpu": why_empty_tiles,
     "banded_torch": why_empty_tiles,
+    "grid_cpu": why_empty_tiles,
     "grid": why_empty_tiles,
     "dense": why_empty_tiles,
     "flash_cuda": why_few_keys,

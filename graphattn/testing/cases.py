@@ -69,6 +69,34 @@ def shifted_grid_edges(sides, before, after, dilation):
     return edges
 
 
+def window_along_axis(i, side, before, after, dilation, border, group, is_causal):
+    """The keys that a query at coordinate i sees along one axis."""
+    residue = [j for j in range(side) if j % dilation == i % dilation]
+    pieces = [residue[start : start + group] for start in range(0, len(residue), group)]
+    (piece,) = [piece for piece in pieces if i in piece]
+    if is_causal:
+        last = residue.index(piece[-1])
+        return [j for place, j in enumerate(residue) if last - before <= place and j <= i]
+    leader = residue.index(piece[group // 2] if group // 2 < len(piece) else piece[-1])
+    if border == "clip":
+        return [j for place, j in enumerate(residue) if leader - before <= place <= leader + after]
+    return min(
+        (residue[x : x + before + after + 1] for x in range(len(residue) - before - after)),
+        key=lambda window: abs(residue.index(window[before]) - leader),
+    )
+
+
+def neighborhood_edges(sides, before, after, dilation, border, group, is_causal):
+    """Of grids whose axes differ in border and causality, and whose queries share windows; one entry per axis."""
+    edges = []
+    nodes = list(product(*map(range, sides)))
+    for number, query in enumerate(nodes):
+        axes = zip(query, sides, before, after, dilation, border, group, is_causal)
+        near = set(product(*(window_along_axis(*axis) for axis in axes)))
+        edges += [(place, number) for place, key in enumerate(nodes) if key in near]
+    return edges
+
+
 def global_edges(num_nodes, nodes):
     return [(key, query) for query in range(num_nodes) for key in range(num_nodes) if key in nodes or query in nodes]
 
@@ -253,6 +281,53 @@ GRAPHS = [
             *((h * w, h * w, shifted_grid_edges((h, w), (1, 1), (1, 1), (1, 1))) for h, w in ((3, 4), (5, 3)))
         ),
     ),
+    (
+        "grid_causal_axis",
+        GridGraph((4, 3, 4), (2, 1, 1), border="shift", is_causal=(True, False, False)),
+        neighborhood_edges(
+            *((4, 3, 4), (2, 1, 1), (0, 1, 1), (1, 1, 1), ("clip", "shift", "shift"), (1, 1, 1), (False,) * 3)
+        ),
+    ),
+    (
+        "grid_borders_dilated",
+        GridGraph((6, 7), (2, 1), (1, 1), dilation=(1, 2), border=("clip", "shift")),
+        neighborhood_edges((6, 7), (2, 1), (1, 1), (1, 2), ("clip", "shift"), (1, 1), (False, False)),
+    ),
+    (
+        "grid_groups",
+        GridGraph((5, 7), (1, 2), (1, 1), border="shift", group=(2, 3)),
+        neighborhood_edges((5, 7), (1, 2), (1, 1), (1, 1), ("shift", "shift"), (2, 3), (False, False)),
+    ),
+    (
+        "grid_groups_clip_dilated",
+        GridGraph((9,), 1, 2, dilation=2, group=4),
+        neighborhood_edges((9,), (1,), (2,), (2,), ("clip",), (4,), (False,)),
+    ),
+    (
+        "grid_groups_causal",
+        GridGraph((7, 5), (2, 1), group=(3, 2), dilation=(2, 1), is_causal=(True, False), border="shift"),
+        neighborhood_edges((7, 5), (2, 1), (0, 1), (2, 1), ("clip", "shift"), (3, 2), (True, False)),
+    ),
+    (
+        "grid_groups_without_keys",
+        GridGraph((5,), 0, group=3, is_causal=True),
+        neighborhood_edges((5,), (0,), (0,), (1,), ("clip",), (3,), (True,)),
+    ),
+    (
+        "grid_ragged_groups",
+        GridGraph([(5, 4), (1, 2), (3, 6)], (2, 0), 1, group=(2, 4)),
+        side_by_side(
+            *(
+                (h * w, h * w, neighborhood_edges((h, w), (2, 0), (1, 1), (1, 1), ("clip",) * 2, (2, 4), (False,) * 2))
+                for h, w in ((5, 4), (1, 2), (3, 6))
+            )
+        ),
+    ),
+    (
+        "grid_intersection",
+        GridGraph((4, 5), (2, 4), (0, 4)) & GridGraph((4, 5), (3, 1), border=("clip", "shift")),
+        neighborhood_edges((4, 5), (2, 1), (0, 1), (1, 1), ("clip", "shift"), (1, 1), (False, False)),
+    ),
     ("grid_single_pixel", GridGraph((1, 1), 1), [(0, 0)]),
     ("grid_side_of_one", GridGraph((1, 6), 2), grid_edges((1, 6), (1, 6), (2, 2), (2, 2), (1, 1), (1, 1))),
     ("global", GlobalGraph(7, [4, 1]), global_edges(7, [1, 4])),
@@ -344,6 +419,16 @@ GRAPHS = [
         "transposed_strided_grid",
         GridGraph((2, 3), 1, stride=2).T,
         [(query, key) for key, query in grid_edges((2, 3), (4, 6), (1, 1), (1, 1), (1, 1), (2, 2))],
+    ),
+    (
+        "transposed_grid_with_groups",
+        GridGraph((5, 4), 1, group=(2, 3), border=("shift", "clip")).T,
+        [
+            (query, key)
+            for key, query in neighborhood_edges(
+                *((5, 4), (1, 1), (1, 1), (1, 1), ("shift", "clip"), (2, 3), (False, False))
+            )
+        ],
     ),
     ("zero_nodes", CompleteGraph(0), []),
     ("zero_keys", CompleteGraph(3, 0), []),

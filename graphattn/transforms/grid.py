@@ -19,7 +19,9 @@ class Grid(GraphTransform):
         sides: nodes along each axis, the same for all data; None = `data.sides`, as from_image sets it.
         before, after: reach along each axis in steps of `dilation`, or one number for all; after=None = as before.
         dilation: in nodes.
-        border: 'clip' cuts windows at the border, 'shift' moves them inside.
+        border: 'clip' cuts windows at the border, 'shift' moves them inside; a name for all axes or one per axis.
+        group: neighbouring nodes that share a window, an int or one per axis.
+        is_causal: whether nodes see none after them, a bool or one per axis (see GridGraph for both).
 
     Raises ValueError if the sides do not multiply to the number of nodes.
 
@@ -34,15 +36,20 @@ class Grid(GraphTransform):
         before: int | Sequence[int] = 1,
         after: int | Sequence[int] | None = None,
         dilation: int | Sequence[int] = 1,
-        border: str = "clip",
+        border: str | Sequence[str] = "clip",
+        group: int | Sequence[int] = 1,
+        is_causal: bool | Sequence[bool] = False,
     ):
         self.sides = None if sides is None else parse_counts("sides", sides)
         self.before, self.after = plain("before", before), None if after is None else plain("after", after)
-        self.dilation, self.border = plain("dilation", dilation), border
+        self.dilation, self.group = plain("dilation", dilation), plain("group", group)
+        self.border = border if isinstance(border, str) else tuple(border)
+        self.is_causal = is_causal if isinstance(is_causal, bool) else tuple(is_causal)
 
     def make_graph(self, data: Data, num_nodes: int | tuple[int, ...]) -> Graph:
         sides = self.sides_of(data, num_nodes)
-        graph = GridGraph(sides, self.before, self.after, self.dilation, border=self.border)
+        window, border = (self.before, self.after, self.dilation), self.border
+        graph = GridGraph(sides, *window, border=border, group=self.group, is_causal=self.is_causal)
         made = [count for count, _ in graph.sizes]
         there = list(num_nodes) if isinstance(num_nodes, tuple) else [num_nodes]
         if made != there:
@@ -59,9 +66,11 @@ class Grid(GraphTransform):
         return sides
 
     def __repr__(self) -> str:
+        unusual = "" if self.group == 1 else f", group={self.group}"
+        unusual += f", is_causal={self.is_causal}" if self.is_causal else ""
         return (
             f"{type(self).__name__}(sides={self.sides}, before={self.before}, after={self.after}, "
-            f"dilation={self.dilation}, border={self.border!r})"
+            f"dilation={self.dilation}, border={self.border!r}{unusual})"
         )
 
 

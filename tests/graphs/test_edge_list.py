@@ -1,7 +1,13 @@
+import pickle
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from graphattn.graphs import CSR, EdgeListGraph, batch_graphs, causal
+from graphattn.graphs import CSR, EdgeListGraph, as_graph, batch_graphs, causal
+from graphattn.graphs.snapshots import MANY
+from graphattn.kernels.native.library import why_not_native
 from graphattn.testing.cases import ASYMMETRIC, RAGGED, REPEATED, edge_list
 
 
@@ -37,6 +43,105 @@ def test_integers_of_any_width(dtype):
     graph = EdgeListGraph(random_edges(9, 4, 6).to(dtype), 4, 6)
     assert graph.edge_index().dtype == torch.int64
     assert graph.csr().rowptr.tolist()[-1] == 9
+
+
+def forms_of(graph):
+    """All that a graph says of its edges, as tensors."""
+    forms = [graph.edge_index(), *graph.csr(), *graph.csr_transposed(), graph.degrees(), graph.T.edge_index()]
+    forms += [graph.coalesce().edge_index()]
+    return [x for x in forms if x is not None]
+
+
+@pytest.mark.parametrize("num_edges", [0, 5, MANY], ids=["none", "few", "many"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8], ids=str)
+@pytest.mark.parametrize("is_sorted", [False, True], ids=["in any order", "sorted"])
+@pytest.mark.parametrize("has_loops", [True, False], ids=["loops", "no loops"])
+def test_narrow_integers_make_the_same_graph(num_edges, dtype, is_sorted, has_loops, monkeypatch):
+    if not has_loops:
+        for module in ("csr", "edge_list", "snapshots"):
+            monkeypatch.setattr(f"graphattn.graphs.{module}.loops_for", lambda *_: None)
+    wide = random_edges(num_edges, 100, 120)
+    wide = wide[:, (wide[1] * 120 + wide[0]).argsort()] if is_sorted else wide
+    steps = torch.stack([wide, wide], 2).to(dtype)[..., 0]  # columns with gaps
+    wanted = EdgeListGraph(wide, 100, 120)
+    for given in (wide.to(dtype), steps, wide.t().contiguous().to(dtype).t()):
+        for graph in (EdgeListGraph(given, 100, 120), as_graph(given, 100, 120)):
+            assert graph.edge_index().dtype == torch.int64
+            for found, same in zip(forms_of(graph), forms_of(wanted), strict=True):
+                assert torch.equal(found, same) and found.dtype == same.dtype
+            assert torch.equal(pickle.loads(pickle.dumps(graph)).edge_index(), wide)
+        assert as_graph(given, 100, 120) is as_graph(given, 100, 120)
+        if num_edges:
+            before = as_graph(given, 100, 120)
+            given[0, 0] = (given[0, 0] + 1) % 120
+            assert as_graph(given, 100, 120) is not before
+            assert as_graph(given, 100, 120).edge_index()[0, 0] == given[0, 0]
+
+
+@pytest.mark.parametrize("num_edges", [0, 1, 2, 3, 5])
+def test_repeats_are_found(num_edges):
+    for seed in range(40):
+        edges = random_edges(num_edges, 3, 3, seed)
+        repeats = len(set(map(tuple, edges.t().tolist()))) < num_edges
+        graph = EdgeListGraph(edges, 3, 3)
+        assert graph.has_repeats == repeats
+        assert "places" not in graph._cache  # eight bytes of each edge
+
+
+def test_narrow_integers_in_batches():
+    wide = [random_edges(9, 4, 6, seed) for seed in range(3)]
+    narrow = [x.int() if place != 1 else x for place, x in enumerate(wide)]
+    of_wide, of_narrow = (batch_graphs([EdgeListGraph(x, 4, 6) for x in each]) for each in (wide, narrow))
+    assert torch.equal(of_wide.edge_index(), of_narrow.edge_index())
+    assert [x.edge_index().tolist() for x in of_narrow.examples()] == [x.tolist() for x in wide]
+    # Numbers of nodes that int32 does not hold, though those of each example do.
+    far = batch_graphs([EdgeListGraph(narrow[0], 4, 2**31 - 1), EdgeListGraph(narrow[2], 4, 2**31 - 1)])
+    assert torch.equal(far.edge_index()[:, 9:], wide[2] + torch.tensor([[2**31 - 1], [4]]))
+    assert [x.edge_index().tolist() for x in far.examples()] == [wide[0].tolist(), wide[2].tolist()]
+
+
+def test_places_of_narrow_integers_do_not_overflow(monkeypatch):
+    monkeypatch.setattr("graphattn.graphs.csr.loops_for", lambda *_: None)
+    edge_index = torch.tensor([[70_000, 3, 99_999], [30_000, 30_000, 1]])
+    wide, narrow = (EdgeListGraph(x, 100_000).csr() for x in (edge_index, edge_index.int()))
+    assert all(torch.equal(x, y) for x, y in zip(wide, narrow))
+
+
+MEMORY = """
+import sys, torch
+from graphattn.graphs import EdgeListGraph, as_graph
+
+def peak(call):
+    open("/proc/self/clear_refs", "w").write("5")
+    before = resident("VmRSS")
+    kept = call()
+    return resident("VmHWM") - before, kept
+
+def resident(field):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
+
+def edges(count):
+    return torch.randint(2**17, (2, count), dtype=torch.int64).to(getattr(torch, sys.argv[1]))
+
+count = 2**22
+small, large = edges(2**15), edges(count)
+for x in (small, large):
+    making, graph = peak(lambda: as_graph(x, 2**17))
+    sorting, csr = peak(lambda: graph.by_query())
+    again, _ = peak(lambda: as_graph(x, 2**17))
+    alone, _ = peak(lambda: EdgeListGraph(x, 2**17))
+print(making / count, alone / count, sorting / count, again / count)
+"""
+
+
+@pytest.mark.skipif(why_not_native() is not None or sys.platform != "linux", reason="needs loops, and Linux to measure")
+@pytest.mark.parametrize("dtype, most_to_make", [("int32", 8), ("int64", 24)])
+def test_bytes_of_an_edge(dtype, most_to_make):
+    """int32: the graph's own copy, then what sorting makes and needs for a while; no int64 of any of it."""
+    done = subprocess.run([sys.executable, "-c", MEMORY, dtype], capture_output=True, text=True, check=True)
+    making, alone, sorting, again = map(float, done.stdout.split())
+    assert max(making, alone) < most_to_make + 2 and sorting < 16 + 2 and again < 1
 
 
 def test_sorting_is_stable_in_every_way(monkeypatch):

@@ -353,7 +353,8 @@ FIELDS = {
     "BandedGraph": ["after", "before", "dilation", "edges_by_key", "first_positions", "offsets", "sizes"],
     "PrefixGraph": ["edges_by_key", "prefix", "sizes"],
     "GridGraph": [
-        *("after", "before", "border", "dilation", "edges_by_key", "key_sides", "query_sides", "sizes", "stride"),
+        *("after", "before", "border", "dilation", "edges_by_key", "group", "is_causal", "key_sides", "query_sides"),
+        *("sizes", "stride"),
     ],
     "GlobalGraph": ["edges_by_key", "nodes", "sizes"],
     "EdgeListGraph": ["edges", "edges_by_key", "is_undirected", "sizes"],
@@ -412,6 +413,15 @@ FORGED = [
     (GridGraph((2, 3), 1), {"stride": (2**62, 1)}),
     (GridGraph((2, 3), 1), {"border": "wrap"}),
     (GridGraph((2, 3), 1), {"border": "shift"}),
+    (GridGraph((2, 3), 1), {"border": ("clip",)}),
+    (GridGraph((2, 3), 1), {"border": ("shift", "clip")}),
+    (GridGraph((2, 3), 1), {"border": 3}),
+    (GridGraph((2, 3), 1), {"group": (1, 0)}),
+    (GridGraph((2, 3), 1), {"group": (2,)}),
+    (GridGraph((2, 3), 1), {"group": 2}),
+    (GridGraph((2, 3), 1), {"is_causal": (True, False)}),
+    (GridGraph((2, 3), 1), {"is_causal": (0, 0)}),
+    (GridGraph((2, 3), 1), {"is_causal": (False,)}),
     (GridGraph((2, 3), 1), {"sizes": ((6, 7),)}),
     (GlobalGraph(3, [1]), {"nodes": (3,)}),
     (GlobalGraph(3, [1]), {"nodes": (-1,)}),
@@ -468,10 +478,8 @@ def test_graphs_inside_of_graphs_are_checked(inner):
 @every_graph
 def test_files_of_other_fields_are_refused(graph, edges):
     state = graph.__getstate__()
-    for name in set(state) - {
-        "first_positions",
-        "side",
-    }:  # which older files do not have, and a field of a user's class
+    newer = {"first_positions", "group", "is_causal"}  # which older files do not have
+    for name in set(state) - newer - {"side"}:  # a field of a user's class
         new = object.__new__(type(graph))
         with pytest.raises(ValueError, match=rf"its fields are .*got none of \['{name}'\], and also \[\]"):
             new.__setstate__({field: value for field, value in state.items() if field != name})

@@ -1,3 +1,6 @@
+import copy
+import pickle
+from itertools import product
 from math import prod
 
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphattn.graphs import BandedGraph, CompleteGraph, GridGraph, TransposedGraph, batch_graphs
-from graphattn.testing.cases import grid_edges, shifted_grid_edges
+from graphattn.testing.cases import grid_edges, neighborhood_edges, shifted_grid_edges
 
 
 def edges_of(graph):
@@ -54,6 +57,139 @@ def test_any_shifted_grid(grid):
     assert edges_of(graph) == edges
     assert graph.num_edges == len(edges) == prod(sides) * prod(needed)
     assert torch.equal(graph.T.mask(), graph.mask().t())
+
+
+@st.composite
+def neighborhoods(draw):
+    """The arguments of neighborhood_edges: one entry per axis."""
+    num_axes = draw(st.integers(1, 3))
+
+    def axes(values):
+        return tuple(draw(st.lists(values, min_size=num_axes, max_size=num_axes)))
+
+    sides, before, after = axes(st.integers(0, 6)), axes(st.integers(0, 3)), axes(st.integers(0, 3))
+    is_causal = axes(st.booleans())
+    after = tuple(0 if causal else steps for steps, causal in zip(after, is_causal))
+    dilation = axes(st.integers(1, 3))
+    has_room = [side // step >= low + high + 1 for side, step, low, high in zip(sides, dilation, before, after)]
+    border = tuple(
+        draw(st.sampled_from(["clip", "shift"])) if room and not causal else "clip"
+        for room, causal in zip(has_room, is_causal)
+    )
+    return sides, before, after, dilation, border, axes(st.integers(1, 8)), is_causal
+
+
+@given(neighborhoods())
+def test_any_neighborhood(arguments):
+    sides, before, after, dilation, border, group, is_causal = arguments
+    graph = GridGraph(sides, before, after, dilation, border=border, group=group, is_causal=is_causal)
+    edges = neighborhood_edges(*arguments)
+    assert edges_of(graph) == edges == edges_of(graph.normal_form())
+    assert graph.num_edges == len(edges)
+    assert graph.degrees().tolist() == [sum(query == i for _, query in edges) for i in range(prod(sides))]
+    query, key = torch.arange(graph.num_queries)[:, None], torch.arange(graph.num_keys)
+    assert torch.equal(graph.allows(query, key), graph.mask())
+    assert edges_of(graph.T) == [(query, key) for key, query in edges]
+    assert torch.equal(graph.T.mask(), graph.mask().T)
+    assert not graph.is_symmetric or torch.equal(graph.mask(), graph.mask().T)
+    for twin in (pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph), *graph.examples()):
+        assert twin == graph and repr(twin) == repr(graph)
+    batch = batch_graphs([graph, graph])
+    assert edges_of(batch) == edges + [(key + graph.num_keys, query + graph.num_queries) for key, query in edges]
+    assert isinstance(batch, GridGraph)
+    # What the object says, as its user would write it, makes it again.
+    fields = {name: getattr(graph, name) for name in ("before", "after", "dilation", "border", "group", "is_causal")}
+    assert GridGraph(sides, **fields) == graph
+
+
+@given(neighborhoods(), neighborhoods())
+def test_intersection_of_neighborhoods(arguments, others):
+    sides, *_ = arguments
+    num_axes = len(sides)
+
+    def graph_of(before, after, dilation, border, group, is_causal):
+        after = [0 if causal else steps for steps, causal in zip(after, is_causal)]
+        room = [side // step > low + high for side, step, low, high in zip(sides, dilation, before, after)]
+        border = ["clip" if causal or not enough else name for name, causal, enough in zip(border, is_causal, room)]
+        return GridGraph(sides, before, after, dilation, border=border, group=group, is_causal=is_causal)
+
+    one, other = graph_of(*arguments[1:]), graph_of(*((values * 3)[:num_axes] for values in others[1:]))
+    assert torch.equal((one & other).mask(), one.mask() & other.mask())
+    assert torch.equal((one | other).mask(), one.mask() | other.mask())
+
+
+def natten_edges(sides, kernel_size, stride, dilation, is_causal):
+    """The definition of generalized neighborhood attention, pair by pair."""
+    edges = []
+    nodes = list(product(*map(range, sides)))
+    for (query, i), (key, j) in product(enumerate(nodes), repeat=2):
+        for a, b, side, window, step, gap, causal in zip(i, j, sides, kernel_size, stride, dilation, is_causal):
+            if a % gap != b % gap:
+                break
+            length, place, other = len(range(a % gap, side, gap)), a // gap, b // gap
+            if causal:
+                leader = min(place // step * step + step - 1, length - 1)
+                if not (leader - window < other <= place):
+                    break
+            else:
+                leader = min(place // step * step + step // 2, length - 1)
+                centre = min(max(leader, window // 2), length - 1 - (window - 1) // 2)
+                if not (centre - window // 2 <= other <= centre + (window - 1) // 2):
+                    break
+        else:
+            edges.append((key, query))
+    return edges
+
+
+@given(st.data())
+def test_the_words_of_natten(data):
+    num_axes = data.draw(st.integers(1, 3))
+
+    def axes(values):
+        return tuple(data.draw(st.lists(values, min_size=num_axes, max_size=num_axes)))
+
+    sides = axes(st.integers(1, 8 if num_axes < 3 else 5))
+    dilation = tuple(data.draw(st.integers(1, side)) for side in sides)
+    kernel_size = tuple(data.draw(st.integers(1, side // gap)) for side, gap in zip(sides, dilation))
+    stride = tuple(data.draw(st.integers(1, window)) for window in kernel_size)
+    is_causal = axes(st.booleans())
+    graph = GridGraph.natten(sides, kernel_size, stride, dilation, is_causal)
+    assert edges_of(graph) == natten_edges(sides, kernel_size, stride, dilation, is_causal)
+
+
+def test_one_word_of_natten_is_for_all_axes():
+    assert GridGraph.natten((8, 9), 4) == GridGraph((8, 9), 2, 1, border="shift")
+    assert GridGraph.natten([(8, 9), (5, 6)], 3, 2, 1, True) == GridGraph(
+        [(8, 9), (5, 6)], 2, group=2, is_causal=True
+    )  # fmt: skip
+
+
+def test_one_graph_has_one_spelling():
+    video = GridGraph((4, 6, 7), 2, border="shift", is_causal=(True, False, False))
+    assert video == GridGraph((4, 6, 7), 2, (0, 2, 2), border=("clip", "shift", "shift"))
+    assert video == GridGraph((4, 6, 7), (2, 5, 6), (0, 5, 6)) & GridGraph(
+        (4, 6, 7), (3, 2, 2), border=("clip", "shift", "shift")
+    )
+    assert GridGraph((4, 5), (1, 0), border=("shift", "clip")) == GridGraph((4, 5), (1, 0), border="shift")
+    assert GridGraph((4, 5), 1, border=["clip", "clip"]) == GridGraph((4, 5), 1)
+    assert GridGraph((4, 5), 2, 0) == GridGraph((4, 5), 2, is_causal=True)
+    assert GridGraph((4, 5), 2, is_causal=torch.tensor([True, False])).after == (0, 2)
+    # Nobody to share a window with, or nothing that a group changes.
+    assert GridGraph((1, 5), 1, group=(3, 1)) == GridGraph((1, 5), 1)
+    assert GridGraph((4, 5), 1, dilation=(4, 1), group=(3, 1)) == GridGraph((4, 5), 1, dilation=(4, 1))
+    assert GridGraph((4, 5), (3, 1), group=(2, 1)) == GridGraph((4, 5), (3, 1))
+    assert GridGraph((5,), 1, group=100) == GridGraph((5,), 1, group=8)  # the last node leads
+    assert GridGraph((5,), 9, group=3, is_causal=True).normal_form() == BandedGraph(5, 9, 0)
+    assert isinstance(GridGraph((9,), 2, 1, group=2).normal_form(), GridGraph)
+    assert GridGraph((6,), 5, group=2).normal_form() == CompleteGraph(6)
+
+
+def test_files_from_before_there_were_groups():
+    graph = GridGraph((4, 5), 1, (0, 1), border="shift")
+    state = {name: x for name, x in graph.__getstate__().items() if name not in ("group", "is_causal")}
+    read = GridGraph.__new__(GridGraph)
+    read.__setstate__(state)
+    assert read == graph
 
 
 @given(grids(), grids())
@@ -117,6 +253,11 @@ def test_equal_windows_batch_to_a_ragged_grid():
     assert batch_graphs(graphs) == GridGraph([(5, 6), (1, 1), (2, 9)], 2)
     assert not isinstance(batch_graphs([GridGraph((5, 6), 2), GridGraph((5, 6), 1)]), GridGraph)
     assert not isinstance(batch_graphs([GridGraph((5, 6), 1), GridGraph((5,), 1)]), GridGraph)
+    assert not isinstance(batch_graphs([GridGraph((5, 6), 2), GridGraph((5, 6), 2, group=2)]), GridGraph)
+    assert not isinstance(batch_graphs([GridGraph((5, 6), 2, stride=2), GridGraph((5, 6), 2, group=2)]), GridGraph)
+    assert not isinstance(batch_graphs([GridGraph((5, 6), 1), GridGraph((5, 6), 1, border="shift")]), GridGraph)
+    grouped = [GridGraph(sides, 2, group=3, is_causal=True) for sides in ((5, 6), (1, 1), (2, 9))]
+    assert batch_graphs(grouped) == GridGraph([(5, 6), (1, 1), (2, 9)], 2, group=3, is_causal=True)
     shifted = [GridGraph((5, 6), 1, border="shift"), GridGraph((3, 3), 1, border="shift")]
     assert batch_graphs(shifted) == GridGraph([(5, 6), (3, 3)], 1, border="shift")
 
@@ -152,8 +293,34 @@ def test_big_grids_stay_symbolic():
         (dict(sides=(3, 4), before=1, border="shift", key_sides=(3, 5)), ValueError, "as many keys as queries"),
         (dict(sides=(2, 4), before=1, border="shift"), ValueError, "needs 3 keys along axis 0 .*got 2 in side 2"),
         (dict(sides=(6, 5), before=1, border="shift", dilation=2), ValueError, "along axis 1"),
+        (dict(sides=(3, 4), before=1, border=("clip",)), ValueError, "'border' must be .* one per axis .got 1 for 2"),
+        (dict(sides=(3, 4), before=1, border=("clip", "no")), ValueError, "'border' must be one of .*got 'no'"),
+        (dict(sides=(3, 4), before=1, border=None), ValueError, "'border' must be one of .*got None"),
+        (dict(sides=(3, 4), before=1, group=0), ValueError, "'group' must be at least 1"),
+        (dict(sides=(3, 4), before=1, group=(2, 2, 2)), ValueError, "'group' must be .*got 3 for 2 axes"),
+        (dict(sides=(3, 4), before=1, group=2, stride=2), ValueError, "group=2 needs stride 1"),
+        (dict(sides=(3, 4), before=1, group=2, key_sides=(3, 5)), ValueError, "group=2 needs .*(4, 5).* along axis 1"),
+        (dict(sides=(3, 4), before=1, is_causal=1), TypeError, "'is_causal' must be a bool"),
+        (dict(sides=(3, 4), before=1, is_causal=(True,)), ValueError, "'is_causal' must be .*got 1 for 2 axes"),
+        (dict(sides=(3, 4), before=1, after=1, is_causal=(False, True)), ValueError, "got after=1 along axis 1"),
     ],
 )
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         GridGraph(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            dict(sides=(8, 9), kernel_size=3, stride=(2, 4)),
+            "'stride' must be at most 'kernel_size' .got 4 and 3 along axis 1",
+        ),
+        (dict(sides=(8, 9), kernel_size=5, dilation=2), "needs 5 keys along axis 0"),
+        (dict(sides=(8, 9), kernel_size=0), "'kernel_size' must be at least 1"),
+    ],
+)
+def test_bad_words_of_natten(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GridGraph.natten(**arguments)

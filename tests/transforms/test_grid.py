@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
+from graphattn.graphs import GridGraph
 from graphattn.inputs import from_image
 from graphattn.transforms import Grid
 
@@ -24,6 +25,18 @@ def loop_mask(sides, before, after):
 def test_grid(sides, before, after):
     data = Data(x=torch.rand(len(list(itertools.product(*map(range, sides)))), 1))
     assert Grid(sides, before, after)(data).graph.mask().tolist() == loop_mask(sides, before, after)
+
+
+def test_video():
+    """A border and causality of each axis, and groups."""
+    data = Data(x=torch.rand(4 * 6 * 5, 1))
+    window = {"border": ["clip", "shift", "shift"], "group": (1, 2, 3), "is_causal": [True, False, False]}
+    made = Grid((4, 6, 5), (3, 1, 2), **window)
+    assert made(data).graph == GridGraph((4, 6, 5), (3, 1, 2), **window)
+    assert repr(made) == (
+        "Grid(sides=(4, 6, 5), before=(3, 1, 2), after=None, dilation=1, border=('clip', 'shift', 'shift'), "
+        "group=(1, 2, 3), is_causal=(True, False, False))"
+    )
 
 
 def test_sides_of_the_data():

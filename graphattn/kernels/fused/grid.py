@@ -65,10 +65,14 @@ class Grid(Tiled):
         def mask(chosen):
             return mask_of(tiles.mask(chosen), inputs, None if inputs.bias_by_offset is None else tiles.places(chosen))
 
-        if tiles.inside.numel():
-            shared = mask(tiles.inside[:1])
-            for chosen in tiles.inside.split(inside):
+        by_offset = inputs.bias_by_offset is not None
+        alike, others = (
+            (tiles.inside_with_offsets, tiles.border_with_offsets) if by_offset else (tiles.inside, tiles.border)
+        )
+        if alike.numel():
+            shared = mask(alike[:1])
+            for chosen in alike.split(inside):
                 yield GridCall(tiles, chosen, shared, inputs)
-        if tiles.border.numel():
-            for chosen in tiles.border.split(border):
+        if others.numel():
+            for chosen in others.split(border):
                 yield GridCall(tiles, chosen, mask(chosen), inputs)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from graphattn.formulas.offsets import steps_of_axes
 from graphattn.graphs import GridGraph
+from graphattn.graphs.windows import Window
 from graphattn.kernels.crossovers import CROSSOVERS
 
 
@@ -28,12 +29,11 @@ def grid_tiles_of(graph: GridGraph) -> "GridTiles":
 
 def area_of_grid_tiles(graph: GridGraph) -> int:
     """Scores per head that its tiles compute, roughly and without laying them out."""
-    area, blocks = 0, block_of(graph)
+    area, blocks, windows = 0, block_of(graph), graph.windows
     for query_sides, key_sides in zip(graph.query_sides, graph.key_sides, strict=True):
         area_of_axes = 1
-        for axis, block in enumerate(blocks):
-            span = (block - 1) * graph.stride[axis] + 1 + graph.before[axis] + graph.after[axis]
-            area_of_axes *= -(-query_sides[axis] // block) * block * min(span, key_sides[axis])
+        for queries, keys, block, window in zip(query_sides, key_sides, blocks, windows, strict=True):
+            area_of_axes *= -(-queries // block) * block * min(window.span(block), keys)
         area += area_of_axes
     return area
 
@@ -43,11 +43,22 @@ def block_of(graph: GridGraph) -> list[int]:
     longest = [max(sides) for sides in zip(*graph.query_sides)]
     axes, blocks = sum(side > 1 for side in longest), CROSSOVERS.blocks_of_grids
     block = blocks[axes] if axes < len(blocks) else CROSSOVERS.block_of_more_axes
-    windows = [before + after for before, after in zip(graph.before, graph.after)]
     return [
-        max(1, min(2 * block if window > CROSSOVERS.wide_window else block, -(-side // step)))
-        for side, window, step in zip(longest, windows, graph.dilation)
+        max(1, min(of_groups(window.group, best_block(window, block)), -(-side // window.dilation)))
+        for side, window in zip(longest, graph.windows, strict=True)
     ]
+
+
+def best_block(window: Window, block: int) -> int:
+    return 2 * block if window.before + window.after > CROSSOVERS.wide_window else block
+
+
+def of_groups(group: int, block: int) -> int:
+    """About `block` queries that begin and end where groups do, or that are an equal part of one: they share their keys."""
+    if group <= block:
+        return block // group * group
+    parts = [part for part in range(block // 2 + 1, 2 * block + 1) if group % part == 0]
+    return max(parts, default=group if group <= 4 * block else block)
 
 
 class Axis(NamedTuple):
@@ -86,20 +97,25 @@ def in_blocks(rows: Tensor, block: int) -> Tensor:
 class GridTiles:
     """Tile t has the queries `query[t]` and the keys `key[t]`: nodes of the batch, -1 for none.
 
+    Args:
+        lengths: Queries of a tile along each axis, by default as many as suit torch's attention.
+
     Attributes:
         query: [num_tiles, block].
         key: [num_tiles, width].
         num_queries: In all tiles.
         inside: Tiles that share a mask, most of a large grid.
         border: The other tiles.
+        inside_with_offsets, border_with_offsets: Likewise, where they also have the same offsets between queries and keys:
+            windows that are as long as an axis, or shared by a group, have one mask and many offsets.
     """
 
-    def __init__(self, graph: GridGraph):
+    def __init__(self, graph: GridGraph, lengths: list[int] | None = None):
         examples: dict[tuple, list[int]] = {}  # of each size that has queries and keys
         for example, size in enumerate(zip(graph.query_sides, graph.key_sides, strict=True)):
             if min(graph.sizes[example]):
                 examples.setdefault(size, []).append(example)
-        lengths = block_of(graph)
+        lengths = block_of(graph) if lengths is None else lengths
         axes = [
             same_width([lay_out_axis(graph, axis, size[0][axis], size[1][axis], lengths[axis]) for size in examples])
             for axis in range(graph.num_axes)
@@ -118,12 +134,18 @@ class GridTiles:
         self.masks = [torch.cat([of_size.mask for of_size in sizes]) for sizes in axes] if examples else []
         self.steps = [torch.cat([of_size.step for of_size in sizes]) for sizes in axes] if examples else []
         self.num_steps = steps_of_axes(graph)[1]
+        # The block in the middle of an axis is as far from its borders as can be.
+        middles = [max(sizes.query.size(0) for sizes in along) // 2 for along in axes] if examples else []
+        self.inside, self.border = self.shared(self.masks, middles)
+        seen = [steps.masked_fill(~masks, -1) for steps, masks in zip(self.steps, self.masks, strict=True)]
+        self.inside_with_offsets, self.border_with_offsets = self.shared(seen, middles)
+
+    def shared(self, blocks: list[Tensor], middles: list[int]) -> tuple[Tensor, Tensor]:
+        """The tiles whose blocks [num_blocks, block, width] are along every axis as that in the middle, and the others."""
         is_inside = torch.ones(self.query.size(0), dtype=torch.bool)
-        for axis, masks in enumerate(self.masks):
-            # The block in the middle of an axis is as far from its borders as can be.
-            middle = masks[max(sizes.query.size(0) for sizes in axes[axis]) // 2]
-            is_inside &= (masks == middle).all(2).all(1)[self.block[:, axis]]
-        self.inside, self.border = is_inside.nonzero().flatten(), (~is_inside).nonzero().flatten()
+        for axis, (along, middle) in enumerate(zip(blocks, middles, strict=True)):
+            is_inside &= (along == along[middle]).all(2).all(1)[self.block[:, axis]]
+        return is_inside.nonzero().flatten(), (~is_inside).nonzero().flatten()
 
     def mask(self, tiles: Tensor) -> Tensor:
         """Which keys the queries of some tiles see: bool [tiles, 1, block, width]."""

@@ -16,7 +16,7 @@ enum Normalizer { SOFTMAX, RELU, SIGMOID };
 
 typedef struct {
     int64_t entries, heads, kv_heads, dim, value_dim, edge_dim, bias_heads /* heads, or 1 for all */;
-    int64_t score, normalizer, index_is_64 /* of col and place, else 32 bits */;
+    int64_t score, normalizer, index_is_64 /* of col, place and edge_id, else 32 bits */;
     int64_t storage; /* of query, key and value (an enum Storage); all other numbers are reals, except: */
     int64_t result_storage, grad_storage; /* of out (forward) and grad_out (backward), and of the gradients of the three */
     int64_t feature_heads, adds_features; /* features are of each head (heads, or 1 for all); whether hidden numbers have them on top */
@@ -27,7 +27,7 @@ typedef struct {
     const int64_t *rowptr;  /* [rows + 1] */
     const int64_t *row_of;  /* [rows] the node of a row; NULL if it has the same number */
     const void *col;        /* [entries] the node at the other end */
-    const int64_t *edge_id; /* [entries by query] the edge, as bias and features count; NULL if it has the same number */
+    const void *edge_id;    /* [entries by query] the edge, as bias and features count; NULL if it has the same number */
     const int64_t *repeat;  /* [entries by query] its number among equal edges; NULL if there are none */
     const void *place;      /* [entries by key] its number by query */
     const void *query;      /* [queries, heads, dim] */

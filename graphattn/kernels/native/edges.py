@@ -10,7 +10,7 @@ from torch import Tensor
 from graphattn.formulas.scores import Additive
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
-from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read
+from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read, readable
 from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats, transposition
 from graphattn.kernels.native.threads import count_pieces, run
 
@@ -158,7 +158,8 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
         template, rows, real, dtypes, num_queries, num_keys, rows.num_rows if name == "forward" else num_queries,
         num_keys if transposed is None else rows.num_rows, bounds.numel() - 1,
     )  # fmt: skip
-    hand_over(template, real, rowptr=rows.rowptr, row_of=rows.row_of, col=rows.col, edge_id=arranged.edge_id)
+    edge_id = readable(arranged.edge_id, rows.col.dtype)
+    hand_over(template, real, rowptr=rows.rowptr, row_of=rows.row_of, col=rows.col, edge_id=edge_id)
     if transposed is not None:
         hand_over(template, real, place=transposed.place)
     return arranged.calls.setdefault(key, Call(template, rows, bounds, template.expected, sizes, real))
@@ -190,11 +191,11 @@ def arrays(
         "grad_vector": pieces * heads * dim, "grad_edge_weight": pieces * edge_dim * heads * dim,
         "handed": entries * 2 * heads,
     }  # fmt: skip
-    indices = {"rowptr": rows.num_rows + 1, "row_of": rows.num_rows, "edge_id": entries, "repeat": entries}
+    indices = {"rowptr": rows.num_rows + 1, "row_of": rows.num_rows, "repeat": entries}
     return {
         **{name: (dtypes.get(name, real), count) for name, count in counts.items()},
         **{name: (torch.int64, count) for name, count in indices.items()},
-        **{name: (rows.col.dtype, entries) for name in ("col", "place")},
+        **{name: (rows.col.dtype, entries) for name in ("col", "place", "edge_id")},
         "signs": (torch.uint8, entries * heads * -(-dim // 8)),
     }
 

@@ -235,7 +235,7 @@ INLINE void over_queries(
             ask_for(&value_table, nodes + n, n, 0, 1);
             real *handed = w->handed + begin * 2 * heads;
             if (edge_dim) {
-                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? w->edge_id[begin + e] : begin + e;
+                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? index_at(w->edge_id, begin + e, w->index_is_64) : begin + e;
                 rows_of_few(x.features, &feature_table, edges, n);
                 if (x.edge_query) add_dots_by_pair(weights, more, x.edge_query, x.features, n, heads, edge_group, edge_dim, scale);
                 if (grad_edge_out) add_dots_by_pair(factors, more, grad_edge_out, x.features, n, heads, edge_group, edge_dim, 1);
@@ -253,7 +253,7 @@ INLINE void over_queries(
             read_rows(x.keys, &key_table, nodes, n, key_here);
             read_rows(values, &value_table, nodes, n, value_here);
             x.coming = nodes + LANES, x.edges_coming = edges + LANES, x.n = n;
-            if (w->bias || edge_dim) find_edges(edges, w->edge_id, at, n, w->entries);
+            if (w->bias || edge_dim) find_edges(edges, w->edge_id, w->index_is_64, at, n, w->entries);
             if (w->bias) rows_at(x.biases, &bias_table, edges);
             if (edge_dim) rows_at(x.features, &feature_table, edges);
             score_eight(w, score, dim, weights, LANES, &x, hidden, &key_table);
@@ -375,7 +375,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                     __builtin_prefetch(w->signs + places[e + LANES] * heads * eights(dim));
                 }
             if (weight_dim(w) || w->adds_features) {
-                EACH_LANE(e) edges[e] = w->edge_id ? w->edge_id[places[e]] : places[e];
+                EACH_LANE(e) edges[e] = w->edge_id ? index_at(w->edge_id, places[e], w->index_is_64) : places[e];
                 rows_at(features, &feature_table, edges);
             }
             if (to_key && score == GAT)

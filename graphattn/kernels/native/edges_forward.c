@@ -111,7 +111,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             dots_by_pair(factors, x.query, x.keys, n, heads, group, dim, (real)w->scale);
             ask_for(&key_table, nodes + n, n, 0, 1);
             if (edge_dim) {
-                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? w->edge_id[begin + e] : begin + e;
+                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? index_at(w->edge_id, begin + e, w->index_is_64) : begin + e;
                 rows_of_few(x.features, &feature_table, edges, n);
                 if (x.edge_query) add_dots_by_pair(factors, more, x.edge_query, x.features, n, heads, feature_group(w), edge_dim, w->scale);
             }
@@ -128,7 +128,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             const int64_t count = smaller(BLOCK, end - start);
             find(nodes, w->col, w->index_is_64, start, count, w->entries);
             if (start + count < w->entries) find(coming, w->col, w->index_is_64, start + count, smaller(count, w->entries - start - count), w->entries);
-            if (w->bias || edge_dim) find_edges(edges, w->edge_id, start, count, w->entries);
+            if (w->bias || edge_dim) find_edges(edges, w->edge_id, w->index_is_64, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
                 x.coming = nodes + e, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
                 read_rows(x.keys, &key_table, nodes + e, x.n, key_here);

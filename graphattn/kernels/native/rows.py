@@ -68,7 +68,9 @@ class Arrangement:
     """Everything that the loops need of a graph, made once."""
 
     by_query: Rows
-    edge_id: Tensor | None  # int64, place in edge_index() of each entry by query; None if it is the same
+    edge_id: (
+        Tensor | None
+    )  # in the dtype of `col`, place in edge_index() of each entry by query; None if it is the same
     keys_have_one_query: bool  # at most: gradients of keys and values are then no sums, and need no pass of their own
     calls: dict = field(default_factory=dict)  # structs for sizes and options that came before (native/edges.py)
 
@@ -83,7 +85,7 @@ def arrangement(graph: Graph) -> Arrangement:
     def build(device) -> Arrangement:
         csr = graph.by_query(device)
         one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
-        return Arrangement(cut_rows(csr), readable(csr.edge_id, torch.int64), one_query)
+        return Arrangement(cut_rows(csr), readable(csr.edge_id, csr.col.dtype), one_query)
 
     return graph.remember_on("edges_cpu arrangement", "cpu", build)
 

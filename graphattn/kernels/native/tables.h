@@ -77,10 +77,10 @@ INLINE void find_few(int64_t *found, const void *index, int64_t is_64, int64_t a
     }
 }
 
-/* The same for an index of 64 bits that may be NULL: then an entry's number is its own. */
-OUT_OF_LINE void find_edges(int64_t *found, const int64_t *index, int64_t at, int64_t count, int64_t entries) {
+/* The same for an index that may be NULL: then an entry's number is its own. */
+OUT_OF_LINE void find_edges(int64_t *found, const void *index, int64_t is_64, int64_t at, int64_t count, int64_t entries) {
     if (index) {
-        find(found, index, 1, at, count, entries);
+        find(found, index, is_64, at, count, entries);
         return;
     }
     const int64_t padded = (count + LANES - 1) / LANES * LANES;

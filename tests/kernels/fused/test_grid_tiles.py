@@ -21,6 +21,12 @@ def test_every_query_is_in_one_tile_and_every_edge_in_its(name):
     assert tiles.mask(torch.arange(len(tiles.query))).equal(wanted)
     assert wanted.sum() == graph.num_edges
     assert (wanted[tiles.inside] == wanted[tiles.inside[:1]]).all()
+    everyone = torch.cat([tiles.inside_with_offsets, tiles.border_with_offsets])
+    assert everyone.sort().values.equal(torch.arange(len(tiles.query)))
+    places = tiles.places(tiles.inside_with_offsets)
+    assert (
+        places[:, wanted[tiles.inside_with_offsets[0], 0]] == places[:1, wanted[tiles.inside_with_offsets[0], 0]]
+    ).all()
 
 
 def test_most_tiles_of_a_large_image_are_alike():

@@ -7,6 +7,8 @@ import torch
 
 from graphattn import EdgeListGraph, attend, choose_kernel
 from graphattn.formulas.scores import Additive
+from graphattn.graphs import CSR
+from graphattn.graphs.csr import transpose
 from graphattn.kernels.native import build, edges_cpu, library, rows, threads
 from graphattn.testing.cases import STAR
 
@@ -16,6 +18,31 @@ def problem():
     torch.manual_seed(0)
     graph = EdgeListGraph(torch.randint(0, 400, (2, 8000)), 400)
     return graph, [torch.randn(400, 4, 16) for _ in range(3)]
+
+
+WEIGHTS = torch.ones(4, 16), torch.ones(4, 16, 5)
+
+
+@pytest.mark.parametrize(
+    "score", ["dot", Additive(*WEIGHTS), Additive(*WEIGHTS, "leaky_relu")], ids=["dot", "tanh", "leaky"]
+)
+def test_wide_indices_give_the_same(problem, score, monkeypatch):
+    graph, tensors = problem
+    rows.transposition(graph)
+    wide = EdgeListGraph(graph.edge_index(), 400)
+    wide.remember_on("csr", "cpu", lambda _: CSR(*(x.long() for x in graph.by_query())))
+    monkeypatch.setattr(rows, "transpose", lambda *arguments: CSR(*(x.long() for x in transpose(*arguments))))
+    features, bias = torch.randn(8000, 5), torch.randn(8000, 4)
+    edge_query = torch.randn(400, 4, 5) if score == "dot" else None
+    cotangents, results = None, []
+    for each in (graph, wide):
+        leaves = [x.clone().requires_grad_() for x in (*tensors, features, bias)]
+        options = dict(edge_features=leaves[3], bias=leaves[4], edge_query=edge_query, score=score, kernel="edges_cpu")
+        outputs = attend(*leaves[:3], each, **options)
+        cotangents = cotangents or [torch.randn_like(x) for x in outputs]
+        results.append([*outputs, *torch.autograd.grad(outputs, leaves, cotangents)])
+    assert rows.arrangement(wide).edge_id.dtype == rows.transposition(wide).place.dtype == torch.int64
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("normalizer", ["softmax", "relu"])

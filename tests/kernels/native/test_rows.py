@@ -34,6 +34,12 @@ def test_heavy_rows_are_cut(monkeypatch):
     assert found.add_up(torch.ones(6, 2), 4).tolist() == [[3, 3], [1, 1], [1, 1], [1, 1]]
 
 
+def test_places_in_the_graph_are_not_copied():
+    torch.manual_seed(0)
+    graph = EdgeListGraph(torch.randint(0, 30, (2, 200)), 30)
+    assert rows.arrangement(graph).edge_id is graph.by_query().edge_id
+
+
 def test_places_lead_back_to_the_entries_by_query():
     torch.manual_seed(0)
     graph = EdgeListGraph(torch.randint(0, 30, (2, 200)), 30)
