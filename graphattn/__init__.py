@@ -18,6 +18,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.graphs.padded import from_padded, to_padded
 from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
@@ -53,8 +54,10 @@ __all__ = [
     "batch_graphs",
     "causal",
     "choose_kernel",
+    "from_padded",
     "memory_budget",
     "restore",
+    "to_padded",
     "weighted_sum",
 ]
 
