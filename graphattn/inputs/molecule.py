@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import add_self_loops
 
 from graphattn.graphs import EdgeListGraph
 from graphattn.inputs.assemble import assemble
@@ -29,6 +30,7 @@ def from_smiles(
     hydrogens: bool = False,
     coordinates: bool = False,
     edge_index: bool = True,
+    self_loops: bool = False,
 ) -> Data:
     """A molecule as the graph of its bonds.
 
@@ -57,6 +59,8 @@ def from_smiles(
         hydrogens: make every hydrogen a node; otherwise only those that RDKit cannot leave out.
         coordinates: compute 2-D coordinates.
         edge_index: False leaves edge_index out; edge_attr is always in the order of graph.edge_index().
+        self_loops: Add an edge from each atom to itself, behind the bonds and with attributes 0. Without them an atom sees its
+            neighbours and not itself, as molecules have no such bonds.
 
     Raises ImportError without RDKit, ValueError with the parser's reason on a SMILES that does not parse, is empty, or has
     other text behind it.
@@ -71,6 +75,8 @@ def from_smiles(
     molecule = parse_smiles(smiles, hydrogens)
     x = torch.cat([atom_feature(molecule, name) for name in features], dim=1)
     edges, edge_attr = bonds(molecule)
+    if self_loops:
+        edges, edge_attr = add_self_loops(edges, edge_attr, 0.0, molecule.GetNumAtoms())
     graph = EdgeListGraph(edges, molecule.GetNumAtoms(), is_undirected=True)
     pos = drawing_coordinates(molecule) if coordinates else None
     return assemble(x, pos, graph, edge_index, edge_attr=edge_attr, smiles=smiles)
