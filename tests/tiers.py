@@ -12,6 +12,7 @@ import pytest
 COMPILE = (
     "tests/compiling/",
     "tests/docs/test_extending.py::test_in_a_batch_under_torch_compile",
+    "tests/docs/test_pages.py",
     "tests/extending/test_parts.py::test_compiled",
     "tests/formulas/test_normalizers.py::test_softmax_as_a_function_is_softmax_everywhere",
     "tests/graphs/test_data.py::test_compiled_functions_read_it",
@@ -60,6 +61,7 @@ SLOW = (
     "tests/examples/test_tour.py::test_tour_trains_and_draws_every_stop",
     "tests/graphs/test_algebra.py::test_batch_then_split",
     "tests/install/test_editable.py",
+    "tests/install/test_sdist.py",
     "tests/kernels/cuda/test_edges_cuda.py::test_bit_for_bit_repeatable",
     "tests/kernels/cuda/test_edges_cuda.py::test_heads_are_shared_among_programs",
     "tests/kernels/cuda/test_edges_cuda.py::test_heavy_rows_and_columns_are_cut_and_joined",

@@ -95,8 +95,8 @@ class HubMixin(  # type: ignore[call-arg, unused-ignore]  # where huggingface_hu
         def file(name: str) -> str:
             if Path(model_id).is_dir():
                 return str(Path(model_id) / name)
-            where = {"revision": revision, "cache_dir": cache_dir, "force_download": force_download}
-            return hf_hub_download(model_id, name, **where, token=token, local_files_only=local_files_only)
+            options: dict[str, Any] = {"token": token, "local_files_only": local_files_only, "cache_dir": cache_dir}
+            return str(hf_hub_download(model_id, name, revision=revision, force_download=force_download, **options))
 
         config = config_of(file(CONFIG))
         arguments = decoded(config["arguments"])
