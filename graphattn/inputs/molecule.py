@@ -1,7 +1,8 @@
 """Molecules: atoms are the nodes and bonds the edges, both ways, read from SMILES by RDKit (extra 'molecules')."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -106,14 +107,36 @@ def parse_smiles(smiles: str, hydrogens: bool = False) -> Any:
             f"'smiles' {smiles!r} has text behind the molecule (got {rest[0].rstrip()!r}); pass {first!r} alone"
         )
     rdkit = import_rdkit()
-    capture = getattr(rdkit.rdBase, "CaptureErrorLog", nullcontext)  # older versions only print the reason
-    with capture() as log:
-        molecule = rdkit.Chem.MolFromSmiles(first)
+    molecule, messages = read_molecule(rdkit, first)
     if molecule is None:
-        raise ValueError(f"'smiles' {smiles!r} does not parse: {parser_reason(getattr(log, 'messages', ''))}")
+        raise ValueError(f"'smiles' {smiles!r} does not parse: {parser_reason(messages)}")
     if molecule.GetNumAtoms() == 0:
         raise ValueError(f"'smiles' {smiles!r} has no atoms")
     return rdkit.Chem.AddHs(molecule) if hydrogens else molecule
+
+
+def read_molecule(rdkit: Any, smiles: str) -> tuple[Any, str]:
+    """The molecule or None, and what RDKit says of it, which is not printed."""
+    if hasattr(rdkit.rdBase, "CaptureErrorLog"):
+        with rdkit.rdBase.CaptureErrorLog() as log:
+            return rdkit.Chem.MolFromSmiles(smiles), log.messages
+    with logged_by_python(rdkit) as messages:  # versions before 2026.3
+        return rdkit.Chem.MolFromSmiles(smiles), "\n".join(messages)
+
+
+@contextmanager
+def logged_by_python(rdkit: Any) -> Iterator[list[str]]:
+    """Messages of RDKit, which it prints otherwise."""
+    messages: list[str] = []
+    logger, handler = logging.getLogger("rdkit"), logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    rdkit.rdBase.LogToPythonLogger()
+    others, logger.handlers = logger.handlers, [handler]
+    try:
+        yield messages
+    finally:
+        logger.handlers = others
+        rdkit.rdBase.LogToCppStreams()
 
 
 def parser_reason(messages: str) -> str:
