@@ -53,8 +53,8 @@ def from_network(
         edge_index: False leaves edge_index out.
         node_features: names of attributes of the nodes, numbers or sequences of numbers, side by side in x.
         edge_features: likewise of the edges, side by side in edge_attr; 'weight' are the values of a sparse matrix.
-        self_loops: Every node gets one edge to itself, behind the others and with features 0, or with those of the loop that it
-            has. Without, a node sees itself only where the network says so: friendships have no such edges.
+        self_loops: Every node gets one edge to itself, behind the others and with features 0 unless it has one; friendships
+            have no such edges, and a node then does not see itself.
 
     Attributes that a network has and that are not asked for are lost, and a warning says so; pass `()` where they shall be.
 
@@ -71,19 +71,13 @@ def from_network(
     nodes, edges = attributes_of(network)
     lost_edges = () if edge_features is not None else edges.telling
     warn_of_lost(() if x is not None or node_features is not None else nodes.telling, lost_edges)
-    if x is not None:
-        x = check_rows(to_tensor("x", x), graph)
-    elif node_features:
+    if node_features:
         x = select(nodes, node_features, graph.num_queries, network)
     else:
-        x = make_features(features, graph)
+        x = make_features(features, graph) if x is None else check_rows(to_tensor("x", x), graph)
     edge_attr = select(edges, edge_features, graph.num_edges, network) if edge_features else None
-    if self_loops:
-        graph, edge_attr = with_self_loops(graph, edge_attr)
-    data = assemble(x, None, graph, edge_index)
-    if edge_attr is not None:
-        data.edge_attr = edge_attr
-    return data
+    graph, edge_attr = with_self_loops(graph, edge_attr) if self_loops else (graph, edge_attr)
+    return assemble(x, None, graph, edge_index, **({} if edge_attr is None else {"edge_attr": edge_attr}))
 
 
 def with_self_loops(graph: Graph, edge_attr: Tensor | None) -> tuple[Graph, Tensor | None]:
