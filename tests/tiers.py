@@ -16,6 +16,7 @@ COMPILE = (
     "tests/extending/test_parts.py::test_compiled",
     "tests/formulas/test_normalizers.py::test_softmax_as_a_function_is_softmax_everywhere",
     "tests/graphs/test_data.py::test_compiled_functions_read_it",
+    "tests/graphs/test_padded.py::test_export_is_refused_and_compiled_code_runs",
     "tests/graphs/test_recording.py::test_torch_compile_goes_on",
     "tests/kernels/cuda/test_edge_rows.py::test_without_interpreter_programs_compile",
     "tests/kernels/native/test_band_tiles.py",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.graphs.complete import CompleteGraph
+from graphattn.graphs.exported import is_exporting
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import parse_integer
 
@@ -34,6 +35,7 @@ def from_padded(
     >>> x.flatten(), graph
     (tensor([0., 1., 2., 4., 5.]), CompleteGraph([3, 2]))
     """
+    refuse_export()
     if not isinstance(x, Tensor) or x.dim() < 2:
         got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"'x' must be a tensor [num_examples, length, ...] (got {got})")
@@ -71,6 +73,7 @@ def to_padded(
     tensor([[0., 1., 2.],
             [3., 4., 0.]])
     """
+    refuse_export()
     if not isinstance(x, Tensor) or x.dim() < 1:
         raise TypeError(f"'x' must be a tensor [num_nodes, ...] (got {type(x).__name__})")
     if isinstance(layout, Tensor):
@@ -87,6 +90,14 @@ def to_padded(
     padded = x.new_full((*is_node.shape, *x.shape[1:]), fill_value)
     padded[is_node] = x
     return padded, is_node
+
+
+def refuse_export() -> None:
+    if is_exporting():
+        raise ValueError(
+            "torch.export cannot carry the graph of a padded batch, whose sizes are not known before the code runs; export what"
+            " takes the nodes of one example and a mask [num_nodes, num_nodes], and call from_padded and to_padded outside of it"
+        )
 
 
 def check_mask(mask: Any, x: Tensor) -> Tensor | None:

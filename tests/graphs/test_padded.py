@@ -113,3 +113,20 @@ PADDED = torch.zeros(2, 3, 4)
 def test_errors(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+class Padded(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = EncoderLayer(8, 2)
+
+    def forward(self, x, mask):
+        nodes, graph = from_padded(x, mask)
+        return to_padded(self.layer(nodes, graph), mask)[0]
+
+
+def test_export_is_refused_and_compiled_code_runs():
+    model, arguments = Padded().eval(), (torch.randn(3, 4, 8), torch.tensor(MASKS["before"]))
+    with pytest.raises(ValueError, match="cannot carry the graph of a padded batch"):
+        torch.export.export(model, arguments, strict=False)
+    torch.testing.assert_close(torch.compile(model, backend="aot_eager")(*arguments), model(*arguments))
