@@ -118,3 +118,19 @@ def test_only_for_modules(tmp_path):
 
     with pytest.raises(TypeError, match=r"for subclasses of torch.nn.Module \(got Plain\)"):
         Plain().save_pretrained(tmp_path)
+
+
+def test_files_of_a_repository(tmp_path, monkeypatch):
+    own().save_pretrained(tmp_path)
+    asked = []
+
+    def download(repo_id, filename, revision=None, **_):
+        asked.append((repo_id, filename, revision))
+        return str(tmp_path / filename)
+
+    for module in ("huggingface_hub.hub_mixin", "graphattn.hub.mixin"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", download)
+    again = Own.from_pretrained("me/model", revision="v1")
+    assert again.encoder.layers[0].attention.positions.max_period == 50.0
+    assert {(repo, revision) for repo, _, revision in asked} == {("me/model", "v1")}
+    assert {name for _, name, _ in asked} == {"config.json", "model.safetensors"}
