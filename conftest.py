@@ -13,6 +13,8 @@ pytest_plugins = ["tests.tiers"]
 HAS_TRITON = find_spec("triton") is not None
 # What cannot be imported has no doctests.
 collect_ignore = [] if HAS_TRITON else [f"graphattn/kernels/cuda/edge_{name}.py" for name in ("pieces", "rows")]
+if find_spec("huggingface_hub") is None or find_spec("safetensors") is None:
+    collect_ignore.append("graphattn/hub")
 
 
 def interpret_triton() -> None:

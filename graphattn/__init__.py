@@ -18,6 +18,7 @@ from graphattn.graphs import (
     batch_graphs,
     causal,
 )
+from graphattn.graphs.padded import from_padded, to_padded
 from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
@@ -27,6 +28,7 @@ from graphattn.version import __version__
 if TYPE_CHECKING:
     from graphattn import datasets as datasets
     from graphattn import explain as explain
+    from graphattn import hub as hub
     from graphattn import inputs as inputs
     from graphattn import nn as nn
     from graphattn import transforms as transforms
@@ -52,13 +54,15 @@ __all__ = [
     "batch_graphs",
     "causal",
     "choose_kernel",
+    "from_padded",
     "memory_budget",
     "restore",
+    "to_padded",
     "weighted_sum",
 ]
 
 # Read when they are first asked for, as attributes of this module: not all that they need is needed by everyone.
-_ON_DEMAND = ("datasets", "explain", "inputs", "nn", "transforms", "viz")
+_ON_DEMAND = ("datasets", "explain", "hub", "inputs", "nn", "transforms", "viz")
 
 
 def __getattr__(name: str) -> Any:

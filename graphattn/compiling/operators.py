@@ -16,6 +16,7 @@ from torch import Tensor
 from graphattn.compiling.unfused import run_unfused
 from graphattn.formulas.normalizers import NAMED, NORMALIZERS, Normalizer, Softmax, TopK
 from graphattn.formulas.scores import Additive, Dot, Score
+from graphattn.graphs.exported import is_exporting
 from graphattn.graphs.traced import TracedGraph, fake_ticket, opened, ticket_of
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
@@ -38,7 +39,7 @@ from graphattn.running.hidden import ShowHidden, run_what_is_left
 def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """`execution.run` where `plan.graph` is a TracedGraph."""
     if is_seen_through(plan):
-        if kernel not in (None, "edges_torch"):
+        if kernel not in (None, "edges_torch") and not is_exporting():
             raise ValueError(f"{NO_KERNEL} (got kernel={kernel!r})")
         return finish(plan, inputs, *run_unfused(plan, inputs))
     tensors = *inputs[:6], list(inputs.parameters)
@@ -59,9 +60,10 @@ def operator_options(plan: Plan, inputs: Inputs) -> tuple[Tensor | None, Tensor,
 
 
 def is_seen_through(plan: Plan) -> bool:
-    """Whether compilers trace into attention: where torch.func transforms it, or a score or normalizer is the caller's own."""
+    """Whether compilers trace into attention: where torch.export takes it elsewhere, torch.func transforms it, or a score or
+    normalizer is the caller's own."""
     is_named = type(plan.score) in (Dot, Additive) and type(plan.normalizer) in (*NAMED, TopK)
-    return not is_named or torch._C._are_functorch_transforms_active()
+    return not is_named or is_exporting() or torch._C._are_functorch_transforms_active()
 
 
 NO_KERNEL = "compiled code has no kernel for torch.func transforms, nor for scores and normalizers of the caller's own"

@@ -1,5 +1,5 @@
 """Attention in plain torch operations, for what compilers are to see through: derivatives of any order by torch.func, and
-scores and normalizers of the caller's own.
+scores and normalizers of the caller's own; and programs that torch.export takes elsewhere.
 
 num_edges * heads * dim numbers are gathered, unless the compiler fuses what makes them with what uses them. Whether they are
 finite cannot be asked here: where there is a bias, what it hides is left out in any case.
@@ -8,6 +8,8 @@ finite cannot be asked here: where there is a bias, what it hides is left out in
 import torch
 from torch import Tensor
 
+from graphattn.compiling.dense import attend_by_mask, mask_to_run
+from graphattn.graphs.exported import is_exporting
 from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, by_head
 from graphattn.kernels.plain.differentiable import hidden_by_bias, seen_by_heads, without_hidden
 from graphattn.kernels.plain.edges_torch import (
@@ -24,6 +26,9 @@ from graphattn.kernels.plain.edges_torch import (
 
 def run_unfused(plan: Plan, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out) in the accumulation dtype, before they are divided by degrees."""
+    mask = mask_to_run(plan, inputs)
+    if mask is not None:
+        return attend_by_mask(plan, inputs, mask), None
     edges = edges_of(plan, inputs)
     num_queries, heads = inputs.query.shape[:2]
     weights, _ = weights_of(plan.normalizer, edge_scores_unfused(plan, inputs, edges), edges.row, num_queries)
@@ -67,7 +72,7 @@ def edge_scores_unfused(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
 def edges_of(plan: Plan, inputs: Inputs) -> Edges:
     """All edges in the order of `graph.edge_index()`."""
     col, row = edge_index = plan.graph.edge_index(inputs.query.device)
-    return Edges(row, col, slice(None), repeats_of(edge_index) if plan.dropout else None)
+    return Edges(row, col, slice(None), repeats(edge_index) if plan.dropout else None)
 
 
 def sum_of_rows(messages: Tensor, edges: Edges, num_rows: int) -> Tensor:
@@ -75,13 +80,21 @@ def sum_of_rows(messages: Tensor, edges: Edges, num_rows: int) -> Tensor:
     return messages.new_zeros(num_rows, *messages.shape[1:]).index_add(0, edges.row, messages)
 
 
-@torch.library.custom_op("graphattn::repeats", mutates_args=())
-def repeats_of(edge_index: Tensor) -> Tensor:
+def repeats(edge_index: Tensor) -> Tensor:
     """How many equal edges stand before each edge, in any order of the edges."""
+    return numbers_among_equals(edge_index) if is_exporting() else repeats_of(edge_index)
+
+
+def numbers_among_equals(edge_index: Tensor) -> Tensor:
     col, row = edge_index
     order = col.argsort(stable=True)
     order = order[row[order].argsort(stable=True)]
     return torch.empty_like(row).index_copy_(0, order, repeat_numbers(row[order], col[order]))
+
+
+@torch.library.custom_op("graphattn::repeats", mutates_args=())
+def repeats_of(edge_index: Tensor) -> Tensor:
+    return numbers_among_equals(edge_index)
 
 
 @repeats_of.register_fake

@@ -5,5 +5,6 @@ PyG's `Explainer` takes every layer as well (AttentionExplainer, GNNExplainer, C
 
 from graphattn.explain.attention import LayerAttention, attention_of
 from graphattn.explain.rollout import attention_rollout
+from graphattn.explain.table import attention_edges, attention_table
 
-__all__ = ["LayerAttention", "attention_of", "attention_rollout"]
+__all__ = ["LayerAttention", "attention_edges", "attention_of", "attention_rollout", "attention_table"]

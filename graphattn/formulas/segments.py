@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from graphattn.graphs.exported import is_exporting
+
 
 class Segments(NamedTuple):
     """Numbers [num_entries, heads] that belong to rows; entries are in any order.
@@ -41,6 +43,8 @@ class Segments(NamedTuple):
         Newton's method from t = -1, which is never above the root: the sum is convex and falls with t, so t rises to the root
         and never passes it. For power 1 it ends after finitely many steps (Michelot 1986).
         """
+        if is_exporting():
+            return self.support_by_halves(x, power)
         if torch.compiler.is_compiling():  # how many steps it takes is not known before the code runs
             return traced_support(x, self.row, self.num_rows, power)
         t = x.new_full((self.num_rows, x.size(1)), -1.0)
@@ -53,15 +57,33 @@ class Segments(NamedTuple):
                 return ~(x <= self.spread(t))  # NaN stays, to be seen in the result
             t = torch.maximum(t, new)
 
+    def support_by_halves(self, x: Tensor, power: int) -> Tensor:
+        """`support` in a number of steps that is known before the code runs: each halves the interval -1 .. 0 around t."""
+        low = x.new_full((self.num_rows, x.size(1)), -1.0)
+        step = 1.0
+        while step > torch.finfo(x.dtype).eps:
+            step /= 2
+            is_below = self.sum((x - self.spread(low + step)).relu().pow(power)) >= 1
+            low = torch.where(is_below, low + step, low)
+        return ~(x <= self.spread(low))
+
     def largest(self, x: Tensor, k: int) -> Tensor:
         """The k-th largest of each row, the smallest where there are fewer: [num_rows, heads]; 0 for an empty row."""
+        if is_exporting():
+            return self.largest_of_some(x, k)
         if torch.compiler.is_compiling():
             return traced_largest(x, self.row, self.num_rows, k)
         if not x.size(0):
             return x.new_zeros(self.num_rows, x.size(1))
-        falling = x.argsort(dim=0, descending=True, stable=True)
-        order = falling.gather(0, self.row[falling].argsort(dim=0, stable=True))
-        count = torch.bincount(self.row, minlength=self.num_rows)
+        return self.largest_of_some(x, k)
+
+    def largest_of_some(self, x: Tensor, k: int) -> Tensor:
+        """`largest` of at least one entry."""
+        falling = x.argsort(dim=0, descending=True)
+        place = torch.arange(x.size(0), device=x.device)[:, None]
+        # ONNX has no stable sort: by row, and inside a row by what came first.
+        order = falling.gather(0, (self.row[falling] * x.size(0) + place).argsort(dim=0))
+        count = self.row.new_zeros(self.num_rows).index_add(0, self.row, torch.ones_like(self.row))
         place = count.cumsum(0) - count + count.clamp(max=k) - 1
         return x.gather(0, order)[place.clamp(0, x.size(0) - 1)]
 

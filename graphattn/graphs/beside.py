@@ -6,6 +6,7 @@ from itertools import accumulate
 import torch
 
 from graphattn.graphs.edge_list import EdgeListGraph
+from graphattn.graphs.exported import exported_beside
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.together import made_together
 from graphattn.graphs.traced import TracedGraph, derivation, derive
@@ -42,7 +43,7 @@ def beside(graphs: Sequence[Graph], device: torch.device | str | None = None) ->
     return joined(*graphs, device=device)
 
 
-@derivation
+@derivation(exported_beside)
 def joined(*graphs: Graph, device: torch.device | str | None) -> EdgeListGraph:
     def build(graphs: list[Graph]) -> EdgeListGraph:
         first_keys = accumulate((graph.num_keys for graph in graphs), initial=0)

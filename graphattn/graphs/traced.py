@@ -14,6 +14,7 @@ from torch.fx.experimental import symbolic_shapes
 from torch.types import Device
 
 from graphattn.graphs.csr import CSR
+from graphattn.graphs.exported import exported_degrees, exported_edges, exported_sizes, is_exporting
 from graphattn.graphs.forms import graph_of_form
 from graphattn.graphs.graph import Graph, Index, Made, graph_of_number
 from graphattn.graphs.together import joined
@@ -62,7 +63,7 @@ class TracedGraph(Graph):
 
     @property
     def num_examples(self) -> int:
-        return self.example_sizes().size(0)
+        return 1 if is_exporting() else self.example_sizes().size(0)
 
     @property
     def device(self) -> torch.device | None:
@@ -81,20 +82,29 @@ class TracedGraph(Graph):
         if self.known_edges is None:
             if not is_edge_index(self.tensor):
                 refuse_unknown_sizes()
-            self.known_edges = edge_index(self.tensor, *self.counts, torch.device(device or self.tensor.device))
+            self.known_edges = (
+                exported_edges(self.tensor)
+                if is_exporting()
+                else edge_index(self.tensor, *self.counts, torch.device(device or self.tensor.device))
+            )
         return self.known_edges if device is None else self.known_edges.to(device)
 
     def degrees(self, device: Device = None) -> Tensor:
+        if is_exporting():
+            return exported_degrees(self.tensor, self.num_queries)
         return degrees(self.tensor, *self.counts, torch.device(device or self.tensor.device))
 
     def batch(self, device: Device = None) -> Tensor:
+        if is_exporting():
+            return self.tensor.new_zeros(self.num_queries, dtype=torch.int64)
         return example_of_query(self.tensor, *self.counts, torch.device(device or self.tensor.device))
 
     def example_sizes(self) -> Tensor:
         """(num_queries, num_keys) of each example: [num_examples, 2] int64."""
         if self.known_examples is None:
             refuse_unknown_sizes()
-            self.known_examples = example_sizes(self.tensor, *self.counts)
+            sizes_of = exported_sizes if is_exporting() else example_sizes
+            self.known_examples = sizes_of(self.tensor, *self.counts)
         return self.known_examples
 
     def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
@@ -143,10 +153,7 @@ def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, An
     if isinstance(x, TracedGraph):
         return x
     if isinstance(x, Graph):
-        if torch.compiler._is_exporting_flag:  # is_exporting() says the same, but in torch 2.11 also of torch.compile
-            raise ValueError(
-                f"torch.export cannot carry a {type(x).__name__}; export with an edge_index or a bool mask"
-            )
+        refuse_export(x)
         if num_queries is None:
             num_queries, num_keys = (sum(size[axis] for size in x.sizes) for axis in (0, 1))
         return TracedGraph(ticket(x.number), num_queries, num_queries if num_keys is None else num_keys, x)
@@ -157,10 +164,19 @@ def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, An
             raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
         return TracedGraph(x, num_queries, num_queries if num_keys is None else num_keys)
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x) and num_queries is not None:
+        refuse_export(x)
         members = [TracedGraph(ticket(one.number), UNKNOWN, UNKNOWN) for one in x]
         return derive(batch_of, members, num_queries, num_queries if num_keys is None else num_keys)
     graph = uncompiled(x, num_queries, num_keys)
     return TracedGraph(ticket(graph.number), graph.num_queries, graph.num_keys, graph)
+
+
+def refuse_export(x: Any) -> None:
+    if is_exporting():
+        raise ValueError(
+            f"torch.export cannot carry a {type(x).__name__}; export with an edge_index or a bool mask, as graph.edge_index()"
+            " and graph.mask() give them"
+        )
 
 
 # Tickets --------------------------------------------------------------------------------------------------------------
@@ -209,12 +225,25 @@ def _(number):
 # Other graphs, made when the compiled code runs -----------------------------------------------------------------------
 
 _DERIVATIONS: dict[str, Callable[..., Graph]] = {}
+_EXPORTED: dict[str, Callable[..., Tensor]] = {}
 
 
-def derivation(function: Callable[..., Graph]) -> Callable[..., Graph]:
-    """Lets `derive` call a function (*graphs, *integers) -> Graph, which may take a `device` by name."""
-    _DERIVATIONS[function.__name__] = function
-    return function
+def derivation(exported: Callable[..., Tensor] | None = None) -> Callable[[Callable], Callable[..., Graph]]:
+    """Lets `derive` call a function (*graphs, *integers) -> Graph, which may take a `device` by name.
+
+    Args:
+        exported: The same in torch's own operations, for torch.export: (graphs, sizes, *integers) -> edge_index or mask, of
+            graphs that are such tensors over one example, each with its (num_queries, num_keys). None if what makes such
+            graphs is refused there.
+    """
+
+    def register(function: Callable[..., Graph]) -> Callable[..., Graph]:
+        _DERIVATIONS[function.__name__] = function
+        if exported is not None:
+            _EXPORTED[function.__name__] = exported
+        return function
+
+    return register
 
 
 def derive(
@@ -226,6 +255,11 @@ def derive(
     device: torch.device | str | None = None,
 ) -> TracedGraph:
     """The graph, of these sizes, that a `derivation` makes of other graphs (on a device, if it takes one)."""
+    if is_exporting():
+        tensor = _EXPORTED[function.__name__](
+            [graph.tensor for graph in graphs], [graph.counts for graph in graphs], *integers
+        )
+        return TracedGraph(tensor, num_queries, num_keys)
     sizes = [count for graph in graphs for count in graph.counts]
     result = derived(function.__name__, [graph.tensor for graph in graphs], sizes, list(integers), device)
     return TracedGraph(result, num_queries, num_keys)
@@ -249,7 +283,7 @@ def _(function, tensors, sizes, integers, device):
     return fake_ticket()
 
 
-@derivation
+@derivation()
 def batch_of(*graphs: Graph) -> Graph:
     return joined(graphs)
 

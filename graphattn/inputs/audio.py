@@ -17,6 +17,7 @@ from torch_geometric.data import Data
 from graphattn.graphs import BandedGraph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.assemble import assemble
+from graphattn.inputs.sound_file import read_sound_file, resample
 from graphattn.inputs.wav import read_wav
 
 LOUDEST = 16  # times full scale, more than any recording: then the samples have another scale
@@ -46,7 +47,7 @@ def from_wav(
         sample_rate: in Hz, what the file must have. None takes what the file says.
 
     Raises ValueError, naming the file, where it is broken, and where rates differ from `sample_rate` or among the files:
-    frames of one number of mel bands would not mean the same. Resample such files before.
+    frames of one number of mel bands would not mean the same. `from_audio` resamples such files.
     """
     if not isinstance(path, list | tuple):
         return read_sound(path, sample_rate, None, options)
@@ -56,14 +57,62 @@ def from_wav(
     return sounds
 
 
+@overload
+def from_audio(path: str | PathLike[str] | BinaryIO, sample_rate: float | None = None, **options: Any) -> Data: ...
+
+
+@overload
+def from_audio(
+    path: Sequence[str | PathLike[str] | BinaryIO], sample_rate: float | None = None, **options: Any
+) -> list[Data]: ...
+
+
+def from_audio(
+    path: str | PathLike[str] | BinaryIO | Sequence[str | PathLike[str] | BinaryIO],
+    sample_rate: float | None = None,
+    **options: Any,
+) -> Data | list[Data]:
+    """A sound file as a graph over its log-mel frames, at a rate of one's choice; options as in `from_waveform`.
+
+    Wav files need nothing else; FLAC, OGG, MP3 and whatever else soundfile reads need `pip install graphattn[audio]`.
+    Channels are averaged.
+
+    Args:
+        path: of a file, or a file opened for reading bytes; a list of these gives a list of Data.
+        sample_rate: in Hz, to which other files are resampled. None: each file's own, which must be one for all.
+
+    Raises ValueError, naming the file, where it is broken, and where the files of a list have different rates and no
+    `sample_rate` is given; ImportError where soundfile is needed and not installed.
+    """
+    wanted = None if sample_rate is None else check_sample_rate(sample_rate)
+    if not isinstance(path, list | tuple):
+        return read_audio(path, wanted, options)
+    sounds = [read_audio(entry, wanted, options) for entry in path]
+    rates = {sound.sample_rate for sound in sounds}
+    if len(rates) > 1:
+        raise ValueError(
+            f"the files have {sorted(rates)} samples per second; give the 'sample_rate' to bring all of them to"
+        )
+    return sounds
+
+
+def read_audio(path: Any, wanted: float | None, options: dict[str, Any]) -> Data:
+    samples, found = read_sound_file(path)
+    rate = found if wanted is None else wanted
+    try:
+        return from_waveform(resample(samples, found, rate), rate, **options)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from error
+
+
 def read_sound(path: Any, sample_rate: float | None, first: tuple[Any, float] | None, options: dict[str, Any]) -> Data:
     """The sound of a file, whose rate is as asked for, and that of the first file of the call (path, rate)."""
     samples, found = read_wav(path)
     for wanted, of in ((sample_rate, "'sample_rate'"), (first and first[1], first and f"'{first[0]}'")):
         if wanted is not None and found != wanted:
             raise ValueError(
-                f"'{path}' has {found} samples per second, {of} {wanted}; resample it first, for example by "
-                f"scipy.signal.resample_poly or sox"
+                f"'{path}' has {found} samples per second, {of} {wanted}; resample it first; "
+                f"from_audio(path, sample_rate={wanted}) does"
             )
     try:
         return from_waveform(samples, found, **options)

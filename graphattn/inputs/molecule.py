@@ -1,12 +1,14 @@
 """Molecules: atoms are the nodes and bonds the edges, both ways, read from SMILES by RDKit (extra 'molecules')."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import add_self_loops
 
 from graphattn.graphs import EdgeListGraph
 from graphattn.inputs.assemble import assemble
@@ -29,6 +31,7 @@ def from_smiles(
     hydrogens: bool = False,
     coordinates: bool = False,
     edge_index: bool = True,
+    self_loops: bool = False,
 ) -> Data:
     """A molecule as the graph of its bonds.
 
@@ -57,6 +60,8 @@ def from_smiles(
         hydrogens: make every hydrogen a node; otherwise only those that RDKit cannot leave out.
         coordinates: compute 2-D coordinates.
         edge_index: False leaves edge_index out; edge_attr is always in the order of graph.edge_index().
+        self_loops: Add an edge from each atom to itself, behind the bonds and with attributes 0. Without them an atom sees its
+            neighbours and not itself, as molecules have no such bonds.
 
     Raises ImportError without RDKit, ValueError with the parser's reason on a SMILES that does not parse, is empty, or has
     other text behind it.
@@ -71,6 +76,8 @@ def from_smiles(
     molecule = parse_smiles(smiles, hydrogens)
     x = torch.cat([atom_feature(molecule, name) for name in features], dim=1)
     edges, edge_attr = bonds(molecule)
+    if self_loops:
+        edges, edge_attr = add_self_loops(edges, edge_attr, 0.0, molecule.GetNumAtoms())
     graph = EdgeListGraph(edges, molecule.GetNumAtoms(), is_undirected=True)
     pos = drawing_coordinates(molecule) if coordinates else None
     return assemble(x, pos, graph, edge_index, edge_attr=edge_attr, smiles=smiles)
@@ -100,14 +107,36 @@ def parse_smiles(smiles: str, hydrogens: bool = False) -> Any:
             f"'smiles' {smiles!r} has text behind the molecule (got {rest[0].rstrip()!r}); pass {first!r} alone"
         )
     rdkit = import_rdkit()
-    capture = getattr(rdkit.rdBase, "CaptureErrorLog", nullcontext)  # older versions only print the reason
-    with capture() as log:
-        molecule = rdkit.Chem.MolFromSmiles(first)
+    molecule, messages = read_molecule(rdkit, first)
     if molecule is None:
-        raise ValueError(f"'smiles' {smiles!r} does not parse: {parser_reason(getattr(log, 'messages', ''))}")
+        raise ValueError(f"'smiles' {smiles!r} does not parse: {parser_reason(messages)}")
     if molecule.GetNumAtoms() == 0:
         raise ValueError(f"'smiles' {smiles!r} has no atoms")
     return rdkit.Chem.AddHs(molecule) if hydrogens else molecule
+
+
+def read_molecule(rdkit: Any, smiles: str) -> tuple[Any, str]:
+    """The molecule or None, and what RDKit says of it, which is not printed."""
+    if hasattr(rdkit.rdBase, "CaptureErrorLog"):
+        with rdkit.rdBase.CaptureErrorLog() as log:
+            return rdkit.Chem.MolFromSmiles(smiles), log.messages
+    with logged_by_python(rdkit) as messages:  # versions before 2026.3
+        return rdkit.Chem.MolFromSmiles(smiles), "\n".join(messages)
+
+
+@contextmanager
+def logged_by_python(rdkit: Any) -> Iterator[list[str]]:
+    """Messages of RDKit, which it prints otherwise."""
+    messages: list[str] = []
+    logger, handler = logging.getLogger("rdkit"), logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    rdkit.rdBase.LogToPythonLogger()
+    others, logger.handlers = logger.handlers, [handler]
+    try:
+        yield messages
+    finally:
+        logger.handlers = others
+        rdkit.rdBase.LogToCppStreams()
 
 
 def parser_reason(messages: str) -> str:

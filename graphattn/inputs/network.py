@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import add_remaining_self_loops
 
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import EdgeListGraph, Graph, as_graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.arrays import to_tensor
 from graphattn.inputs.assemble import assemble
@@ -26,6 +27,7 @@ def from_network(
     edge_index: bool = True,
     node_features: str | Sequence[str] | None = None,
     edge_features: str | Sequence[str] | None = None,
+    self_loops: bool = False,
 ) -> Data:
     """A given network as it is: a node attends to the nodes that its incoming edges come from.
 
@@ -51,6 +53,8 @@ def from_network(
         edge_index: False leaves edge_index out.
         node_features: names of attributes of the nodes, numbers or sequences of numbers, side by side in x.
         edge_features: likewise of the edges, side by side in edge_attr; 'weight' are the values of a sparse matrix.
+        self_loops: Every node gets one edge to itself, behind the others and with features 0 unless it has one; friendships
+            have no such edges, and a node then does not see itself.
 
     Attributes that a network has and that are not asked for are lost, and a warning says so; pass `()` where they shall be.
 
@@ -67,16 +71,18 @@ def from_network(
     nodes, edges = attributes_of(network)
     lost_edges = () if edge_features is not None else edges.telling
     warn_of_lost(() if x is not None or node_features is not None else nodes.telling, lost_edges)
-    if x is not None:
-        x = check_rows(to_tensor("x", x), graph)
-    elif node_features:
+    if node_features:
         x = select(nodes, node_features, graph.num_queries, network)
     else:
-        x = make_features(features, graph)
-    data = assemble(x, None, graph, edge_index)
-    if edge_features:
-        data.edge_attr = select(edges, edge_features, graph.num_edges, network)
-    return data
+        x = make_features(features, graph) if x is None else check_rows(to_tensor("x", x), graph)
+    edge_attr = select(edges, edge_features, graph.num_edges, network) if edge_features else None
+    graph, edge_attr = with_self_loops(graph, edge_attr) if self_loops else (graph, edge_attr)
+    return assemble(x, None, graph, edge_index, **({} if edge_attr is None else {"edge_attr": edge_attr}))
+
+
+def with_self_loops(graph: Graph, edge_attr: Tensor | None) -> tuple[Graph, Tensor | None]:
+    edges, edge_attr = add_remaining_self_loops(graph.edge_index(), edge_attr, 0.0, graph.num_queries)
+    return EdgeListGraph(edges, graph.num_queries, is_undirected=graph.is_symmetric), edge_attr
 
 
 def names_of_nodes(

@@ -39,7 +39,7 @@ def read_pixels(image: Any, axes: int = 2, channels: str | None = None, counts: 
             f"'image' needs to be one image (got a {type(image).__name__} of {len(image)}); call once for each, "
             f"or stack channels first (torch.stack)"
         )
-    image = to_tensor("image", image)
+    image = to_tensor("image", image).as_subclass(Tensor)  # without what torchvision's images carry with them
     if image.is_complex():
         raise TypeError(f"'image' needs real values (got {image.dtype}); stack real and imaginary parts as channels")
     if image.dim() not in (axes, axes + 1):

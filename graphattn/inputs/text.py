@@ -13,8 +13,10 @@ from torch_geometric.data import Data
 from graphattn.graphs import CompleteGraph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.inputs.assemble import GraphChoice, assemble, choose_graph
+from graphattn.inputs.subwords import Subwords, numbers_tokens, subwords_of, vocabulary_size
 
 UNKNOWN = "<unk>"
+Tokenizer = Callable[[str], Iterable[str]] | Any  # or one of Hugging Face
 
 
 class Vocabulary:
@@ -147,7 +149,7 @@ def are_sentences(text: Any, tokenizer: Callable[[str], Iterable[str]], tokenize
 def from_text(
     text: str,
     vocabulary: Vocabulary | None = None,
-    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    tokenizer: Tokenizer = str.split,
     one_hot: bool = False,
     graph: GraphChoice = None,
     edge_index: bool = False,
@@ -159,7 +161,7 @@ def from_text(
 def from_text(
     text: Sequence[Sequence[str]],
     vocabulary: Vocabulary | None = None,
-    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    tokenizer: Tokenizer = str.split,
     one_hot: bool = False,
     graph: GraphChoice = None,
     edge_index: bool = False,
@@ -172,7 +174,7 @@ def from_text(
 def from_text(
     text: Sequence[str],
     vocabulary: Vocabulary | None = None,
-    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    tokenizer: Tokenizer = str.split,
     one_hot: bool = False,
     graph: GraphChoice = None,
     edge_index: bool = False,
@@ -185,7 +187,7 @@ def from_text(
 def from_text(
     text: Sequence[Sequence[str]],
     vocabulary: Vocabulary | None = None,
-    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    tokenizer: Tokenizer = str.split,
     one_hot: bool = False,
     graph: GraphChoice = None,
     edge_index: bool = False,
@@ -196,7 +198,7 @@ def from_text(
 def from_text(
     text: str | Sequence[str] | Sequence[Sequence[str]],
     vocabulary: Vocabulary | None = None,
-    tokenizer: Callable[[str], Iterable[str]] = str.split,
+    tokenizer: Tokenizer = str.split,
     one_hot: bool = False,
     graph: GraphChoice = None,
     edge_index: bool = False,
@@ -209,18 +211,21 @@ def from_text(
     | x         | [N] int64            | index in the vocabulary, for an embedding
     |           | [N, len(vocabulary)] | the same as float32 one-hot rows, with one_hot=True
     | pos       | [N, 1]               | place in the sentence, in tokens from 0
+    |           | [N, 2]               | first character of a token and the one behind it, of a tokenizer of Hugging Face
     | tokens    | list of N str        | the tokens themselves
     | graph     | N nodes              | complete, or `graph`: a Graph or a function such as graphattn.causal
 
     Args:
         text: a sentence (str), the tokens of one (list of str), or a list of several, each a str or a list of tokens.
         vocabulary: shared by all sentences of a task. None numbers the tokens of this call alone.
-        tokenizer: str -> list of str; white space by default, any callable will do.
+        tokenizer: str -> list of str; white space by default, any callable will do. A `tokenizers.Tokenizer` or a tokenizer of
+            `transformers` keeps its own ids, special tokens and truncation; padding is left out, and a list of str is then
+            several sentences unless `tokenized=True`.
         edge_index: also store graph.edge_index(), as layers of PyG want it.
         tokenized: whether a list of str is the tokens of one sentence (True) or several sentences (False). None: tokens,
             unless the tokenizer would split every one of them; if it would split some, a warning says so.
 
-    Raises ValueError if a sentence has no token.
+    Raises ValueError if a sentence has no token, or if a tokenizer with ids of its own gets a vocabulary beside it.
 
     >>> data = from_text('the cat saw the dog')
     >>> data.x, data.graph
@@ -232,6 +237,8 @@ def from_text(
         raise TypeError(
             f"'vocabulary' needs to be a Vocabulary (got {type(vocabulary).__name__}); make one by Vocabulary(tokens)"
         )
+    if numbers_tokens(tokenizer):
+        return from_subwords(text, tokenizer, vocabulary, one_hot, graph, edge_index, tokenized)
     several = are_sentences(text, tokenizer, tokenized)
     parts: Any = text if several else [text]
     sentences = [tokenize(part, tokenizer) for part in parts]
@@ -254,3 +261,37 @@ def from_tokens(tokens: list[str], vocabulary: Vocabulary, one_hot: bool, graph:
         x = F.one_hot(x, len(vocabulary)).float()  # [num_nodes, len(vocabulary)]
     pos = torch.arange(len(tokens), dtype=torch.float).unsqueeze(1)  # [num_nodes, 1]
     return assemble(x, pos, choose_graph(graph, len(tokens), CompleteGraph), edge_index, tokens=tokens)
+
+
+def from_subwords(
+    text: Any,
+    tokenizer: Any,
+    vocabulary: Vocabulary | None,
+    one_hot: bool,
+    graph: GraphChoice,
+    edge_index: bool,
+    tokenized: bool | None,
+) -> Data | list[Data]:
+    """`from_text` by a tokenizer that has ids of its own."""
+    if vocabulary is not None:
+        raise ValueError(f"'vocabulary' and the ids of a {type(tokenizer).__name__} exclude each other; leave it out")
+    several = is_list(text) and (not tokenized or any(is_list(entry) for entry in text))
+    graphs = []
+    for place, part in enumerate(text if several else [text]):
+        if not isinstance(part, str):
+            part = tokenize(part)  # words, all of them str
+        subwords = subwords_of(tokenizer, part)
+        if not subwords.tokens:
+            where = f" at place {place}" if several else ""
+            raise ValueError(f"'text' has no tokens{where} (got {part!r}); drop empty sentences first")
+        size = vocabulary_size(tokenizer) if one_hot else None
+        graphs.append(of_subwords(subwords, size, graph, edge_index))
+    return graphs if several else graphs[0]
+
+
+def of_subwords(subwords: Subwords, one_hot_size: int | None, graph: GraphChoice, edge_index: bool) -> Data:
+    """The graph of one sentence."""
+    ids, tokens, offsets = subwords
+    x = ids if one_hot_size is None else F.one_hot(ids, one_hot_size).float()
+    pos = torch.arange(len(tokens)).unsqueeze(1) if offsets is None else offsets
+    return assemble(x, pos.float(), choose_graph(graph, len(tokens), CompleteGraph), edge_index, tokens=tokens)

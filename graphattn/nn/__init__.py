@@ -1,5 +1,7 @@
 """Layers."""
 
+import torch
+
 from graphattn.formulas.normalizers import (
     CustomNormalizer,
     EdgeNormalizer,
@@ -32,6 +34,7 @@ from graphattn.nn.gps_conv import GPSConv
 from graphattn.nn.hetero_attention import HeteroGraphAttention
 from graphattn.nn.language_model import LanguageModel
 from graphattn.nn.linear_attention import LinearAttention
+from graphattn.nn.made_with import remember_arguments
 from graphattn.nn.positions import (
     ContinuousPositions,
     LearnedPositions,
@@ -112,3 +115,7 @@ __all__ = [
     "restore",
     "sample",
 ]
+
+remember_arguments(
+    kind for kind in map(globals().get, __all__) if isinstance(kind, type) and issubclass(kind, torch.nn.Module)
+)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 import torch_geometric.nn
 from torch.nn import Module, MultiheadAttention
 from torch_geometric.nn.attention import PerformerAttention
@@ -20,6 +21,12 @@ DROP_INS: dict[type[Module], type[Module]] = {
     torch_geometric.nn.GATConv: GATConv,
     torch_geometric.nn.GATv2Conv: GATv2Conv,
     torch_geometric.nn.GPSConv: GPSConv,
+}
+FROM_TORCH = {  # what is made anew, by `from_torch` of these classes
+    torch.nn.TransformerEncoder: "GraphTransformer",
+    torch.nn.TransformerDecoder: "GraphTransformerDecoder",
+    torch.nn.TransformerEncoderLayer: "EncoderLayer",
+    torch.nn.TransformerDecoderLayer: "DecoderLayer",
 }
 MARK = "_was_accelerated"  # an attribute of a swapped module: it survives deepcopy and pickle, and no state_dict has it
 ATTENTION = (MultiheadAttention, PerformerAttention)
@@ -74,9 +81,12 @@ def accelerate(model: Module) -> Acceleration:
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
     changed: dict[str, str] = {}
+    torchs_own: list[str] = []  # beginnings of the names of parts that need no line of their own
     for name, module in model.named_modules():
-        if isinstance(module, tuple(DROP_INS.values())):
+        if isinstance(module, tuple(DROP_INS.values())) or name.startswith(tuple(torchs_own)):
             continue
+        if isinstance(module, tuple(FROM_TORCH)):
+            torchs_own.append(f"{name}." if name else "")
         reason = why_not(module)
         if reason is not None:
             left[name] = reason
@@ -182,6 +192,12 @@ def is_pygs(module: Module, name: str, value: Any) -> bool:
 
 def why_not_kind(module: Module) -> str | None:
     kind = type(module).__name__
+    for original, ours in FROM_TORCH.items():
+        if isinstance(module, original):
+            return (
+                f"torch's {kind} takes padded batches, graphattn's takes nodes and a graph: graphattn.nn.{ours}.from_torch makes"
+                " that of it, and graphattn.from_padded makes those of a batch"
+            )
     for original in DROP_INS:
         if isinstance(module, original):
             return f"{kind} is a subclass of {original.__name__} and may rely on its insides"

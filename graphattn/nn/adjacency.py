@@ -13,6 +13,7 @@ from torch_geometric.utils import is_torch_sparse_tensor
 from torch_geometric.utils.sparse import set_sparse_value
 
 from graphattn.graphs import EdgeListGraph, Graph
+from graphattn.graphs.exported import exported_edges, is_exporting
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 
 _warned: WeakSet[Module] = WeakSet()  # layers that have said that they cannot use their edge attributes
@@ -149,6 +150,8 @@ def add_self_loops(
     Sources beyond the targets, or targets beyond the sources, get none. `fill_value` makes the attributes of the new edges:
     numbers, or a reduction ('mean', 'add', ...) of the attributes of the edges to the same target.
     """
+    if isinstance(graph, TracedGraph) and is_exporting():
+        return exported_self_loops(graph, edge_attr, fill_value)
     has_attributes = edge_attr is not None
     if edge_attr is not None:
         edge_attr = attributes_with_loops(graph, edge_attr, fill_value)
@@ -178,7 +181,19 @@ def has_some_loops(graph: Graph) -> bool:
     return graph.remember("has some loops", ask)
 
 
-@derivation
+def exported_self_loops(
+    graph: TracedGraph, edge_attr: Tensor | None, fill_value: float | Tensor | str
+) -> tuple[Graph, Tensor | None]:
+    """`add_self_loops` in torch's own operations. The edges that stay are chosen once: of two choices torch.export would not
+    know that they are equally many."""
+    edges = exported_edges(graph.tensor)
+    stay = (edges[0] != edges[1]).nonzero().flatten()
+    edge_attr = None if edge_attr is None else edge_attr[stay]
+    edges, edge_attr = utils.add_self_loops(edges[:, stay], edge_attr, fill_value, min(graph.shape))
+    return TracedGraph(edges, *graph.shape), edge_attr
+
+
+@derivation()
 def with_self_loops(graph: Graph, has_attributes: bool) -> Graph:
     if not has_attributes and has_all_loops(graph):
         return graph

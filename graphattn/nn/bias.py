@@ -178,9 +178,10 @@ class RelativeBias(Bias):
     def rule(self, query: Tensor, key: Tensor) -> Tensor:
         if query.size(-1) != len(self.max_distance):
             raise ValueError(f"positions must have {len(self.max_distance)} axes (got {query.size(-1)})")
+        apart = difference(key, query)
+        apart = apart.round().long() if apart.is_floating_point() else apart
         steps = [
-            difference(key[..., axis], query[..., axis]).round().long().clamp(-furthest, furthest) + furthest
-            for axis, furthest in enumerate(self.max_distance)
+            apart[..., axis].clamp(-furthest, furthest) + furthest for axis, furthest in enumerate(self.max_distance)
         ]
         place = steps[0]
         for step, furthest in zip(steps[1:], self.max_distance[1:]):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from graphattn.graphs import Graph, as_graph
+from graphattn.graphs.exported import exported_hops, is_exporting
 from graphattn.graphs.hops import hop_distances
 from graphattn.graphs.sizes import parse_integer
 from graphattn.graphs.together import made_together
@@ -112,6 +113,8 @@ class HopBias(torch.nn.Module):
         graph = as_graph(graph)
         along = as_graph(along, *graph.shape)
         if isinstance(graph, TracedGraph) and isinstance(along, TracedGraph):
+            if is_exporting():
+                return self(exported_hops(graph.tensor, along.tensor, graph.num_queries, self.max_distance))
             tensors, device = (graph.tensor, along.tensor), self.by_hops.table.device
             return self(traced_hops(*tensors, *graph.shape, self.max_distance, device))
         return self(known_hops(graph, along, self.max_distance).to(self.by_hops.table.device))

@@ -16,6 +16,7 @@ from graphattn.formulas.normalizers import Softmax
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.exported import exported_complete, is_exporting
 from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
@@ -108,6 +109,8 @@ def complete_graph(x: Tensor, batch: Tensor | None) -> Graph:
             f"'batch' must be a tensor with one example index per node, [{x.size(0)}] (got {type(batch).__name__}); give the"
             " graph of the global attention as 'graph'"
         )
+    if batch is None and is_exporting():
+        return TracedGraph(exported_complete(x.size(0), x.size(0), x.device), x.size(0), x.size(0))
     if batch is None and torch.compiler.is_compiling():
         batch = x.new_zeros(x.size(0), dtype=torch.int64)
     if batch is None:
@@ -117,6 +120,8 @@ def complete_graph(x: Tensor, batch: Tensor | None) -> Graph:
         raise ValueError(
             f"'batch' must hold one example index per node, [{x.size(0)}] (got {batch.dtype} {list(batch.shape)})"
         )
+    if is_exporting():
+        return TracedGraph(batch[:, None] == batch, x.size(0), x.size(0))
     if torch.compiler.is_compiling():
         return TracedGraph(traced_complete_graph(batch), x.size(0), x.size(0))
     return complete_of_batch(batch)

@@ -11,6 +11,7 @@ from torch import Tensor
 from graphattn.compiling.replayed import replayed
 from graphattn.functional import attend
 from graphattn.graphs import CompleteGraph, Graph, causal
+from graphattn.graphs.exported import is_exporting
 from graphattn.graphs.traced import TracedGraph, opened
 from graphattn.kernels.fused.sdpa import equal_sizes
 from graphattn.running.arguments import check_graph
@@ -21,6 +22,8 @@ CHOICES = (None, *FORMS)
 
 def sums_of_features(query: Tensor, key: Tensor, columns: Tensor, graph: Graph, form: str | None, chunk: int) -> Tensor:
     """By the form asked for, or by the cheapest that goes with the graph."""
+    if is_exporting() and form in CHOICES:
+        return sum_by_matrix(query, key, columns, graph, chunk)  # an edge_index and a mask have no other form
     if isinstance(graph, TracedGraph) and form in CHOICES and form != "matrix":  # `attend` is an operator of its own
         return traced_sums(query, key, columns, graph.tensor, CHOICES.index(form), chunk)
     return choose_form(form, graph)(query, key, columns, graph, chunk)

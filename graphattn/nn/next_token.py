@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphattn.graphs import Graph
 from graphattn.graphs.ahead import prefix_of
+from graphattn.graphs.exported import exported_edges, is_exporting
 from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
 from graphattn.graphs.rule import CAUSAL, Rule, follows, graph_of_rule, of_any_prefix, rule_of
 from graphattn.graphs.traced import TracedGraph, opened
@@ -113,10 +114,12 @@ class NextTokenModel(torch.nn.Module):
         of_layers = once_for_each(lambda one: as_graph_or_heads(one, tokens.size(0)), given)
         graphs = [one for layer in of_layers for one in (layer.graphs if isinstance(layer, PerHead) else (layer,))]
         if isinstance(graphs[0], TracedGraph):
-            # What is exported runs elsewhere, where another memory may have the number.
-            notes = self.training and not torch.compiler._is_exporting_flag and len(graphs) == len(of_layers)
+            notes = self.training and len(graphs) == len(of_layers)
             tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are
-            tokens = traced_check(tokens, tensors, self.trained_on.number if notes else 0)
+            if is_exporting():
+                assert_no_next_tokens(tensors)
+            else:
+                tokens = traced_check(tokens, tensors, self.trained_on.number if notes else 0)
         else:
             refuse_next_tokens(graphs)
             if self.training:
@@ -153,6 +156,13 @@ def refuse_next_tokens(graphs: Sequence[Graph]) -> None:
                 " causal(num_nodes), `graph & causal(num_nodes)`, or PrefixGraph(num_nodes, prefix) for a given text that is"
                 " read as a whole"
             )
+
+
+def assert_no_next_tokens(graphs: Sequence[Tensor]) -> None:
+    """The same of each edge_index or mask of an exported program, when that runs; ONNX leaves it out."""
+    for graph in graphs:
+        key, query = exported_edges(graph)
+        torch._assert_async((key <= query).all(), "a graph of tokens must not show them what comes next")
 
 
 @torch.library.custom_op("graphattn::check_next_tokens", mutates_args=())

@@ -10,6 +10,7 @@ from torch_geometric.nn import global_mean_pool
 
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.exported import exported_complete, exported_edges
 from graphattn.graphs.sizes import parse_integer, starts_and_total
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.encoder import block_attention
@@ -98,7 +99,11 @@ class AttentionReadout(torch.nn.Module):
         )
 
 
-@derivation
+def exported_to_queries(graphs: list[Tensor], sizes: list[tuple[int, int]], num_queries: int) -> Tensor:
+    return exported_complete(num_queries, sizes[0][0], graphs[0].device)
+
+
+@derivation(exported_to_queries)
 def to_queries(graph: Graph, num_queries: int) -> CompleteGraph:
     """Complete, from the nodes of each example to `num_queries` queries."""
     return CompleteGraph([num_queries] * graph.num_examples, counts_of(graph))
@@ -169,7 +174,17 @@ def larger_graph(graph: Graph) -> Graph:
     return with_class_nodes(graph)
 
 
-@derivation
+def exported_with_class_node(graphs: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
+    """The edges of one example, and those of a node behind the others in the order of a GlobalGraph: row by row."""
+    num_nodes = sizes[0][0]
+    node = torch.arange(num_nodes, device=graphs[0].device)
+    last = torch.full_like(node, num_nodes)
+    itself = last.new_full((2, 1), num_nodes)
+    star = [torch.stack([last, node]), torch.stack([node, last]), itself]
+    return torch.cat([exported_edges(graphs[0]), *star], 1)
+
+
+@derivation(exported_with_class_node)
 def with_class_nodes(graph: Graph) -> Graph:
     """`graph` with one more node at the end of each example, joined to all nodes of it both ways and to itself.
 

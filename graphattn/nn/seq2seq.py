@@ -7,6 +7,7 @@ from torch_geometric.nn.dense import Linear
 
 from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.exported import exported_complete
 from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.decoding import Decoding
@@ -119,6 +120,11 @@ def whole_examples(queries: Graph, keys: Graph) -> Graph:
     return between_examples(queries, keys)
 
 
-@derivation
+def exported_between(graphs: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
+    (num_queries, _), (num_keys, _) = sizes
+    return exported_complete(num_queries, num_keys, graphs[0].device)
+
+
+@derivation(exported_between)
 def between_examples(queries: Graph, keys: Graph) -> CompleteGraph:
     return CompleteGraph(counts_of(queries), counts_of(keys))

@@ -14,6 +14,7 @@ from graphattn.transforms.laplacian_pe import AddLaplacianPE
 from graphattn.transforms.node_order import restore_nodes
 from graphattn.transforms.random_walk_pe import AddRandomWalkPE
 from graphattn.transforms.reverse_cuthill_mckee import ReverseCuthillMcKee
+from graphattn.transforms.self_loops import SelfLoops
 
 __all__ = [
     "AddDegrees",
@@ -30,5 +31,6 @@ __all__ = [
     "HilbertOrder",
     "MortonOrder",
     "ReverseCuthillMcKee",
+    "SelfLoops",
     "restore_nodes",
 ]

@@ -33,6 +33,7 @@ class AddLaplacianPE(Encoding):
         sign: 'largest_positive' or 'absolute'.
         eigenvalues_attr_name: Name of the attribute [num_nodes, k] for the eigenvalues that go with the columns, in (0, 2],
             of the component of each node; 0 where there is no eigenvector. None stores none.
+        is_undirected: An argument of PyG's AddLaplacianEigenvectorPE that changes nothing: edges count in both directions.
 
     >>> import torch
     >>> from torch_geometric.data import Data
@@ -51,6 +52,8 @@ class AddLaplacianPE(Encoding):
         attr_name: str | None = "laplacian_pe",
         sign: str = "largest_positive",
         eigenvalues_attr_name: str | None = None,
+        *,
+        is_undirected: bool = False,
     ):
         super().__init__(k, attr_name)
         if sign not in ("largest_positive", "absolute"):

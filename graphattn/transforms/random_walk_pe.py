@@ -21,6 +21,7 @@ class AddRandomWalkPE(Encoding):
     Args:
         k: Number of steps.
         attr_name: Name of the attribute [num_nodes, k]; None joins it to `x`.
+        walk_length: PyG's name of `k`.
 
     >>> import torch
     >>> from torch_geometric.data import Data
@@ -31,8 +32,13 @@ class AddRandomWalkPE(Encoding):
             [0.0000, 0.5000, 0.0000, 0.5000]])
     """
 
-    def __init__(self, k: int, attr_name: str | None = "random_walk_pe"):
-        super().__init__(k, attr_name)
+    def __init__(
+        self, k: int | None = None, attr_name: str | None = "random_walk_pe", *, walk_length: int | None = None
+    ):
+        given = [number for number in (k, walk_length) if number is not None]
+        if len(given) != 1:
+            raise TypeError(f"give 'k' or, by PyG's name, 'walk_length' (got k={k} and walk_length={walk_length})")
+        super().__init__(given[0], attr_name)
 
     def encode(self, edge_index: np.ndarray, num_nodes: int, edge_weight: np.ndarray | None = None) -> np.ndarray:
         encoding = np.zeros((num_nodes, self.k))

@@ -64,7 +64,7 @@ def test_outside_of_compiled_code_it_is_the_graph():
 
 
 def test_a_graph_of_other_graphs():
-    @derivation
+    @derivation()
     def beside(first, second, number):
         return CompleteGraph([first.num_queries, second.num_queries], [number, number])
 

@@ -141,3 +141,14 @@ def test_a_batch():
     batch = next(iter(DataLoader(images, batch_size=2)))
     assert batch.ptr.tolist() == [0, 6, 7] and batch.sides == [(2, 3), (1, 1)]
     assert batch.graph == [GridGraph((2, 3), 1), GridGraph((1, 1), 1)]
+
+
+class Marked(torch.Tensor):
+    """As torchvision's tv_tensors.Image, Video and Mask are: subclasses of tensors."""
+
+
+@pytest.mark.parametrize("shape, axes", [((3, 8, 6), 2), ((1, 8, 6), 2), ((3, 8, 6, 4), 3)])
+def test_subclasses_of_tensors_leave_nothing_of_themselves(shape, axes):
+    image, options = torch.rand(shape), {"patch": 2, "axes": axes, "channels": "first"}
+    data, wanted = (from_image(given, **options) for given in (image.as_subclass(Marked), image))
+    assert type(data.x) is torch.Tensor and torch.equal(data.x, wanted.x) and data.graph == wanted.graph

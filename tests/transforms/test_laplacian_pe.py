@@ -127,3 +127,12 @@ def test_absolute_values():
     torch.testing.assert_close(found, AddLaplacianPE(2)(path(5)).laplacian_pe.abs())
     with pytest.raises(ValueError, match="got 'random'"):
         AddLaplacianPE(2, sign="random")
+
+
+@pytest.mark.parametrize("is_undirected", [True, False])
+def test_pygs_arguments(is_undirected):
+    steps = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]])
+    data = Data(edge_index=torch.cat([steps, steps.flip(0)], 1), num_nodes=5)  # a path
+    options = {"k": 2, "attr_name": "pe", "is_undirected": is_undirected}
+    found, wanted = (kind(**options)(data).pe for kind in (AddLaplacianPE, AddLaplacianEigenvectorPE))
+    torch.testing.assert_close(found.abs(), wanted.abs())

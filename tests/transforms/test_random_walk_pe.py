@@ -44,3 +44,12 @@ def test_equals_pyg_where_edges_are_not_repeated():
     data = Data(edge_index=torch.randint(12, (2, 25)).unique(dim=1), num_nodes=14)
     wanted = transforms.AddRandomWalkPE(5)(data).random_walk_pe
     torch.testing.assert_close(AddRandomWalkPE(5)(data).random_walk_pe, wanted)
+
+
+def test_pygs_name_of_the_number_of_steps():
+    data = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+    wanted = transforms.AddRandomWalkPE(walk_length=3)(data).random_walk_pe
+    torch.testing.assert_close(AddRandomWalkPE(walk_length=3)(data).random_walk_pe, wanted)
+    for wrong in ({}, {"k": 3, "walk_length": 3}):
+        with pytest.raises(TypeError, match="give 'k' or, by PyG's name, 'walk_length'"):
+            AddRandomWalkPE(**wrong)

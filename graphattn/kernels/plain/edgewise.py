@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from graphattn.graphs.exported import is_exporting
 from graphattn.kernels.kernel import sum_to_groups
 from graphattn.kernels.plain.edges_torch import CHUNK_ELEMENTS
 
@@ -108,7 +109,8 @@ def products(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor, hid
             [3.]])
     """
     if torch.compiler.is_compiling():
-        if torch._C._are_functorch_transforms_active():  # compilers see through these; operators know no torch.func
+        # Compilers see through these: operators know no torch.func, and what is exported knows no operators of ours.
+        if is_exporting() or torch._C._are_functorch_transforms_active():
             return products_of(left, right, at_left, at_right, hidden)
         return traced_products(left, right, at_left, at_right, hidden)
     return Products.apply(left, right, at_left, at_right, hidden)
@@ -140,7 +142,7 @@ def sums(
             [[2., 3.]]])
     """
     if torch.compiler.is_compiling():
-        if torch._C._are_functorch_transforms_active():
+        if is_exporting() or torch._C._are_functorch_transforms_active():
             zeros = values.new_zeros(num_rows, weights.size(1), values.size(2))
             return zeros.index_add(0, at_rows, messages_of(weights, values, at_values, hidden))
         return traced_sums(weights, values, at_values, at_rows, num_rows, hidden)

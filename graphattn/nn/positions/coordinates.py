@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.types import Device
 
 from graphattn.graphs import Graph, GridGraph
+from graphattn.graphs.exported import is_exporting
 from graphattn.graphs.starts import common_starts
 from graphattn.graphs.traced import TracedGraph, opened
 
@@ -53,6 +54,12 @@ def positions_of(
 def own_positions(graphs: Sequence[Graph], device: Device = None) -> tuple[Tensor, Tensor]:
     """Of the nodes of the first graph; it and the others, over the same nodes, say where they start."""
     graph = graphs[0]
+    if isinstance(graph, TracedGraph) and is_exporting():  # one example, from its first node on
+        key_pos, query_pos = (
+            torch.arange(count, device=device or graph.tensor.device)[:, None]
+            for count in (graph.num_keys, graph.num_queries)
+        )
+        return key_pos, query_pos
     if isinstance(graph, TracedGraph):
         axes = graph.graph.num_axes if isinstance(graph.graph, GridGraph) else 1
         tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are
