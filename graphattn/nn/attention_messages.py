@@ -13,7 +13,7 @@ from graphattn.functional import BiasLike, ScoreLike
 from graphattn.graphs import Graph
 from graphattn.kernels.plain.differentiable import seen_by_heads
 from graphattn.kernels.plain.edges_torch import weights_by_degree
-from graphattn.nn.edge_terms import edge_query
+from graphattn.nn.edge_terms import edge_query, is_cheaper_by_edges
 from graphattn.nn.messages import PerThread, adds_up, is_watched, own_method
 from graphattn.nn.scored import Scored
 from graphattn.nn.scores import learned_score
@@ -71,8 +71,14 @@ class AttentionMessages(MessagePassing):
         query, key, score = score.reduce(query, key)
         options: dict[str, Any] = {"scale": scale, "score": score, "normalizer": self.make_normalizer()}
         edge_weight = None if edge_attr is None else self.edge_weight()
-        if edge_weight is not None and self.adds_edges():
-            options["edge_query"] = edge_query(query[..., : self.out_channels], edge_weight)
+        if edge_attr is not None and edge_weight is not None and self.adds_edges():
+            seen = query if query.size(-1) == self.out_channels else query[..., : self.out_channels]
+            maps_edges = self.talking_heads is None and isinstance(edge_attr, Tensor)
+            if maps_edges and is_cheaper_by_edges(query.size(0), edge_attr, self.out_channels):
+                edge_attr = self.edge_map()(edge_attr).view(-1, self.heads, self.out_channels)
+                options["edge_query"], edge_weight = seen, None
+            else:
+                options["edge_query"] = edge_query(seen, edge_weight)
         given = query, key, graph, edge_attr, edge_weight
         if self.talking_heads is None:
             return Scored(*given, edge_bias, options)

@@ -20,8 +20,8 @@ class Scored:
         query: [num_queries, heads, dim].
         key: [num_keys, kv_heads, dim].
         graph: A Graph; a PerHead has no scores, and lists for what is given per edge.
-        edge_attr: [num_edges, edge_dim].
-        edge_weight: [heads, out_channels, edge_dim], which maps them to what they add to values.
+        edge_attr: [num_edges, edge_dim], or [num_edges, heads, out_channels] where they are mapped already.
+        edge_weight: [heads, out_channels, edge_dim], which maps them to what they add to values; else None.
         bias: As in `attend`.
         options: The arguments of `attend` that say how edges are scored and weighed: score, scale, normalizer, edge_query.
     """
@@ -57,7 +57,7 @@ class Scored:
     def result(self, value: Tensor, dropout: float, kernel: str | None, weights: Tensor | None = None) -> Tensor:
         """[num_queries, heads, out_channels] by the fastest kernel, which needs no weights."""
         result: Any = attend(self.query, self.key, value, self.graph, dropout=dropout, kernel=kernel, **self.given())
-        if self.edge_weight is None:
+        if self.edge_attr is None:
             return result
         out, edge_out = result
         return with_edge_values(out, edge_out, self.edge_weight)
