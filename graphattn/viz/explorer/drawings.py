@@ -12,11 +12,11 @@ from torch_geometric.data import Data
 
 from graphattn.graphs import Graph, GridGraph
 from graphattn.inputs.arrays import to_tensor
-from graphattn.inputs.audio import hertz_to_mel
 from graphattn.inputs.molecule import import_rdkit, parse_smiles
 from graphattn.viz.canvas import words_of
 from graphattn.viz.explorer.layers import Distance
 from graphattn.viz.image import to_pixels
+from graphattn.viz.sound import marks_in_hertz
 
 KINDS = ("words", "writing", "image", "sound", "molecule", "network")
 MOST_PIXELS = 512  # along one side; larger images are thinned
@@ -144,21 +144,6 @@ def sound(data: Data) -> Drawing:
     labels = [f"{float(second):.3f} s" for second in seconds]
     step = float(seconds[1] - seconds[0]) if len(seconds) > 1 else 1.0
     return Drawing("frame", "frames", labels, shown, lambda queries, keys: step * np.abs(queries - keys), "s")
-
-
-def marks_in_hertz(bands: int, sample_rate: float) -> list[tuple[float, str]]:
-    """(height in bands, name) of round frequencies on the mel scale from 0 to sample_rate / 2, as `from_waveform` has it.
-
-    >>> [(round(height, 1), name) for height, name in marks_in_hertz(40, 8000)]
-    [(5.6, '250 Hz'), (10.6, '0.5 kHz'), (18.1, '1 kHz'), (28.1, '2 kHz'), (39.5, '4 kHz')]
-    """
-    top = hertz_to_mel(sample_rate / 2)
-    marks = []
-    for hertz in (250, 500, 1000, 2000, 4000, 8000, 16000):
-        height = float(hertz_to_mel(hertz) / top) * (bands + 1) - 1  # centres of the bands are whole numbers
-        if hertz <= sample_rate / 2:
-            marks.append((min(height, bands - 0.5), f"{hertz} Hz" if hertz < 500 else f"{hertz / 1000:g} kHz"))
-    return marks
 
 
 def samples_of(waveform: Tensor, rate: float) -> dict[str, Any]:
