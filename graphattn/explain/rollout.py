@@ -67,20 +67,9 @@ def attention_rollout(
                 [0.7500, 0.2500, 0.0000],
                 [0.2500, 0.5000, 0.2500]])
     """
-    if isinstance(residual, bool) or not isinstance(residual, (int, float)) or not 0 <= residual <= 1:
-        raise ValueError(f"'residual' must be a number in 0 .. 1 (got {residual!r})")
-    if reduce not in REDUCTIONS:
-        raise ValueError(f"'reduce' must be one of {list(REDUCTIONS)} (got {reduce!r})")
     num_nodes = parse_integer("num_nodes", num_nodes)
-    if isinstance(layers, Mapping):
-        refuse_cross_attention(layers)
-    given = layers.values() if isinstance(layers, Mapping) else layers
-    pairs = [read_layer(*pair_of(layer), reduce) for layer in given]
-    for number, (edge_index, weights) in enumerate(pairs, start=1):
-        check_layer(edge_index, weights, num_nodes)
-        warn_of_rescaling(number, edge_index, weights, num_nodes)
     result = None
-    for edge_index, weights in reversed(pairs):
+    for edge_index, weights in reversed(read_layers(layers, num_nodes, residual, reduce)):
         step = mixed_with_identity(edge_index, of_all_heads(weights.detach(), reduce), num_nodes, residual)
         if result is None:
             result = step if nodes is None else step.index_select(0, nodes.to(step.device)).coalesce()
@@ -89,6 +78,24 @@ def attention_rollout(
     if result is None:
         raise ValueError("'layers' needs the attention of at least one layer (got none)")
     return result
+
+
+def read_layers(
+    layers: Iterable[EdgesAndWeights] | Mapping[str, EdgesAndWeights], num_nodes: int, residual: float, reduce: str
+) -> list[tuple[Tensor, Tensor]]:
+    """edge_index and weights of each layer, first layer first, looked through like the options."""
+    if isinstance(residual, bool) or not isinstance(residual, (int, float)) or not 0 <= residual <= 1:
+        raise ValueError(f"'residual' must be a number in 0 .. 1 (got {residual!r})")
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"'reduce' must be one of {list(REDUCTIONS)} (got {reduce!r})")
+    if isinstance(layers, Mapping):
+        refuse_cross_attention(layers)
+    given = layers.values() if isinstance(layers, Mapping) else layers
+    pairs = [read_layer(*pair_of(layer), reduce) for layer in given]
+    for number, (edge_index, weights) in enumerate(pairs, start=1):
+        check_layer(edge_index, weights, num_nodes)
+        warn_of_rescaling(number, edge_index, weights, num_nodes)
+    return pairs
 
 
 def pair_of(layer: Any) -> tuple[Any, Any]:
@@ -117,7 +124,7 @@ def warn_of_rescaling(number: int, edge_index: Tensor, weights: Tensor, num_node
         warnings.warn(
             f"attention_rollout scales the weights of layer {number} to rows of sum 1: {rows} of {len(off)} rows have another"
             f" (off by up to {float(off.max()):.3g}), as relu, sigmoid, a sink or dropout give; its shares are not the layer's",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

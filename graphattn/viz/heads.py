@@ -53,12 +53,7 @@ def draw_heads(
         >>> import matplotlib.pyplot
         >>> matplotlib.pyplot.close(figure)
     """
-    given: Any = list(weights.values()) if isinstance(weights, Mapping) else weights
-    is_one = isinstance(given, (Tensor, np.ndarray))
-    layers = [to_tensor("weights", weights_in(layer)) for layer in ([given] if is_one else given)]
-    if not layers or any(layer.dim() != 2 for layer in layers):
-        shapes = [list(layer.shape) for layer in layers]
-        raise ValueError(f"'weights' must be [num_edges, heads], or a list of such (got {shapes})")
+    layers = read_layers(weights)
     heads = min(MOST_AXES, max(layer.size(1) for layer in layers))
     shown = layers[: max(1, MOST_AXES // max(1, heads))]
     grid = {"nrows": len(shown), "ncols": heads, "figsize": (size * heads, size * len(shown))}
@@ -81,6 +76,17 @@ def draw_heads(
         figure.suptitle("\n".join(lines), fontsize=12)
     save(figure, path)
     return figure
+
+
+def read_layers(weights: Any) -> list[Tensor]:
+    """The weights of each layer, [num_edges, heads]."""
+    given = list(weights.values()) if isinstance(weights, Mapping) else weights
+    is_one = isinstance(given, (Tensor, np.ndarray))
+    layers = [to_tensor("weights", weights_in(layer)) for layer in ([given] if is_one else given)]
+    if not layers or any(layer.dim() != 2 for layer in layers):
+        shapes = [list(layer.shape) for layer in layers]
+        raise ValueError(f"'weights' must be [num_edges, heads], or a list of such (got {shapes})")
+    return layers
 
 
 def options_for(draw: Callable[..., Any], vmax: float) -> dict[str, Any]:

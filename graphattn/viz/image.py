@@ -83,13 +83,17 @@ def draw_image(
         if colour_bar:
             add_colour_bar(ax, scale)
     outline(ax, ~row.isnan(), width / columns, height / rows)
-    corner = (node % columns * width / columns, node // columns * height / rows)
-    frame = import_matplotlib().patches.Rectangle
-    for colour, line in (("white", 4), ("tab:blue", 2)):  # to be seen on any picture
-        ax.add_patch(frame(corner, width / columns, height / rows, fill=False, edgecolor=colour, linewidth=line))
+    frame_patch(ax, node // columns, node % columns, width / columns, height / rows)
     ax.set_xticks([])
     ax.set_yticks([])
     return finish(ax, title, None, path)
+
+
+def frame_patch(ax: Any, row: int, column: int, width: float, height: float) -> None:
+    """A frame around one patch, to be seen on any picture."""
+    frame = import_matplotlib().patches.Rectangle
+    for colour, line in (("white", 4), ("tab:blue", 2)):
+        ax.add_patch(frame((column * width, row * height), width, height, fill=False, edgecolor=colour, linewidth=line))
 
 
 def outline(ax: Any, seen: Tensor, width: float, height: float) -> None:

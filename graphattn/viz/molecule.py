@@ -61,12 +61,7 @@ def draw_molecule(
     Raises:
         ImportError: without RDKit, which finds the places of the atoms.
     """
-    molecule = parse_smiles(data.smiles)
-    if molecule.GetNumAtoms() != data.num_nodes:
-        molecule = parse_smiles(data.smiles, hydrogens=True)
-    if molecule.GetNumAtoms() != data.num_nodes:
-        raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
-                         f" for {molecule.GetNumAtoms()} atoms)")  # fmt: skip
+    molecule = atoms_of(data)
     check_nodes("labels", labels, data.num_nodes)
     places = drawing_coordinates(molecule).tolist()
     import_rdkit().Chem.Kekulize(molecule, clearAromaticFlags=True)  # single and double bonds, as chemists draw rings
@@ -98,6 +93,17 @@ def draw_molecule(
     ax.margins(0.12)
     ax.axis("off")
     return finish(ax, title, None, path)
+
+
+def atoms_of(data: Data) -> Any:
+    """The molecule of RDKit whose atoms are the nodes, with its hydrogens if these are nodes."""
+    molecule = parse_smiles(data.smiles)
+    if molecule.GetNumAtoms() != data.num_nodes:
+        molecule = parse_smiles(data.smiles, hydrogens=True)
+    if molecule.GetNumAtoms() != data.num_nodes:
+        raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
+                         f" for {molecule.GetNumAtoms()} atoms)")  # fmt: skip
+    return molecule
 
 
 def shifts_of(bond: Any) -> tuple[float, ...]:

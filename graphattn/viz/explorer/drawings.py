@@ -12,10 +12,11 @@ from torch_geometric.data import Data
 
 from graphattn.graphs import Graph, GridGraph
 from graphattn.inputs.arrays import to_tensor
-from graphattn.inputs.molecule import import_rdkit, parse_smiles
+from graphattn.inputs.molecule import import_rdkit
 from graphattn.viz.canvas import words_of
 from graphattn.viz.explorer.layers import Distance
 from graphattn.viz.image import to_pixels
+from graphattn.viz.molecule import atoms_of
 from graphattn.viz.sound import marks_in_hertz
 
 KINDS = ("words", "writing", "image", "sound", "molecule", "network")
@@ -159,12 +160,7 @@ def samples_of(waveform: Tensor, rate: float) -> dict[str, Any]:
 
 def molecule(data: Data) -> Drawing:
     """Atoms and bonds as RDKit draws them, for light and for dark pages."""
-    drawn = parse_smiles(data.smiles)
-    if drawn.GetNumAtoms() != data.num_nodes:
-        drawn = parse_smiles(data.smiles, hydrogens=True)
-    if drawn.GetNumAtoms() != data.num_nodes:
-        raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
-                         f" for {drawn.GetNumAtoms()} atoms)")  # fmt: skip
+    drawn = atoms_of(data)
     import_rdkit()  # says what to install where it is missing
     from rdkit.Chem.Draw import rdMolDraw2D as draw2d
 

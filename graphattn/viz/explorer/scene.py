@@ -50,25 +50,15 @@ def explore(
 ) -> Page:
     """A page on which a person points at a word, frame, patch, atom or node and sees whom it attends to, in every head.
 
-    One HTML file that runs in any browser from the disk: no server, no library, no request. What a node may not see is told
-    from what it may see and does not; two heads, models or inputs are compared by their difference; there are the spread and
-    the reach of every head, the rollout over the layers, the prediction, and pictures to save as SVG.
+    One HTML file that runs in any browser from the disk and asks nothing of any server. What a node may not see is told from what
+    it may see and does not; heads, models and inputs are compared by their difference.
 
     Args:
         model: The model, or several by name, to be compared.
         data: A Data as `graphattn.inputs` makes it, or several by name. Beside x, graph or edge_index, edge_attr, pos and y the
-            page reads what is there of these:
-
-            | attribute                   | what it is
-            |-----------------------------|-----------
-            | tokens, tags                | words, and a note under each
-            | source_tokens               | words of the source where the model reads one sequence and writes another
-            | prompt                      | number of words given, where the model writes the others
-            | image                       | the pixels, as `from_image` takes them; else patches are put together
-            | waveform, sample_rate       | samples to be heard, in Hz
-            | smiles                      | the molecule
-            | labels                      | names of the nodes of a network
-
+            page reads: tokens and tags (a note under each); source_tokens, where the model reads one sequence and writes another;
+            prompt, the number of words given, where it writes the others; image, the pixels, else patches are put together;
+            waveform with sample_rate, in Hz, to be heard; smiles; labels of the nodes of a network.
         path: File to save the page as.
         args: What the model is called with, a tuple or a function of the Data. By default a model whose forward takes one thing
             gets a batch of one Data; else each parameter gets the attribute of its name, `x` standing for tokens.
@@ -94,12 +84,18 @@ def explore(
         >>> page, [layer["title"] for layer in page.scenes[0]["layers"]]
         (Page('seven words', ['words']), ['layer 1', 'layer 2', 'rollout'])
     """
+    limits = [("max_nodes", max_nodes), ("max_weights", max_weights)]
+    options = Options(args, kind, labels, classes, *(parse_integer(name, limit, minimum=1) for name, limit in limits))
+    models, inputs = by_name(model, data, kind)
+    scenes = [make_scene(name, models, given, options) for name, given in inputs.items()]
+    page = Page(scenes, title if title is not None else "attention")
+    return page if path is None else page.save(path)
+
+
+def by_name(model: Any, data: Any, kind: str | None) -> tuple[dict[str, Module], dict[str, Data]]:
+    """Models and inputs by name, '' for one alone."""
     if kind is not None and kind not in KINDS:
         raise ValueError(f"'kind' must be one of {list(KINDS)} (got {kind!r})")
-    limits = [
-        parse_integer(name, limit, minimum=1)
-        for name, limit in (("max_nodes", max_nodes), ("max_weights", max_weights))
-    ]
     models = dict(model) if isinstance(model, Mapping) else {"": model}
     inputs = dict(data) if isinstance(data, Mapping) and not isinstance(data, Data) else {"": data}
     for name, given in inputs.items():
@@ -109,10 +105,7 @@ def explore(
                 f"'data' must be a torch_geometric Data, or several by name (got {type(given).__name__}{which}); make one by"
                 " graphattn.inputs, or Data(x=x, graph=graph)"
             )
-    options = Options(args, kind, labels, classes, *limits)
-    scenes = [make_scene(name, models, given, options) for name, given in inputs.items()]
-    page = Page(scenes, title if title is not None else "attention")
-    return page if path is None else page.save(path)
+    return models, inputs
 
 
 def make_scene(name: str, models: Mapping[str, Module], data: Data, options: Options) -> dict[str, Any]:
