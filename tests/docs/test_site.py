@@ -149,6 +149,16 @@ def test_the_slider_counts_edges(site, tab):
         assert f": {BandedGraph(48, reach, reach).num_edges} of 2304" in tab.page.inner_text(".slider span")
 
 
+def test_the_slider_of_the_softmax(site, tab):
+    import torch
+
+    tab.page.goto(f"file://{site}/lecture/04-softmax-or-something-else.html")
+    for temperature in (0.1, 1.0, 4.0):
+        tab.page.fill(".slider input", str(temperature))
+        weights = (torch.tensor([2, 1, 0.5, -1]) / temperature).softmax(0)
+        assert tab.page.inner_text(".slider span").endswith(", ".join(f"{weight:.2f}" for weight in weights))
+
+
 def test_notebooks_hold_the_lines_and_answers_of_the_lecture(site):
     paths = sorted((site / "lecture").glob("*.ipynb"))
     assert len(paths) == len(re.findall(r"^## ", (ROOT / "docs" / "lecture.md").read_text(), re.MULTILINE))
