@@ -74,6 +74,8 @@ def evaluating(model: Module) -> Iterator[None]:
 
 def run(model: Module, arguments: tuple[Any, ...]) -> tuple[list[Call], Any]:
     """The layers in the order of their calls, and the output of the model; in evaluation mode, nothing kept."""
+    if not any(map(takes_weights, model.modules())):
+        raise ValueError(f"no layer of {type(model).__name__} gives attention weights")
     sizes: dict[str, tuple[int | None, int | None, bool]] = {}
     outputs: list[Any] = []
 
@@ -110,6 +112,11 @@ def heads_of(call: Call) -> list[tuple[Tensor, Tensor]]:
     if isinstance(edges, PerHead):
         edges = [graph.edge_index() for graph in edges.graphs]
     if isinstance(edges, list):
-        return [(edge_index, weight.view(len(weight), -1)) for edge_index, weight in zip(edges, weights)]
+        return [(edge_index, by_head(weight)) for edge_index, weight in zip(edges, weights)]
     assert isinstance(weights, Tensor)
-    return [(edges, weights.view(len(weights), -1))]
+    return [(edges, by_head(weights))]
+
+
+def by_head(weights: Tensor) -> Tensor:
+    """[num_edges, heads] of weights with or without an axis of heads."""
+    return weights if weights.dim() == 2 else weights.unsqueeze(1)

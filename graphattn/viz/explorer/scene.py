@@ -117,6 +117,8 @@ def make_scene(name: str, models: Mapping[str, Module], data: Data, options: Opt
         arguments = arguments_for(model, data, options.arguments)
         runs[model_name] = run(model, arguments)
     calls = [call for of_model, _ in runs.values() for call in of_model]
+    if not all(call.num_queries and call.num_keys for call in calls):
+        raise ValueError(f"an input without nodes has nothing to show (got {data})")
     chosen = nodes_near(calls[0], options.max_nodes) if kind == "network" else None
     drawing = draw_input(kind, with_nodes(data, calls), options.labels, chosen)
     sides = Sides(drawing, data, calls, options.max_nodes, chosen)

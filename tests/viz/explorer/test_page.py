@@ -206,6 +206,31 @@ def test_how_a_model_is_called():
         explore(TakesBatch(), data, max_weights=0)
 
 
+@pytest.mark.parametrize(("edges", "says"), [([[], []], "may see no node"), ([[0], [1]], "may see no node")])
+def test_networks_with_nodes_that_see_nobody(edges, says, browser, tmp_path):
+    graph = EdgeListGraph(torch.tensor(edges, dtype=torch.long), 5)
+    explore(GraphTransformer(8, 1, heads=2), Data(x=torch.randn(5, 8), graph=graph), tmp_path / "page.html")
+    tab = Tab(browser)
+    tab.page.goto(f"file://{tmp_path}/page.html")
+    tab.page.wait_for_selector("body[data-ready]")
+    assert says in tab.page.inner_text("#say") and not tab.errors
+
+
+def test_what_has_nothing_to_show():
+    with pytest.raises(ValueError, match="an input without nodes has nothing to show"):
+        explore(GraphTransformer(8, 1, heads=2), Data(x=torch.randn(0, 8), graph=CompleteGraph(0), tokens=[]))
+    with pytest.raises(ValueError, match="no layer of Linear gives attention weights"):
+        explore(torch.nn.Linear(8, 2), sentence())
+
+
+def test_half_precision_and_training_mode():
+    model = GraphTransformer(8, 1, heads=2, dropout=0.5).bfloat16().train()
+    data = sentence()
+    data.x = data.x.bfloat16()
+    scenes = [explore(model, data).scenes[0] for _ in range(2)]
+    assert scenes[0]["layers"][0]["weights"] == scenes[1]["layers"][0]["weights"] and model.training
+
+
 def test_modes_come_back():
     model = GraphTransformer(8, 2, heads=2, dropout=0.5)
     model.layers[0].eval()
