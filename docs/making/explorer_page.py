@@ -52,7 +52,7 @@ def make() -> str:
     torch.manual_seed(0)
     train, test = ToySentences("train"), ToySentences("test")
     sentence = next(data for data in test if "not" in data.tokens and data.num_nodes <= 10)
-    reader = learn(Reader(len(train.vocabulary)), list(train), 12)
+    reader = learn(Reader(len(train.vocabulary)), list(train), 30)
     pages = [explore(reader, {"a sentence: every word sees every word": sentence}, classes=["blame", "praise"])]
     sound = ToySounds("test", keep_waveform=True)[0]
     listener = learn(Listener(4), list(ToySounds("train")), 4)
