@@ -32,8 +32,9 @@ from graphattn import (
     causal,
 )
 from graphattn.datasets import Digits, ToySounds
+from graphattn.explain import attention_of
 from graphattn.inputs import from_smiles, from_text
-from graphattn.nn import Additive, ALiBi, GraphAttention, RotaryPositions, SinusoidalPositions, TopK
+from graphattn.nn import Additive, ALiBi, GraphAttention, RotaryPositions, Seq2Seq, SinusoidalPositions, TopK
 from graphattn.nn.equivalences import ConvAttention, path_length, rnn_graph, to_nodes
 from graphattn.viz import (
     draw_graph,
@@ -103,7 +104,7 @@ def draw_layered(graph: Graph, ax: plt.Axes) -> None:
 
 
 def draw_scores() -> plt.Figure:
-    """The score of one query with every key of a plane."""
+    """The score of one query with every key of a plane; the gaussian's is never above 0."""
     figure, axes = row(4, 3.6)
     side = torch.linspace(-3, 3, 121)
     key = torch.cartesian_prod(side, side)[:, None].flip(-1)  # [num_keys, 1, 2]: across, up
@@ -112,9 +113,8 @@ def draw_scores() -> plt.Figure:
     cases = {"dot product": "dot", "additive": additive, "cosine": "cosine", "gaussian": "gaussian"}
     for ax, (title, score) in zip(axes, cases.items()):
         scores = attention_weights(query, key, CompleteGraph(1, len(key)), score=score, normalizer="identity")
-        shown = ax.imshow(
-            scores.view(121, 121), origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", norm=centred(scores)
-        )
+        colours, scale = shown_range(scores)
+        shown = ax.imshow(scores.view(121, 121), origin="lower", extent=(-3, 3, -3, 3), cmap=colours, norm=scale)
         ax.contour(side, side, scores.view(121, 121), 9, colors="0.3", linewidths=0.5, linestyles="solid")
         ax.annotate("", (1, 1), (0, 0), arrowprops={"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0})
         ax.text(1.1, 1.1, "q")
@@ -127,6 +127,13 @@ def draw_scores() -> plt.Figure:
 def centred(values: Tensor):
     largest = float(values.abs().max())
     return matplotlib.colors.Normalize(-largest, largest)
+
+
+def shown_range(scores: Tensor):
+    """(colours, scale): from blue over white to red where scores have both signs, from blue to white where none is above 0."""
+    if float(scores.max()) > 0:
+        return "RdBu_r", centred(scores)
+    return "Blues_r", matplotlib.colors.Normalize(float(scores.min()), 0)
 
 
 def draw_normalizers() -> plt.Figure:
@@ -159,23 +166,28 @@ def draw_matrices() -> plt.Figure:
     x = torch.randn(4, 6)
     with torch.no_grad():
         query, key, value = (2 * linear(x) for linear in (layer.lin_query, layer.lin_key, layer.lin_value))
-    weights = (query @ key.T / math.sqrt(6)).softmax(1)
-    names = [
-        (query, "Q"),
-        (key.T, "$K^T$"),
-        (weights, "A' = softmax(Q$K^T$/√d)"),
-        (value, "V"),
-        (weights @ value, "O = A' V"),
+    scores = query @ key.T / math.sqrt(6)
+    weights = scores.softmax(1)
+    names = [  # what stands before a matrix, the matrix, its name
+        ("", x, "I: the words"),
+        ("· $W^q$ =", query, "Q = I $W^q$"),
+        ("×", key.T, "$K^T$, K = I $W^k$"),
+        ("=", scores, "A = Q$K^T$/√d: scores"),
+        ("→", weights, "A' = softmax(A)"),
+        ("×", value, "V = I $W^v$"),
+        ("=", weights @ value, "O = A' V"),
     ]
-    shapes = [matrix.shape[1] for matrix, _ in names]
-    figure, axes = plt.subplots(1, 5, figsize=(13, 3.4), width_ratios=shapes, layout="constrained")
-    for ax, (matrix, name) in zip(axes, names):
+    shapes = [matrix.shape[1] for _, matrix, _ in names]
+    figure, axes = plt.subplots(1, len(names), figsize=(18, 3.4), width_ratios=shapes, layout="constrained")
+    for ax, (sign, matrix, name) in zip(axes, names):
+        ax.text(-0.04, 1.06, sign, transform=ax.transAxes, ha="right", va="bottom", fontsize=13)
         if matrix is weights:
             ax.imshow(matrix, cmap="Oranges", vmin=0, vmax=1.5)
-            for place in np.ndindex(4, 4):
-                ax.text(*place[::-1], f"{matrix[place]:.2f}", ha="center", va="center", fontsize=9)
         else:
             ax.imshow(matrix, cmap="RdBu_r", norm=centred(matrix))
+        if matrix is weights or matrix is scores:
+            for place in np.ndindex(4, 4):
+                ax.text(*place[::-1], f"{matrix[place]:.2f}", ha="center", va="center", fontsize=9)
         rows, columns = (tokens if side == 4 else [""] * side for side in matrix.shape)
         ax.set_yticks(range(matrix.shape[0]), rows)
         ax.set_xticks(range(matrix.shape[1]), columns, rotation=90)
@@ -218,7 +230,7 @@ def draw_positions() -> plt.Figure:
     axes[1].legend(fontsize=8)
     slopes = ALiBi(4)(BandedGraph(61, 0, 60, offset=0)).view(-1, 4)[:61]
     axes[2].plot(range(61), slopes.detach(), label=[f"head {head}" for head in range(1, 5)])
-    axes[2].set(title="ALiBi: subtracted from the score", xlabel="distance", ylabel="added to the score")
+    axes[2].set(title="ALiBi: the farther, the lower the score", xlabel="distance", ylabel="added to the score")
     axes[2].legend(fontsize=8)
     return figure
 
@@ -343,7 +355,10 @@ def draw_encoder() -> plt.Figure:
         axes[0].text(0.5, height, text, ha="center", va="center", bbox=style, fontsize=9)
         if height:
             axes[0].annotate("", (0.5, height - 0.3), (0.5, height - 0.7), arrowprops={"arrowstyle": "->"})
-    axes[0].set(ylim=(-0.5, 7.5), title="one block (norm first)")
+    for start, end in ((0.15, 3), (3.15, 6)):  # around a step: what comes in is added to what comes out
+        axes[0].plot([0.6, 1.2, 1.2, 1.05], [start, start, end, end], color="tab:blue", linewidth=1.2, zorder=0)
+        axes[0].annotate("", (0.95, end), (1.06, end), arrowprops={"arrowstyle": "->", "color": "tab:blue"})
+    axes[0].set(xlim=(-0.25, 1.25), ylim=(-0.5, 7.5), title="one block (norm first), residuals in blue")
     axes[0].axis("off")
     band = BandedGraph(16, 2, 2).mask().float()
     for layers, ax in enumerate(axes[1:], start=1):
@@ -355,7 +370,8 @@ def draw_encoder() -> plt.Figure:
 
 
 def draw_decoder() -> plt.Figure:
-    figure, axes = row(3, 4.4, 4.2)
+    """Who sees whom in the two stacks, and where a trained decoder looks: it writes a word backwards."""
+    figure, axes = row(4, 4.4, 4.2)
     cases = {
         "encoder: complete": (CompleteGraph(5), SOURCE, SOURCE),
         "decoder: causal": (causal(6), TARGET, TARGET),
@@ -364,7 +380,37 @@ def draw_decoder() -> plt.Figure:
     for ax, (title, (graph, labels, query_labels)) in zip(axes, cases.items()):
         draw_mask(graph, labels=labels, query_labels=query_labels, title=title, ax=ax)
         separate_cells(ax, graph)
+    word = "attention"
+    weights = cross_attention_of(train_to_reverse(len(word)), word)
+    written = ["^", *word[:0:-1]]  # what is there when each letter is written
+    graph = CompleteGraph(len(word), len(word))
+    title = "cross attention that was learned:\nwrites a word backwards (mean of 4 heads)"
+    draw_mask(graph, weights, labels=list(word), query_labels=written, title=title, ax=axes[3])
     return figure
+
+
+def train_to_reverse(length: int, steps: int = 300) -> Seq2Seq:
+    """A small Seq2Seq that learns to write random words of 26 letters backwards; letter 0 opens the answer."""
+    model = Seq2Seq(27, 27, channels=32, num_layers=1, heads=4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        source = torch.randint(1, 27, (32, length))
+        answer = source.flip(1)
+        target = torch.cat([torch.zeros_like(answer[:, :1]), answer[:, :-1]], 1)
+        scores = model(source.flatten(), target.flatten(), CompleteGraph([length] * 32), causal([length] * 32))
+        loss = torch.nn.functional.cross_entropy(scores, answer.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def cross_attention_of(model: Seq2Seq, word: str) -> Tensor:
+    """Weights of the decoder over the letters of the word, [num_edges, heads]."""
+    source = torch.tensor([1 + ord(letter) - ord("a") for letter in word])
+    target = torch.cat([torch.zeros(1, dtype=torch.long), source.flip(0)[:-1]])
+    found = attention_of(model, source, target, CompleteGraph(len(word)), causal(len(word)))
+    return found["decoder.layers.0.memory_attention"].weights
 
 
 def draw_variants() -> plt.Figure:
@@ -377,6 +423,34 @@ def draw_variants() -> plt.Figure:
             "every second word of a wider band": BandedGraph(40, 3, 3, dilation=2),
         }
     )
+
+
+# Accuracy on five tasks in per cent, and steps per second on text of 4,000 letters: Tay et al. 2021, tables 1 and 2.
+LONG_RANGE_ARENA = {
+    "Transformer": (54.39, 1.4),
+    "local": (46.06, 7.4),
+    "Linformer": (51.36, 7.7),
+    "Reformer": (50.67, 1.1),
+    "Sinkhorn": (51.39, 5.3),
+    "Synthesizer": (52.88, 1.9),
+    "BigBird": (55.01, 1.5),
+    "linear": (50.55, 7.8),
+    "Performer": (51.41, 8.0),
+}
+GRAPHS_OF_PLACES = ("Transformer", "local", "BigBird")  # who sees whom does not depend on what they say
+
+
+def draw_cheaper() -> plt.Figure:
+    """Quality against speed."""
+    figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+    for name, (accuracy, speed) in LONG_RANGE_ARENA.items():
+        colour = "tab:orange" if name in GRAPHS_OF_PLACES else "tab:blue"
+        ax.scatter(speed, accuracy, s=70, color=colour)
+        beside = {"Performer": (0, 10), "Linformer": (-62, 8), "linear": (4, -14)}.get(name, (8, -4))
+        ax.annotate(name, (speed, accuracy), beside, textcoords="offset points", fontsize=9)
+    ax.set(xlabel="steps per second, text of 4,000 letters", ylabel="accuracy on five tasks in %", xlim=(0.5, 9.3))
+    ax.set_title("cheaper attention: graphs of places (orange), others (blue)", fontsize=11)
+    return figure
 
 
 PICTURES = {
@@ -396,6 +470,7 @@ PICTURES = {
     "encoder": draw_encoder,
     "decoder": draw_decoder,
     "variants": draw_variants,
+    "cheaper": draw_cheaper,
 }
 
 

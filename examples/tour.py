@@ -2,6 +2,7 @@
 
     python examples/tour.py                 # under 3 minutes on 2 cores, no network, nothing to download
     python examples/tour.py --epochs 0.2    # a fifth of the epochs
+    python examples/tour.py --explore page.html    # and a page for the browser: whom every node attends to, in every head
 
 A graph says who attends to whom: a sentence is a complete graph over its words (or a causal one: each word sees those
 before it), a sound a band over its frames, an image a grid of patches, a molecule its bonds, a network its friendships.
@@ -35,7 +36,7 @@ from graphattn.inputs import from_network
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import SinusoidalPositions
 from graphattn.transforms import Banded, Causal, Complete, Grid
-from graphattn.viz import draw_mask
+from graphattn.viz import draw_mask, explore, join_pages
 
 matplotlib.use("Agg")  # draws without a screen; to be said before pyplot is imported
 import matplotlib.pyplot as plt
@@ -64,7 +65,9 @@ def sentences(transform: Callable) -> Stop:
 
 
 def sounds() -> Stop:
-    train, test = (ToySounds(split, transform=Banded(before=8, after=8)) for split in ("train", "test"))
+    train, test = (
+        ToySounds(split, transform=Banded(before=8, after=8), keep_waveform=True) for split in ("train", "test")
+    )
     return Stop(list(train), list(test), 20, step=0.01)  # a frame every 10 ms
 
 
@@ -210,6 +213,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="the matrices are small: one is enough")
     parser.add_argument("--output", default="results/tour.png", help="the picture")
+    parser.add_argument(
+        "--explore", metavar="PATH", help="a page on which a person explores the attention over every input"
+    )
     return parser.parse_args(arguments)
 
 
@@ -217,7 +223,7 @@ def main(arguments: list[str] | None = None) -> dict[tuple[str, str], float]:
     """Trains and tests every stop, prints the table, draws the picture; returns the accuracies in per cent."""
     args = parse_arguments(arguments)
     torch.set_num_threads(args.threads)
-    start, found = time.perf_counter(), {}
+    start, found, pages = time.perf_counter(), {}, []
     figure, axes = plt.subplots(2, 3, figsize=(15, 10), layout="constrained")
     print("input        graph          nodes    edges kernel     accuracy majority  s/epoch")
     for ((name, graph), make), axis in zip(STOPS.items(), axes.flat):
@@ -239,12 +245,16 @@ def main(arguments: list[str] | None = None) -> dict[tuple[str, str], float]:
         )
         draw(axis, model, stop, f"{name} ({graph})")
         found[name, graph] = accuracy
+        if args.explore:
+            pages.append(explore(model, {f"{name}, {graph}": stop.test[0]}))
     figure.suptitle(
         "Who may attend to whom (light grey), learned attention of the first layer (colour); rows attend to columns"
     )
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.output, dpi=110)
     plt.close(figure)
+    if args.explore:
+        join_pages(pages, "graphattn: one layer, five kinds of input", args.explore)
     print(
         f"nodes and edges of the training set, kernel of a batch of it, accuracy on the test set;"
         f" {time.perf_counter() - start:.0f} seconds in all\nmasks and attention: {args.output}"

@@ -44,6 +44,9 @@ SLOW = (
     "tests/docs/test_extending.py::test_every_block_is_in_the_module",
     "tests/docs/test_extending.py::test_the_kernel_runs",
     "tests/docs/test_lecture.py::test_the_lines_run",
+    "tests/docs/test_pages.py::test_scripts_of_the_start_learn",
+    "tests/docs/test_pages.py::test_the_script_for_molecules_learns",
+    "tests/docs/test_site.py",
     "tests/examples/test_cnn_or_attention.py::test_runs_from_files_to_the_plot_and_goes_on_where_it_stopped",
     "tests/examples/test_forces.py::test_forces_are_learned_and_drawn",
     "tests/examples/test_graph_classification.py::test_runs_from_files_to_pictures_and_goes_on_where_it_stopped",
@@ -89,6 +92,8 @@ SLOW = (
     "tests/testing/test_check.py::test_normalizers",
     "tests/testing/test_check.py::test_scores",
     "tests/typing/",
+    "tests/viz/explorer/test_scenes.py",
+    "tests/viz/explorer/test_speed.py",
     "tests/viz/test_words.py::test_long_texts_are_cut",
 )
 FEW = 6  # cases that a function keeps in the quick tier, spread evenly over all it has

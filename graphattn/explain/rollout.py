@@ -1,5 +1,6 @@
 """attention_rollout: how much of each input is in each output, after all layers."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from graphattn.inputs.arrays import to_tensor
 EdgesAndWeights = tuple[Tensor | Graph | PerHead | list[Tensor], Tensor | list[Tensor]]  # of a layer
 
 REDUCTIONS = ("mean", "max", "min")
+CROSS = "memory_attention"  # what decoders call the layer that looks at the memory
+TOLERANCE = 2e-2  # of the sum of a row: weights in bfloat16 have 8 bits
 
 
 def attention_rollout(
@@ -32,6 +35,11 @@ def attention_rollout(
     with A[i, j] the weight of the edge j -> i over all heads, each row scaled to the sum 1. The identity stands for the
     skip connection around a layer. Nothing is dense: a row of R has the nodes that are within L steps.
 
+    What it does not cover: values, output maps, feed-forward layers, normalisation and the signs of all of these. It says how
+    attention flows, and is no explanation of what a model says. Layers whose weights are no shares (relu, sigmoid, a sink,
+    scale_by_degree) are rescaled to rows of sum 1, and a warning says so. Cross attention joins two sets of nodes and has no
+    place in such a product: give the layers of one stack.
+
     Args:
         layers: (edge_index [2, num_edges] or a Graph, weights [num_edges] or [num_edges, heads]) of each layer, first layer
             first, as `return_attention_weights` gives them; or what `attention_of(model, ...)` gives. No weight may be
@@ -46,7 +54,10 @@ def attention_rollout(
         without edges in any layer has itself alone.
 
     Raises:
-        ValueError: where shapes or options do not fit.
+        ValueError: where shapes or options do not fit, and where `attention_of` found cross attention.
+
+    Warns:
+        UserWarning: where weights of a row do not sum to 1.
 
     Example:
         >>> import torch
@@ -56,16 +67,9 @@ def attention_rollout(
                 [0.7500, 0.2500, 0.0000],
                 [0.2500, 0.5000, 0.2500]])
     """
-    if isinstance(residual, bool) or not isinstance(residual, (int, float)) or not 0 <= residual <= 1:
-        raise ValueError(f"'residual' must be a number in 0 .. 1 (got {residual!r})")
-    if reduce not in REDUCTIONS:
-        raise ValueError(f"'reduce' must be one of {list(REDUCTIONS)} (got {reduce!r})")
     num_nodes = parse_integer("num_nodes", num_nodes)
-    given = layers.values() if isinstance(layers, Mapping) else layers
-    pairs = [read_layer(*pair_of(layer), reduce) for layer in given]
     result = None
-    for edge_index, weights in reversed(pairs):
-        check_layer(edge_index, weights, num_nodes)
+    for edge_index, weights in reversed(read_layers(layers, num_nodes, residual, reduce)):
         step = mixed_with_identity(edge_index, of_all_heads(weights.detach(), reduce), num_nodes, residual)
         if result is None:
             result = step if nodes is None else step.index_select(0, nodes.to(step.device)).coalesce()
@@ -76,10 +80,52 @@ def attention_rollout(
     return result
 
 
+def read_layers(
+    layers: Iterable[EdgesAndWeights] | Mapping[str, EdgesAndWeights], num_nodes: int, residual: float, reduce: str
+) -> list[tuple[Tensor, Tensor]]:
+    """edge_index and weights of each layer, first layer first, looked through like the options."""
+    if isinstance(residual, bool) or not isinstance(residual, (int, float)) or not 0 <= residual <= 1:
+        raise ValueError(f"'residual' must be a number in 0 .. 1 (got {residual!r})")
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"'reduce' must be one of {list(REDUCTIONS)} (got {reduce!r})")
+    if isinstance(layers, Mapping):
+        refuse_cross_attention(layers)
+    given = layers.values() if isinstance(layers, Mapping) else layers
+    pairs = [read_layer(*pair_of(layer), reduce) for layer in given]
+    for number, (edge_index, weights) in enumerate(pairs, start=1):
+        check_layer(edge_index, weights, num_nodes)
+        warn_of_rescaling(number, edge_index, weights, num_nodes)
+    return pairs
+
+
 def pair_of(layer: Any) -> tuple[Any, Any]:
     if not isinstance(layer, (tuple, list)) or len(layer) != 2:
         raise ValueError(f"a layer is a pair (edge_index, weights) (got {type(layer).__name__})")
     return layer[0], layer[1]
+
+
+def refuse_cross_attention(layers: Mapping[str, EdgesAndWeights]) -> None:
+    cross = [name for name in layers if name.rpartition(".")[2] == CROSS]
+    if cross:
+        raise ValueError(
+            f"a rollout goes through layers over one set of nodes (got {cross[0]!r}, which joins two); give those of one stack,"
+            " such as {name: layer for name, layer in found.items() if name.startswith('encoder.')}"
+        )
+
+
+def warn_of_rescaling(number: int, edge_index: Tensor, weights: Tensor, num_nodes: int) -> None:
+    """Says so where a row of a head has another sum than 1: what follows is then no longer what the layer did."""
+    total = weights.new_zeros(num_nodes, *weights.shape[1:], dtype=torch.promote_types(weights.dtype, torch.float32))
+    total.index_add_(0, edge_index[1], weights.detach().to(total.dtype))
+    has_edges = torch.zeros(num_nodes, dtype=torch.bool, device=total.device).index_fill_(0, edge_index[1], True)
+    off = (total[has_edges] - 1).abs()
+    if off.numel() and float(off.max()) > TOLERANCE:
+        rows = int((off.view(len(off), -1).amax(1) > TOLERANCE).sum())
+        warnings.warn(
+            f"attention_rollout scales the weights of layer {number} to rows of sum 1: {rows} of {len(off)} rows have another"
+            f" (off by up to {float(off.max()):.3g}), as relu, sigmoid, a sink or dropout give; its shares are not the layer's",
+            stacklevel=4,
+        )
 
 
 def read_layer(edges: Any, weights: Any, reduce: str) -> tuple[Tensor, Tensor]:
@@ -93,7 +139,7 @@ def read_layer(edges: Any, weights: Any, reduce: str) -> tuple[Tensor, Tensor]:
         for pair in pairs:
             check_layer(*pair, num_nodes=None)
         return torch.cat([pair[0] for pair in pairs], 1), torch.cat(
-            [of_all_heads(pair[1].detach(), reduce) for pair in pairs]
+            [of_all_heads(pair[1].detach(), reduce) / len(pairs) for pair in pairs]
         )
     weights = to_tensor("weights", weights)
     return edges.edge_index(weights.device) if isinstance(edges, Graph) else to_tensor("edge_index", edges), weights

@@ -1,5 +1,6 @@
 """What all pictures share: where to draw, in which colours, and how to finish."""
 
+import math
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,9 @@ def finish(ax: Any, title: str | None, note: str | None = None, path: str | Path
 def save(figure: Any, path: str | PathLike[str] | None) -> None:
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        # In SVG and PDF text stays text: it is searched, and set in the font of the paper around it.
+        with import_matplotlib().rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+            figure.savefig(path, dpi=150)
 
 
 def weight_colours() -> Any:
@@ -63,17 +66,22 @@ def weight_colours() -> Any:
     return matplotlib.colors.ListedColormap(share * strong + (1 - share) * weak, name="weights")
 
 
-def scale_of(weights: Tensor) -> Any:
-    """From 0, or the smallest weight if one is below, to the largest weight, or 0 if all are below."""
+def scale_of(weights: Tensor, vmax: float | None = None) -> Any:
+    """From 0, or the smallest weight if one is below, to `vmax`, by default the largest weight, or 0 if all are below."""
+    if vmax is not None and (isinstance(vmax, bool) or not isinstance(vmax, (int, float)) or not 0 < vmax < math.inf):
+        raise ValueError(f"'vmax' must be a positive number, the weight with the strongest colour (got {vmax!r})")
     smallest, largest = (
         (min(0.0, float(weights.min())), max(0.0, float(weights.max()))) if weights.numel() else (0.0, 0.0)
     )
+    largest = largest if vmax is None else float(vmax)
     return import_matplotlib().colors.Normalize(smallest, largest if largest > smallest else 1.0)
 
 
 def add_colour_bar(ax: Any, scale: Any, label: str = "attention weight") -> None:
+    """Explains the colours beside `ax`, one Axes or an array of them."""
     mappable = import_matplotlib().cm.ScalarMappable(scale, weight_colours())
-    ax.figure.colorbar(mappable, ax=ax, label=label, shrink=0.8, pad=0.02)
+    axes = np.atleast_1d(ax)
+    axes.flat[0].figure.colorbar(mappable, ax=ax, label=label, shrink=0.8, pad=0.02)
 
 
 def read_graph(graph: GraphLike) -> Graph:

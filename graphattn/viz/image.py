@@ -25,6 +25,7 @@ from graphattn.viz.canvas import (
 if TYPE_CHECKING:
     pass
 
+WINDOW = "tab:green"  # around what may be seen
 PALE = 0.35  # opacity of an image under weights
 
 
@@ -36,6 +37,8 @@ def draw_image(
     node: int | None = None,
     sides: Sequence[int] | None = None,
     title: str | None = None,
+    colour_bar: bool = True,
+    vmax: float | None = None,
     ax=None,
     path: str | PathLike | None = None,
     channels: str | None = None,
@@ -49,7 +52,8 @@ def draw_image(
         weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`.
         node: The patch that looks; the middle one by default.
         sides: Patches along each axis; a GridGraph knows them.
-        ax, path: Axes to draw into; file to save the figure as.
+        colour_bar, vmax, ax, path: As for `draw_mask`. By default the strongest colour is that of the largest weight, or of
+            twice an equal share if that is more: attention that is spread evenly is pale.
         channels: 'first' or 'last', where the shape of the image does not tell.
 
     Returns:
@@ -71,17 +75,36 @@ def draw_image(
             torch.ones(sides).numpy(), cmap="Greys_r", vmin=0, vmax=1, alpha=0.75 * row.isnan().numpy(), extent=extent
         )
     else:
-        scale, shares = scale_of(row.nan_to_num()), row.nan_to_num()
-        opacity = torch.where(row.isnan(), 0.0, 0.25 + 0.5 * shares / scale.vmax)
+        shares = row.nan_to_num()
+        even = float(shares.clamp(min=0).sum()) / max(1, int((~row.isnan()).sum()))
+        scale = scale_of(shares, vmax if vmax is not None else max(2 * even, float(shares.max())) or None)
+        opacity = torch.where(row.isnan(), 0.0, 0.25 + 0.5 * (shares / scale.vmax).clamp(0, 1))
         ax.imshow(shares.numpy(), cmap=weight_colours(), norm=scale, alpha=opacity.numpy(), extent=extent)
-        add_colour_bar(ax, scale)
-    corner = (node % columns * width / columns, node // columns * height / rows)
-    frame = import_matplotlib().patches.Rectangle
-    for colour, line in (("white", 4), ("tab:blue", 2)):  # to be seen on any picture
-        ax.add_patch(frame(corner, width / columns, height / rows, fill=False, edgecolor=colour, linewidth=line))
+        if colour_bar:
+            add_colour_bar(ax, scale)
+    outline(ax, ~row.isnan(), width / columns, height / rows)
+    frame_patch(ax, node // columns, node % columns, width / columns, height / rows)
     ax.set_xticks([])
     ax.set_yticks([])
     return finish(ax, title, None, path)
+
+
+def frame_patch(ax: Any, row: int, column: int, width: float, height: float) -> None:
+    """A frame around one patch, to be seen on any picture."""
+    frame = import_matplotlib().patches.Rectangle
+    for colour, line in (("white", 4), ("tab:blue", 2)):
+        ax.add_patch(frame((column * width, row * height), width, height, fill=False, edgecolor=colour, linewidth=line))
+
+
+def outline(ax: Any, seen: Tensor, width: float, height: float) -> None:
+    """A line around the patches that may be seen, [rows, columns]: on white paper, too, it is seen how far that is."""
+    padded = torch.nn.functional.pad(seen.int(), (1, 1, 1, 1))
+    for row, column in (padded[:, 1:] != padded[:, :-1]).nonzero().tolist():  # between two patches side by side
+        if 1 <= row <= seen.size(0):
+            ax.plot([column * width] * 2, [(row - 1) * height, row * height], color=WINDOW, linewidth=1.2)
+    for row, column in (padded[1:] != padded[:-1]).nonzero().tolist():  # between two, one above the other
+        if 1 <= column <= seen.size(1):
+            ax.plot([(column - 1) * width, column * width], [row * height] * 2, color=WINDOW, linewidth=1.2)
 
 
 def sides_of(graph: Graph) -> tuple[int, ...]:

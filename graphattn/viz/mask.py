@@ -36,6 +36,7 @@ def draw_mask(
     query_labels: Sequence[str] | None = None,
     title: str | None = None,
     colour_bar: bool = True,
+    vmax: float | None = None,
     max_nodes: int = 256,
     ax: "Axes | None" = None,
     path: str | PathLike[str] | None = None,
@@ -48,7 +49,8 @@ def draw_mask(
         weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`.
         labels: Names of the keys, and of the queries unless `query_labels` are given.
         colour_bar: Whether the colours of the weights are explained.
-        ax, path: Axes to draw into; file to save the figure as.
+        vmax: The weight with the strongest colour, so that several pictures have one scale; the largest by default.
+        ax, path: Axes to draw into; file to save the figure as, .png, .svg or .pdf.
 
     Returns:
         The Axes.
@@ -60,7 +62,7 @@ def draw_mask(
     keys, key_block = sample_blocks(graph.num_keys, max_nodes)
     queries, query_block = sample_blocks(graph.num_queries, max_nodes)
     dense = weights_among(graph, one_per_edge(weights, graph), keys, queries)
-    ax, scale = open_axes(ax), scale_of(dense.nan_to_num())
+    ax, scale = open_axes(ax), scale_of(dense.nan_to_num(), vmax)
     if dense.numel():
         ax.imshow(dense.numpy(), cmap=weight_colours(), norm=scale, interpolation="nearest")
     ax.locator_params(integer=True)
@@ -69,10 +71,8 @@ def draw_mask(
     for block, separate in ((key_block, ax.axvline), (query_block, ax.axhline)):
         for edge in range(1, BLOCKS if block else 0):
             separate(edge * block - 0.5, color="black", linewidth=0.6)
-    if labels is None:
-        ax.set_xlabel("key")
-    if query_labels is None:
-        ax.set_ylabel("query")
+    ax.set_xlabel("key: is attended to")
+    ax.set_ylabel("query: attends")
     if weights is not None and colour_bar:
         add_colour_bar(ax, scale)
     note = describe_blocks(graph, keys, queries) if key_block or query_block else None

@@ -42,6 +42,8 @@ def draw_molecule(
     *,
     labels: Sequence[str] | None = None,
     title: str | None = None,
+    colour_bar: bool = True,
+    vmax: float | None = None,
     ax: "Axes | None" = None,
     path: str | PathLike[str] | None = None,
 ) -> "Axes":
@@ -51,7 +53,7 @@ def draw_molecule(
         data: A Data of `graphattn.inputs.from_smiles`: smiles, graph. Hydrogens are drawn if they are nodes.
         weights: [num_edges] or [num_edges, heads], in the order of `data.graph.edge_index()`.
         labels: Names of the atoms in place of their element and charge.
-        ax, path: Axes to draw into; file to save the figure as.
+        colour_bar, vmax, ax, path: As for `draw_mask`.
 
     Returns:
         The Axes.
@@ -59,12 +61,7 @@ def draw_molecule(
     Raises:
         ImportError: without RDKit, which finds the places of the atoms.
     """
-    molecule = parse_smiles(data.smiles)
-    if molecule.GetNumAtoms() != data.num_nodes:
-        molecule = parse_smiles(data.smiles, hydrogens=True)
-    if molecule.GetNumAtoms() != data.num_nodes:
-        raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
-                         f" for {molecule.GetNumAtoms()} atoms)")  # fmt: skip
+    molecule = atoms_of(data)
     check_nodes("labels", labels, data.num_nodes)
     places = drawing_coordinates(molecule).tolist()
     import_rdkit().Chem.Kekulize(molecule, clearAromaticFlags=True)  # single and double bonds, as chemists draw rings
@@ -74,14 +71,15 @@ def draw_molecule(
     strength = {}
     if weights is not None:
         strength = {edge: float(w) for edge, w in zip(map(tuple, graph.edge_index("cpu").t().tolist()), weights)}
-        scale = scale_of(weights)
-        add_colour_bar(ax, scale)
+        scale = scale_of(weights, vmax)
+        if colour_bar:
+            add_colour_bar(ax, scale)
     halo = [import_matplotlib().patheffects.withStroke(linewidth=3, foreground="white")]  # to be seen on dark weights
     for bond in molecule.GetBonds():
         ends = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         for atom, other in (ends, ends[::-1]):
             if (other, atom) in strength:  # from the key, the other one, to the query
-                share = float(scale(strength[other, atom]))
+                share = min(1.0, float(scale(strength[other, atom])))
                 style = {"color": weight_colours()(share), "linewidth": 4 + 8 * share}
                 draw_half(ax, places[atom], places[other], solid_capstyle="butt", zorder=1, **style)
         for shift in shifts_of(bond):
@@ -95,6 +93,17 @@ def draw_molecule(
     ax.margins(0.12)
     ax.axis("off")
     return finish(ax, title, None, path)
+
+
+def atoms_of(data: Data) -> Any:
+    """The molecule of RDKit whose atoms are the nodes, with its hydrogens if these are nodes."""
+    molecule = parse_smiles(data.smiles)
+    if molecule.GetNumAtoms() != data.num_nodes:
+        molecule = parse_smiles(data.smiles, hydrogens=True)
+    if molecule.GetNumAtoms() != data.num_nodes:
+        raise ValueError(f"'data' must have the atoms of its smiles {data.smiles!r} as nodes (got {data.num_nodes} nodes"
+                         f" for {molecule.GetNumAtoms()} atoms)")  # fmt: skip
+    return molecule
 
 
 def shifts_of(bond: Any) -> tuple[float, ...]:

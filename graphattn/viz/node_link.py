@@ -42,6 +42,8 @@ def draw_graph(
     labels: Sequence[str] | None = None,
     classes: Tensor | None = None,
     title: str | None = None,
+    colour_bar: bool = True,
+    vmax: float | None = None,
     max_nodes: int = 40,
     ax: "Axes | None" = None,
     path: str | PathLike[str] | None = None,
@@ -49,17 +51,17 @@ def draw_graph(
     """Nodes and the links between them, each from a key to the query that attends to it.
 
     Grids lie as they are, given edges by a spring layout with a fixed seed, other graphs on a circle; where queries and
-    keys differ in number, queries stand above keys. Links have arrows where they do not all go both ways.
+    keys differ in number, queries stand above keys. Links have arrows where they do not all go both ways. Where they do, the
+    half of a link beside a node shows how much that node attends to the other one.
 
     Args:
         graph: Any graph, or a list of them, side by side. Of more than `max_nodes` nodes some are drawn: blocks of
             neighbours, or on given edges the surroundings of the nodes of most edges.
-        weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`; both ways of a link that is
-            drawn once count by the larger.
+        weights: [num_edges] or [num_edges, heads], in the order of `graph.edge_index()`.
         pos: Places of the nodes, [num_nodes, 2].
         labels: Names of the nodes of a square graph; their numbers by default.
         classes: Class of each node, [num_nodes] ints: its colour.
-        ax, path: Axes to draw into; file to save the figure as.
+        colour_bar, vmax, ax, path: As for `draw_mask`.
 
     Returns:
         The Axes.
@@ -82,7 +84,10 @@ def draw_graph(
         texts = {name: str(name[1]) for side in names for name in side}
     ax = open_axes(ax, (6.0, 5.5))
     draw_nodes(ax, network, places, texts, classes)
-    draw_links(ax, network, places, dense, weights is not None, len(texts))
+    scale = None if weights is None else scale_of(dense.nan_to_num(), vmax)
+    draw_links(ax, network, places, scale, node_size(len(texts)))
+    if scale is not None and colour_bar:
+        add_colour_bar(ax, scale)
     if not is_square and len(keys) and len(queries):
         ax.text(-0.05, 1, "queries", ha="right", va="center", fontsize=9)
         ax.text(-0.05, 0, "keys", ha="right", va="center", fontsize=9)
@@ -164,27 +169,31 @@ def node_size(num_nodes: int) -> float:
     return float(np.clip(9000 / max(1, num_nodes), 30, 350))
 
 
-def draw_links(
-    ax: Any, network: networkx.DiGraph, places: dict[Any, Any], dense: Tensor, has_weights: bool, num_nodes: int
-) -> None:
-    """Draws the links: lines where all of them go both ways, arrows otherwise; a self loop is a property of the node."""
+def draw_links(ax: Any, network: networkx.DiGraph, places: dict[Any, Any], scale: Any, size: float) -> None:
+    """Draws the links: halves where all of them go both ways, arrows otherwise; a self loop is a property of the node."""
     links = [(key, query, data["weight"]) for key, query, data in network.edges(data=True) if key != query]
-    both_ways = all(network.has_edge(query, key) for key, query, _ in links)
-    if both_ways:
-        largest: dict[Any, float] = {}
-        for key, query, weight in links:
-            pair = tuple(sorted((key, query)))
-            largest[pair] = max(weight, largest.get(pair, weight))
-        links = [(*pair, weight) for pair, weight in largest.items()]
     links.sort(key=lambda link: link[2])  # the strong ones on top
-    scale, colours = scale_of(dense.nan_to_num()), weight_colours()
-    shares = [float(scale(weight)) for *_, weight in links]
-    style: dict[str, Any] = {"width": 0.6, "edge_color": "0.6"}
-    if has_weights:
-        style = {"width": [0.5 + 2.5 * share for share in shares], "edge_color": [colours(share) for share in shares]}
-        add_colour_bar(ax, scale)
-    arrows: dict[str, Any] = {"arrows": False} if both_ways else {"arrowsize": 8, "connectionstyle": "arc3,rad=0.08"}
-    if not both_ways:
-        arrows["node_size"] = node_size(num_nodes)
     pairs = [link[:2] for link in links]
-    networkx.draw_networkx_edges(network, places, pairs, ax=ax, **style, **arrows)
+    if scale is None:
+        style: dict[str, Any] = {"width": 0.6, "edge_color": "0.6"}
+    else:
+        shares = [min(1.0, float(scale(weight))) for *_, weight in links]
+        style = {"width": [0.5 + 2.5 * share for share in shares], "edge_color": list(map(weight_colours(), shares))}
+    if not all(network.has_edge(query, key) for key, query in pairs):
+        arrows: dict[str, Any] = {"arrowsize": 8, "connectionstyle": "arc3,rad=0.08", "node_size": size}
+        networkx.draw_networkx_edges(network, places, pairs, ax=ax, **style, **arrows)
+    elif scale is None:
+        once = list(dict.fromkeys(tuple(sorted(pair)) for pair in pairs))
+        networkx.draw_networkx_edges(network, places, once, ax=ax, arrows=False, **style)
+    else:
+        draw_halves(ax, places, pairs, style)
+
+
+def draw_halves(ax: Any, places: dict[Any, Any], pairs: list[tuple[Any, Any]], style: dict[str, Any]) -> None:
+    """Draws each link (key, query) from its query to the middle, in one collection under the nodes."""
+    halves = []
+    for key, query in pairs:
+        start, end = np.asarray(places[query], float), np.asarray(places[key], float)
+        halves.append([start, (start + end) / 2])
+    lines = import_matplotlib().collections.LineCollection
+    ax.add_collection(lines(halves, linewidths=style["width"], colors=style["edge_color"], zorder=1, capstyle="butt"))

@@ -15,6 +15,7 @@ from graphattn.viz.canvas import (
     one_per_edge,
     open_axes,
     read_graph,
+    save,
     scale_of,
     weight_colours,
     words_of,
@@ -36,6 +37,8 @@ def draw_words(
     kind: str = "heat",
     query_tokens: Sequence[str] | None = None,
     title: str | None = None,
+    colour_bar: bool = True,
+    vmax: float | None = None,
     ax: "Axes | None" = None,
     path: str | PathLike[str] | None = None,
 ) -> "Axes":
@@ -43,7 +46,7 @@ def draw_words(
 
     Args:
         tokens: The words of the keys, and of the queries unless `query_tokens` are given (cross attention).
-        graph, weights, ax, path: As for `draw_mask`.
+        graph, weights, colour_bar, vmax, ax, path: As for `draw_mask`.
         kind: 'heat' or 'lines'. Of more than 60 words lines show the first 60.
 
     Returns:
@@ -59,10 +62,17 @@ def draw_words(
     if kind == "heat":
         side = min(12.0, 2.5 + 0.25 * longest)
         ax = open_axes(ax, (side + 1, side))
-        return draw_mask(graph, weights, labels=tokens, query_labels=query_tokens, title=title, ax=ax, path=path)
+        names: dict[str, Any] = {"labels": tokens, "query_labels": query_tokens, "title": title}
+        ax = draw_mask(graph, weights, **names, colour_bar=colour_bar, vmax=vmax, ax=ax)
+        ax.set_xlabel("attends to")
+        ax.set_ylabel("word")
+        save(ax.figure, path)
+        return ax
     ax = open_axes(ax, (5.0, 1.2 + 0.25 * min(longest, MOST_WORDS)))
     weights = one_per_edge(weights, graph)
-    draw_lines(ax, graph, weights)
+    scale = draw_lines(ax, graph, weights, vmax)
+    if scale is not None and colour_bar:
+        add_colour_bar(ax, scale)
     for words, place, where in ((query_tokens, 0, "right"), (tokens, 1, "left")):
         for row, word in enumerate(words[:MOST_WORDS]):
             at = place + 0.03 * (2 * place - 1)
@@ -76,18 +86,20 @@ def draw_words(
     return finish(ax, title, note, path)
 
 
-def draw_lines(ax: Any, graph: Graph, weights: Tensor | None) -> None:
-    """Draws a line for each edge among the first words, the strong ones on top."""
+def draw_lines(ax: Any, graph: Graph, weights: Tensor | None, vmax: float | None) -> Any:
+    """Draws a line for each edge among the first words, the strong ones on top; the scale of their colours, if they have."""
     keys, queries = graph.edge_index("cpu")
     shown = (keys < MOST_WORDS) & (queries < MOST_WORDS)
     lines = list(zip(keys[shown].tolist(), queries[shown].tolist()))
     if weights is None:
         for key, query in lines:
             ax.plot([0, 1], [query, key], solid_capstyle="round", color="0.75", linewidth=0.8)
-        return
+        return None
     strength = weights[shown]
-    scale, colours = scale_of(strength), weight_colours()
+    scale, colours = scale_of(strength, vmax), weight_colours()
     for edge in strength.argsort().tolist():
         (key, query), share = lines[edge], float(scale(strength[edge]))
-        ax.plot([0, 1], [query, key], solid_capstyle="round", color=colours(share), linewidth=0.3 + 2.2 * share)
-    add_colour_bar(ax, scale)
+        ax.plot(
+            [0, 1], [query, key], solid_capstyle="round", color=colours(share), linewidth=0.3 + 2.2 * min(1.0, share)
+        )
+    return scale

@@ -1,5 +1,7 @@
 """The tour, cut short: every stop runs and is drawn."""
 
+import json
+import re
 import sys
 
 import networkx
@@ -34,6 +36,18 @@ def test_tour_trains_and_draws_every_stop(shorter, tmp_path, capsys):
     rows = capsys.readouterr().out.splitlines()
     kernels = {row[:25].rstrip(): row.split("%")[0].split()[-2] for row in rows[1 : 1 + len(found)]}
     assert kernels["sentences    complete"] == kernels["sentences    causal"] == "edges_cpu"
+
+
+def test_one_page_for_all_stops(shorter, tmp_path):
+    pytest.importorskip("rdkit")
+    tour.main(
+        ["--epochs", "0", "--output", str(tmp_path / "tour.png"), "--explore", str(tmp_path / "new" / "page.html")]
+    )
+    text = (tmp_path / "new" / "page.html").read_text()
+    scenes = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["scenes"]
+    assert [scene["title"] for scene in scenes] == [", ".join(stop) for stop in tour.STOPS]
+    assert [scene["kind"] for scene in scenes] == ["words", "words", "sound", "image", "molecule", "network"]
+    assert all(len(scene["layers"]) == 3 for scene in scenes) and "samples" in scenes[2]["shown"]
 
 
 def test_without_rdkit_the_row_says_what_to_install(monkeypatch, tmp_path, capsys):

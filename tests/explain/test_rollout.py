@@ -1,12 +1,14 @@
 """Attention rollout beside dense matrices multiplied by loops."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
-from graphattn import BandedGraph, EdgeListGraph, PerHead, causal
-from graphattn.explain import LayerAttention, attention_rollout
-from graphattn.nn import GraphAttention
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, PerHead, causal
+from graphattn.explain import LayerAttention, attention_of, attention_rollout
+from graphattn.nn import GraphAttention, Seq2Seq
 from tests.nn.peer import random_graph
 
 NUM_NODES = 7
@@ -88,6 +90,45 @@ def test_heads_with_graphs_of_their_own():
     wanted = 0.5 * torch.eye(5) + 0.5 * matrix
     for given in (edges, graphs):
         torch.testing.assert_close(attention_rollout([(given, weights)], 5).to_dense(), wanted)
+
+
+def shares(normalizer="softmax", **options):
+    torch.manual_seed(0)
+    layer = GraphAttention(4, 3, heads=2, normalizer=normalizer, **options)
+    return layer(torch.randn(6, 4), BandedGraph(6, 1, 1), return_attention_weights=True)[1]
+
+
+@pytest.mark.parametrize("wrong", [shares("sigmoid"), (shares()[0], shares()[1][:, 0] / 2)], ids=["sigmoid", "halved"])
+def test_weights_that_are_no_shares_are_warned_of(wrong):
+    with pytest.warns(UserWarning, match="scales the weights of layer 2 to rows of sum 1: 6 of 6 rows"):
+        attention_rollout([shares(), wrong], 6)
+
+
+def test_shares_of_every_kind_are_not_warned_of():
+    per_head = PerHead([causal(6), BandedGraph(6, 1, 1)])
+    layer = GraphAttention(4, 3, heads=2)
+    heads = layer(torch.randn(6, 4), per_head, return_attention_weights=True)[1]
+    low = (shares()[0], shares()[1].bfloat16())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (
+            shares(),
+            shares("sparsemax"),
+            heads,
+            low,
+            (torch.empty(2, 0, dtype=torch.long), torch.empty(0, 2)),
+        ):
+            attention_rollout([given], 6)
+
+
+def test_cross_attention_has_no_rollout():
+    model = Seq2Seq(9, 9, channels=8, num_layers=1, heads=2).eval()
+    tokens = torch.randint(9, (5,))
+    found = attention_of(model, tokens, tokens, CompleteGraph(5), causal(5))
+    with pytest.raises(ValueError, match=r"one set of nodes .got 'decoder.layers.0.memory_attention'"):
+        attention_rollout(found, 5)
+    encoder = {name: layer for name, layer in found.items() if name.startswith("encoder.")}
+    assert attention_rollout(encoder, 5).shape == (5, 5)
 
 
 EDGES = torch.tensor([[0, 1], [1, 2]])

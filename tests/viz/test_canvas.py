@@ -161,3 +161,18 @@ def test_names_that_are_numbers(draw, labels):
 def test_weights_below_zero(draw, tmp_path):
     draw(CompleteGraph(3), -torch.rand(9), path=tmp_path / "it.png")
     draw(CompleteGraph(3), torch.linspace(-1, 1, 9), path=tmp_path / "it.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_saves_pictures_for_papers(ending, tmp_path):
+    draw_words(["first", "second"], CompleteGraph(2), torch.rand(4), path=tmp_path / f"it.{ending}")
+    written = (tmp_path / f"it.{ending}").read_bytes()
+    assert written.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    if ending == "svg":
+        assert b">first</text>" in written  # words, not shapes
+
+
+@pytest.mark.parametrize("vmax", [0, -1, float("nan"), True, "1"])
+def test_scales_that_are_none(vmax):
+    with pytest.raises(ValueError, match="'vmax' must be a positive number"):
+        draw_mask(CompleteGraph(2), torch.rand(4), vmax=vmax)

@@ -60,3 +60,21 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"got \(3, 2\)"):
         draw_image(torch.rand(4, 4), CompleteGraph(4), sides=(3, 2))
     assert draw_image(torch.rand(4, 4), CompleteGraph(4), sides=(2, 2)).patches
+
+
+def test_the_window_is_outlined_on_white_paper_too():
+    for weights in (None, torch.rand(GridGraph((4, 4), 1).num_edges)):
+        ax = draw_image(torch.zeros(8, 8), GridGraph((4, 4), 1), weights, node=0)
+        lines = {(tuple(map(float, line.get_xdata())), tuple(map(float, line.get_ydata()))) for line in ax.lines}
+        ends = [(0.0, 2.0), (2.0, 4.0)]  # of the sides of the two patches along each axis
+        sides = [(0.0, 0.0), (4.0, 4.0)]
+        assert lines == {pair for end in ends for side in sides for pair in ((side, end), (end, side))}
+
+
+def test_attention_that_is_spread_evenly_is_pale():
+    graph = GridGraph((3, 3), 1)
+    even = draw_image(torch.rand(3, 3), graph, torch.full((graph.num_edges,), 1 / 9), node=4).images[1]
+    assert even.norm.vmax == pytest.approx(2 / 9) and float(even.get_alpha().max()) == pytest.approx(0.5)
+    steep = torch.zeros(graph.num_edges)
+    steep[(graph.edge_index()[1] == 4).nonzero()[0]] = 1.0
+    assert draw_image(torch.rand(3, 3), graph, steep, node=4).images[1].norm.vmax == 1

@@ -18,7 +18,7 @@ def test_shows_queries_in_rows_and_weights_where_edges_are():
     assert image.shape == (6, 8) and image.count() == len(ASYMMETRIC)
     for (key, query), weight in zip(ASYMMETRIC, weights.mean(1)):
         assert image[query, key] == pytest.approx(float(weight))
-    assert ax.get_xlabel() == "key" and ax.get_ylabel() == "query"
+    assert ax.get_xlabel() == "key: is attended to" and ax.get_ylabel() == "query: attends"
     assert ax.figure.axes[-1].get_ylabel() == "attention weight"
 
 

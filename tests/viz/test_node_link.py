@@ -37,10 +37,19 @@ def test_one_line_for_both_ways_and_arrows_for_one():
     assert len(one.patches) == 5  # and a self loop, which is not drawn
 
 
-def test_the_larger_of_both_ways_counts():
-    graph = edge_list([(0, 1), (1, 0), (1, 2), (2, 1)], 3)
-    ax = draw_graph(graph, torch.tensor([[0.8], [0.2], [0.1], [0.4]]))
-    assert sorted(ax.collections[-1].get_linewidths()) == pytest.approx([1.75, 3.0])
+def test_the_half_of_a_link_beside_a_node_shows_what_the_node_gives():
+    graph, pos = edge_list([(0, 1), (1, 0), (1, 2), (2, 1)], 3), torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 2.0]])
+    ax = draw_graph(graph, torch.tensor([[0.8], [0.2], [0.1], [0.4]]), pos=pos)
+    (links,) = (drawn for drawn in ax.collections if hasattr(drawn, "get_segments"))
+    halves = {
+        (tuple(half[0]), tuple(half[1])): width for half, width in zip(links.get_segments(), links.get_linewidths())
+    }
+    assert halves == {
+        ((2.0, 0.0), (1.0, 0.0)): pytest.approx(3.0),  # of node 1 to node 0: 0.8
+        ((0.0, 0.0), (1.0, 0.0)): pytest.approx(0.5 + 2.5 / 4),  # of node 0 to node 1: 0.2
+        ((4.0, 2.0), (3.0, 1.0)): pytest.approx(0.5 + 2.5 / 8),  # of node 2 to node 1: 0.1
+        ((2.0, 0.0), (3.0, 1.0)): pytest.approx(1.75),  # of node 1 to node 2: 0.4
+    }
     assert ax.figure.axes[-1].get_ylabel() == "attention weight"
 
 

@@ -36,3 +36,23 @@ def test_waveform_instead():
     assert not ax.images and ax.lines[0].get_xdata()[-1] == pytest.approx(3999 / 8000)
     with pytest.raises(ValueError, match="go together"):
         draw_sound(from_waveform(WAVE, 8000), waveform=WAVE)
+
+
+def test_bands_are_named_in_hertz():
+    """A tone lies at the height that the axis gives its frequency."""
+    tone = torch.sin(2 * torch.pi * 1000 * torch.arange(4000) / 8000)
+    ax = draw_sound(from_waveform(tone, 8000))
+    ticks = {text.get_text(): height for text, height in zip(ax.get_yticklabels(), ax.get_yticks())}
+    loudest = int(ax.images[0].get_array()[:, 20].argmax())
+    assert list(ticks) == ["250 Hz", "0.5 kHz", "1 kHz", "2 kHz", "4 kHz"] and abs(ticks["1 kHz"] - loudest) <= 0.5
+    assert "mel" in ax.get_ylabel()
+    data = from_waveform(tone, 8000)
+    del data.sample_rate
+    assert draw_sound(data).get_ylabel() == "mel band"
+
+
+def test_one_scale_for_several_sounds():
+    data = from_waveform(WAVE, 8000, before=1, after=1)
+    ax = draw_sound(data, torch.full((data.graph.num_edges,), 0.25), vmax=0.5)
+    (over,) = (other for other in ax.figure.axes if other is not ax)
+    assert over.get_ylim() == pytest.approx((0, 0.8))

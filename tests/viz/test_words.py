@@ -38,3 +38,8 @@ def test_bad_input():
         draw_words(WORDS, causal(3), kind="arcs")
     with pytest.raises(ValueError, match=r"'tokens' .* 4 nodes \(got 3\)"):
         draw_words(WORDS, causal(4))
+
+
+def test_the_axes_say_who_asks():
+    ax = draw_words(WORDS, causal(3), torch.rand(6))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("attends to", "word")
