@@ -56,4 +56,4 @@ class OfClasses(OfExamples):
 
     def predict(self, model: nn.Module, data: Any, facts: dict[str, Any]) -> Predicted:
         """`Predicted`, for each of a list of examples or for one."""
-        return Predicted.of(self.scores(model, self.batches_of(data, facts)), facts["classes"])
+        return Predicted.of(self.scores(model, self.batches_of(data, facts)), facts.get("names") or facts["classes"])

@@ -189,7 +189,7 @@ class NodeClassification(Recipe):
     def predict(self, model: nn.Module, data: Data, facts: dict[str, Any]) -> Predicted:
         """`Predicted`, for every node of a network: the one that it was trained on, or another with the same features."""
         x, graph = self.inputs(data, facts)
-        return Predicted.of(model(x, graph), facts["classes"])
+        return Predicted.of(model(x, graph), facts.get("names") or facts["classes"])
 
 
 def sparse_if_few(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -103,8 +103,8 @@ class Recipe(ABC):
         minutes: float | None = None,
         log: str | os.PathLike[str] | None = None,
         device: str | torch.device = "cpu",
-        progress: bool = True,
-        report: Callable[[int, dict[str, float]], None] | None = None,
+        progress: bool | Callable[[int, dict[str, float]], None] = True,
+        names: Sequence[str] | None = None,
     ) -> Trained:
         """A trained model: that of the epoch which is best on the validation part, and its figures on all parts.
 
@@ -119,8 +119,8 @@ class Recipe(ABC):
             minutes: Of training in this call at most; `is_finished` of the result then tells whether more are needed.
             log: A folder for TensorBoard.
             device: Where it is trained; the result is on the CPU.
-            progress: Whether a bar shows it, on a terminal.
-            report: Called with (epoch, numbers) after each epoch.
+            progress: Whether a bar shows it, on a terminal; or a function that is called with (epoch, numbers) after each epoch.
+            names: Of the classes 0, 1, ..., as `from_csv` and `from_folder` give them; predictions then say these.
 
         Raises:
             ValueError: on data that cannot be learned from; the message prints what it got and says what to do.
@@ -131,19 +131,19 @@ class Recipe(ABC):
             )
         device = torch.device(device)
         task = self.read(data, split, seed)
+        if names is not None:
+            task.facts["names"] = names_of(task.facts, names)
         write = None if log is None else tensorboard(log)
         seed_everything(seed)
         network = (self.build(task.facts) if model is None else model).to(device)
         keep = None
         if save is not None:
             keep = Keep(unfinished(save), resume, minutes=minutes, recipe=self.described(seed))
-
-        def evaluate(model: nn.Module) -> dict[str, float]:
-            return self.epoch_figures(model, task.parts_on(device))
-
         found = fit(
-            network, On(task.train, device), self.loss, self.schedule, evaluate=evaluate, choice=self.choice(task.facts),
-            keep=keep, log=write, title=self.name if progress else "", report=report,
+            network, On(task.train, device), self.loss, self.schedule,
+            evaluate=lambda model: self.epoch_figures(model, task.parts_on(device)), choice=self.choice(task.facts),
+            keep=keep, log=write, title=self.name if progress is True else "",
+            report=progress if callable(progress) else None,
         )  # fmt: skip
         trained = self.result(found, task, seed, device, model is not None)
         if save is not None and found.is_finished:
@@ -188,3 +188,13 @@ class Recipe(ABC):
 
 def unfinished(save: str | os.PathLike[str]) -> str:
     return f"{os.fspath(save)}.unfinished"
+
+
+def names_of(facts: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Of the classes that the model knows. Raises ValueError where a class has none."""
+    classes = facts.get("classes")
+    if classes is None or min(classes) < 0 or max(classes) >= len(names):
+        raise ValueError(
+            f"'names' must name the classes {classes} (got {list(names)[:20]}); leave it out for other labels"
+        )
+    return [str(names[label]) for label in classes]

@@ -82,7 +82,11 @@ class SequenceToSequence(Recipe):
         parts = given_parts(split, len(pairs)) or split_examples(len(pairs), SHARES if split is None else split, seed)
         chosen = [[pairs[place] for place in part] for part in parts]
         words = [list(Vocabulary.from_sentences(pair[side] for pair in chosen[0])) for side in (0, 1)]
-        facts = {"source": words[0], "target": words[1], "longest": max(len(target) for _, target in chosen[0])}
+        facts = {
+            "source_words": words[0],
+            "target_words": words[1],
+            "longest": max(len(target) for _, target in chosen[0]),
+        }
         train, *evaluated = ([self.numbers(*pair, facts) for pair in part] for part in chosen)
         counts = dict(zip(("train", "validation", "test"), (len(part) for part in chosen)))
         named = zip(("validation", "test"), evaluated)
@@ -103,11 +107,11 @@ class SequenceToSequence(Recipe):
     @staticmethod
     def numbers(source: Sequence[str], target: Sequence[str], facts: dict[str, Any]) -> Pair:
         """Places of the tokens; the unknown one of the target is 1, behind END."""
-        sources, targets = Vocabulary(facts["source"]), Vocabulary(facts["target"])
+        sources, targets = Vocabulary(facts["source_words"]), Vocabulary(facts["target_words"])
         return [sources.index_of(token) for token in source], [targets.index_of(token) + 1 for token in target]
 
     def build(self, facts: dict[str, Any]) -> nn.Module:
-        sizes = len(facts["source"]), len(facts["target"]) + 1
+        sizes = len(facts["source_words"]), len(facts["target_words"]) + 1
         layer: dict[str, Any] = {"dropout": self.dropout, "attention_dropout": 0.0}
         layer |= {"feedforward_channels": 2 * self.channels}
         return Seq2Seq(*sizes, self.channels, self.layers, self.heads, norm_first=True, **layer)
@@ -165,7 +169,7 @@ class SequenceToSequence(Recipe):
             batch = Translations([(numbers[place], []) for place in places])
             written = self.write(model, batch.source, batch.source_graph, 2 * facts["longest"] + 5)
             for place, tokens in zip(places, written, strict=True):
-                found[place] = JOINTS[self.target_unit].join(facts["target"][token - 1] for token in tokens)
+                found[place] = JOINTS[self.target_unit].join(facts["target_words"][token - 1] for token in tokens)
         return found
 
 

@@ -135,5 +135,5 @@ class Tagging(OfExamples):
         found: list[Predicted] = []
         for batch in self.batches_of(data, facts):
             for scores in self.outputs(model, batch).split(batch.ptr.diff().tolist()):
-                found.append(Predicted.of(scores, facts["classes"]))
+                found.append(Predicted.of(scores, facts.get("names") or facts["classes"]))
         return found

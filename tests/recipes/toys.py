@@ -4,15 +4,15 @@ import random
 
 import torch
 from torch_geometric.data import Data
-from torch_geometric.utils import coalesce, to_undirected
+from torch_geometric.utils import coalesce, remove_self_loops, to_undirected
 
 from graphattn.inputs import from_text, from_waveform
 
 LETTERS = {"a": "AA", "e": "EH", "b": "B", "d": "D", "s": "S", "h": "HH"}
 
 
-def network(num_nodes=120, num_classes=3, num_features=12, noise=1.0, seed=0) -> Data:
-    """Half of the edges inside of classes; noisy features."""
+def network(num_nodes=120, num_classes=3, num_features=12, noise=1.0, inside=0.7, seed=0) -> Data:
+    """A share of the edges inside of classes, the others anywhere; noisy features."""
     chance = torch.Generator().manual_seed(seed)
     y = torch.arange(num_nodes) % num_classes
     x = torch.randn(num_classes, num_features, generator=chance)[y]
@@ -20,9 +20,10 @@ def network(num_nodes=120, num_classes=3, num_features=12, noise=1.0, seed=0) ->
     source = torch.randint(num_nodes, (3 * num_nodes,), generator=chance)
     step = num_classes * torch.randint(1, num_nodes // num_classes, source.shape, generator=chance)
     anywhere = torch.randint(num_nodes, source.shape, generator=chance)
-    same = torch.rand(source.shape, generator=chance) < 0.7
+    same = torch.rand(source.shape, generator=chance) < inside
     target = torch.where(same, (source + step) % num_nodes, anywhere)
-    edge_index = coalesce(to_undirected(torch.stack([source, target]), num_nodes=num_nodes))
+    edges = remove_self_loops(torch.stack([source, target]))[0]
+    edge_index = coalesce(to_undirected(edges, num_nodes=num_nodes))
     place = torch.rand(num_nodes, generator=chance)
     masks = {"train_mask": place < 0.5, "val_mask": (place >= 0.5) & (place < 0.75), "test_mask": place >= 0.75}
     return Data(x, edge_index, y=y, **masks)
