@@ -1,6 +1,6 @@
 """Classes of the nodes of one network."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import add_self_loops, is_undirected
 
 from graphattn.graphs import EdgeListGraph, Graph
+from graphattn.nn import GraphAttention
 from graphattn.recipes.choice import Choice
 from graphattn.recipes.labels import check_features, check_labels, classes_of, encode_labels
 from graphattn.recipes.measures import OF_CLASSES, check_measure, class_figures
@@ -160,10 +161,15 @@ class NodeClassification(Recipe):
             edge_index, _ = add_self_loops(edge_index, num_nodes=num_nodes)
         return EdgeListGraph(edge_index, num_nodes, is_undirected=has_both)
 
+    @property
+    def attention_layer(self) -> Callable[..., nn.Module]:
+        """Makes the attentions, with the arguments of GraphAttention."""
+        return GraphAttention
+
     def build(self, facts: dict[str, Any]) -> nn.Module:
         names = ["hidden_channels", "layers", "heads", "score", "dropout", "attention_dropout"]
         names += ["share_weights"] if self.model == "gat" else []
-        options = {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in names} | {"attention": self.attention_layer}
         return MODELS[self.model](facts["num_features"], len(facts["classes"]), **options)
 
     def outputs(self, model: nn.Module, batch: Network) -> Tensor:
