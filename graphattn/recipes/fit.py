@@ -103,7 +103,11 @@ def fit(
     start = time.perf_counter()
     is_over = training.is_over
     progress = tqdm(
-        total=training.num_epochs, initial=len(training.history), desc=title, leave=False, disable=not title
+        total=training.num_epochs,
+        initial=len(training.history),
+        desc=title,
+        leave=False,
+        disable=None if title else True,
     )
     with progress:
         while not is_over:
