@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from graphattn import explain as explain
     from graphattn import inputs as inputs
     from graphattn import nn as nn
+    from graphattn import recipes as recipes
     from graphattn import transforms as transforms
     from graphattn import viz as viz
 
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 # Read when they are first asked for, as attributes of this module: not all that they need is needed by everyone.
-_ON_DEMAND = ("datasets", "explain", "inputs", "nn", "transforms", "viz")
+_ON_DEMAND = ("datasets", "explain", "inputs", "nn", "recipes", "transforms", "viz")
 
 
 def __getattr__(name: str) -> Any:
