@@ -160,7 +160,7 @@ def train(model: Model, stop: Stop, epochs: int, name: str) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * len(loader))
     start = time.perf_counter()
-    for _ in tqdm(range(epochs), desc=name, leave=False):
+    for _ in tqdm(range(epochs), desc=name, leave=False, disable=None):
         for batch in loader:
             loss = F.cross_entropy(select(model(batch), batch, "train"), select(batch.y, batch, "train"))
             optimizer.zero_grad()

@@ -1,5 +1,7 @@
 """Every recipe on a toy set, briefly: what holds for all of them."""
 
+import sys
+import types
 from dataclasses import replace
 
 import pytest
@@ -253,7 +255,7 @@ def test_predictions_say_the_names_of_classes(tmp_path):
 
 
 def test_without_tensorboard_the_error_says_so(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     recipe, make = SMALL["nodes"]
     with pytest.raises(ImportError, match="pip install tensorboard"):
         recipe.train(make(), log=tmp_path)
@@ -278,3 +280,28 @@ def test_a_network_of_few_hundred_nodes_does_not_get_an_untrained_epoch():
     lowest = min(trained.history, key=lambda numbers: numbers["loss"])
     assert trained.history.index(lowest) < 25 < trained.epoch
     assert trained.figures["test"]["accuracy"] > 0.5  # of the epoch of the lowest loss 0.49, with torch's momentum 0.43
+
+
+def test_numbers_of_every_epoch_go_to_tensorboard(monkeypatch, tmp_path):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, step):
+            written.append((self.folder, name, value, step))
+
+        def flush(self):
+            pass
+
+    fake = types.ModuleType("torch.utils.tensorboard")
+    fake.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    recipe, make = SMALL["graphs"]
+    trained = recipe.scheduled(epochs=2).train(make(), log=tmp_path, progress=False)
+    losses = [
+        (str(tmp_path), "training/loss", numbers["training loss"], step) for step, numbers in enumerate(trained.history)
+    ]
+    assert [each for each in written if each[1] == "training/loss"] == losses
+    assert {name for _, name, _, _ in written} == {"training/loss", "loss", "accuracy", "roc_auc", "macro_f1"}
