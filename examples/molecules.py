@@ -245,7 +245,9 @@ def print_table(found: dict[str, list[dict]]) -> None:
         errors = torch.tensor([record["test"] for record in records], dtype=torch.float64)
         ours = f"{errors.mean():.3f} ± {errors.std(correction=0):.3f}"
         seconds = sum(record["cpu_seconds"] for record in records)
-        print(f"{name:<9} {len(records):>5} {ours:>14} {seconds:>6.0f}  {PUBLISHED[name]} {UNITS[name]}")
+        print(
+            f"{name:<9} {len(records):>5} {ours:>14} {seconds:>6.0f}  {PUBLISHED.get(name, '-')} {UNITS.get(name, '')}"
+        )
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

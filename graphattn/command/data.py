@@ -1,6 +1,7 @@
 """Data from the command line: which arguments name them, and what they become."""
 
 import argparse
+import copy
 import inspect
 import os
 import sys
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     columns.add_argument("--target", metavar="COL", help="numbers; beside --text, texts that are to be written")
     more = parser.add_argument_group("more about the data")
     more.add_argument("--name", help="argument 'name' of the class that --pyg names, such as Cora")
+    more.add_argument("--y-column", type=int, metavar="N", help="of the targets of a data set with several, from 0")
     more.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="folder of downloads")
     more.add_argument("--undirected", action="store_true", help="add the opposite of every edge of a network")
     more.add_argument("--normalize", action="store_true", help="features of each node sum up to 1: for bags of words")
@@ -152,7 +154,7 @@ def of_dataset(args: argparse.Namespace) -> Loaded:
     dataset = open_dataset("TUDataset", args.tu, args.root) if args.tu else open_dataset(args.pyg, args.name, args.root)
     if len(dataset) == 1:
         return of_network(dataset[0], args)
-    examples = list(dataset)
+    examples = [with_column(data, args.y_column) for data in dataset]
     y = examples[0].get("y")
     if not isinstance(y, torch.Tensor):
         raise ValueError(f"{dataset} has no labels y to learn from; give another")
@@ -160,6 +162,19 @@ def of_dataset(args: argparse.Namespace) -> Loaded:
         return Loaded(examples, "tagging", source={"kind": "graph"})
     task = "graph regression" if y.is_floating_point() else "graph classification"
     return Loaded(examples, task, source={"kind": "graph"})
+
+
+def with_column(data: Data, column: int | None) -> Data:
+    """With one of its targets [1, num_targets], where a column is named. Raises ValueError on one that is not there."""
+    if column is None:
+        return data
+    y = data.get("y")
+    if not isinstance(y, torch.Tensor) or y.dim() != 2 or not 0 <= column < y.size(1):
+        got = list(y.shape) if isinstance(y, torch.Tensor) else y
+        raise ValueError(f"--y-column is a column of targets [1, num_targets] (got {column}, and y of {got})")
+    data = copy.copy(data)
+    data.y = y[:, column]
+    return data
 
 
 def open_dataset(name: str, argument: str | None, root: str) -> Any:

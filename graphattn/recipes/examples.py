@@ -14,7 +14,7 @@ from torch_geometric.utils import is_undirected
 
 from graphattn.graphs import EdgeListGraph, Graph
 from graphattn.recipes.labels import check_features
-from graphattn.recipes.parts import SHARES, Parts, split_examples
+from graphattn.recipes.parts import SHARES, Parts, given_parts, split_examples
 from graphattn.recipes.recipe import Recipe, Task
 
 AT_ONCE = 256  # examples of a batch where nothing is learned
@@ -117,25 +117,6 @@ def check_examples(data: Any) -> list[Data]:
         if not example.num_nodes:
             raise ValueError(f"example {place} has no nodes (got {example}); leave it out")
     return examples
-
-
-def given_parts(split: Any, num_examples: int) -> Parts | None:
-    """Three lists of places that a user gives, checked; None if it gives something else."""
-    if split is None or not isinstance(split, (list, tuple)) or all(isinstance(share, (int, float)) for share in split):
-        return None
-    lists = [[int(place) for place in part] for part in split]
-    if len(lists) != 3 or not all(lists):
-        raise ValueError(
-            f"'split' must be three lists of places, none of them empty (got {[len(part) for part in lists]} places)"
-        )
-    together = [place for part in lists for place in part]
-    if min(together) < 0 or max(together) >= num_examples:
-        raise ValueError(f"places must be 0 .. {num_examples - 1} (got {min(together)} .. {max(together)})")
-    if len(set(together)) < len(together):
-        raise ValueError(
-            f"{len(together) - len(set(together))} places are in 'split' twice; a test example that is learned from tests nothing"
-        )
-    return Parts(*lists)
 
 
 def edges_or_graph(data: Data) -> dict[str, Any]:

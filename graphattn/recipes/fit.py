@@ -95,7 +95,7 @@ def fit(
 
     Raises:
         ValueError: if there are no batches, or a checkpoint is of another recipe.
-        FloatingPointError: if the loss is not finite; the model then is not either.
+        FloatingPointError: if the loss is not finite; the model is then as it was before that step.
     """
     training = Training(model, batches, schedule, choice)
     if keep is not None and keep.resume and Path(keep.path).is_file():
@@ -169,9 +169,7 @@ class Training:
     def run_epoch(self, loss: Loss, keep: Keep | None, start: float) -> bool:
         """The rest of an epoch; False if the minutes were over before."""
         now = chance() if keep is not None else None
-        if (
-            self.begun is not None
-        ):  # of an epoch that was begun: its batches are drawn again, those that were seen passed over
+        if self.begun is not None:  # the batches of an epoch that was begun are drawn again, those seen are passed over
             set_chance(self.begun)
         elif keep is not None:
             self.begun = now
@@ -194,6 +192,12 @@ class Training:
 
     def step(self, loss: Loss, batch: Any) -> None:
         value = loss(self.model, batch)
+        found = value.item()
+        if found != found or abs(found) == float("inf"):
+            raise FloatingPointError(
+                f"the loss of step {self.steps + 1} is {found}; look for nan or infinite numbers in the data, or give a"
+                f" smaller learning rate (got {self.schedule.lr})"
+            )
         self.optimizer.zero_grad()
         value.backward()
         if self.schedule.clip is not None:
@@ -203,12 +207,6 @@ class Training:
             self.rates.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        found = value.item()
-        if found != found or abs(found) == float("inf"):
-            raise FloatingPointError(
-                f"the loss of step {self.steps + 1} is {found}; look for nan or infinite numbers in the data, or give a"
-                f" smaller learning rate (got {self.schedule.lr})"
-            )
         self.losses.append(found)
         self.steps += 1
 

@@ -133,7 +133,7 @@ def number_of(data: Data) -> Tensor:
         raise ValueError(f"an example has no target to learn from (got y={y!r}); set data.y to a number")
     if y.numel() != 1:
         raise ValueError(
-            f"an example needs one target (got y of {list(y.shape)}); choose a column: data.y = data.y[:, [0]]"
+            f"an example needs one target (got y of {list(y.shape)}); choose a column: data.y[:, [0]], --y-column 0"
         )
     if not torch.isfinite(y.double()).all():
         raise ValueError(f"an example has the target {y.item()}; leave out examples whose target is not known")

@@ -13,8 +13,7 @@ from graphattn.graphs import BandedGraph, Graph, causal
 from graphattn.inputs import Vocabulary
 from graphattn.nn import LanguageModel, greedy_search, sample
 from graphattn.recipes.choice import Choice
-from graphattn.recipes.examples import given_parts
-from graphattn.recipes.parts import SHARES, split_examples
+from graphattn.recipes.parts import SHARES, given_parts, split_examples
 from graphattn.recipes.recipe import Recipe, Task
 from graphattn.recipes.schedule import Schedule
 from graphattn.recipes.writing import END, JOINTS, Drawn, Moved, check_unit, tokens_in

@@ -16,7 +16,7 @@ from graphattn.recipes.choice import Choice
 from graphattn.recipes.labels import check_features, check_labels, classes_of, encode_labels
 from graphattn.recipes.measures import OF_CLASSES, check_measure, class_figures
 from graphattn.recipes.models.node import GAT, NodeTransformer
-from graphattn.recipes.parts import draw_masks, masks_of
+from graphattn.recipes.parts import masks_by, masks_of
 from graphattn.recipes.predicted import Predicted
 from graphattn.recipes.recipe import Recipe, Task
 from graphattn.recipes.schedule import Schedule
@@ -41,7 +41,8 @@ class NodeClassification(Recipe):
     """Node classification: a network whose nodes are partly labelled in, the classes of all nodes out.
 
     The data is one `Data` with x [num_nodes, num_features], edge_index (or a graph), y [num_nodes] and bool masks train_mask,
-    val_mask and test_mask, [num_nodes] or one column for each of several splits; or without masks, and shares as `split`.
+    val_mask and test_mask, [num_nodes] or one column for each of several splits; or without masks, and `split` gives shares or
+    three lists of nodes.
     Nodes outside of the masks may have any label. Directed edges stay directed: a node attends to those that point to it.
 
     An epoch is one step, and the one with the best `measure` of the validation nodes is reported: the lowest loss comes long
@@ -106,7 +107,7 @@ class NodeClassification(Recipe):
         if split is None or isinstance(split, int):
             train, validation, test = masks_of(data, split or 0)
         else:
-            train, validation, test = draw_masks(y, split, seed)
+            train, validation, test = masks_by(y, split, seed)
         counted = train | validation | test
         unknown = int((y[counted] < 0).sum())
         if unknown:

@@ -20,6 +20,10 @@ class Parts(NamedTuple):
 
 def check_shares(shares: Any) -> Shares:
     """Three shares above 0 that sum up to 1, or to 100 (per cent)."""
+    if not isinstance(shares, Sequence) or not all(isinstance(share, (int, float)) for share in shares):
+        raise ValueError(
+            f"'split' must be three shares, such as (0.8, 0.1, 0.1), or three lists of places (got {shares!r})"
+        )
     values = tuple(float(share) for share in shares)
     total = sum(values)
     values = tuple(value / 100 for value in values) if abs(total - 100) < 1e-6 else values
@@ -82,6 +86,25 @@ def split_classes(y: Tensor, shares: Sequence[float] = SHARES, seed: int = 0) ->
     return parts
 
 
+def given_parts(split: Any, num_examples: int) -> Parts | None:
+    """Three lists of places that a user gives, checked; None if it gives something else."""
+    if split is None or not isinstance(split, (list, tuple)) or all(isinstance(share, (int, float)) for share in split):
+        return None
+    lists = [[int(place) for place in part] for part in split]
+    if len(lists) != 3 or not all(lists):
+        raise ValueError(
+            f"'split' must be three lists of places, none of them empty (got {[len(part) for part in lists]} places)"
+        )
+    together = [place for part in lists for place in part]
+    if min(together) < 0 or max(together) >= num_examples:
+        raise ValueError(f"places must be 0 .. {num_examples - 1} (got {min(together)} .. {max(together)})")
+    if len(set(together)) < len(together):
+        raise ValueError(
+            f"{len(together) - len(set(together))} places are in 'split' twice; a test example that is learned from tests nothing"
+        )
+    return Parts(*lists)
+
+
 def masks_of(data: Any, column: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Training, validation and test nodes of a network, bool [num_nodes] each.
 
@@ -124,9 +147,9 @@ def masks_of(data: Any, column: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return masks[0], masks[1], masks[2]
 
 
-def draw_masks(y: Tensor, shares: Sequence[float], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks in which every class has its share."""
+def masks_by(y: Tensor, split: Any, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks of the nodes by shares, of which every class has its own, or by three lists of places."""
     masks = torch.zeros(3, len(y), dtype=torch.bool)
-    for mask, part in zip(masks, split_classes(y, shares, seed), strict=True):
+    for mask, part in zip(masks, given_parts(split, len(y)) or split_classes(y, split, seed), strict=True):
         mask[part] = True
     return masks[0], masks[1], masks[2]

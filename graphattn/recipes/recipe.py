@@ -125,10 +125,7 @@ class Recipe(ABC):
         Raises:
             ValueError: on data that cannot be learned from; the message prints what it got and says what to do.
         """
-        if save is None and (resume or minutes is not None):
-            raise ValueError(
-                "'resume' and 'minutes' need a place for what is unfinished (got save=None); give 'save' a path"
-            )
+        check_place(save, resume, minutes)
         device = torch.device(device)
         task = self.read(data, split, seed)
         if names is not None:
@@ -138,7 +135,8 @@ class Recipe(ABC):
         network = (self.build(task.facts) if model is None else model).to(device)
         keep = None
         if save is not None:
-            keep = Keep(unfinished(save), resume, minutes=minutes, recipe=self.described(seed))
+            described = self.described(seed) | {"examples": task.counts}
+            keep = Keep(unfinished(save), resume, minutes=minutes, recipe=described)
         found = fit(
             network, On(task.train, device), self.loss, self.schedule,
             evaluate=lambda model: self.epoch_figures(model, task.parts_on(device)), choice=self.choice(task.facts),
@@ -188,6 +186,17 @@ class Recipe(ABC):
 
 def unfinished(save: str | os.PathLike[str]) -> str:
     return f"{os.fspath(save)}.unfinished"
+
+
+def check_place(save: str | os.PathLike[str] | None, resume: bool, minutes: float | None) -> None:
+    """Raises ValueError where there is no place for what is unfinished, or a model and nothing to go on with."""
+    if save is None:
+        if resume or minutes is not None:
+            raise ValueError(
+                "'resume' and 'minutes' need a place for what is unfinished (got save=None); give 'save' a path"
+            )
+    elif resume and os.path.exists(save) and not os.path.exists(unfinished(save)):
+        raise ValueError(f"'{save}' is finished, there is nothing to resume; load it, or train anew without 'resume'")
 
 
 def names_of(facts: dict[str, Any], names: Sequence[str]) -> list[str]:

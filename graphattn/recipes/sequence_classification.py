@@ -58,7 +58,7 @@ class SequenceClassification(OfClasses):
         facts = super().learn(examples)
         if check_kind(examples):
             vocabulary = Vocabulary.from_sentences(tokens_of(data) or [] for data in examples)
-            return facts | {"words": list(vocabulary), "num_features": None, "mean": None, "deviation": None}
+            return facts | {"words": tuple(vocabulary), "num_features": None, "mean": None, "deviation": None}
         features = [node_features(data) for data in examples]
         return facts | {"words": None, "num_features": features[0].size(1)} | scale_of(features)
 
@@ -73,7 +73,7 @@ class SequenceClassification(OfClasses):
                 raise ValueError(
                     f"the model reads texts (got {data} without 'tokens'); make it by graphattn.inputs.from_text"
                 )
-            return word_rows(tokens, vocabulary_of(facts), ends_of, lower=False)
+            return word_rows(tokens, vocabulary_of(facts["words"]), ends_of, lower=False)
         x = node_features(data)
         if x.size(1) != facts["num_features"]:
             raise ValueError(

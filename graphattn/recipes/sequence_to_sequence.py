@@ -13,10 +13,11 @@ from graphattn.inputs import Vocabulary
 from graphattn.nn import Seq2Seq, beam_search, greedy_search
 from graphattn.recipes.choice import Choice
 from graphattn.recipes.edit_distance import edit_distance
-from graphattn.recipes.examples import AT_ONCE, given_parts
-from graphattn.recipes.parts import SHARES, split_examples
+from graphattn.recipes.examples import AT_ONCE
+from graphattn.recipes.parts import SHARES, given_parts, split_examples
 from graphattn.recipes.recipe import Recipe, Task
 from graphattn.recipes.schedule import Schedule
+from graphattn.recipes.texts import vocabulary_of
 from graphattn.recipes.writing import END, JOINTS, Drawn, Moved, by_length, check_unit, tokens_in
 
 Pair = tuple[list[int], list[int]]
@@ -81,7 +82,7 @@ class SequenceToSequence(Recipe):
         pairs = self.tokens_of(data)
         parts = given_parts(split, len(pairs)) or split_examples(len(pairs), SHARES if split is None else split, seed)
         chosen = [[pairs[place] for place in part] for part in parts]
-        words = [list(Vocabulary.from_sentences(pair[side] for pair in chosen[0])) for side in (0, 1)]
+        words = [tuple(Vocabulary.from_sentences(pair[side] for pair in chosen[0])) for side in (0, 1)]
         facts = {
             "source_words": words[0],
             "target_words": words[1],
@@ -107,7 +108,7 @@ class SequenceToSequence(Recipe):
     @staticmethod
     def numbers(source: Sequence[str], target: Sequence[str], facts: dict[str, Any]) -> Pair:
         """Places of the tokens; the unknown one of the target is 1, behind END."""
-        sources, targets = Vocabulary(facts["source_words"]), Vocabulary(facts["target_words"])
+        sources, targets = vocabulary_of(facts["source_words"]), vocabulary_of(facts["target_words"])
         return [sources.index_of(token) for token in source], [targets.index_of(token) + 1 for token in target]
 
     def build(self, facts: dict[str, Any]) -> nn.Module:

@@ -74,7 +74,7 @@ class Tagging(OfExamples):
         if check_kind(examples):
             lower_cased = ([token.lower() for token in tokens_of(data) or []] for data in examples)
             vocabulary = Vocabulary.from_sentences(lower_cased, min_count=self.min_count)
-            return facts | {"words": list(vocabulary), "num_features": None, "mean": None, "deviation": None}
+            return facts | {"words": tuple(vocabulary), "num_features": None, "mean": None, "deviation": None}
         features = [node_features(data) for data in examples]
         return facts | {"words": None, "num_features": features[0].size(1)} | scale_of(features)
 
@@ -86,7 +86,7 @@ class Tagging(OfExamples):
                 raise ValueError(
                     f"the model reads texts (got {example} without 'tokens'); make it by graphattn.inputs.from_text"
                 )
-            return Data(x=word_rows(tokens, vocabulary_of(facts), ends_and_shape_of, lower=True), pos=pos)
+            return Data(x=word_rows(tokens, vocabulary_of(facts["words"]), ends_and_shape_of, lower=True), pos=pos)
         x = node_features(example)
         if x.size(1) != facts["num_features"]:
             raise ValueError(

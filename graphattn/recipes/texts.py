@@ -1,7 +1,7 @@
 """Texts and what stands for their words in a model."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -41,5 +41,7 @@ def check_kind(examples: Sequence[Data]) -> bool:
     return are_texts[0]
 
 
-def vocabulary_of(facts: dict[str, Any]) -> Vocabulary:
-    return Vocabulary(facts["words"])
+@lru_cache(maxsize=8)
+def vocabulary_of(words: tuple[str, ...]) -> Vocabulary:
+    """The vocabulary of these words, made once."""
+    return Vocabulary(words)

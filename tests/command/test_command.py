@@ -195,6 +195,12 @@ def test_data_sets_of_pyg(tmp_path, capsys, monkeypatch):
         data.y = data.y.float() + data.num_nodes
     assert run("train", "--pyg", "QM9", "--epochs", 1, "--set", "blocks=1", "--set", "channels=16") == 0
     assert "graph regression: 40 examples" in capsys.readouterr().out
+    for data in graphs:
+        data.y = torch.stack([data.y, data.y.cos()], 1)
+    words = ("train", "--pyg", "QM9", "--epochs", 1, "--set", "blocks=1", "--set", "channels=16")
+    assert "choose a column" in fails(capsys, *words)
+    assert run(*words, "--y-column", 1) == 0
+    assert "(got 2, and y of [1, 2])" in fails(capsys, *words, "--y-column", 2)
 
 
 def test_classes_of_pyg(tmp_path, capsys):

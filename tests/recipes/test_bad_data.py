@@ -157,6 +157,7 @@ def test_parts_that_are_given():
     refuse(GraphClassification(), data, "three lists of places, none of them empty", split=[[0, 1], [2], []])
     refuse(GraphClassification(), data, r"places must be 0 .. 99 \(got 0 .. 100\)", split=[[0, 1], [2], [100]])
     refuse(GraphClassification(), data, "1 places are in 'split' twice", split=[[0, 1], [2], [1]])
+    refuse(GraphClassification(), data, r"must be three shares, such as .* \(got 3\)", split=3)
 
 
 def test_directed_edges_are_not_promised_as_undirected():

@@ -185,6 +185,15 @@ def test_another_recipe_does_not_go_on(tmp_path):
         recipe.scheduled(epochs=3).train(make(), save=tmp_path / "model.pt", resume=True, progress=False)
     with pytest.raises(ValueError, match="made by another recipe"):
         recipe.scheduled(epochs=2).train(make(), save=tmp_path / "model.pt", resume=True, seed=1, progress=False)
+    with pytest.raises(ValueError, match="made by another recipe"):
+        recipe.scheduled(epochs=2).train(make()[:90], save=tmp_path / "model.pt", resume=True, progress=False)
+
+
+def test_what_is_finished_is_not_resumed(tmp_path):
+    recipe, make = SMALL["nodes"]
+    recipe.scheduled(epochs=1).train(make(), save=tmp_path / "model.pt", progress=False)
+    with pytest.raises(ValueError, match="is finished, there is nothing to resume"):
+        recipe.scheduled(epochs=1).train(make(), save=tmp_path / "model.pt", resume=True, progress=False)
 
 
 def test_what_is_unfinished_needs_a_place():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphattn.recipes.parts import check_shares, draw_masks, masks_of, split_classes, split_examples
+from graphattn.recipes.parts import check_shares, masks_by, masks_of, split_classes, split_examples
 from tests.recipes import toys
 
 
@@ -29,9 +29,14 @@ def test_shares_may_be_per_cent():
 
 def test_masks_are_drawn_by_class():
     y = torch.arange(90) % 3
-    masks = draw_masks(y, (0.5, 0.25, 0.25), 0)
+    masks = masks_by(y, (0.5, 0.25, 0.25), 0)
     assert torch.stack(masks).sum(0).eq(1).all()
     assert [int(mask.sum()) for mask in masks] == [42, 24, 24]
+
+
+def test_masks_of_lists():
+    masks = masks_by(torch.zeros(6).long(), [[0, 5], [1], [2, 3]], 0)
+    assert [mask.nonzero().flatten().tolist() for mask in masks] == [[0, 5], [1], [2, 3]]
 
 
 def test_splits_are_columns_of_masks():
