@@ -4,7 +4,8 @@ import argparse
 import ast
 import sys
 from dataclasses import fields, replace
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import torch
 
@@ -26,7 +27,7 @@ EXAMPLES = """
   graphattn train --csv reviews.csv --text review --label stars --epochs 20 --set channels=64 --set dropout=0.2
   graphattn train --npz network.npz --save model.pt --minutes 10          and then the same with --resume
 """
-OF_SCHEDULE = {each.name for each in fields(Schedule)}
+OF_SCHEDULE = {each.name: each.type for each in fields(Schedule)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,26 +112,34 @@ def recipes_of(args: argparse.Namespace, task: str) -> list[Recipe]:
 
 def with_options(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     given = dict(parse_option(word) for word in args.set)
-    given |= {} if args.measure is None else {"measure": args.measure}
-    known = {each.name for each in fields(recipe)} - {"schedule"}
-    unknown = sorted(given.keys() - known - OF_SCHEDULE)
+    own = {name: getattr(args, name) for name in ("measure", "epochs", "batch_size", "lr")}
+    given |= {name: value for name, value in own.items() if value is not None}
+    known = {each.name: each.type for each in fields(recipe) if each.name != "schedule"}
+    kinds = OF_SCHEDULE | known
+    unknown = sorted(given.keys() - kinds.keys())
     if unknown:
-        raise ValueError(f"--set knows {sorted(known | OF_SCHEDULE)} (got {', '.join(unknown)})")
-    schedule = {name: given.pop(name) for name in list(given) if name in OF_SCHEDULE and name not in known}
-    schedule |= {"epochs": args.epochs or schedule.get("epochs"), "lr": args.lr or schedule.get("lr")}
-    schedule |= {"batch_size": args.batch_size or schedule.get("batch_size")}
-    for name, value in (given | schedule).items():
-        check_kind(name, value, getattr(recipe if name in known else recipe.schedule, name))
-    return replace(recipe.scheduled(**schedule), **given)
+        raise ValueError(f"--set knows {sorted(kinds)} (got {', '.join(unknown)})")
+    for name, value in given.items():
+        check_kind(name, value, kinds[name])
+    schedule = {name: value for name, value in given.items() if name not in known}
+    if "epochs" in schedule:
+        recipe = recipe.scheduled(epochs=schedule["epochs"])  # so many, however few the steps
+    options = {name: value for name, value in given.items() if name in known}
+    return replace(recipe, schedule=replace(recipe.schedule, **schedule), **options)
 
 
-def check_kind(name: str, value: Any, default: Any) -> None:
-    """Raises ValueError where a value is of another kind than that of the recipe."""
-    if default is None or value is None:
-        return
-    kinds = (int, float) if type(default) is float else (type(default),)
-    if type(value) not in kinds:
-        raise ValueError(f"option {name!r} needs a value of another kind, such as {default!r} (got {value!r})")
+def check_kind(name: str, value: Any, kind: Any) -> None:
+    """Raises ValueError where a value is of another kind than the option; whole numbers are numbers.
+
+    >>> check_kind('dropout', 1, float | None)
+    >>> check_kind('dropout', 'much', float | None)
+    Traceback (most recent call last):
+    ValueError: option 'dropout' needs a value of kind float | None (got 'much')
+    """
+    allowed = [get_origin(each) or each for each in (get_args(kind) if isinstance(kind, UnionType) else (kind,))]
+    allowed += [int] if float in allowed else []
+    if type(value) not in allowed:
+        raise ValueError(f"option {name!r} needs a value of kind {getattr(kind, '__name__', kind)} (got {value!r})")
 
 
 def parse_option(word: str) -> tuple[str, Any]:

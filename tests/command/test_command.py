@@ -227,8 +227,9 @@ def test_classes_of_pyg(tmp_path, capsys):
         ("--csv x.csv --text a --label b --set channels", "--set needs OPTION=VALUE"),
         (
             "--csv x.csv --text a --label b --set dropout=much",
-            "option 'dropout' needs a value of another kind, such as 0.3 \\(got 'much'\\)",
+            "option 'dropout' needs a value of kind float \\| None \\(got 'much'\\)",
         ),
+        ("--csv x.csv --text a --label b --epochs 0", "'epochs' must be 1 or more"),
         ("--csv x.csv --text a --label b --model gat", "--model is of networks"),
         ("--csv x.csv --text a --label b --measure rmse", "'measure' must be one of"),
         ("--csv x.csv --text a --label b --split half", "--split needs three shares"),
@@ -242,6 +243,17 @@ def test_what_is_asked_for_wrongly(words, match, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "x.csv", ("a", "b"), [("a word", 1), ("two", 2)])
     assert re.search(match, fails(capsys, "train", *words.split()))
+
+
+def test_options_reach_the_recipe():
+    words = ["train", "--text-file", "x", "--epochs", "3"]
+    more = ["--lr", "1", "--set", "clip=None", "--set", "channels=8", "--set", "least_steps=9"]
+    (recipe,) = train.recipes_of(make_parser().parse_args(words + more), "language modeling")
+    assert recipe.channels == 8 and recipe.schedule.clip is None and recipe.schedule.lr == 1
+    assert recipe.schedule.epochs == 3 and recipe.schedule.least_steps == 9
+    (recipe,) = train.recipes_of(make_parser().parse_args(words), "language modeling")
+    assert recipe.schedule.least_steps == 0 and recipe.schedule.clip == 1.0
+    assert len(train.recipes_of(make_parser().parse_args(words), "node classification")) == 2
 
 
 def test_usage(capsys):

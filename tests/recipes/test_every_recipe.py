@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from graphattn.recipes import (
+    Choice,
     GraphClassification,
     GraphRegression,
     LanguageModeling,
@@ -203,6 +204,29 @@ def test_what_is_unfinished_needs_a_place():
             recipe.train(make(), **options)
 
 
+def test_predictions_are_as_good_as_the_figures_say(trained):
+    model, _ = trained("numbers")
+    data = toys.numbers()
+    y = torch.cat([each.y for each in data])
+    assert (model.predict(data) - y).square().mean().sqrt() < 1.5 * model.figures["test"]["rmse"] + 1
+    model, _ = trained("graphs")
+    data = toys.graphs()
+    right = [label == each.y.item() for label, each in zip(model.predict(data).labels, data, strict=True)]
+    assert sum(right) / len(right) >= 0.9
+
+
+def test_what_chooses_the_epoch():
+    two, three = {"classes": [0, 1]}, {"classes": [0, 1, 2]}
+    assert NodeClassification().choice(two) == Choice("roc_auc", ties="loss")
+    assert NodeClassification().choice(three) == Choice("accuracy", ties="loss")
+    assert NodeClassification.gat().choice(three) == Choice("loss", higher=False)
+    assert GraphClassification(measure="macro_f1").choice(two) == Choice("macro_f1", ties="last")
+    assert SequenceClassification().choice(two) == Tagging().choice(three) == Choice("accuracy", ties="loss")
+    assert GraphRegression(measure="r2").choice({}) == Choice("r2", ties="last")
+    assert GraphRegression().choice({}) == Choice("rmse", higher=False, ties="last")
+    assert SequenceToSequence().choice({}) == LanguageModeling().choice({}) == Choice("loss", higher=False)
+
+
 def test_recipes_are_values():
     recipe = GraphClassification()
     assert replace(recipe, channels=64) != recipe == GraphClassification()
@@ -288,7 +312,8 @@ def test_a_network_of_few_hundred_nodes_does_not_get_an_untrained_epoch():
     trained = NodeClassification().train(data, progress=False)
     lowest = min(trained.history, key=lambda numbers: numbers["loss"])
     assert trained.history.index(lowest) < 25 < trained.epoch
-    assert trained.figures["test"]["accuracy"] > 0.5  # of the epoch of the lowest loss 0.49, with torch's momentum 0.43
+    assert trained.figures["test"]["accuracy"] > 0.5
+    assert lowest["test accuracy"] > 0.46  # with the momentum 0.1 of torch 0.43: those means lag behind
 
 
 def test_numbers_of_every_epoch_go_to_tensorboard(monkeypatch, tmp_path):

@@ -23,6 +23,11 @@ def test_every_class_has_its_share(seed):
     assert counts == [[30, 18, 1], [10, 6, 1], [10, 6, 1]]
 
 
+def test_a_small_class_is_in_every_part():
+    parts = split_classes(torch.tensor([0] * 50 + [1] * 3))
+    assert [sum(place >= 50 for place in part) for part in parts] == [1, 1, 1]
+
+
 def test_shares_may_be_per_cent():
     assert check_shares([60, 20, 20]) == pytest.approx((0.6, 0.2, 0.2))
 
