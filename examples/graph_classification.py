@@ -37,19 +37,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
-from torch_geometric.nn import global_max_pool, global_mean_pool
 from torch_geometric.seed import seed_everything
-from tqdm import tqdm
 
 from examples.kept_results import read_results, write_results
-from graphattn import CompleteGraph, Graph, as_graph
+from graphattn import CompleteGraph, Graph, recipes
 from graphattn.datasets import MNIST, TUDataset
-from graphattn.nn import GraphAttention
-from graphattn.nn.positions import LearnedPositions
+from graphattn.recipes import Choice, Schedule
+from graphattn.recipes.models.graph import GraphClassifier
 from graphattn.transforms import Edges
 
 matplotlib.use("Agg")
@@ -94,70 +91,6 @@ RECIPES = {
 WINDOW, STRIDE, MARGIN, SIDE = 8, 4, 2, 7  # pixels: 28 x 28 and a margin become 7 x 7 nodes that overlap by half
 
 
-# The model -----------------------------------------------------------------------------------------------------------
-
-
-class Block(nn.Module):
-    """x + attention, then x + feed-forward, normalised before."""
-
-    def __init__(self, recipe: Recipe, edge_dim: int | None):
-        super().__init__()
-        channels, heads, dropout = recipe.channels, recipe.heads, recipe.attention_dropout
-        self.attention_norm, self.norm = nn.BatchNorm1d(channels), nn.BatchNorm1d(channels)
-        self.attention = GraphAttention(
-            channels, channels // heads, heads, edge_dim=edge_dim, dropout=dropout, project_out=True
-        )
-        self.feed_forward = nn.Sequential(
-            nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, channels)
-        )
-
-    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), graph, edge_attr)
-        return x + self.feed_forward(self.norm(x))
-
-
-class Classifier(nn.Module):
-    """Scores of the classes for every graph of a batch. `grid`: the sides, if all graphs are the nodes of one grid."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        in_channels: int,
-        num_classes: int,
-        edge_dim: int | None = None,
-        grid: tuple[int, int] | None = None,
-    ):
-        super().__init__()
-        channels, layers = recipe.channels, recipe.layers
-        self.embed = nn.Sequential(nn.Linear(in_channels, channels), nn.ReLU(), nn.Linear(channels, channels))
-        self.positions = None if grid is None else LearnedPositions(grid, channels)
-        self.blocks = nn.ModuleList(Block(recipe, edge_dim) for _ in range(layers))
-        width = channels * (2 * (layers + 1) if grid is None else grid[0] * grid[1])
-        self.classify = nn.Sequential(
-            nn.BatchNorm1d(width),
-            nn.Dropout(recipe.dropout),
-            nn.Linear(width, channels),
-            nn.ReLU(),
-            nn.Dropout(recipe.dropout),
-            nn.Linear(channels, num_classes),
-        )
-
-    def forward(self, data: Data) -> Tensor:  # [num_graphs, num_classes]
-        graph = as_graph(data.graph)
-        states = [self.embed(data.x)]
-        if self.positions is not None:
-            states = [states[0] + self.positions(data.pos)]
-        for block in self.blocks:
-            states.append(block(states[-1], graph, data.edge_attr))
-        return self.classify(self.read_out(states, graph))
-
-    def read_out(self, states: list[Tensor], graph: Graph) -> Tensor:  # [num_graphs, width]
-        if self.positions is not None:  # the same nodes in every graph: each keeps its own weights in the classifier
-            return states[-1].view(graph.num_examples, -1)
-        x, batch = torch.cat(states, -1), graph.batch()
-        return torch.cat([pool(x, batch, graph.num_examples) for pool in (global_mean_pool, global_max_pool)], -1)
-
-
 # Training ------------------------------------------------------------------------------------------------------------
 
 
@@ -165,42 +98,35 @@ class Classifier(nn.Module):
 class Task:
     """A model and its batches, which have x, graph and y, some also edge_attr or pos; `train` has a length too."""
 
-    model: Classifier
+    model: GraphClassifier
     train: Iterable[Data]
     held_out: Iterable[Data]
     test: Iterable[Data]
 
 
-def fit(task: Task, recipe: Recipe, name: str) -> tuple[Classifier, list[float]]:
+def fit(task: Task, recipe: Recipe, name: str) -> tuple[GraphClassifier, list[float]]:
     """The model of the best epoch on the held-out part, its weights averaged over steps; the accuracy by epoch."""
-    model, num_steps = task.model, recipe.epochs * len(task.train)
-    averaged = AveragedModel(model, avg_fn=lambda *weights: average(*weights, recipe.averaging), use_buffers=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, num_steps, pct_start=0.1)
-    best, curve = None, []
-    for _ in tqdm(range(recipe.epochs), desc=name, leave=False):
-        model.train()
-        for data in task.train:
-            loss = F.cross_entropy(model(data), data.y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            averaged.update_parameters(model)
-        curve.append(accuracy(averaged.module, task.held_out))
-        if curve[-1] == max(curve):  # the last of equals, which has the lowest learning rate
-            best = copy.deepcopy(averaged.module)
-    return best, curve
-
-
-def average(old: Tensor, new: Tensor, count: Tensor, decay: float) -> Tensor:
-    """Exponential average of the weights, quicker in the first steps, so that the random start is forgotten."""
-    count = int(count)
-    return torch.lerp(old, new, 1 - min(decay, (1 + count) / (10 + count))) if new.is_floating_point() else new
+    schedule = Schedule(
+        recipe.epochs,
+        recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        averaging=recipe.averaging,
+        forget_start=True,
+    )
+    found = recipes.fit(
+        task.model,
+        task.train,
+        lambda model, data: F.cross_entropy(model(data), data.y),
+        schedule,
+        evaluate=lambda model: {"accuracy": accuracy(model, task.held_out)},
+        choice=Choice("accuracy", ties="last"),  # of equals the last, which has the lowest learning rate
+        title=name,
+    )
+    return found.model, [numbers["accuracy"] for numbers in found.history]
 
 
 @torch.no_grad()
-def accuracy(model: Classifier, batches: Iterable[Data]) -> float:
+def accuracy(model: GraphClassifier, batches: Iterable[Data]) -> float:
     """In per cent."""
     model.eval()
     return 100 * torch.cat([model(data).argmax(-1) == data.y for data in batches]).double().mean().item()
@@ -236,6 +162,11 @@ def standardize(graphs: list[Data], train: list[int]) -> list[Data]:
     return standardized
 
 
+def classifier(recipe: Recipe, in_channels: int, num_classes: int, **options) -> GraphClassifier:
+    names = ("channels", "heads", "layers", "dropout", "attention_dropout")
+    return GraphClassifier(in_channels, num_classes, **{name: getattr(recipe, name) for name in names}, **options)
+
+
 def graph_task(graphs: list[Data], recipe: Recipe, fold: int, run: int) -> Task:
     labels = torch.cat([data.y for data in graphs])
     train, held_out, test = split(labels, fold, run)
@@ -243,7 +174,7 @@ def graph_task(graphs: list[Data], recipe: Recipe, fold: int, run: int) -> Task:
     edge_dim = None if edge_attr is None else edge_attr.size(1)
     graphs = standardize(graphs, train)
     return Task(
-        Classifier(recipe, x.size(1), int(labels.max()) + 1, edge_dim),
+        classifier(recipe, x.size(1), int(labels.max()) + 1, edge_dim=edge_dim),
         # A last batch of one or two graphs would have no statistics for the batch norms.
         DataLoader([graphs[i] for i in train], recipe.batch_size, shuffle=True, drop_last=True),
         *(DataLoader([graphs[i] for i in part], 256) for part in (held_out, test)),
@@ -298,7 +229,7 @@ def digit_task(root: str, recipe: Recipe, run: int) -> Task:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(run))
     held_out, rest = order.tensor_split([len(train) // 10])
     return Task(
-        Classifier(recipe, WINDOW**2, MNIST.num_classes, grid=(SIDE, SIDE)),
+        classifier(recipe, WINDOW**2, MNIST.num_classes, grid=(SIDE, SIDE)),
         PatchLoader(*train[rest], recipe.batch_size, is_training=True),
         PatchLoader(*train[held_out], 500),
         PatchLoader(*test[:], 500),
@@ -354,10 +285,11 @@ def draw_folds(found: dict[str, list[list[dict]]], path: Path) -> None:
     """Test accuracy of the folds beside the published figure, and held-out accuracy by epoch."""
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3 * len(found)), layout="constrained", squeeze=False)
     for (name, folds), (left, right) in zip(found.items(), axes):
-        accuracies, recipe = of_folds(folds).numpy(), RECIPES[name]
+        accuracies, recipe = of_folds(folds).numpy(), RECIPES.get(name)
         left.bar(range(1, len(accuracies) + 1), accuracies, color="tab:grey")
         left.axhline(accuracies.mean(), label=f"mean {accuracies.mean():.1f}")
-        left.axhline(recipe.published, color="tab:red", label=f"{recipe.published} {recipe.source}")
+        if recipe is not None:
+            left.axhline(recipe.published, color="tab:red", label=f"{recipe.published} {recipe.source}")
         left.set(title=name, xlabel="fold", ylabel="test accuracy [%]", ylim=(max(0, accuracies.min() - 20), 101))
         left.legend(fontsize=8, loc="lower right")
         curves = np.array([run["held_out"] for runs in folds for run in runs])  # [runs of all folds, epochs]
@@ -370,7 +302,7 @@ def draw_folds(found: dict[str, list[list[dict]]], path: Path) -> None:
 
 
 @torch.no_grad()
-def draw_attention(model: Classifier, images: Tensor, path: Path, queries: tuple[int, ...] = (9, 24, 39)) -> None:
+def draw_attention(model: GraphClassifier, images: Tensor, path: Path, queries: tuple[int, ...] = (9, 24, 39)) -> None:
     """Where some patches (boxed) look in the last layer, mean of the heads, over the image."""
     graph, pos = patch_graph(len(images))
     x = model.eval().embed(patches(images)) + model.positions(pos)

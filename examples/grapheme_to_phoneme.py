@@ -37,13 +37,14 @@ import matplotlib
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.seed import seed_everything
 from tqdm import tqdm
 
 from graphattn import CompleteGraph, causal
 from graphattn.datasets import CMUDict
 from graphattn.nn import Seq2Seq, beam_search, greedy_search
+from graphattn.recipes import Fit, Keep, Schedule, fit
+from graphattn.recipes.edit_distance import edit_distance
 from graphattn.viz import draw_words
 
 matplotlib.use("Agg")  # draws without a screen; to be said before pyplot is imported
@@ -100,66 +101,25 @@ def loss_of(model: Seq2Seq, batch: Sequence[Pair], smoothing: float = 0.0) -> Te
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-class Training:
-    """All that changes in training, which a checkpoint restores to the bit."""
+def schedule_of(args: argparse.Namespace) -> Schedule:
+    """The learning rate goes up in a straight line, then down to nothing; the weights are averaged over the steps."""
+    return Schedule(
+        args.epochs,
+        args.lr,
+        batch_size=args.batch_size,
+        betas=(0.9, 0.98),
+        fused=True,
+        shape="linear",
+        warmup=args.warmup,
+        clip=1.0,
+        averaging=args.average,
+    )
 
-    def __init__(self, num_phonemes: int, num_batches: int, args: argparse.Namespace):
-        self.args, self.num_steps, self.step = args, args.epochs * num_batches, 0
-        self.seconds, self.since = 0.0, time.process_time()
-        self.curve: list[tuple[float, float, float]] = []  # epoch, training loss, validation loss
-        self.losses: list[float] = []  # of this epoch
-        sizes = {"channels": args.channels, "num_layers": args.layers, "heads": args.heads}
-        layer = {"feedforward_channels": 2 * args.channels, "dropout": args.dropout, "attention_dropout": 0.0}
-        self.model = Seq2Seq(len(CMUDict.letters), num_phonemes + 1, **sizes, **layer, norm_first=True)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(args.average))
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), args.lr, (0.9, 0.98), weight_decay=0.01, fused=True)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.share_of_lr)
-        self.stateful = {name: getattr(self, name) for name in ("model", "average", "optimizer", "schedule")}
 
-    def share_of_lr(self, step: int) -> float:
-        """Up in a straight line, then down to nothing."""
-        warmup = max(1, int(self.args.warmup * self.num_steps))
-        return min((step + 1) / warmup, max(0.0, (self.num_steps - step) / max(1, self.num_steps - warmup)))
-
-    def learn(self, batch: Sequence[Pair]) -> None:
-        loss = loss_of(self.model, batch, self.args.smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.schedule.step()
-        self.average.update_parameters(self.model)
-        self.losses.append(loss.item())
-        self.step += 1
-
-    def spent(self) -> float:
-        """CPU seconds so far, those before a checkpoint included."""
-        now = time.process_time()
-        self.seconds, self.since = self.seconds + now - self.since, now
-        return self.seconds
-
-    def save(self, path: Path) -> None:
-        """Written beside the old one, which it replaces at once: a checkpoint is always whole."""
-        state = {name: part.state_dict() for name, part in self.stateful.items()} | {"chance": torch.get_rng_state()}
-        state |= {"step": self.step, "seconds": self.spent(), "curve": self.curve, "losses": self.losses}
-        state["args"] = recipe_of(self.args)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        torch.save(state, unfinished)
-        os.replace(unfinished, path)
-
-    def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        if state["args"] != recipe_of(self.args):
-            raise ValueError(
-                f"'{path}' was made by another recipe, {state['args']} (got {recipe_of(self.args)}); give the same"
-                " arguments, or another --checkpoint"
-            )
-        for name, part in self.stateful.items():
-            part.load_state_dict(state[name])
-        self.step, self.seconds, self.losses = state["step"], state["seconds"], state["losses"]
-        self.curve = [tuple(point) for point in state["curve"]]
-        torch.set_rng_state(state["chance"])
+def make_model(num_phonemes: int, args: argparse.Namespace) -> Seq2Seq:
+    sizes = {"channels": args.channels, "num_layers": args.layers, "heads": args.heads}
+    layer = {"feedforward_channels": 2 * args.channels, "dropout": args.dropout, "attention_dropout": 0.0}
+    return Seq2Seq(len(CMUDict.letters), num_phonemes + 1, **sizes, **layer, norm_first=True)
 
 
 def recipe_of(args: argparse.Namespace) -> dict:
@@ -168,38 +128,35 @@ def recipe_of(args: argparse.Namespace) -> dict:
     return {name: getattr(args, name) for name in (*names, "stress", "seed")}
 
 
-def train(training: Training, pairs: list[Pair], valid: CMUDict, args: argparse.Namespace) -> bool:
-    """Goes on to the last step; False if the minutes were over before."""
-    start, path, num_batches = time.perf_counter(), Path(args.checkpoint), training.num_steps // args.epochs
+def train(model: Seq2Seq, pairs: list[Pair], valid: CMUDict, args: argparse.Namespace) -> Fit:
+    """Goes on to the last step, or until the minutes are over; a checkpoint restores everything to the bit."""
     valid_batches = batches_of(pairs_of(valid), 512, seed=0)
-    while training.step < training.num_steps:
-        epoch, first = divmod(training.step, num_batches)
-        batches = batches_of(pairs, args.batch_size, seed=1000 * args.seed + epoch)
-        training.model.train()
-        for batch in tqdm(batches[first:], desc=f"epoch {epoch + 1}", leave=False):
-            training.learn(batch)
-            if args.minutes and time.perf_counter() - start > 60 * args.minutes:
-                break
-            if training.step % args.save_every == 0:
-                training.save(path)
-        if training.step % num_batches == 0:
-            found = validation(training, valid_batches)
-            training.curve.append((epoch + 1.0, sum(training.losses) / len(training.losses), found))
-            training.losses = []
-            per, wer = error_rates(greedy(training.average.module, valid.words, valid.phonemes), valid.pronunciations)
-            print(f"epoch {epoch + 1:2d}  training loss {training.curve[-1][1]:.3f}  validation loss {found:.3f}"
-                  f"  validation PER {per:.2f} %, WER {wer:.2f} % (greedy)  {training.spent() / 60:.1f} CPU minutes",
-                  flush=True)  # fmt: skip
-        training.save(path)
-        if args.minutes and time.perf_counter() - start > 60 * args.minutes:
-            break
-    return training.step == training.num_steps
+
+    def evaluate(model: Seq2Seq) -> dict[str, float]:
+        found = validation(model, valid_batches)
+        per, wer = error_rates(greedy(model, valid.words, valid.phonemes), valid.pronunciations)
+        return {"loss": found, "PER": per, "WER": wer}
+
+    def report(epoch: int, numbers: dict[str, float]) -> None:
+        print(f"epoch {epoch + 1:2d}  training loss {numbers['training loss']:.3f}  validation loss {numbers['loss']:.3f}"
+              f"  validation PER {numbers['PER']:.2f} %, WER {numbers['WER']:.2f} % (greedy)"
+              f"  {time.process_time() / 60:.1f} CPU minutes in this run", flush=True)  # fmt: skip
+
+    return fit(
+        model,
+        lambda epoch: batches_of(pairs, args.batch_size, seed=1000 * args.seed + epoch),
+        lambda model, batch: loss_of(model, batch, args.smoothing),
+        schedule_of(args),
+        evaluate=evaluate,
+        keep=Keep(args.checkpoint, args.resume, args.save_every, args.minutes, recipe_of(args)),
+        title="epochs",
+        report=report,
+    )
 
 
 @torch.no_grad()
-def validation(training: Training, batches: list[list[Pair]]) -> float:
-    """The loss of a phoneme with the averaged weights."""
-    model = training.average.module.eval()
+def validation(model: Seq2Seq, batches: list[list[Pair]]) -> float:
+    """The loss of a phoneme."""
     tokens = [sum(len(pair.phonemes) + 1 for pair in batch) for batch in batches]
     losses = [float(loss_of(model, batch)) for batch in batches]
     return sum(loss * count for loss, count in zip(losses, tokens, strict=True)) / sum(tokens)
@@ -239,20 +196,6 @@ def beam(model: Seq2Seq, words: Sequence[str], phonemes: Sequence[str], args: ar
         return [texts[0].tokens for texts in best]
 
     return written(search, words, phonemes, desc="writing")
-
-
-def edit_distance(first: Sequence, second: Sequence) -> int:
-    """Fewest insertions, deletions and substitutions (Levenshtein 1966).
-
-    >>> edit_distance("K AE T".split(), "K AA R T".split())
-    2
-    """
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, start=1):
-        above, row[0] = row[0], i
-        for j, b in enumerate(second, start=1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (a != b))
-    return row[-1]
 
 
 def error_rates(found: Sequence[str], wanted: Sequence[Sequence[str]]) -> tuple[float, float]:
@@ -308,11 +251,12 @@ def draw_attention(model: Seq2Seq, phonemes: Sequence[str], path: Path) -> None:
     plt.close(figure)
 
 
-def draw_curve(curve: list[tuple[float, float, float]], path: Path) -> None:
-    epochs, learned, found = zip(*curve, strict=True)
+def draw_curve(history: list[dict[str, float]], path: Path) -> None:
+    epochs = range(1, len(history) + 1)
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-    ax.plot(epochs, learned, marker="o", label="training (dropout, smoothed labels)")
-    ax.plot(epochs, found, marker="o", label="validation (averaged weights)")
+    names = {"training loss": "training (dropout, smoothed labels)", "loss": "validation (averaged weights)"}
+    for name, label in names.items():
+        ax.plot(epochs, [numbers[name] for numbers in history], marker="o", label=label)
     ax.set(xlabel="epoch", ylabel="cross entropy of a phoneme, nats", title="letters to phonemes: learning curve")
     ax.set_yscale("log")
     ax.legend()
@@ -355,27 +299,26 @@ def main(arguments: list[str] | None = None) -> tuple[float, float] | None:
     root = os.path.join(args.root, "cmudict")
     train_set, valid_set = (CMUDict(root, split, args.stress) for split in ("train", "valid"))
     pairs = pairs_of(train_set)
-    training = Training(len(train_set.phonemes), -(-len(pairs) // args.batch_size), args)
-    if args.resume:
-        training.load(Path(args.checkpoint))
-    weights = sum(parameter.numel() for parameter in training.model.parameters())
+    model = make_model(len(train_set.phonemes), args)
+    weights = sum(parameter.numel() for parameter in model.parameters())
     print(f"{len(train_set)} words, {len(pairs)} pronunciations, {weights} weights", flush=True)
-    if not train(training, pairs, valid_set, args):
-        print(f"the {args.minutes:g} minutes are over after {training.step} of {training.num_steps} steps;"
+    found = train(model, pairs, valid_set, args)
+    if not found.is_finished:
+        steps = args.epochs * -(-len(pairs) // args.batch_size)
+        print(f"the {args.minutes:g} minutes are over after {found.steps} of {steps} steps;"
               f" go on by --resume ({args.checkpoint})")  # fmt: skip
         return None
 
-    model, out = training.average.module.eval(), Path(args.out)
+    out, since = Path(args.out), time.process_time()
     test_set = CMUDict(root, "test", args.stress)
-    trained = training.spent()
     per, wer = error_rates(beam(model, test_set.words, test_set.phonemes, args), test_set.pronunciations)
     print(f"test PER {per:.2f} %, WER {wer:.2f} %, {len(test_set)} words, {args.beams} beams"
-          f" ({trained / 60:.1f} CPU minutes of training, {(training.spent() - trained) / 60:.1f} of writing,"
+          f" ({found.seconds / 60:.1f} CPU minutes of training, {(time.process_time() - since) / 60:.1f} of writing,"
           f" {(time.perf_counter() - start) / 60:.1f} minutes in this run, seed {args.seed})")  # fmt: skip
     print(f"published: {PUBLISHED}")
     out.mkdir(parents=True, exist_ok=True)
     draw_attention(model, test_set.phonemes, out / "grapheme_to_phoneme_attention.png")
-    draw_curve(training.curve, out / "grapheme_to_phoneme_curve.png")
+    draw_curve(found.history, out / "grapheme_to_phoneme_curve.png")
     print(f"pictures: {out}/grapheme_to_phoneme_attention.png, {out}/grapheme_to_phoneme_curve.png")
     return per, wer
 

@@ -2,7 +2,7 @@
 
     python -m examples.lecture              # into docs/lecture, less than a minute; nothing to download
 
-The attention in them is learned where that shows more: on toy sentences and on the karate club, as in examples/tour.py.
+The attention in them is learned where that shows more: on toy sentences and on the karate club, as in the tour.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.seed import seed_everything
 
-from examples import tour
 from graphattn import (
     BandedGraph,
     CompleteGraph,
@@ -36,6 +35,7 @@ from graphattn.explain import attention_of
 from graphattn.inputs import from_smiles, from_text
 from graphattn.nn import Additive, ALiBi, GraphAttention, RotaryPositions, Seq2Seq, SinusoidalPositions, TopK
 from graphattn.nn.equivalences import ConvAttention, path_length, rnn_graph, to_nodes
+from graphattn.recipes import tour
 from graphattn.viz import (
     draw_graph,
     draw_heads,

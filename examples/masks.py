@@ -39,15 +39,16 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.seed import seed_everything
 from torch_geometric.utils import to_undirected
-from tqdm import tqdm
 
 from examples.kept_results import write_results
-from examples.sequence_labeling import NUM_BUCKETS, encode
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, causal
+from examples.sequence_labeling import encode
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, causal, recipes
 from graphattn.datasets import UDEnglishEWT
 from graphattn.inputs import Vocabulary
 from graphattn.nn import GraphTransformer
 from graphattn.nn.positions import RotaryPositions
+from graphattn.recipes import Schedule
+from graphattn.recipes.models.words import WORDS_OF_TAGS
 from graphattn.viz import draw_mask
 
 matplotlib.use("Agg")  # draws without a screen; to be said before pyplot is imported
@@ -96,11 +97,8 @@ class Tagger(nn.Module):
 
     def __init__(self, num_words: int, num_tags: int, args: argparse.Namespace):
         super().__init__()
-        self.word, self.word_dropout = nn.Embedding(num_words, args.channels), args.word_dropout
-        self.parts = nn.EmbeddingBag(NUM_BUCKETS, args.channels, mode="sum")
-        nn.init.normal_(self.word.weight, std=0.3)
-        nn.init.normal_(self.parts.weight, std=0.1)
-        self.norm, self.dropout = nn.LayerNorm(args.channels), nn.Dropout(args.dropout)
+        dropouts = {"dropout": args.dropout, "word_dropout": args.word_dropout}
+        self.embed = WORDS_OF_TAGS(num_words, args.channels, **dropouts)
         # Which word is next matters for a tag, not which of a thousand: short periods.
         layer = {"positions": RotaryPositions(max_period=100), "dropout": args.dropout, "attention_dropout": 0.0}
         sizes = (args.channels, args.layers, args.heads, 2 * args.channels)
@@ -108,27 +106,19 @@ class Tagger(nn.Module):
         self.head = nn.Linear(args.channels, num_tags)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        word, parts = x[:, 0], x[:, 1:]
-        if self.training:  # some words become the unknown one (index 0), so that its vector and the parts are trained
-            word = word * (torch.rand(word.shape) >= self.word_dropout)
-        return self.head(self.encoder(self.dropout(self.norm(self.word(word) + self.parts(parts))), graph))
+        return self.head(self.encoder(self.embed(x), graph))
 
 
 def train(model: Tagger, loader: DataLoader, mask: str, args: argparse.Namespace, title: str) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05, fused=True)
-    steps = args.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
-    model.train()
-    with tqdm(total=steps, desc=title, leave=False) as progress:
-        for _ in range(args.epochs):
-            for batch in loader:
-                loss = F.cross_entropy(model(batch.x, MASKS[mask](batch)), batch.y)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                progress.update()
+    """The last epoch is the one that is kept."""
+    schedule = Schedule(args.epochs, args.lr, weight_decay=0.05, fused=True, warmup=0.2, clip=1.0)
+    recipes.fit(
+        model,
+        loader,
+        lambda model, batch: F.cross_entropy(model(batch.x, MASKS[mask](batch)), batch.y),
+        schedule,
+        title=title,
+    )
 
 
 @torch.no_grad()

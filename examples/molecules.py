@@ -26,7 +26,6 @@ read from its SMILES here, so a `processed` folder that another featuriser wrote
 """
 
 import argparse
-import copy
 import os
 import time
 from dataclasses import asdict, dataclass, replace
@@ -36,19 +35,18 @@ import matplotlib
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
-from torch_geometric.nn import global_add_pool
 from torch_geometric.seed import seed_everything
-from tqdm import tqdm
 
 from examples.kept_results import read_results, write_results
-from graphattn import CompleteGraph, EdgeListGraph
+from graphattn import CompleteGraph, recipes
 from graphattn.datasets import MoleculeNet
 from graphattn.inputs import from_smiles
 from graphattn.inputs.molecule import parse_smiles
-from graphattn.nn import EncoderLayer, HopBias
+from graphattn.nn import EncoderLayer
+from graphattn.recipes import Choice, Schedule
+from graphattn.recipes.models.regressor import Regressor
 from graphattn.transforms import AddHops, Complete
 from graphattn.viz import draw_mask, draw_molecule
 
@@ -59,7 +57,6 @@ UNITS = {"ESOL": "log10(mol / litre)", "FreeSolv": "kcal / mol"}
 QUANTITIES = {"ESOL": "solubility", "FreeSolv": "hydration energy"}
 PUBLISHED = {"ESOL": "MPNN 0.58 ± 0.03", "FreeSolv": "MPNN 1.15 ± 0.12"}
 MAX_HOPS = 8  # longer ways along the bonds count as one length
-TYPICAL_ATOMS = 10  # of a molecule: brings sums over atoms to the size of one
 
 
 @dataclass(frozen=True)
@@ -76,43 +73,6 @@ class Recipe:
     averaging: float = 0.99  # share of the old weights in the average, at every step
 
 
-# Model ---------------------------------------------------------------------------------------------------------------
-
-
-class Regressor(nn.Module):
-    """Atoms and bonds -> a number for each molecule, [num_molecules]."""
-
-    def __init__(self, num_atom_features: int, num_bond_features: int, recipe: Recipe):
-        super().__init__()
-        channels, heads, dropout = recipe.channels, recipe.heads, recipe.dropout
-        block = {"feedforward_channels": 2 * channels, "dropout": dropout, "attention_dropout": 0.0, "norm_first": True}
-        local, everywhere = range(recipe.blocks), range(recipe.blocks if recipe.is_global else 0)
-        self.embed = nn.Linear(num_atom_features, channels)
-        self.bonds = nn.ModuleList(EncoderLayer(channels, heads, edge_dim=num_bond_features, **block) for _ in local)
-        self.everywhere = nn.ModuleList(EncoderLayer(channels, heads, **block) for _ in everywhere)
-        self.hop_bias = HopBias(heads, MAX_HOPS) if recipe.is_global else None
-        self.atom = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU())
-        self.molecule = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(channels, channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(channels, 1)
-        )
-
-    def forward(self, data: Data) -> Tensor:
-        x, bonds = self.embed(data.x), bonds_of(data)
-        all_pairs = CompleteGraph([queries for queries, _ in bonds.sizes])
-        hop_bias = None if self.hop_bias is None else self.hop_bias(data.hops)
-        for number, layer in enumerate(self.bonds):
-            x = layer(x, bonds, data.edge_attr)
-            if self.everywhere:
-                x = self.everywhere[number](x, all_pairs, edge_bias=hop_bias)
-        total = global_add_pool(self.atom(x), data.batch, bonds.num_examples) / TYPICAL_ATOMS
-        return self.molecule(total)[:, 0]
-
-
-def bonds_of(data: Data) -> EdgeListGraph:
-    """The bonds of all molecules of a batch."""
-    return EdgeListGraph(data.edge_index, data.ptr.diff().tolist(), is_undirected=True)
-
-
 # Data ----------------------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +84,7 @@ def load(name: str, root: str) -> list[Data]:
 def encode(smiles: str, y: Tensor) -> Data:
     data = AddHops(MAX_HOPS)(Complete()(from_smiles(smiles)))
     del data.graph  # cheaper to make anew for a batch than to join from its molecules
-    data.y = y
+    data.y, data.undirected = y, torch.tensor([True])
     return data
 
 
@@ -163,30 +123,30 @@ def measured_in(loader: DataLoader) -> Tensor:
 def fit(train: DataLoader, validation: DataLoader, model: nn.Module, recipe: Recipe, title: str) -> tuple[Fitted, list]:
     """The averaged model of the epoch with the lowest validation error, and that error by epoch."""
     y, wanted = measured_in(train), measured_in(validation)
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
-    fitted = Fitted(averaged.module, y.mean().item(), y.std().item())
-    optimizer = torch.optim.AdamW(
-        model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    mean, deviation = y.mean().item(), y.std().item()
+    schedule = Schedule(
+        recipe.epochs,
+        recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        averaging=recipe.averaging,
+        clip=1.0,
+        fused=True,
     )
-    num_steps = recipe.epochs * len(train)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, num_steps, pct_start=0.1)
-    best, curve = None, []
-    for _ in (progress := tqdm(range(recipe.epochs), desc=title, leave=False)):
-        model.train()
-        for data in train:
-            loss = F.mse_loss(model(data), (data.y - fitted.mean) / fitted.deviation)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            averaged.update_parameters(model)
-        curve.append(rmse(fitted.predict(validation), wanted))
-        progress.set_postfix(validation=f"{curve[-1]:.3f}")
-        if curve[-1] == min(curve):
-            best = copy.deepcopy(averaged.module)
-    fitted.model = best
-    return fitted, curve
+    found = recipes.fit(
+        model,
+        train,
+        lambda model, data: F.mse_loss(model(data), (data.y - mean) / deviation),
+        schedule,
+        evaluate=lambda model: {"rmse": rmse(Fitted(model, mean, deviation).predict(validation), wanted)},
+        choice=Choice("rmse", higher=False, ties="last"),
+        title=title,
+    )
+    return Fitted(found.model, mean, deviation), [numbers["rmse"] for numbers in found.history]
+
+
+def regressor(num_atom_features: int, num_bond_features: int, recipe: Recipe) -> Regressor:
+    options = {name: getattr(recipe, name) for name in ("channels", "heads", "blocks", "dropout", "is_global")}
+    return Regressor(num_atom_features, num_bond_features, max_hops=MAX_HOPS, **options)
 
 
 def run_once(name: str, molecules: list[Data], recipe: Recipe, seed: int) -> tuple[dict, Fitted, list[Data]]:
@@ -194,7 +154,7 @@ def run_once(name: str, molecules: list[Data], recipe: Recipe, seed: int) -> tup
     start = time.process_time()
     seed_everything(seed)
     train, validation, test = ([molecules[i] for i in part] for part in split(len(molecules), seed))
-    model = Regressor(molecules[0].x.size(1), molecules[0].edge_attr.size(1), recipe)
+    model = regressor(molecules[0].x.size(1), molecules[0].edge_attr.size(1), recipe)
     loaders = DataLoader(train, recipe.batch_size, shuffle=True), DataLoader(validation, 256)
     fitted, curve = fit(*loaders, model, recipe, f"{name}, seed {seed}")
     loader = DataLoader(test, 256)
@@ -285,7 +245,9 @@ def print_table(found: dict[str, list[dict]]) -> None:
         errors = torch.tensor([record["test"] for record in records], dtype=torch.float64)
         ours = f"{errors.mean():.3f} ± {errors.std(correction=0):.3f}"
         seconds = sum(record["cpu_seconds"] for record in records)
-        print(f"{name:<9} {len(records):>5} {ours:>14} {seconds:>6.0f}  {PUBLISHED[name]} {UNITS[name]}")
+        print(
+            f"{name:<9} {len(records):>5} {ours:>14} {seconds:>6.0f}  {PUBLISHED.get(name, '-')} {UNITS.get(name, '')}"
+        )
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -20,106 +20,53 @@ came out at 79.2 (seed 0), below the 80 that were aimed at; then, and only then,
 import argparse
 import os
 import time
-import zlib
-from functools import cache
 from pathlib import Path
 
 import matplotlib
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.seed import seed_everything
-from tqdm import tqdm
 
-from graphattn import CompleteGraph, Graph
+from graphattn import CompleteGraph, Graph, recipes
 from graphattn.datasets import SST2
 from graphattn.inputs import Vocabulary
-from graphattn.nn import AttentionReadout, GraphTransformer, RotaryPositions
+from graphattn.recipes import Choice, Schedule
+from graphattn.recipes.models.sequence import SequenceClassifier
+from graphattn.recipes.models.words import WORDS_OF_TEXT, ends_of
+from graphattn.recipes.texts import word_rows
 from graphattn.viz import draw_mask, draw_words
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-NUM_BUCKETS = 20_000  # of hashed parts of words
 PUBLISHED = "CNN-rand 82.7 (Kim 2014), naive Bayes 81.8, vector average 80.1 (Socher et al. 2013); see --help"
 
 
 # Words to numbers ----------------------------------------------------------------------------------------------------
 
 
-def parts_of(word: str) -> list[str]:
-    """Beginnings of 3 to 5 letters and ends of 3 and 4, always 5 strings.
-
-    >>> parts_of("films")
-    ['<fil', '<film', '<films', 'lms>', 'ilms>']
-    """
-    marked = f"<{word}>"
-    return [*(marked[:length] for length in (4, 5, 6)), *(marked[-length:] for length in (4, 5))]
-
-
-@cache
-def buckets_of(word: str) -> list[int]:
-    return [zlib.crc32(part.encode()) % NUM_BUCKETS for part in parts_of(word)]  # hash() differs from run to run
-
-
 def encode(sentence: Data, vocabulary: Vocabulary) -> Data:
     """x [n, 6]: place of the word in the vocabulary, then the buckets of its parts."""
-    rows = [[vocabulary.index_of(word), *buckets_of(word)] for word in sentence.tokens]
-    return Data(x=torch.tensor(rows), y=sentence.y)
+    return Data(x=word_rows(sentence.tokens, vocabulary, ends_of, lower=False), y=sentence.y)
 
 
 # Model ---------------------------------------------------------------------------------------------------------------
 
 
-class Reader(nn.Module):
+def reader(num_words: int, args: argparse.Namespace) -> SequenceClassifier:
     """Words and their parts -> attention between the words -> attention pooling -> scores of blame and praise."""
-
-    def __init__(self, num_words: int, args: argparse.Namespace):
-        super().__init__()
-        channels = args.channels
-        self.word, self.parts = nn.Embedding(num_words, channels), nn.EmbeddingBag(NUM_BUCKETS, channels, mode="sum")
-        nn.init.normal_(self.word.weight, std=0.1)
-        nn.init.normal_(self.parts.weight, std=0.05)
-        self.encoder = GraphTransformer(
-            channels,
-            args.layers,
-            args.heads,
-            2 * channels,
-            norm_first=True,
-            activation="gelu",
-            dropout=args.dropout,
-            attention_dropout=0.1,
-            positions=RotaryPositions(max_period=100),
-        )
-        self.readout = AttentionReadout(channels, args.heads)
-        self.head = nn.Linear(channels, len(SST2.classes))
-        self.dropout, self.word_dropout = nn.Dropout(args.dropout), args.word_dropout
-
-    def embed(self, x: Tensor) -> Tensor:
-        embedded = self.word(x[:, 0]) + self.parts(x[:, 1:])
-        if self.training:  # a sentence should praise by more than one word
-            embedded = embedded * (torch.rand(len(x), 1, device=x.device) >= self.word_dropout)
-        return self.dropout(embedded)
-
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        return self.head(self.dropout(self.readout(self.encoder(self.embed(x), graph), graph)))
-
-    def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of one sentence: weights of the first layer [n * n, heads] and of the readout [n, heads]."""
-        graph, x, layer = CompleteGraph(len(x)), self.embed(x), self.encoder.layers[0]
-        _, (_, between) = layer.attention(layer.attention_residual.norm(x), graph, return_attention_weights=True)
-        inputs = self.encoder(x, graph), self.readout.query
-        _, (_, pooling) = self.readout.attention(inputs, self.readout.graph(graph), return_attention_weights=True)
-        return between, pooling
+    embed = WORDS_OF_TEXT(num_words, args.channels, dropout=args.dropout, word_dropout=args.word_dropout)
+    sizes = {name: getattr(args, name) for name in ("channels", "layers", "heads", "dropout")}
+    return SequenceClassifier(embed, len(SST2.classes), **sizes, attention_dropout=0.1, word_decay=args.weight_decay)
 
 
 class Several(nn.Module):
     """What several readers think on average: probabilities of blame and praise."""
 
-    def __init__(self, readers: list[Reader]):
+    def __init__(self, readers: list[SequenceClassifier]):
         super().__init__()
         self.readers = nn.ModuleList(readers)
 
@@ -142,38 +89,23 @@ def accuracy(model: nn.Module, sentences: list[Data]) -> float:
     return 100 * float(torch.cat(right).double().mean())
 
 
-def make_optimizer(model: Reader, args: argparse.Namespace) -> torch.optim.Optimizer:
-    """Vectors of words and parts are drawn to 0 more strongly: most are seen a few times only."""
-    vectors = [model.word.weight, model.parts.weight]
-    rest = [parameter for parameter in model.parameters() if all(parameter is not vector for vector in vectors)]
-    groups = [{"params": vectors, "weight_decay": args.weight_decay}, {"params": rest, "weight_decay": 0.05}]
-    return torch.optim.AdamW(groups, args.lr, fused=True)
-
-
-def train(model: Reader, sentences: list[Data], dev: list[Data], args: argparse.Namespace) -> Reader:
+def train(
+    model: SequenceClassifier, sentences: list[Data], dev: list[Data], args: argparse.Namespace
+) -> SequenceClassifier:
     """A running mean of the weights, at the epoch that is best on the development set."""
-    loader = DataLoader(sentences, args.batch_size, shuffle=True)
-    optimizer = make_optimizer(model, args)
-    steps = args.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
-    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
-    best, best_state = -1.0, None
-    for epoch in range(1, args.epochs + 1):
-        model.train()
-        for batch in tqdm(loader, desc=f"epoch {epoch}", leave=False):
-            loss = F.cross_entropy(run(model, batch), batch.y)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            mean.update_parameters(model)
-        found = accuracy(mean.module, dev)
-        if found > best:
-            best, best_state = found, {name: value.clone() for name, value in mean.module.state_dict().items()}
-    model.load_state_dict(best_state)
+    schedule = Schedule(args.epochs, args.lr, weight_decay=0.05, fused=True, warmup=0.2, clip=1.0, averaging=0.99)
+    found = recipes.fit(
+        model,
+        DataLoader(sentences, args.batch_size, shuffle=True),
+        lambda model, batch: F.cross_entropy(run(model, batch), batch.y),
+        schedule,
+        evaluate=lambda model: {"accuracy": accuracy(model, dev)},
+        choice=Choice("accuracy"),
+        title="epochs",
+    )
+    best = found.history[found.epoch]["accuracy"]
     print(f"dev accuracy {best:.2f} %, {time.process_time():.0f} CPU seconds so far", flush=True)
-    return model.eval()
+    return found.model
 
 
 # Picture -------------------------------------------------------------------------------------------------------------
@@ -195,7 +127,7 @@ def negates(tokens: list[str]) -> bool:
 
 
 @torch.no_grad()
-def draw(model: Reader, sentences: list[Data], vocabulary: Vocabulary, path: Path) -> None:
+def draw(model: SequenceClassifier, sentences: list[Data], vocabulary: Vocabulary, path: Path) -> None:
     """Above: which word looks at which. Below: how much the readout takes of each word."""
     size, count = {"height_ratios": [7, 1]}, len(sentences)
     figure, axes = plt.subplots(
@@ -203,7 +135,7 @@ def draw(model: Reader, sentences: list[Data], vocabulary: Vocabulary, path: Pat
     )
     for sentence, (above, below) in zip(sentences, axes.T):
         x, tokens, graph = encode(sentence, vocabulary).x, sentence.tokens, CompleteGraph(sentence.num_nodes)
-        between, pooling = model.attention(x)
+        between, pooling = model.attention(x, graph)
         praise = float(model(x, graph).softmax(1)[0, 1])
         title = f"praise: {100 * praise:.0f} %, in truth {SST2.classes[sentence.y]}"
         draw_words(tokens, graph, between, title=title, ax=above)
@@ -246,7 +178,7 @@ def main(arguments: list[str] | None = None) -> float:
     readers = []
     for seed in range(args.seed, args.seed + args.models):
         seed_everything(seed)
-        readers.append(train(Reader(len(vocabulary), args), *encoded[:2], args))
+        readers.append(train(reader(len(vocabulary), args), *encoded[:2], args))
     alone, found = [accuracy(reader, encoded[2]) for reader in readers], accuracy(Several(readers), encoded[2])
     picture = Path(args.out, "sentiment_attention.png")
     draw(readers[0], choose_sentences(splits[2]), vocabulary, picture)

@@ -21,66 +21,38 @@ not a contest. Measured here (5 epochs, seed 0): 95.0 banded, 94.8 complete, eac
 import argparse
 import os
 import time
-import zlib
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import matplotlib
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.seed import seed_everything
-from tqdm import tqdm
 
-from graphattn import BandedGraph, CompleteGraph, Graph
+from graphattn import BandedGraph, CompleteGraph, Graph, recipes
 from graphattn.datasets import UDEnglishEWT
 from graphattn.inputs import Vocabulary
-from graphattn.nn import GraphAttention
-from graphattn.nn.positions import SinusoidalPositions
+from graphattn.recipes import Choice, Schedule
+from graphattn.recipes.models.tagger import Tagger
+from graphattn.recipes.models.words import WORDS_OF_TAGS, ends_and_shape_of
+from graphattn.recipes.texts import word_rows
 
 matplotlib.use("Agg")  # draws without a screen; to be said before pyplot is imported
 import matplotlib.pyplot as plt
 
-NUM_BUCKETS = 20_000  # of hashed word parts: the 19,674 different words of the training set have 32,363 different parts
 PUBLISHED = "spaCy with XLM-RoBERTa 96.94, Stanza with pretrained vectors 95.40 (not checked); see --help"
 
 
 # Words to numbers ----------------------------------------------------------------------------------------------------
 
 
-def shape_of(word: str) -> str:
-    """Capitals, letters and digits as X, x, 9, other characters as they are, at most two alike in a row.
-
-    >>> shape_of('McDonald'), shape_of('1990s'), shape_of('e-mail')
-    ('XxXxx', '99x', 'x-xx')
-    """
-    kinds = ""
-    for character in word:
-        kind = "X" if character.isupper() else "x" if character.islower() else "9" if character.isdigit() else character
-        kinds += kind if kinds[-2:] != 2 * kind else ""
-    return kinds
-
-
-def parts_of(word: str) -> list[str]:
-    """Beginnings and ends of the word, and its shape: always 10 strings."""
-    marked = f"<{word.lower()}>"
-    prefixes = [f"prefix {marked[:length]}" for length in range(2, 6)]
-    suffixes = [f"suffix {marked[-length:]}" for length in range(2, 7)]
-    return [*prefixes, *suffixes, f"shape {shape_of(word)}"]
-
-
-@cache
-def buckets_of(word: str) -> list[int]:
-    return [zlib.crc32(part.encode()) % NUM_BUCKETS for part in parts_of(word)]  # hash() differs from run to run
-
-
 def encode(sentence: Data, vocabulary: Vocabulary) -> Data:
     """x [n, 11]: index of the word in the vocabulary, then the buckets of its parts."""
-    rows = [[vocabulary.index_of(word.lower()), *buckets_of(word)] for word in sentence.words]
-    return Data(x=torch.tensor(rows), pos=sentence.pos, y=sentence.y)
+    x = word_rows(sentence.words, vocabulary, ends_and_shape_of, lower=True)
+    return Data(x=x, pos=sentence.pos, y=sentence.y)
 
 
 def make_graph(batch: Batch, args: argparse.Namespace) -> tuple[Graph, Tensor | None]:
@@ -96,61 +68,24 @@ def make_graph(batch: Batch, args: argparse.Namespace) -> tuple[Graph, Tensor | 
 # Model ---------------------------------------------------------------------------------------------------------------
 
 
-class Layer(nn.Module):
-    """x + attention, then x + feed-forward, normalised before (Xiong et al. 2020)."""
-
-    def __init__(self, channels: int, heads: int, dropout: float, edge_dim: int | None):
-        super().__init__()
-        self.attention_norm, self.norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.attention = GraphAttention(channels, channels // heads, heads, edge_dim=edge_dim, project_out=True)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(channels, 2 * channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * channels, channels)
-        )
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), graph, edge_attr))
-        return x + self.dropout(self.feed_forward(self.norm(x)))
-
-
-class Tagger(nn.Module):
+def tagger(num_words: int, num_tags: int, args: argparse.Namespace) -> Tagger:
     """Words and their parts -> attention -> one score for each tag: [num_words, num_tags]."""
+    embed = WORDS_OF_TAGS(num_words, args.channels, dropout=args.dropout, word_dropout=args.word_dropout)
+    edge_dim = 2 * args.band + 1 if args.graph == "banded" else None
+    sizes = {name: getattr(args, name) for name in ("channels", "layers", "heads", "dropout")}
+    return Tagger(embed, num_tags, edge_dim=edge_dim, **sizes)
 
-    def __init__(self, num_words: int, num_tags: int, args: argparse.Namespace):
-        super().__init__()
-        channels, edge_dim = args.channels, 2 * args.band + 1 if args.graph == "banded" else None
-        self.word, self.parts = nn.Embedding(num_words, channels), nn.EmbeddingBag(NUM_BUCKETS, channels, mode="sum")
-        nn.init.normal_(self.word.weight, std=0.3)
-        nn.init.normal_(self.parts.weight, std=0.1)
-        self.norm, self.dropout, self.word_dropout = nn.LayerNorm(channels), nn.Dropout(args.dropout), args.word_dropout
-        # Which word is next matters for a tag, not which of a thousand: short periods, as large as the words.
-        self.positions = SinusoidalPositions(channels, max_period=100) if args.graph == "complete" else None
-        self.layers = nn.ModuleList(Layer(channels, args.heads, args.dropout, edge_dim) for _ in range(args.layers))
-        self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, num_tags))
 
-    def embed(self, x: Tensor, pos: Tensor) -> Tensor:
-        word, parts = x[:, 0], x[:, 1:]
-        if self.training:  # some words become the unknown one (index 0), so that its vector and the parts are trained
-            word = word * (torch.rand(word.shape, device=word.device) >= self.word_dropout)
-        embedded = self.dropout(self.norm(self.word(word) + self.parts(parts)))
-        return embedded if self.positions is None else embedded + 2 * self.positions(pos)
-
-    def forward(self, x: Tensor, pos: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
-        x = self.embed(x, pos)
-        for layer in self.layers:
-            x = layer(x, graph, edge_attr)
-        return self.head(x)
-
-    def attention(self, x: Tensor, pos: Tensor, graph: Graph, edge_attr: Tensor | None) -> list[Tensor]:
-        """What each word looks at, layer by layer: [num_words, num_words, heads], nan where there is no edge."""
-        x, pictures = self.embed(x, pos), []
-        for layer in self.layers:
-            _, (edge_index, weights) = layer.attention(layer.attention_norm(x), graph, edge_attr, True)
-            picture = torch.full((len(x), len(x), weights.size(1)), torch.nan)
-            picture[edge_index[1], edge_index[0]] = weights  # rows are the words that look
-            pictures.append(picture)
-            x = layer(x, graph, edge_attr)
-        return pictures
+def attention_of(model: Tagger, x: Tensor, pos: Tensor, graph: Graph, edge_attr: Tensor | None) -> list[Tensor]:
+    """What each word looks at, layer by layer: [num_words, num_words, heads], nan where there is no edge."""
+    x, pictures = model.embed(x, pos), []
+    for layer in model.layers:
+        _, (edge_index, weights) = layer.attention(layer.attention_norm(x), graph, edge_attr, True)
+        picture = torch.full((len(x), len(x), weights.size(1)), torch.nan)
+        picture[edge_index[1], edge_index[0]] = weights  # rows are the words that look
+        pictures.append(picture)
+        x = layer(x, graph, edge_attr)
+    return pictures
 
 
 # Training and its result ---------------------------------------------------------------------------------------------
@@ -169,24 +104,23 @@ def accuracy(model: Tagger, loader: DataLoader, args: argparse.Namespace) -> flo
 
 def train(model: Tagger, loader: DataLoader, dev: DataLoader, args: argparse.Namespace) -> None:
     """The weights of the epoch that is best on the development set stay in the model."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05, fused=True)
-    steps = args.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
-    best, best_state = -1.0, None
-    for epoch in range(1, args.epochs + 1):
-        model.train()
-        for batch in tqdm(loader, desc=f"epoch {epoch}", leave=False):
-            loss = F.cross_entropy(model(batch.x, batch.pos, *make_graph(batch, args)), batch.y)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-        found = accuracy(model, dev, args)
-        print(f"epoch {epoch:2d}  dev accuracy {found:.2f} %  {time.process_time():.0f} CPU seconds so far", flush=True)
-        if found > best:
-            best, best_state = found, {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(best_state)
+
+    def loss(model: Tagger, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(batch.x, batch.pos, *make_graph(batch, args)), batch.y)
+
+    def report(epoch: int, numbers: dict[str, float]) -> None:
+        seconds = f"{time.process_time():.0f} CPU seconds so far"
+        print(f"epoch {epoch + 1:2d}  dev accuracy {numbers['accuracy']:.2f} %  {seconds}", flush=True)
+
+    recipes.fit(
+        model,
+        loader,
+        loss,
+        Schedule(args.epochs, args.lr, weight_decay=0.05, fused=True, warmup=0.2, clip=1.0),
+        evaluate=lambda model: {"accuracy": accuracy(model, dev, args)},
+        choice=Choice("accuracy"),
+        report=report,
+    )
 
 
 def majority_baseline(train_set: UDEnglishEWT, test_set: UDEnglishEWT) -> float:
@@ -217,7 +151,7 @@ def draw(model: Tagger, sentence: Data, vocabulary: Vocabulary, args: argparse.N
         sharey=True,
         layout="constrained",
     )
-    for layer, picture in enumerate(model.attention(*inputs)):
+    for layer, picture in enumerate(attention_of(model, *inputs)):
         for head in range(args.heads):
             axis = axes[layer, head]
             axis.set_facecolor("0.92")  # no edge
@@ -263,7 +197,7 @@ def main(arguments: list[str] | None = None) -> float:
     vocabulary = Vocabulary.from_sentences(lower_cased, min_count=2)
     encoded = [[encode(sentence, vocabulary) for sentence in split] for split in splits]
     loaders = [DataLoader(split, args.batch_size, shuffle=split is encoded[0]) for split in encoded]
-    model = Tagger(len(vocabulary), len(UDEnglishEWT.tags), args)
+    model = tagger(len(vocabulary), len(UDEnglishEWT.tags), args)
     weights = sum(parameter.numel() for parameter in model.parameters())
     print(f"{len(splits[0])} sentences, {len(vocabulary)} known words, {weights} weights")
 

@@ -42,11 +42,11 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.seed import seed_everything
-from tqdm import tqdm
 
-from graphattn import BandedGraph, CompleteGraph, Graph
+from graphattn import BandedGraph, CompleteGraph, Graph, recipes
 from graphattn.datasets import SpokenDigits
-from graphattn.nn import AttentionReadout, GraphTransformer, RotaryPositions
+from graphattn.recipes import Schedule
+from graphattn.recipes.models.sequence import SequenceClassifier
 from graphattn.viz import draw_sound
 from graphattn.viz.sound import draw_spectrogram
 
@@ -99,37 +99,11 @@ def warp(x: Tensor, factor: float) -> Tensor:
 # Model ---------------------------------------------------------------------------------------------------------------
 
 
-class Listener(nn.Module):
+def listener(num_mels: int, num_classes: int, args: argparse.Namespace) -> SequenceClassifier:
     """Frames -> attention over frames -> attention pooling -> one score for each class."""
-
-    def __init__(self, num_mels: int, num_classes: int, args: argparse.Namespace):
-        super().__init__()
-        self.embed = nn.Linear(num_mels, args.channels)
-        self.encoder = GraphTransformer(
-            args.channels,
-            args.layers,
-            args.heads,
-            2 * args.channels,
-            norm_first=True,
-            activation="gelu",
-            dropout=args.dropout,
-            attention_dropout=0.0,
-            positions=RotaryPositions(max_period=100),
-        )
-        self.readout = AttentionReadout(args.channels, args.heads)
-        self.head = nn.Sequential(nn.Dropout(args.dropout), nn.Linear(args.channels, num_classes))
-
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        return self.head(self.readout(self.encoder(self.embed(x), graph), graph))
-
-    def attention(self, data: Data) -> tuple[Tensor, Tensor]:
-        """Of one recording: weights of the first layer [num_edges, heads] and of the readout [frames, heads]."""
-        x, (layer, *_) = self.embed(data.x), self.encoder.layers
-        _, (_, frames) = layer.attention(layer.attention_residual.norm(x), data.graph, return_attention_weights=True)
-        x, readout = self.encoder(x, data.graph), self.readout
-        graph = readout.graph(data.graph)
-        _, (_, pooling) = readout.attention((x, readout.query), graph, return_attention_weights=True)
-        return frames, pooling
+    embed = nn.Linear(num_mels, args.channels)
+    sizes = {name: getattr(args, name) for name in ("channels", "layers", "heads", "dropout")}
+    return SequenceClassifier(embed, num_classes, attention_dropout=0.0, **sizes)
 
 
 # Training ------------------------------------------------------------------------------------------------------------
@@ -140,31 +114,23 @@ def make_graph(num_frames: list[int], window: int | None) -> Graph:
     return CompleteGraph(num_frames) if window is None else BandedGraph(num_frames, window, window)
 
 
-def run(model: Listener, batch: Batch, window: int | None) -> Tensor:
+def run(model: SequenceClassifier, batch: Batch, window: int | None) -> Tensor:
     return model(batch.x, make_graph(batch.ptr.diff().tolist(), window))
 
 
-def train(model: Listener, recordings: SpokenDigits, window: int | None, args: argparse.Namespace) -> float:
+def train(model: SequenceClassifier, recordings: SpokenDigits, window: int | None, args: argparse.Namespace) -> float:
     """CPU seconds per epoch."""
+
+    def loss(model: SequenceClassifier, batch: Batch) -> Tensor:
+        return F.cross_entropy(run(model, batch, window), batch[KEYS[args.target]], label_smoothing=0.1)
+
+    schedule = Schedule(args.epochs, args.lr, weight_decay=0.05, warmup=0.2, clip=1.0)
     loader = DataLoader(recordings, args.batch_size, shuffle=True)
-    optimizer = torch.optim.AdamW(model.parameters(), args.lr, weight_decay=0.05)
-    steps = args.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps, pct_start=0.2)
-    start = time.process_time()
-    model.train()
-    for _ in tqdm(range(args.epochs), desc=f"window {name_of(window)}", leave=False):
-        for batch in loader:
-            loss = F.cross_entropy(run(model, batch, window), batch[KEYS[args.target]], label_smoothing=0.1)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-    return (time.process_time() - start) / args.epochs
+    return recipes.fit(model, loader, loss, schedule, title=f"window {name_of(window)}").seconds / args.epochs
 
 
 @torch.no_grad()
-def predict(model: Listener, recordings: SpokenDigits, window: int | None) -> Tensor:
+def predict(model: SequenceClassifier, recordings: SpokenDigits, window: int | None) -> Tensor:
     """The class heard in each recording."""
     model.eval()
     return torch.cat([run(model, batch, window).argmax(1) for batch in DataLoader(recordings, 100)])
@@ -184,7 +150,7 @@ def train_and_test(window: int | None, args: argparse.Namespace) -> Result:
     seed_everything(args.seed)
     train_set, test_set = load(args)
     classes = SpokenDigits.classes if args.target == "digit" else SpokenDigits.speakers
-    model = Listener(train_set.num_features, len(classes), args)
+    model = listener(train_set.num_features, len(classes), args)
     seconds = train(model, train_set, window, args)
     truth = torch.cat([data[KEYS[args.target]] for data in test_set])
     heard = predict(model, test_set, window)
@@ -200,7 +166,7 @@ def train_and_test(window: int | None, args: argparse.Namespace) -> Result:
 
 
 @torch.no_grad()
-def seconds_for_long_sound(model: Listener, recordings: SpokenDigits, window: int | None) -> float:
+def seconds_for_long_sound(model: SequenceClassifier, recordings: SpokenDigits, window: int | None) -> float:
     """CPU seconds to hear all recordings once, end to end as one sound of minutes."""
     x = torch.cat([data.x for data in recordings])
     model.eval()
@@ -244,7 +210,7 @@ def draw_attention(result: Result, window: int | None, path: Path) -> None:
     figure, axes = plt.subplots(2, len(chosen), figsize=(5 * len(chosen), 6), layout="constrained", squeeze=False)
     for data, (above, below) in zip(chosen, axes.T):
         data.graph = make_graph([data.num_nodes], window)
-        frames, pooling = result.model.eval().attention(data)
+        frames, pooling = result.model.eval().attention(data.x, data.graph)
         spoken = f"{SpokenDigits.classes[data.y]} by {SpokenDigits.speakers[data.speaker]}"
         draw_sound(data, frames, title=f"{spoken}: a frame", ax=above)
         data.graph = result.model.readout.graph(data.graph)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from graphattn import hub as hub
     from graphattn import inputs as inputs
     from graphattn import nn as nn
+    from graphattn import recipes as recipes
     from graphattn import transforms as transforms
     from graphattn import viz as viz
 
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 # Read when they are first asked for, as attributes of this module: not all that they need is needed by everyone.
-_ON_DEMAND = ("datasets", "explain", "hub", "inputs", "nn", "transforms", "viz")
+_ON_DEMAND = ("datasets", "explain", "hub", "inputs", "nn", "recipes", "transforms", "viz")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 import graphattn
 
-PARTS = ["datasets", "explain", "inputs", "nn", "transforms", "viz"]
+PARTS = ["datasets", "explain", "inputs", "nn", "recipes", "transforms", "viz"]
 # Nothing of this is there, as where only the required packages are installed.
 PROGRAM = """
 import sys

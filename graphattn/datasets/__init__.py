@@ -1,7 +1,10 @@
-"""Data sets that PyG has no loader for, small ones that need no download, and some of PyG's whose files are checked."""
+"""Data sets that PyG has no loader for, small ones that need no download, some of PyG's whose files are checked, and your own
+files: `from_csv` and `from_folder`."""
 
 from graphattn.datasets.cmudict import CMUDict
+from graphattn.datasets.csv_file import from_csv
 from graphattn.datasets.digits import Digits
+from graphattn.datasets.folder import from_folder
 from graphattn.datasets.mnist import MNIST
 from graphattn.datasets.molecules import ToyMolecules
 from graphattn.datasets.pyg import HeterophilousGraphDataset, MoleculeNet, Planetoid, TUDataset
@@ -25,4 +28,6 @@ __all__ = [
     "ToySentences",
     "ToySounds",
     "UDEnglishEWT",
+    "from_csv",
+    "from_folder",
 ]

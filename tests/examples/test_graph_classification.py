@@ -116,13 +116,6 @@ def test_the_best_epoch_is_kept_and_of_equals_the_last(monkeypatch):
     assert [torch.equal(best.embed[0].weight, weight) for weight in seen] == [False, False, True, False]
 
 
-def test_the_average_forgets_the_start_quickly_and_leaves_counters_alone():
-    old, new = torch.tensor([0.0]), torch.tensor([1.0])
-    assert example.average(old, new, torch.tensor(0), decay=0.9) == pytest.approx(0.9)
-    assert example.average(old, new, torch.tensor(10_000), decay=0.9) == pytest.approx(0.1)
-    assert example.average(torch.tensor(3), torch.tensor(4), torch.tensor(1), decay=0.9) == 4
-
-
 def test_patches_are_windows_row_by_row():
     images = torch.randint(256, (2, 28, 28), dtype=torch.uint8)
     x = example.patches(images).view(2, 7, 7, 8, 8)

@@ -61,7 +61,7 @@ def test_a_run_in_pieces_has_the_result_of_one_long_run(root, capsys):
     found = torch.load(root / "model.pt", weights_only=True)
     for name in ("model", "average"):
         assert all(torch.equal(expected[name][key], found[name][key]) for key in expected[name])
-    assert found["curve"] == expected["curve"] and len(found["curve"]) == 2
+    assert found["history"] == expected["history"] and len(found["history"]) == 2
 
 
 def test_another_recipe_does_not_go_on(root):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from examples import lecture, tour
+from examples import lecture
 from graphattn import CompleteGraph
+from graphattn.recipes import tour
 
 LECTURE = Path(__file__).parents[2] / "docs" / "lecture.md"
 

@@ -50,7 +50,7 @@ def test_a_molecule_has_its_bonds_and_the_ways_along_them():
 @pytest.mark.parametrize("is_global", [True, False])
 def test_a_molecule_has_the_same_result_alone_and_in_any_batch(is_global):
     torch.manual_seed(0)
-    model = example.Regressor(35, 7, recipe(is_global=is_global)).double().eval()
+    model = example.regressor(35, 7, recipe(is_global=is_global)).double().eval()
     molecules = [example.encode(each, torch.zeros(1)) for each in ("CCO", "C", "c1ccccc1C(=O)O")]
     for data in molecules:
         data.x, data.edge_attr = data.x.double(), data.edge_attr.double()
@@ -62,7 +62,7 @@ def test_a_molecule_has_the_same_result_alone_and_in_any_batch(is_global):
 
 def test_bonds_and_far_atoms_count():
     torch.manual_seed(0)
-    model = example.Regressor(35, 7, recipe()).eval()
+    model = example.regressor(35, 7, recipe()).eval()
     (single,), (double,) = (DataLoader([example.encode(each, torch.zeros(1))]) for each in ("CCO", "CC=O"))
     features = copy.copy(single)
     features.edge_attr = double.edge_attr
@@ -76,7 +76,7 @@ def test_learns_to_count_atoms_in_the_unit_of_the_targets():
     torch.manual_seed(0)
     train, test = loaders()
     fitted, curve = example.fit(
-        train, test, example.Regressor(35, 7, recipe()), recipe(epochs=40, learning_rate=1e-2), "atoms"
+        train, test, example.regressor(35, 7, recipe()), recipe(epochs=40, learning_rate=1e-2), "atoms"
     )
     assert example.rmse(fitted.predict(test), example.measured_in(test)) == pytest.approx(min(curve))
     assert min(curve) < 0.7 < example.measured_in(test).std()  # 3 kcal / mol
@@ -91,7 +91,7 @@ def test_the_epoch_of_the_lowest_validation_error_is_kept(monkeypatch):
 
     monkeypatch.setattr(example, "rmse", scripted_rmse)
     train, test = loaders()
-    fitted, curve = example.fit(train, test, example.Regressor(35, 7, recipe()), recipe(epochs=3), "scripted")
+    fitted, curve = example.fit(train, test, example.regressor(35, 7, recipe()), recipe(epochs=3), "scripted")
     assert curve == [3.0, 1.0, 2.0]
     assert [torch.equal(fitted.predict(test), each) for each in seen] == [False, True, False]
 

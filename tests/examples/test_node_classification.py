@@ -21,8 +21,8 @@ def load_example():
 
 
 example = load_example()
-GAT = replace(example.RECIPES["Cora"], heads=2, hidden_channels=8, attention_dropout=0.2, lr=0.02, epochs=40)
-DEEP = replace(example.RECIPES["Minesweeper"], layers=2, hidden_channels=16, epochs=60)
+GAT = replace(example.RECIPES["Cora"], heads=2, hidden_channels=8, attention_dropout=0.2).scheduled(lr=0.02, epochs=40)
+DEEP = replace(example.RECIPES["Minesweeper"], layers=2, hidden_channels=16).scheduled(epochs=60)
 
 
 def villages(num_classes: int, size: int = 20, num_words: int = 60) -> Data:
@@ -47,8 +47,8 @@ def many_splits(data: Data) -> Data:
 @pytest.mark.parametrize("recipe", [GAT, DEEP], ids=["gat", "transformer"])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_learns_from_neighbours(recipe, num_classes):
-    _, history = example.train(villages(num_classes), recipe, run=0)
-    assert history[example.best_epoch(history)].test > 0.9  # two thirds of the nodes say nothing themselves
+    figures = example.train(villages(num_classes), recipe, run=0).figures
+    assert figures["test"]["accuracy"] > 0.9  # two thirds of the nodes say nothing themselves
 
 
 @pytest.mark.parametrize("recipe", [GAT, DEEP], ids=["gat", "transformer"])
@@ -56,27 +56,27 @@ def test_test_nodes_have_no_say(recipe):
     data = villages(3)
     other = data.clone()
     other.y[data.test_mask] = other.y[data.test_mask].roll(7)
-    recipe = replace(recipe, epochs=20)
-    histories = [example.train(each, recipe, run=1)[1] for each in (data, other)]
-    assert [epoch[:2] for epoch in histories[0]] == [epoch[:2] for epoch in histories[1]]
-    assert histories[0] != histories[1]
+    first, second = (example.train(each, recipe.scheduled(epochs=20), run=1) for each in (data, other))
+    assert first.epoch == second.epoch and first.figures["validation"] == second.figures["validation"]
+    assert first.figures["test"] != second.figures["test"]
+    columns = [name for name in first.history[0] if not name.startswith("test ")]
+    assert [[epoch[name] for name in columns] for epoch in first.history] == [
+        [epoch[name] for name in columns] for epoch in second.history
+    ]
 
 
-def test_best_epoch_has_the_lowest_validation_loss_and_patience_counts_from_it():
-    epochs = [example.Epoch(loss, *measures) for loss, *measures in [(3, 0.9, 0.1), (1, 0.5, 0.2), (2, 0.95, 0.9)]]
-    assert example.best_epoch(epochs) == 1
-    _, history = example.train(villages(2), replace(GAT, lr=1.0, epochs=200, patience=5), run=0)
-    assert len(history) == example.best_epoch(history) + 6 < 200
+def test_patience_counts_from_the_epoch_of_the_lowest_validation_loss():
+    trained = example.train(villages(2), GAT.scheduled(lr=1.0, epochs=200, patience=5), run=0)
+    losses = [epoch["loss"] for epoch in trained.history]
+    assert len(losses) == trained.epoch + 6 < 200 and losses[trained.epoch] == min(losses)
 
 
 @pytest.mark.parametrize("recipe", [replace(GAT, score="gatv2"), DEEP], ids=["gat", "transformer"])
 def test_pygs_layer_makes_the_same_model(recipe):
     data = villages(3)
-    x, graph = data.x, example.graph_of(data, recipe)
-    ours, pygs = (
-        example.MODELS[recipe.model](data.num_features, 3, replace(recipe, layer=layer)).eval()
-        for layer in example.LAYERS
-    )
+    facts = recipe.read(data, 0, 0).facts
+    x, graph = data.x, recipe.graph_of(data)
+    ours, pygs = (replace(recipe, layer=layer).build(facts).eval() for layer in example.LAYERS)
     names = {"conv.lin_l": "lin_query", "conv.lin_r": "lin_query", "conv.att": "att"}
     names |= {f"conv.lin_{part}": f"lin_{part}" for part in ("query", "key", "value")}
     with torch.no_grad():
@@ -89,41 +89,13 @@ def test_pygs_layer_makes_the_same_model(recipe):
 
 
 def test_pyg_has_no_such_layer():
+    recipe = replace(GAT, layer="pyg")
     with pytest.raises(ValueError, match="no layer of score 'additive' with shared weights"):
-        example.GAT(5, 2, replace(GAT, layer="pyg"))
-
-
-def test_sparse_features_give_what_dense_ones_give():
-    data = villages(3)
-    model, graph = example.GAT(data.num_features, 3, GAT).eval(), example.graph_of(data, GAT)
-    sparse = example.features_of(data)
-    assert sparse.layout == torch.sparse_csr
-    torch.testing.assert_close(model(sparse, graph), model(data.x, graph))
-
-
-def test_dropout_of_sparse_features_keeps_their_mean():
-    x = torch.ones(200, 50).to_sparse_csr()
-    assert example.dropout(x, 0.6, training=False).to_dense().eq(1).all()
-    dropped = example.dropout(x, 0.6, training=True).to_dense()
-    assert set(dropped.unique().tolist()) == {0.0, 2.5}
-    assert dropped.mean().item() == pytest.approx(1, abs=0.05)
-
-
-def test_self_loops_are_the_recipes_choice():
-    data = villages(2)
-    assert example.graph_of(data, GAT).num_edges == data.num_edges + data.num_nodes
-    assert example.graph_of(data, DEEP).num_edges == data.num_edges
-
-
-def test_splits_are_columns_of_masks():
-    data = many_splits(villages(2))
-    for run in range(2):
-        for found, name in zip(example.masks_of(data, run), ("train_mask", "val_mask", "test_mask"), strict=True):
-            assert found.equal(data[name][:, run])
+        recipe.build({"num_features": 5, "classes": [0, 1]})
 
 
 def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
-    data, file, recipe = many_splits(villages(2)), tmp_path / "new" / "results.json", replace(DEEP, epochs=3)
+    data, file, recipe = many_splits(villages(2)), tmp_path / "new" / "results.json", DEEP.scheduled(epochs=3)
     first = example.run_all("Minesweeper", data, recipe, 1, file)
     trained, train = [], example.train
     monkeypatch.setattr(example, "train", lambda *args: trained.append(args[2]) or train(*args))
@@ -131,19 +103,19 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     assert trained == [1]
     assert both == json.loads(file.read_text())
     assert both[0] == first[0]
-    example.run_all("Minesweeper", data, replace(recipe, lr=0.1), 1, file)
+    example.run_all("Minesweeper", data, recipe.scheduled(lr=0.1), 1, file)
     example.run_all("Tolokers", data, recipe, 1, file)
     assert trained == [1, 0, 0]
 
 
 def test_an_interrupted_run_leaves_the_finished_ones(tmp_path, monkeypatch):
-    data, file, recipe = villages(2), tmp_path / "results.json", replace(DEEP, epochs=2)
+    data, file, recipe = villages(2), tmp_path / "results.json", DEEP.scheduled(epochs=2)
     train = example.train
 
-    def interrupted(data, recipe, run, title):
+    def interrupted(data, recipe, run):
         if run == 1:
             raise KeyboardInterrupt
-        return train(data, recipe, run, title)
+        return train(data, recipe, run)
 
     monkeypatch.setattr(example, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -153,12 +125,18 @@ def test_an_interrupted_run_leaves_the_finished_ones(tmp_path, monkeypatch):
 
 def test_attention_drawn_is_that_of_the_first_layer():
     data = villages(2)
-    model, graph = example.NodeTransformer(data.num_features, 2, DEEP).eval(), example.graph_of(data, DEEP)
+    model, graph = DEEP.build({"num_features": data.num_features, "classes": [0, 1]}).eval(), DEEP.graph_of(data)
     edge_index, weights = example.attention_of(model, data.x, graph)
     hidden = model.norms[0](torch.nn.functional.gelu(model.embed(data.x)))
     _, (_, expected) = model.attentions[0](hidden, graph, return_attention_weights=True)
     torch.testing.assert_close(weights, expected.mean(dim=1))
     assert edge_index.equal(data.edge_index)
+
+
+def test_a_name_outside_of_the_table_is_printed(capsys):
+    record = {"test": 0.5, "cpu_seconds": 1.0, "seconds": 1.0, "history": [[1.0, 0.5, 0.5]]}
+    example.print_table({"another": [record]})
+    assert "another" in capsys.readouterr().out
 
 
 def test_whole_program(tmp_path, monkeypatch, capsys):

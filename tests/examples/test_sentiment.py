@@ -5,7 +5,9 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from examples import sentiment
+from graphattn import CompleteGraph
 from graphattn.inputs import Vocabulary
+from graphattn.recipes.models.words import NUM_BUCKETS
 
 TINY = [
     "--channels",
@@ -52,16 +54,11 @@ def test_negation_is_learned_and_drawn(root, capsys):
     assert f"test accuracy {found:.2f} %" in capsys.readouterr().out
 
 
-def test_parts_are_beginnings_and_ends():
-    assert sentiment.parts_of("films") == ["<fil", "<film", "<films", "lms>", "ilms>"]
-    assert sentiment.parts_of("a") == ["<a>"] * 5
-
-
 def test_encoding_has_the_word_and_its_parts():
     data = sentiment.encode(Data(tokens=["film", "filming", "a"], y=torch.tensor([1])), Vocabulary(["film"]))
     assert data.x.shape == (3, 6) and data.x[:, 0].tolist() == [1, 0, 0] and data.y.tolist() == [1]
     assert (data.x[0, 1:3] == data.x[1, 1:3]).all() and data.x[0, 3] != data.x[1, 3]  # <fil, <film; <film> and <filmi
-    assert data.x.min() >= 0 and data.x[:, 1:].max() < sentiment.NUM_BUCKETS
+    assert data.x.min() >= 0 and data.x[:, 1:].max() < NUM_BUCKETS
 
 
 def test_the_epoch_that_is_best_on_dev_is_kept(monkeypatch):
@@ -75,14 +72,14 @@ def test_the_epoch_that_is_best_on_dev_is_kept(monkeypatch):
     torch.manual_seed(0)
     args = sentiment.parse_arguments([*TINY, "--epochs", "3"])
     examples = [Data(x=torch.randint(9, (4, 6)), y=torch.tensor([label])) for label in [0, 1] * 8]
-    model = sentiment.train(sentiment.Reader(9, args), examples, [], args)
+    model = sentiment.train(sentiment.reader(9, args), examples, [], args)
     assert all(torch.equal(value, states[1][name]) for name, value in model.state_dict().items())
     assert any(not torch.equal(value, states[1][name]) for name, value in states[2].items())
 
 
 def test_probabilities_of_several_models_are_averaged():
     torch.manual_seed(0)
-    readers = [sentiment.Reader(20, sentiment.parse_arguments(TINY)).eval() for _ in range(3)]
+    readers = [sentiment.reader(20, sentiment.parse_arguments(TINY)).eval() for _ in range(3)]
     batch = Batch.from_data_list([Data(x=torch.randint(20, (n, 6))) for n in (4, 9)])
     expected = (
         sum(sentiment.run(reader, batch).exp() / sentiment.run(reader, batch).exp().sum(1, True) for reader in readers)
@@ -93,7 +90,7 @@ def test_probabilities_of_several_models_are_averaged():
 
 def test_scores_do_not_depend_on_batch_mates():
     torch.manual_seed(0)
-    model = sentiment.Reader(20, sentiment.parse_arguments(TINY)).eval()
+    model = sentiment.reader(20, sentiment.parse_arguments(TINY)).eval()
     examples = [Data(x=torch.randint(20, (n, 6))) for n in (4, 9)]
     together = sentiment.run(model, Batch.from_data_list(examples))
     alone = [sentiment.run(model, Batch.from_data_list([example])) for example in examples]
@@ -102,8 +99,8 @@ def test_scores_do_not_depend_on_batch_mates():
 
 def test_drawn_attention_sums_to_one():
     torch.manual_seed(0)
-    model = sentiment.Reader(20, sentiment.parse_arguments(TINY)).eval()
-    between, pooling = model.attention(torch.randint(20, (5, 6)))
+    model = sentiment.reader(20, sentiment.parse_arguments(TINY)).eval()
+    between, pooling = model.attention(torch.randint(20, (5, 6)), CompleteGraph(5))
     torch.testing.assert_close(between.view(5, 5, -1).sum(1), torch.ones(5, 4))
     torch.testing.assert_close(pooling.sum(0), torch.ones(4))
 

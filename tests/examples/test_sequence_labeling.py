@@ -6,6 +6,7 @@ from torch_geometric.data import Batch, Data
 
 from examples import sequence_labeling
 from graphattn.inputs import Vocabulary
+from graphattn.recipes.models.words import NUM_BUCKETS
 
 WORDS = ("walk", "run", "look", "play", "call", "stop")
 FRAMES = (
@@ -79,7 +80,7 @@ def test_encoding_has_the_word_and_its_parts():
     sentence = Data(words=["Run", "running", "RUN"], pos=torch.arange(3), y=torch.zeros(3))
     data = sequence_labeling.encode(sentence, vocabulary)
     assert data.x.shape == (3, 11) and data.x[:, 0].tolist() == [1, 0, 1]
-    assert data.x.min() >= 0 and data.x[:, 1:].max() < sequence_labeling.NUM_BUCKETS
+    assert data.x.min() >= 0 and data.x[:, 1:].max() < NUM_BUCKETS
     assert (data.x[0, 1:-1] == data.x[2, 1:-1]).all() and data.x[0, -1] != data.x[2, -1]  # other shape
     assert (data.x[0, 1:4] == data.x[1, 1:4]).all()  # they start alike: <r, <ru, <run
 
@@ -98,7 +99,7 @@ def test_offsets_of_a_band_point_from_target_to_source():
 def test_tags_do_not_depend_on_batch_mates(graph):
     torch.manual_seed(0)
     args = sequence_labeling.parse_arguments(["--graph", graph, "--channels", "16"])
-    model = sequence_labeling.Tagger(20, 5, args).eval()
+    model = sequence_labeling.tagger(20, 5, args).eval()
     sentences = [Data(x=torch.randint(20, (n, 11)), pos=torch.arange(n)) for n in (4, 9)]
     batches = [Batch.from_data_list(part) for part in (sentences, sentences[:1], sentences[1:])]
     together, *alone = (model(batch.x, batch.pos, *sequence_labeling.make_graph(batch, args)) for batch in batches)

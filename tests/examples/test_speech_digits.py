@@ -102,7 +102,7 @@ def test_augmentation_adds_noise():
 @pytest.mark.parametrize("window", [None, 2])
 def test_scores_do_not_depend_on_batch_mates(window):
     torch.manual_seed(0)
-    model = speech_digits.Listener(40, 10, speech_digits.parse_arguments(TINY)).eval()
+    model = speech_digits.listener(40, 10, speech_digits.parse_arguments(TINY)).eval()
     sounds = [Data(x=torch.randn(frames, 40)) for frames in (5, 9)]
     together = speech_digits.run(model, Batch.from_data_list(sounds), window)
     alone = [speech_digits.run(model, Batch.from_data_list([sound]), window) for sound in sounds]
@@ -112,7 +112,7 @@ def test_scores_do_not_depend_on_batch_mates(window):
 @pytest.mark.parametrize("graph", [CompleteGraph(7), BandedGraph(7, 2, 2)])
 def test_drawn_attention_sums_to_one(graph):
     torch.manual_seed(0)
-    model = speech_digits.Listener(40, 10, speech_digits.parse_arguments(TINY)).eval()
-    frames, pooling = model.attention(Data(x=torch.randn(7, 40), graph=graph))
+    model = speech_digits.listener(40, 10, speech_digits.parse_arguments(TINY)).eval()
+    frames, pooling = model.attention(torch.randn(7, 40), graph)
     torch.testing.assert_close(torch.zeros(7, 4).index_add(0, graph.edge_index()[1], frames), torch.ones(7, 4))
     torch.testing.assert_close(pooling.sum(0), torch.ones(4))

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from examples import tour
+from examples import tour as example
 from graphattn import BandedGraph, CompleteGraph
+from graphattn.recipes import tour
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def shorter(monkeypatch):
 def test_tour_trains_and_draws_every_stop(shorter, tmp_path, capsys):
     pytest.importorskip("rdkit")
     picture = tmp_path / "folder" / "tour.png"
-    found = tour.main(["--epochs", "0", "--threads", "1", "--output", str(picture)])
+    found = example.main(["--epochs", "0", "--threads", "1", "--output", str(picture)])
     assert set(found) == set(tour.STOPS) and all(0 <= accuracy <= 100 for accuracy in found.values())
     assert picture.read_bytes().startswith(b"\x89PNG")
     rows = capsys.readouterr().out.splitlines()
@@ -40,7 +41,7 @@ def test_tour_trains_and_draws_every_stop(shorter, tmp_path, capsys):
 
 def test_one_page_for_all_stops(shorter, tmp_path):
     pytest.importorskip("rdkit")
-    tour.main(
+    example.main(
         ["--epochs", "0", "--output", str(tmp_path / "tour.png"), "--explore", str(tmp_path / "new" / "page.html")]
     )
     text = (tmp_path / "new" / "page.html").read_text()
@@ -53,8 +54,17 @@ def test_one_page_for_all_stops(shorter, tmp_path):
 def test_without_rdkit_the_row_says_what_to_install(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "rdkit", None)
     monkeypatch.setattr(tour, "STOPS", {("molecules", "bonds"): tour.molecules})
-    assert tour.main(["--threads", "1", "--output", str(tmp_path / "tour.png")]) == {}
+    assert example.main(["--threads", "1", "--output", str(tmp_path / "tour.png")]) == {}
     assert "pip install" in capsys.readouterr().out
+
+
+def test_without_matplotlib_there_is_no_picture(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(tour, "STOPS", {("karate club", "friendships"): tour.karate_club})
+    assert list(example.main(["--epochs", "0", "--output", str(tmp_path / "tour.png")])) == [
+        ("karate club", "friendships")
+    ]
+    assert "no picture is drawn" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 def test_the_club_is_labelled_by_its_leaders_alone():

@@ -1,0 +1,1 @@
+"""The command line: `python -m graphattn`, or `graphattn` where the package is installed."""

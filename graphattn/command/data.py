@@ -1,0 +1,214 @@
+"""Data from the command line: which arguments name them, and what they become."""
+
+import argparse
+import copy
+import inspect
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_geometric.datasets
+from torch_geometric.data import Data
+from torch_geometric.transforms import NormalizeFeatures
+from torch_geometric.utils import is_undirected, to_undirected
+
+from graphattn import datasets
+from graphattn.command.network import read_network
+from graphattn.datasets.csv_file import read_rows
+from graphattn.datasets.failures import Failure
+
+INPUTS = ("text", "smiles", "wav", "image")
+
+
+@dataclass
+class Loaded:
+    """Data, and what is known of it.
+
+    Attributes:
+        data: As recipes take it.
+        task: Name of the recipe that it is for.
+        names: Of the classes, if they have some.
+        source: 'kind' of the raw input, and the options that it was read with: what predictions need to read more of it.
+        failures: What could not be read.
+    """
+
+    data: Any
+    task: str
+    names: list[str] | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data, one of these")
+    one = group.add_mutually_exclusive_group(required=True)
+    one.add_argument("--csv", metavar="FILE", help="a row for each example, with --text, --smiles, --wav or --image")
+    one.add_argument("--wav-folder", metavar="DIR", help="sounds in a folder for each class")
+    one.add_argument("--image-folder", metavar="DIR", help="images in a folder for each class")
+    one.add_argument(
+        "--npz", metavar="FILE", help="a network: arrays x, edge_index, y, train_mask, ... (or .pt with a dict)"
+    )
+    one.add_argument("--tu", metavar="NAME", help="a data set of the TU collection, such as MUTAG")
+    one.add_argument(
+        "--pyg", metavar="CLASS", help="a class of torch_geometric.datasets, such as Planetoid or KarateClub"
+    )
+    one.add_argument("--text-file", metavar="FILE", help="a text in each line, for a language model")
+    columns = parser.add_argument_group("columns of --csv")
+    for name in INPUTS:
+        columns.add_argument(f"--{name}", metavar="COL")
+    columns.add_argument("--label", metavar="COL", help="classes")
+    columns.add_argument("--target", metavar="COL", help="numbers; beside --text, texts that are to be written")
+    more = parser.add_argument_group("more about the data")
+    more.add_argument("--name", help="argument 'name' of the class that --pyg names, such as Cora")
+    more.add_argument("--y-column", type=int, metavar="N", help="of the targets of a data set with several, from 0")
+    more.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="folder of downloads")
+    more.add_argument("--undirected", action="store_true", help="add the opposite of every edge of a network")
+    more.add_argument("--normalize", action="store_true", help="features of each node sum up to 1: for bags of words")
+    more.add_argument("--side", type=int, default=64, help="images are resized to so many pixels (default 64)")
+    more.add_argument("--patch", type=int, default=8, help="pixels of a side of a patch (default 8)")
+
+
+def load(args: argparse.Namespace) -> Loaded:
+    """What the arguments name. Raises ValueError on columns that do not belong together, and what the readers raise."""
+    given = {name: getattr(args, name) for name in (*INPUTS, "label", "target") if getattr(args, name)}
+    if given and not args.csv:
+        raise ValueError(f"columns belong to --csv FILE (got {' '.join(f'--{name}' for name in given)} without it)")
+    if args.csv:
+        return from_table(args, given)
+    if args.wav_folder or args.image_folder:
+        kind = "wav" if args.wav_folder else "image"
+        options = {} if kind == "wav" else {"side": args.side, "patch": args.patch}
+        data, names, failures = datasets.from_folder(args.wav_folder or args.image_folder, kind, **options)
+        return Loaded(data, "sequence classification", names, source_of(kind, data, options), failures)
+    if args.text_file:
+        lines = Path(args.text_file).read_text(encoding="utf-8-sig").splitlines()
+        return Loaded([line for line in lines if line.strip()], "language modeling", source={"kind": "line"})
+    if args.npz:
+        return of_network(read_network(args.npz), args)
+    return of_dataset(args)
+
+
+def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
+    inputs = {name: column for name, column in given.items() if name in INPUTS}
+    if len(inputs) != 1:
+        raise ValueError(f"--csv needs the column of the input, one of --text, --smiles, --wav, --image (got {inputs})")
+    ((kind, column),) = inputs.items()
+    if kind == "text" and "target" in given and not holds_numbers(args.csv, given["target"]):
+        rows = read_rows(args.csv, (column, given["target"]))
+        pairs = [(row[column] or "", row[given["target"]] or "") for row in rows]
+        return Loaded(pairs, "sequence to sequence", source={"kind": "line", "column": column})
+    if kind == "text" and "label" not in given and "target" not in given:
+        texts = [row[column] for row in read_rows(args.csv, (column,))]
+        return Loaded([text for text in texts if text], "language modeling", source={"kind": "line", "column": column})
+    if "label" not in given and "target" not in given:
+        raise ValueError(
+            "--csv needs what is to be learned: --label COL for classes, --target COL for numbers (got neither)"
+        )
+    if "target" in given and kind != "smiles":
+        raise ValueError(
+            f"--target is learned of --smiles, or written after --text (got --{kind}); give --label for classes"
+        )
+    options: dict[str, Any] = {"side": args.side, "patch": args.patch} if kind == "image" else {}
+    data, names, failures = datasets.from_csv(args.csv, **given, **options)
+    source = source_of(kind, data, options) | {"column": column}
+    if "target" in given:
+        return Loaded(data, "graph regression", None, source, failures)
+    task = "graph classification" if kind == "smiles" else "sequence classification"
+    return Loaded(data, task, names, source, failures)
+
+
+def holds_numbers(path: str, column: str) -> bool:
+    """Whether each cell of a column is a number."""
+    try:
+        return all(float(row[column] or "nan") is not None for row in read_rows(path, (column,)))
+    except ValueError:
+        return False
+
+
+def source_of(kind: str, data: list[Data], options: dict[str, Any]) -> dict[str, Any]:
+    """How raw input is read for predictions: sounds with the rate that the model knows."""
+    more = {"sample_rate": data[0].sample_rate} if kind == "wav" else {}
+    return {"kind": kind, "options": options | more}
+
+
+def of_network(data: Data, args: argparse.Namespace) -> Loaded:
+    if args.undirected and data.edge_index is not None:
+        data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
+    elif data.edge_index is not None and not is_undirected(data.edge_index, num_nodes=data.num_nodes):
+        print(
+            "edges are directed: a node sees those that point to it, and not those that it points to; --undirected adds the"
+            " opposite of each",
+            file=sys.stderr,
+        )
+    if args.normalize:
+        data = NormalizeFeatures()(data)
+    options = {"undirected": args.undirected, "normalize": args.normalize}
+    return Loaded(data, "node classification", source={"kind": "network", "options": options})
+
+
+def of_dataset(args: argparse.Namespace) -> Loaded:
+    """A data set of PyG: the network that it is, or its graphs."""
+    dataset = open_dataset("TUDataset", args.tu, args.root) if args.tu else open_dataset(args.pyg, args.name, args.root)
+    if len(dataset) == 1:
+        return of_network(dataset[0], args)
+    examples = [with_column(data, args.y_column) for data in dataset]
+    y = examples[0].get("y")
+    if not isinstance(y, torch.Tensor):
+        raise ValueError(f"{dataset} has no labels y to learn from; give another")
+    if y.dim() and y.numel() == examples[0].num_nodes and y.numel() > 1:
+        return Loaded(examples, "tagging", source={"kind": "graph"})
+    task = "graph regression" if y.is_floating_point() else "graph classification"
+    return Loaded(examples, task, source={"kind": "graph"})
+
+
+def with_column(data: Data, column: int | None) -> Data:
+    """With one of its targets [1, num_targets], where a column is named. Raises ValueError on one that is not there."""
+    if column is None:
+        return data
+    y = data.get("y")
+    if not isinstance(y, torch.Tensor) or y.dim() != 2 or not 0 <= column < y.size(1):
+        got = list(y.shape) if isinstance(y, torch.Tensor) else y
+        raise ValueError(f"--y-column is a column of targets [1, num_targets] (got {column}, and y of {got})")
+    data = copy.copy(data)
+    data.y = y[:, column]
+    return data
+
+
+def open_dataset(name: str, argument: str | None, root: str) -> Any:
+    """The data set of a class of PyG, from where our own examples read it; files of those that are known are checked."""
+    known = {each: getattr(torch_geometric.datasets, each) for each in torch_geometric.datasets.__all__}
+    if name not in known:
+        close = [each for each in known if name.lower() in each.lower()][:8]
+        raise ValueError(f"torch_geometric.datasets has no class {name!r}; close to it: {close or sorted(known)[:8]}")
+    made = known[name]
+    parameters = inspect.signature(made.__init__).parameters
+    options: dict[str, Any] = {}
+    if "root" in parameters:
+        options["root"] = str(Path(root, FOLDERS.get(name, name.lower())))
+    if argument is not None and "name" in parameters:
+        options["name"] = argument
+    if name == "TUDataset":
+        options["use_node_attr"] = True
+    needed = [
+        each for each, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and each not in ("self", *options)
+    ]  # fmt: skip
+    if needed:
+        raise ValueError(
+            f"{name} needs {' and '.join(needed)} (got none); --name gives the name, other arguments need Python"
+        )
+    checked = getattr(datasets, name, None)
+    if checked is not None:
+        try:
+            return checked(**options)
+        except ValueError as error:
+            if "the sha256 of files are known of" not in str(error):
+                raise
+    return made(**options)
+
+
+FOLDERS = {"TUDataset": "tudataset", "HeterophilousGraphDataset": "heterophilous", "MoleculeNet": "moleculenet"}

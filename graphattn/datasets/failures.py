@@ -1,0 +1,47 @@
+"""Files and rows that could not be read, beside those that could."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+
+class Failure(NamedTuple):
+    """What could not be read, and why."""
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+def read_each(
+    items: Iterable[tuple[str, Any]], read: Callable[[Any], Data], title: str
+) -> tuple[list[Data], list[Failure]]:
+    """What `read` makes of each item (its name, what is read), and those that raise; a bar shows long work on a terminal."""
+    found, failures = [], []
+    for where, item in tqdm(list(items), desc=title, leave=False, disable=None, delay=1.0):
+        try:
+            found.append(read(item))
+        except (ValueError, TypeError, OSError) as error:
+            failures.append(Failure(where, str(error)))
+    return found, failures
+
+
+def check_any(found: list[Data], failures: list[Failure], path: Any) -> None:
+    """Raises ValueError if nothing could be read, with the first reasons."""
+    if not found:
+        reasons = "; ".join(str(failure) for failure in failures[:3]) or "it is empty"
+        raise ValueError(f"nothing in '{path}' could be read (got {len(failures)} failures: {reasons})")
+
+
+def number_classes(found: list[Data], names: Iterable[str]) -> list[str]:
+    """Sorted names of the classes; the `label` (str) of each example becomes y, its place among them."""
+    classes = sorted(set(names))
+    for data in found:
+        data.y = torch.tensor([classes.index(data.label)])
+        del data.label
+    return classes

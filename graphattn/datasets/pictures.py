@@ -1,0 +1,38 @@
+"""Files of images as grids of patches, all with the same number of features."""
+
+import os
+from typing import Any
+
+import numpy as np
+from torch_geometric.data import Data
+
+from graphattn.inputs import from_image
+
+
+def read_image(
+    path: str | os.PathLike[str], side: int | None = 64, patch: int = 8, mode: str = "RGB", **options: Any
+) -> Data:
+    """An image file as a grid of patches, its pixels between 0 and 1.
+
+    Args:
+        path: Of a file that Pillow reads.
+        side: Pixels of each side, to which it is resized; None keeps its own size, which must be a multiple of `patch`.
+        patch: Pixels of a side of a patch.
+        mode: Of Pillow; 'L' is grey. One mode for all, as the features of a patch are its pixels.
+        **options: Further ones of `graphattn.inputs.from_image`, such as reach.
+
+    Raises ImportError without Pillow, ValueError or OSError on a file that is no image.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise ImportError(f"files of images need Pillow ({error}); pip install pillow") from error
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert(mode)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"it is no image that Pillow reads ({error})") from error
+    if side is not None:
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.float32) / 255
+    return from_image(pixels, patch=patch, channels="last" if pixels.ndim == 3 else None, **options)

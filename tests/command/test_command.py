@@ -1,0 +1,341 @@
+"""The command line, in this process, and twice in one of its own."""
+
+import csv
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.io.wavfile
+import torch
+
+from graphattn.command import predict, train, why
+from graphattn.command.data import open_dataset
+from graphattn.command.main import COMMANDS, main, make_parser
+from graphattn.command.network import read_network
+from graphattn.recipes import GraphClassification, load
+from graphattn.version import __version__
+from tests.recipes import toys
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def fails(capsys, *words):
+    """The message of a command that fails."""
+    assert run(*words) == 1
+    return capsys.readouterr().err
+
+
+def predictions(capsys, *words):
+    assert run("predict", *words) == 0
+    return list(csv.reader(capsys.readouterr().out.splitlines()))
+
+
+def write_csv(path, columns, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def network_file(path, **more):
+    data = toys.network()
+    arrays = {name: data[name].numpy() for name in ("x", "y", "edge_index", "train_mask", "val_mask", "test_mask")}
+    np.savez(path, **arrays | more)
+    return path
+
+
+def test_texts(tmp_path, capsys):
+    rows = [(" ".join(data.tokens), ["bad", "good"][data.y]) for data in toys.reviews(60)] + [("", "good")]
+    path, model = write_csv(tmp_path / "reviews.csv", ("review", "stars"), rows), tmp_path / "model.pt"
+    words = ("train", "--csv", path, "--text", "review", "--label", "stars", "--save", model, "--epochs", 2)
+    assert run(*words, "--set", "channels=16", "--picture", tmp_path / "curve.png") == 0
+    printed = capsys.readouterr()
+    assert "sequence classification: 60 examples" in printed.out and f"saved: {model}" in printed.out
+    assert "1 could not be read" in printed.err and "row 61: the text is empty" in printed.err
+    assert load(model).recipe.channels == 16 and len(load(model).history) == 2
+    assert (tmp_path / "curve.png").is_file()
+    found = predictions(capsys, model, "the film was not good", "a bad song")
+    assert found[0] == ["input", "predicted", "bad", "good"]
+    assert [row[0] for row in found[1:]] == ["the film was not good", "a bad song"]
+    assert {row[1] for row in found[1:]} <= {"bad", "good"} and float(found[1][2]) + float(
+        found[1][3]
+    ) == pytest.approx(1)
+    assert run("predict", model, "--csv", path, "--out", tmp_path / "out.csv") == 1  # a row could not be read
+    assert "row 61: the text is empty" in capsys.readouterr().err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 61
+
+
+def test_molecules(tmp_path, capsys):
+    pytest.importorskip("rdkit")
+    rows = [("C" * carbons + "O" * oxygens, carbons - 2 * oxygens) for carbons in range(1, 9) for oxygens in range(3)]
+    path, model = write_csv(tmp_path / "molecules.csv", ("smiles", "y"), rows), tmp_path / "model.pt"
+    words = ("train", "--csv", path, "--smiles", "smiles", "--target", "y", "--epochs", 2, "--save", model)
+    assert run(*words, "--set", "channels=16", "--set", "blocks=1") == 0
+    assert "graph regression: 24 examples" in capsys.readouterr().out
+    found = predictions(capsys, model, "CCO", "CC")
+    assert found[0] == ["input", "predicted"] and all(np.isfinite(float(row[1])) for row in found[1:])
+    few = write_csv(tmp_path / "few.csv", ("smiles", "y"), rows[:8])
+    assert "8 examples are too few" in fails(capsys, "train", "--csv", few, "--smiles", "smiles", "--target", "y")
+    labelled = write_csv(tmp_path / "labelled.csv", ("smiles", "y"), [(smiles, "O" in smiles) for smiles, _ in rows])
+    assert run("train", "--csv", labelled, "--smiles", "smiles", "--label", "y", "--epochs", 1) == 0
+    assert "graph classification: 24 examples" in capsys.readouterr().out
+
+
+def test_folders_of_sounds_and_images(tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    for label in ("a", "b"):
+        for kind in ("sounds", "images"):
+            (tmp_path / kind / label).mkdir(parents=True)
+        for number in range(12):
+            samples = np.random.default_rng(number).integers(-9000, 9000, 1200).astype(np.int16) // (
+                1 + (label == "b") * 8
+            )
+            scipy.io.wavfile.write(tmp_path / "sounds" / label / f"{number}.wav", 8000, samples)
+            image.fromarray(np.full((9, 9), 200 * (label == "b"), np.uint8)).save(
+                tmp_path / "images" / label / f"{number}.png"
+            )
+    quick = ("--epochs", 2, "--batch-size", 8, "--save", tmp_path / "model.pt")
+    for kind, folder, file in (("wav", "sounds", "1.wav"), ("image", "images", "1.png")):
+        assert run("train", f"--{kind}-folder", tmp_path / folder, "--side", 16, *quick) == 0
+        assert "sequence classification: 24 examples" in capsys.readouterr().out
+        found = predictions(capsys, tmp_path / "model.pt", tmp_path / folder / "a" / file)
+        assert found[0] == ["input", "predicted", "a", "b"] and found[1][1] in "ab"
+        assert "there is no file" in fails(capsys, "predict", tmp_path / "model.pt", "nowhere")
+    assert load(tmp_path / "model.pt").facts["source"] == {"kind": "image", "options": {"side": 16, "patch": 8}}
+
+
+def test_networks(tmp_path, capsys):
+    path, model = network_file(tmp_path / "network.npz"), tmp_path / "model.pt"
+    assert run("train", "--npz", path, "--epochs", 5, "--save", model, "--seed", 3) == 0
+    printed = capsys.readouterr().out
+    assert "node classification: 120 nodes" in printed and "model transformer" in printed and "taken: " in printed
+    assert load(model).seed == 3
+    found = predictions(capsys, model, path)
+    assert found[0] == ["input", "predicted", "0", "1", "2"] and [row[0] for row in found[1:]] == [
+        str(i) for i in range(120)
+    ]
+    assert [int(row[1]) for row in found[1:]] == load(model).predict(toys.network()).labels
+    only = ("train", "--npz", path, "--model", "gat", "--epochs", 2, "--split", 60, 20, 20, "--save", model)
+    assert run(*only) == 0 and "model transformer" not in capsys.readouterr().out
+    assert load(model).counts == {"train": 72, "validation": 24, "test": 24}
+
+
+def test_networks_of_other_collections(tmp_path, capsys):
+    data = toys.network()
+    keep = data.edge_index[0] < data.edge_index[1]
+    masks = {f"{name}_masks": torch.stack([data[f"{name}_mask"]] * 3).numpy() for name in ("train", "val", "test")}
+    arrays = {
+        "node_features": data.x.numpy(),
+        "node_labels": data.y.numpy(),
+        "edges": data.edge_index[:, keep].t().numpy(),
+    }
+    np.savez(tmp_path / "other.npz", names=np.array(["a", "b"]), **arrays, **masks)
+    found = read_network(tmp_path / "other.npz")
+    assert found.x.equal(data.x) and found.edge_index.equal(data.edge_index[:, keep])
+    assert found.val_mask.equal(torch.stack([data.val_mask] * 3, 1))
+    words = ("train", "--npz", tmp_path / "other.npz", "--model", "transformer", "--epochs", 1, "--split", 2)
+    assert run(*words) == 0 and "edges are directed" in capsys.readouterr().err
+    assert run(*words, "--undirected") == 0
+    printed = capsys.readouterr()
+    assert "edges are directed" not in printed.err and f"{data.num_edges:,} edges" in printed.out
+    torch.save(data.to_dict(), tmp_path / "network.pt")
+    assert read_network(tmp_path / "network.pt").edge_index.equal(data.edge_index)
+
+
+def test_files_that_hold_no_network(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", x=np.ones((3, 2)))
+    assert "it needs 'edge_index' or 'edges' (got ['x'])" in fails(capsys, "train", "--npz", tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", edges=np.ones((3, 3), dtype=int))
+    assert "[2, num_edges] or [num_edges, 2] (got torch.int64 [3, 3])" in fails(
+        capsys, "train", "--npz", tmp_path / "b.npz"
+    )
+    np.savez(tmp_path / "c.npz", edges=np.array([{}], dtype=object))
+    assert "cannot be read as .npz" in fails(capsys, "train", "--npz", tmp_path / "c.npz")
+    assert "there is no file" in fails(capsys, "train", "--npz", tmp_path / "none.npz")
+    for name, match in (("y", "no labels"), ("test_mask", "--split 60 20 20")):
+        path = network_file(tmp_path / "d.npz")
+        arrays = {each: value for each, value in np.load(path).items() if each != name}
+        np.savez(path, **arrays)
+        assert match in fails(capsys, "train", "--npz", path)
+
+
+def test_writing(tmp_path, capsys):
+    path = write_csv(tmp_path / "words.csv", ("letters", "sounds"), toys.spellings(40))
+    model, quick = tmp_path / "model.pt", ("--epochs", 1, "--set", "channels=16", "--set", "layers=1", "--save")
+    assert run("train", "--csv", path, "--text", "letters", "--target", "sounds", *quick, model) == 0
+    assert "sequence to sequence: 40 examples" in capsys.readouterr().out
+    assert len(predictions(capsys, model, "shabe", "dash")) == 3
+    assert len(predictions(capsys, model, "--csv", path)) == 41
+    (tmp_path / "days.txt").write_text("\n".join(toys.countings(40)))
+    assert run("train", "--text-file", tmp_path / "days.txt", *quick, model) == 0
+    assert "language modeling: 40 examples" in capsys.readouterr().out
+    assert predictions(capsys, model, "mon tue")[1][1].startswith("mon tue")
+
+
+def test_an_interrupted_training_goes_on(tmp_path, capsys):
+    path, model = network_file(tmp_path / "network.npz"), tmp_path / "model.pt"
+    words = ("train", "--npz", path, "--epochs", 4, "--save", model)
+    assert run(*words, "--minutes", 1e-9) == 0
+    assert "the 1e-09 minutes are over after 1 epochs" in capsys.readouterr().out and not model.exists()
+    assert run(*words, "--resume") == 0
+    assert len(load(model).history) == 4 and load(model).facts["source"]["kind"] == "network"
+
+
+def test_data_sets_of_pyg(tmp_path, capsys, monkeypatch):
+    graphs, opened = toys.graphs(40), []
+    monkeypatch.setattr("graphattn.command.data.open_dataset", lambda *words: opened.append(words) or graphs)
+    assert run("train", "--tu", "MUTAG", "--epochs", 1, "--root", tmp_path) == 0
+    assert "graph classification: 40 examples" in capsys.readouterr().out and opened == [
+        ("TUDataset", "MUTAG", str(tmp_path))
+    ]
+    for data in graphs:
+        data.y = data.y.float() + data.num_nodes
+    assert run("train", "--pyg", "QM9", "--epochs", 1, "--set", "blocks=1", "--set", "channels=16") == 0
+    assert "graph regression: 40 examples" in capsys.readouterr().out
+    for data in graphs:
+        data.y = torch.stack([data.y, data.y.cos()], 1)
+    words = ("train", "--pyg", "QM9", "--epochs", 1, "--set", "blocks=1", "--set", "channels=16")
+    assert "choose a column" in fails(capsys, *words)
+    assert run(*words, "--y-column", 1) == 0
+    assert "(got 2, and y of [1, 2])" in fails(capsys, *words, "--y-column", 2)
+
+
+def test_classes_of_pyg(tmp_path, capsys):
+    club = open_dataset("KarateClub", None, str(tmp_path))
+    assert len(club) == 1 and club[0].num_nodes == 34
+    with pytest.raises(ValueError, match=r"no class 'planet'; close to it: \['.*Planetoid"):
+        open_dataset("planet", None, str(tmp_path))
+    with pytest.raises(ValueError, match=r"Planetoid needs name \(got none\); --name"):
+        open_dataset("Planetoid", None, str(tmp_path))
+    assert "does not say which nodes are for training" in fails(capsys, "train", "--pyg", "KarateClub")
+
+
+@pytest.mark.parametrize(
+    "words, match",
+    [
+        ("--csv x.csv", "needs the column of the input"),
+        ("--tu MUTAG --text a", "columns belong to --csv"),
+        ("--csv x.csv --text a --wav b --label c", "needs the column of the input"),
+        ("--csv x.csv --smiles a", "--label COL for classes, --target COL for numbers"),
+        ("--csv x.csv --wav a --target b", "give --label for classes"),
+        ("--csv none.csv --text a --label b", "none.csv"),
+        ("--csv x.csv --text c --label b", "has no column 'c'"),
+        ("--csv x.csv --text a --label b --set chanels=3", "--set knows .* \\(got chanels\\)"),
+        ("--csv x.csv --text a --label b --set channels", "--set needs OPTION=VALUE"),
+        (
+            "--csv x.csv --text a --label b --set dropout=much",
+            "option 'dropout' needs a value of kind float \\| None \\(got 'much'\\)",
+        ),
+        ("--csv x.csv --text a --label b --epochs 0", "'epochs' must be 1 or more"),
+        ("--csv x.csv --text a --label b --model gat", "--model is of networks"),
+        ("--csv x.csv --text a --label b --measure rmse", "'measure' must be one of"),
+        ("--csv x.csv --text a --label b --split half", "--split needs three shares"),
+        ("--csv x.csv --text a --label b --split 50 50", "'split' must be three shares"),
+        ("--csv x.csv --text a --label b --resume", "need a place"),
+        ("--csv x.csv --text a --label b", "every class needs three examples"),
+        ("--wav-folder none", "there is no folder 'none'"),
+    ],
+)
+def test_what_is_asked_for_wrongly(words, match, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "x.csv", ("a", "b"), [("a word", 1), ("two", 2)])
+    assert re.search(match, fails(capsys, "train", *words.split()))
+
+
+def test_options_reach_the_recipe():
+    words = ["train", "--text-file", "x", "--epochs", "3"]
+    more = ["--lr", "1", "--set", "clip=None", "--set", "channels=8", "--set", "least_steps=9"]
+    (recipe,) = train.recipes_of(make_parser().parse_args(words + more), "language modeling")
+    assert recipe.channels == 8 and recipe.schedule.clip is None and recipe.schedule.lr == 1
+    assert recipe.schedule.epochs == 3 and recipe.schedule.least_steps == 9
+    (recipe,) = train.recipes_of(make_parser().parse_args(words), "language modeling")
+    assert recipe.schedule.least_steps == 0 and recipe.schedule.clip == 1.0
+    assert len(train.recipes_of(make_parser().parse_args(words), "node classification")) == 2
+
+
+def test_usage(capsys):
+    for words in (
+        [],
+        ["fly"],
+        ["train"],
+        ["train", "--csv", "a", "--npz", "b"],
+        ["train", "--npz", "a", "--epochs", "many"],
+    ):
+        with pytest.raises(SystemExit) as found:
+            main(words)
+        assert found.value.code == 2 and "usage: graphattn" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as found:
+        main(["--version"])
+    assert found.value.code == 0 and capsys.readouterr().out == f"graphattn {__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples_and_exit_codes(name, capsys):
+    with pytest.raises(SystemExit) as found:
+        main([name, "--help"])
+    printed = capsys.readouterr().out
+    assert found.value.code == 0 and f"graphattn {name}" in printed.split("examples:")[1] and "exit codes" in printed
+
+
+def test_interruption(monkeypatch, capsys):
+    def stop(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphattn.command.why.run", stop)
+    assert run("why", "complete", 5) == 130 and "interrupted" in capsys.readouterr().err
+
+
+def test_why(tmp_path, capsys):
+    for words, start in (
+        ("complete 50", "CompleteGraph(50), 2,500 edges: "),
+        ("complete 5,3 2,4", "CompleteGraph([5, 3], [2, 4]), 22 edges: "),
+        ("causal 6,4", "BandedGraph([6, 4], before=5, after=0), 31 edges: "),
+        ("banded 100 5", "BandedGraph(100, before=5, after=5), 1,070 edges: "),
+        ("grid 4 5 1", "GridGraph((4, 5), before=1, after=1), 130 edges: "),
+        ("edges 1000 5000 --edge-features 3", "EdgeListGraph(num_queries=1000, "),
+    ):
+        assert run("why", *words.split()) == 0
+        assert capsys.readouterr().out.startswith(start)
+    network_file(tmp_path / "a.npz")
+    assert run("why", tmp_path / "a.npz", "--dtype", "float64", "--normalizer", "sparsemax") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert " runs" in printed[0] and all(line.startswith("  not ") for line in printed[1:]) and len(printed) > 3
+    assert "write 'banded NODES BEFORE [AFTER]'" in fails(capsys, "why", "banded", 100)
+    assert "a graph is one of" in fails(capsys, "why", "square", 100)
+    assert "'sdpa' runs complete and causal graphs" in fails(capsys, "why", "banded", 100, 5, "--kernel", "sdpa")
+
+
+def test_predict_says_what_it_needs(tmp_path, capsys):
+    assert "there is no file" in fails(capsys, "predict", tmp_path / "none.pt", "a")
+    model = tmp_path / "model.pt"
+    GraphClassification().scheduled(epochs=1).train(toys.graphs(), save=model, progress=False)
+    assert "does not say what raw input it reads" in fails(capsys, "predict", model, "a")
+    trained = load(model)
+    trained.facts["source"] = {"kind": "graph"}
+    trained.save(model)
+    assert "(got both or neither)" in fails(capsys, "predict", model)
+    assert "graphs of a data set of PyG" in fails(capsys, "predict", model, "a")
+
+
+def test_in_a_process_of_its_own(tmp_path):
+    """Away from the folder of the package: what `pip install` gives."""
+    done = subprocess.run(
+        [sys.executable, "-m", "graphattn", "why", "banded", "100", "5"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "1,070 edges" in done.stdout, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "graphattn", "why", "moon"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "graphattn why: a graph is one of" in done.stderr
+
+
+def test_every_example_of_the_help_is_read():
+    """The words of the examples are those that the parser knows."""
+    for module in (train, predict, why):
+        for line in module.EXAMPLES.strip().splitlines():
+            words = re.split(" {5,}", line.strip())[0].strip()
+            words = words.replace('"a good film" "a bad film"', "x y").split()[1:]
+            assert make_parser().parse_args(words).command == words[0]
