@@ -13,9 +13,10 @@ from graphattn.formulas.offsets import table_of
 from graphattn.formulas.scores import Dot, Score, as_score, widened
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.local import LocalGraph
 from graphattn.graphs.recording import refuse_recording
 from graphattn.kernels.budget import current_budget
-from graphattn.kernels.kernel import Inputs, Plan
+from graphattn.kernels.kernel import Inputs, Nodes, Plan
 
 BiasLike = Tensor | Callable[[Graph], Tensor] | None
 ScoreLike = str | Score | Callable[[Tensor, Tensor], Tensor]
@@ -131,6 +132,7 @@ def prepare_again(
         new_seed(query.device) if dropout else None,
         current_budget(),
         memory=checked.memory,
+        nodes=nodes_of(graph) if dropout else None,
     )
     bias = bias[:, None] if bias is not None and bias.dim() == 1 else bias
     return Problem(plan, Inputs(query, key, value, bias, edge_features, edge_query, score.parameters))
@@ -163,8 +165,13 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
         inputs = fold(inputs)._replace(parameters=score.parameters)
     seed = new_seed(query.device) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
-    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget)
+    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, nodes=nodes_of(given) if dropout else None)
     return Problem(plan, inputs, batch)
+
+
+def nodes_of(graph: Graph) -> Nodes | None:
+    """What dropout numbers the nodes of a graph by, None for those of the graph itself."""
+    return Nodes(graph.query_numbers, graph.key_numbers) if isinstance(graph, LocalGraph) else None
 
 
 def new_seed(device: torch.device) -> Tensor:
