@@ -22,6 +22,7 @@ from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
 from graphattn.per_edge import attention_scores, weighted_sum
+from graphattn.running.with_lse import merge_attention
 from graphattn.version import __version__
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ __all__ = [
     "causal",
     "choose_kernel",
     "memory_budget",
+    "merge_attention",
     "restore",
     "weighted_sum",
 ]

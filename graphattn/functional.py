@@ -1,7 +1,7 @@
 """The public functions: `attend`, `attention_weights` and `choose_kernel`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from graphattn.running.arguments import BiasLike, NormalizerLike, Options, Score
 from graphattn.running.by_heads import at_places, join_choices, join_heads, list_heads, over_heads
 from graphattn.running.execution import pieces, run, with_bias_for_kernel
 from graphattn.running.hidden import weights_shown
+from graphattn.running.with_lse import run_with_lse
 
 
 @overload
@@ -33,6 +34,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    return_lse: Literal[False] = False,
 ) -> Tensor: ...
 
 
@@ -51,6 +53,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    return_lse: Literal[False] = False,
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -69,7 +72,27 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
+    return_lse: Literal[False] = False,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: GraphLike | PerHead,
+    *,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: Tensor | Sequence[Tensor | None] | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    kernel: str | None = None,
+    return_lse: Literal[True],
+) -> tuple[Tensor, ...]: ...
 
 
 def attend(
@@ -86,7 +109,8 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
-) -> Tensor | tuple[Tensor, Tensor]:
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, ...]:
     """Attention of queries over the keys that `graph` joins them to.
 
     out[i] = sum over edges j -> i of w[i, j] * value[j], with w[i] = normalizer(scale * score(query[i], key[j]) + bias) over
@@ -111,11 +135,14 @@ def attend(
             `Softmax(sink=0.0)`, `TopK(8)` or `Relu(scale_by_degree=True)`, or a function of the scores of a row along the last
             axis, as `torch.softmax(x, -1)` is one (see `CustomNormalizer`).
         kernel: Name of the kernel to use instead of the fastest (see `choose_kernel`).
+        return_lse: Give the log-sum-exp of the scores of each query too, -inf where it has no edge: results over disjoint
+            edges merge by it (see `merge_attention`). For softmax, a sink included; before dropout.
 
     Everything per edge is in the order of `graph.edge_index()`.
 
     Returns:
-        out [num_queries, heads, value_dim]; with `edge_features` the pair (out, [num_queries, heads, edge_dim]).
+        out [num_queries, heads, value_dim]; with `edge_features` the pair (out, [num_queries, heads, edge_dim]). With
+        `return_lse` a tuple of these and, at its end, lse [num_queries, heads], in float32 for half precision.
 
     Raises:
         ValueError, TypeError: where shapes, dtypes, devices or options do not fit; the message says what it got.
@@ -128,7 +155,10 @@ def attend(
         tensor([0.0000, 0.5000, 1.0000])
     """
     options = Options(bias, edge_features, edge_query, scale, dropout, score, normalizer, kernel)
-    return over_heads(attend_over, join_heads, (query, key, value), graph, options)
+    if not return_lse:
+        return over_heads(attend_over, join_heads, (query, key, value), graph, options)
+    *outs, lse = over_heads(attend_with_lse, join_heads, (query, key, value), graph, options)
+    return (*outs, lse.squeeze(-1))
 
 
 def attend_over(
@@ -143,6 +173,19 @@ def attend_over(
     if batch is not None:
         out, edge_out = unfold(out, batch), None if edge_out is None else unfold(edge_out, batch)
     return out if edge_out is None else (out, edge_out)
+
+
+def attend_with_lse(
+    query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options
+) -> tuple[Tensor, ...]:
+    """The same with the log-sum-exp [num_queries, heads, 1] behind it."""
+    if torch.compiler.is_compiling():
+        raise ValueError("'return_lse' is not for compiled code; call attend outside of torch.compile and torch.export")
+    plan, inputs, batch = prepare(query, key, value, graph, options)
+    out, lse, edge_out = run_with_lse(plan, inputs, options.kernel)
+    results = [out, lse[..., None]] if edge_out is None else [out, edge_out, lse[..., None]]
+    kept = [query.dtype] * (len(results) - 1) + [lse.dtype]
+    return tuple((x if batch is None else unfold(x, batch)).to(dtype) for x, dtype in zip(results, kept))
 
 
 @overload
