@@ -11,8 +11,18 @@ from graphattn.compiling.operators import run_traced
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.choose import Choice, select
-from graphattn.running.arguments import BiasLike, NormalizerLike, Options, ScoreLike, check_no_batch, prepare, unfold
+from graphattn.running.arguments import (
+    BiasLike,
+    NormalizerLike,
+    Options,
+    ScoreLike,
+    check_no_batch,
+    prepare,
+    unfold,
+    with_keys,
+)
 from graphattn.running.by_heads import at_places, join_choices, join_heads, list_heads, over_heads
 from graphattn.running.execution import pieces, run, with_bias_for_kernel
 from graphattn.running.hidden import weights_shown
@@ -165,6 +175,9 @@ def attend_over(
     query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options
 ) -> Tensor | tuple[Tensor, Tensor]:
     """`attend` over the one graph of all heads."""
+    if isinstance(graph, SpreadGraph):
+        results = graph.attend(query, key, value, options, with_lse=False)
+        return results[0] if len(results) == 1 else (results[0], results[1])
     plan, inputs, batch = prepare(query, key, value, graph, options)
     run_here = run_traced if torch.compiler.is_compiling() else run
     out, edge_out = run_here(plan, inputs, options.kernel)
@@ -181,6 +194,8 @@ def attend_with_lse(
     """The same with the log-sum-exp [num_queries, heads, 1] behind it."""
     if torch.compiler.is_compiling():
         raise ValueError("'return_lse' is not for compiled code; call attend outside of torch.compile and torch.export")
+    if isinstance(graph, SpreadGraph):
+        return graph.attend(query, key, value, options, with_lse=True)
     plan, inputs, batch = prepare(query, key, value, graph, options)
     out, lse, edge_out = run_with_lse(plan, inputs, options.kernel)
     results = [out, lse[..., None]] if edge_out is None else [out, edge_out, lse[..., None]]
@@ -252,6 +267,7 @@ def attention_weights(
 
 def weights_over(query: Tensor, key: Tensor, graph: GraphLike, options: Options) -> Tensor:
     """`attention_weights` of all edges of the one graph of all heads."""
+    key, graph = with_keys(query, key, graph)
     plan, inputs, _ = prepare(query, key, key, graph, options)
     traced = torch.compiler.is_compiling()
     weights = traced_weights(plan, inputs) if traced else weights_shown(plan, inputs)
@@ -287,6 +303,8 @@ def choose_kernel(
 
 def choice_over(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Choice:
     """`choose_kernel` for the one graph of all heads."""
+    if isinstance(graph, SpreadGraph):
+        return Choice(*graph.explain(query, key, value, options))
     plan, inputs, _ = prepare(query, key, value, graph, options)
     names: list[str] = []
     refusals: dict[str, str] = {}

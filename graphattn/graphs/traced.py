@@ -16,6 +16,7 @@ from torch.types import Device
 from graphattn.graphs.csr import CSR
 from graphattn.graphs.forms import graph_of_form
 from graphattn.graphs.graph import Graph, Index, Made, graph_of_number
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.together import joined
 
 
@@ -142,6 +143,10 @@ def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, An
     """What `as_graph` gives while torch.compile or torch.export trace; `uncompiled`, itself, reads forms that are not traced."""
     if isinstance(x, TracedGraph):
         return x
+    if isinstance(x, SpreadGraph):
+        raise ValueError(
+            f"compiled code cannot wait for other processes (got {x!r}); compile the layers between attention, or one process"
+        )
     if isinstance(x, Graph):
         if torch.compiler._is_exporting_flag:  # is_exporting() says the same, but in torch 2.11 also of torch.compile
             raise ValueError(

@@ -15,6 +15,7 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.local import LocalGraph
 from graphattn.graphs.recording import refuse_recording
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.kernel import Inputs, Nodes, Plan
 
@@ -38,6 +39,14 @@ class Options(NamedTuple):
     score: Any = "dot"  # ScoreLike
     normalizer: Any = "softmax"  # NormalizerLike
     kernel: str | None = None
+    draw: "Draw | None" = None  # where the caller of a process is told what all processes draw
+
+
+class Draw(NamedTuple):
+    """What dropout is drawn by where one call is shared by several processes."""
+
+    seed: int
+    first_head: int = 0  # of the heads of this process
 
 
 DEFAULTS = Options()
@@ -92,7 +101,7 @@ def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, opt
 
 def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple | None:
     """All that checks and kernels look at beside the graph; None where it is more than can be said in short."""
-    bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, *_ = options
     if torch.compiler.is_compiling():
         return None
     if type(score) is not str:
@@ -121,7 +130,7 @@ def prepare_again(
     query: Tensor, key: Tensor, value: Tensor, graph: Graph, options: Options, checked: Checked
 ) -> Problem:
     """`prepare_anew` where its checks have passed before."""
-    bias, edge_features, edge_query, scale, dropout, score, _, _ = options
+    bias, edge_features, edge_query, scale, dropout, score, *_ = options
     score = score if checked.score is None else checked.score
     plan = Plan(
         graph if checked.graph is None else checked.graph,
@@ -129,10 +138,10 @@ def prepare_again(
         checked.normalizer,
         checked.scale if scale is None else float(scale),
         float(dropout),
-        new_seed(query.device) if dropout else None,
+        new_seed(query.device, options.draw) if dropout else None,
         current_budget(),
         memory=checked.memory,
-        nodes=nodes_of(graph) if dropout else None,
+        nodes=nodes_of(graph, options.draw) if dropout else None,
     )
     bias = bias[:, None] if bias is not None and bias.dim() == 1 else bias
     return Problem(plan, Inputs(query, key, value, bias, edge_features, edge_query, score.parameters))
@@ -140,7 +149,7 @@ def prepare_again(
 
 def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Problem:
     """`prepare` with all checks."""
-    bias, edge_features, edge_query, scale, dropout, score, normalizer, _ = options
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, *_ = options
     check_node_tensors(query, key, value)
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
@@ -163,19 +172,33 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
     if batch is not None:
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
-    seed = new_seed(query.device) if dropout else None
+    seed = new_seed(query.device, options.draw) if dropout else None
+    nodes = nodes_of(given, options.draw) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
-    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, nodes=nodes_of(given) if dropout else None)
+    plan = Plan(graph, score, normalizer, scale, dropout, seed, budget, nodes=nodes)
     return Problem(plan, inputs, batch)
 
 
-def nodes_of(graph: Graph) -> Nodes | None:
-    """What dropout numbers the nodes of a graph by, None for those of the graph itself."""
-    return Nodes(graph.query_numbers, graph.key_numbers) if isinstance(graph, LocalGraph) else None
+def nodes_of(graph: Graph, draw: Draw | None = None) -> Nodes | None:
+    """What dropout numbers nodes and heads by, None for the numbers of the graph itself."""
+    first_head = 0 if draw is None else draw.first_head
+    if isinstance(graph, LocalGraph):
+        return Nodes(graph.query_numbers, graph.key_numbers, first_head)
+    return Nodes(first_head=first_head) if first_head else None
 
 
-def new_seed(device: torch.device) -> Tensor:
+def with_keys(query: Tensor, key: Tensor, graph: GraphLike) -> tuple[Tensor, GraphLike]:
+    """The keys and the graph to score edges with: those of other processes are fetched."""
+    if not isinstance(graph, SpreadGraph):
+        return key, graph
+    graph.agree("the scores of edges", query, key)
+    return graph.fetch(key)[0], graph.local()
+
+
+def new_seed(device: torch.device, draw: Draw | None = None) -> Tensor:
     """Of the dropout of one call."""
+    if draw is not None:
+        return torch.tensor(draw.seed, device=device)
     return torch.randint(2**32, (), device=device)
 
 

@@ -10,6 +10,7 @@ from torch.types import Device
 from graphattn.formulas.offsets import num_axes
 from graphattn.graphs import Graph, GridGraph, LocalGraph
 from graphattn.graphs.local import Numbers, numbers_at
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.starts import common_starts
 from graphattn.graphs.traced import TracedGraph, opened
 
@@ -59,8 +60,8 @@ def own_positions(graphs: Sequence[Graph], device: Device = None) -> tuple[Tenso
         axes = 1 if graph.graph is None else num_axes(graph.graph)
         tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are
         return traced_positions(tensors, *graph.counts, axes, torch.device(device or graph.tensor.device))
-    if isinstance(graph, LocalGraph):
-        frames = [one.frame if isinstance(one, LocalGraph) else one for one in graphs]
+    if isinstance(graph, (LocalGraph, SpreadGraph)):
+        frames = [one.frame if isinstance(one, (LocalGraph, SpreadGraph)) else one for one in graphs]
         return positions_at(frames, 1, graph.key_numbers, graph.num_keys, device), positions_at(
             frames, 0, graph.query_numbers, graph.num_queries, device
         )

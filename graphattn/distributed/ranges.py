@@ -1,0 +1,49 @@
+"""Which nodes each process owns: ranges of rows, one after the other."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from graphattn.graphs import Graph, GridGraph, UnionGraph
+from graphattn.graphs.sizes import parse_counts
+
+Ptr = tuple[int, ...]  # where the rows of each process start, and their number: [processes + 1]
+
+
+def even_ptr(count: int, size: int, step: int = 1) -> Ptr:
+    """Ranges as equal as they can be, cut between steps.
+
+    >>> even_ptr(10, 4), even_ptr(12, 2, step=4)
+    ((0, 2, 5, 7, 10), (0, 4, 12))
+    """
+    steps = count // step if step else 0
+    return (*(steps * rank // size * step for rank in range(size)), count)
+
+
+def own_ptr(graph: Graph, side: int, size: int) -> Ptr:
+    """Even ranges of queries (side 0) or keys (side 1); whole slabs of the first axis of a grid."""
+    members = graph.graphs if isinstance(graph, UnionGraph) else (graph,)
+    grids = [member for member in members if isinstance(member, GridGraph) and member.num_examples == 1]
+    if not grids:
+        return even_ptr(graph.shape[side], size)
+    sides = (grids[0].query_sides, grids[0].key_sides)[side][0]
+    return even_ptr(graph.shape[side], size, max(prod(sides[1:]), 1))
+
+
+def parse_ptr(name: str, ptr: Any, count: int, size: int) -> Ptr:
+    """Where the rows of each process start, as a user gives it."""
+    found = parse_counts(name, ptr)
+    rises = all(low <= high for low, high in zip(found, found[1:]))  # noqa: RUF007
+    if len(found) != size + 1 or found[0] != 0 or found[-1] != count or not rises:
+        raise ValueError(
+            f"{name!r} must rise from 0 to {count} in {size + 1} numbers, one more than processes (got {ptr})"
+        )
+    return found
+
+
+def ptr_of_counts(counts: Sequence[int]) -> Ptr:
+    """
+    >>> ptr_of_counts([3, 0, 2])
+    (0, 3, 3, 5)
+    """
+    return tuple(sum(counts[:rank]) for rank in range(len(counts) + 1))

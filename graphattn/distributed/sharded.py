@@ -1,0 +1,431 @@
+"""ShardedGraph: the rows of one process of a graph that is spread over several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+
+from graphattn.distributed.agreement import Agreement
+from graphattn.distributed.exchange import fetch
+from graphattn.distributed.heads import attend_heads, check_heads
+from graphattn.distributed.parts import (
+    Part,
+    Where,
+    is_line,
+    ring_parts,
+    rounds_of,
+    sees_most,
+    union_parts,
+    whole_part,
+)
+from graphattn.distributed.ranges import own_ptr, parse_ptr
+from graphattn.distributed.run import attend_parts
+from graphattn.distributed.traffic import Traffic, traffic_of
+from graphattn.formulas.normalizers import as_normalizer
+from graphattn.formulas.scores import as_score
+from graphattn.functional import attend_over, attend_with_lse, choice_over
+from graphattn.graphs import EdgeListGraph, Graph, LocalGraph, UnionGraph, as_graph
+from graphattn.graphs.local import frame_of
+from graphattn.graphs.rows import Places, edges_between
+from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.spread import SpreadGraph
+from graphattn.running.arguments import (
+    Draw,
+    Options,
+    check_dropout,
+    check_edge_tensors,
+    check_graph,
+    check_node_tensors,
+    new_seed,
+    prepare_anew,
+    unfold,
+)
+from graphattn.running.execution import finish
+
+STRATEGIES = (None, "halo", "ring", "heads")
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class ShardedGraph(SpreadGraph):
+    """The queries and keys that this process owns of a graph that several processes share; made by `shard`.
+
+    A Graph of shape (own queries, own keys): `attend`, layers, blocks and drop-ins take it with the rows of this process, and give
+    the rows that one process would give. All processes call them, in the same order. What is given per edge belongs to the edges
+    of the own rows, in their order in the whole graph (`edges`).
+
+    Attributes:
+        rows: The queries of this process, a slice of the whole graph's.
+        key_rows: Its keys.
+        strategy: 'halo': the keys that own rows see are fetched. 'ring': the keys of one process after the other are, and two
+            blocks of them are in memory at a time. 'heads': all rows of some heads are gathered (DeepSpeed-Ulysses).
+    """
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+    whole: Graph  # the edges of this process's rows at least
+    frame: Graph
+    where: Where
+    parts: tuple[Part, ...]
+    strategy: str
+    is_whole: bool  # whether the one part holds all edges of the own rows, in their order
+    agreement: Agreement
+    is_checked: bool
+
+    @property
+    def rows(self) -> slice:  # type: ignore[override]
+        return slice(*self.where.rows)
+
+    @property
+    def key_rows(self) -> slice:
+        return slice(*self.where.key_ptr[self.where.rank : self.where.rank + 2])
+
+    @property
+    def rank(self) -> int:
+        return self.where.rank
+
+    @property
+    def num_processes(self) -> int:
+        return self.where.size
+
+    @property
+    def group(self) -> dist.ProcessGroup:
+        return self.where.group
+
+    @property
+    def query_numbers(self) -> int:  # type: ignore[override]
+        return self.rows.start
+
+    @property
+    def key_numbers(self) -> int:  # type: ignore[override]
+        return self.key_rows.start
+
+    @property
+    def device(self) -> torch.device | None:
+        return self.whole.device
+
+    @property
+    def edges(self) -> Places:
+        """Places of the edges of the own rows in `edge_index()` of the graph that was sharded: a slice, or indices that rise."""
+        return self.remember("edges", lambda: edges_between(self.whole, *self.where.rows))
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the own rows."""
+        edges = self.edges
+        return edges.stop - edges.start if isinstance(edges, slice) else len(edges)
+
+    @property
+    def has_repeats(self) -> bool:
+        return self.whole.has_repeats
+
+    @property
+    def traffic(self) -> Traffic:
+        """Rows of keys that this process receives and sends in a forward pass, and how many are in memory."""
+        return traffic_of(self.parts, self.where)
+
+    def _set(
+        self,
+        whole: Graph,
+        where: Where,
+        parts: tuple[Part, ...],
+        strategy: str,
+        is_whole: bool,
+        agreement: Agreement,
+        is_checked: bool,
+    ) -> None:
+        own = [
+            [overlap(ptr, number, rows) for number in range(whole.num_examples)]
+            for ptr, rows in (
+                (whole.query_ptr, where.rows),
+                (whole.key_ptr, where.key_ptr[where.rank : where.rank + 2]),
+            )
+        ]
+        self._freeze(
+            sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where, parts=parts,
+            strategy=strategy, is_whole=is_whole, agreement=agreement, is_checked=is_checked,
+        )  # fmt: skip
+
+    def whole_part(self) -> Part:
+        """All edges of the own rows over all keys that they see; collective the first time."""
+        if self.is_whole and len(self.parts) == 1:
+            return self.parts[0]
+        return self.remember("whole part", lambda: whole_part(self.whole, self.where))
+
+    def local(self) -> LocalGraph:
+        return self.whole_part().graph
+
+    def fetch(self, *tensors: Tensor) -> list[Tensor]:
+        return fetch(tensors, self.whole_part().halo)
+
+    def agree(self, what: str, *tensors: Tensor) -> None:
+        if self.is_checked:
+            self.agreement.compare(what, lambda: facts_of_tensors(tensors))
+
+    def _build_degrees(self, device: torch.device) -> Tensor:
+        return self.local().degrees(device)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> tuple[Tensor, ...]:
+        options = self.agreed(query, key, value, options, with_lse)
+        results: Any
+        if self.strategy == "heads":
+            results = attend_heads(self.whole, self.where, query, key, value, options, with_lse)
+        elif not self.runs_in_parts(options, with_lse):
+            key, value = self.fetch_both(key, value)
+            run: Any = attend_with_lse if with_lse else attend_over
+            results = run(query, key, value, self.local(), options)
+        else:
+            results = self.attend_parts(query, key, value, options)
+        return results if isinstance(results, tuple) else (results,)
+
+    def fetch_both(self, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Keys and values of all that own rows see; a batch of tensors is one of more channels."""
+        if key.dim() == 3:
+            return self.fetch(key, value)
+        found = self.fetch(key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous())
+        return [x.transpose(0, 1) for x in found]
+
+    def runs_in_parts(self, options: Options, with_lse: bool) -> bool:
+        """Whether parts run one by one and merge; else all keys that own rows see are fetched."""
+        if self.is_whole and len(self.parts) == 1:
+            return False
+        normalizer = as_normalizer(options.normalizer)
+        per_edge = isinstance(options.bias, Tensor) or options.edge_features is not None
+        knows_edges = all(part.edges is not None for part in self.parts)
+        return (
+            normalizer.merge is not None
+            and not normalizer.scale_by_degree
+            and not with_lse
+            and (knows_edges or not per_edge)
+        )
+
+    def attend_parts(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[Tensor, ...]:
+        rule = None if isinstance(options.bias, Tensor) else options.bias
+        given = options if rule is None else options._replace(bias=None)
+        plan, inputs, batch = prepare_anew(query, key, value, self, given)
+        merged = attend_parts(self.parts, plan, inputs, rule, options.kernel, batch or 1)
+        found = [x for x in finish(plan, inputs, merged.out, merged.edge_out) if x is not None]
+        return tuple(x if batch is None else unfold(x, batch) for x in found)
+
+    def agreed(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> Options:
+        """The options, with what dropout is drawn by, once all processes have said that they call the same."""
+        has_dropout = check_dropout(options.dropout) > 0
+        seed = int(new_seed(query.device)) if has_dropout else 0  # drawn by all: their generators stay in step
+
+        def facts() -> dict[str, Any]:
+            check_node_tensors(query, key, value)
+            check_graph(self, query, query.size(-3), key.size(-3))
+            bias = options.bias if isinstance(options.bias, Tensor) else None
+            check_edge_tensors(self, query, bias, options.edge_features, options.edge_query)
+            if self.strategy == "heads":
+                check_heads(self.where, query, key, options)
+            return facts_of_call((query, key, value), options) | {"return_lse": with_lse}
+
+        if self.is_checked or has_dropout:
+            seed = self.agreement.compare("a call of attend", facts, seed)
+        return options._replace(draw=Draw(seed)) if has_dropout else options
+
+    def explain(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[str, dict[str, str]]:
+        """The strategy and the kernels of the parts; the bytes of other strategies. Not collective."""
+        traffic = self.traffic
+        width = key.size(-2) * (key.size(-1) + value.size(-1)) * key.element_size()
+        refusals = {name: words for name, words in self.refusals(query, width).items() if name != self.strategy}
+        kernels: list[str] = []
+        graphs = [part.graph for part in self.parts] if self.strategy != "heads" else [self.whole]
+        for graph in graphs:
+            own_query = query[..., :1, :, :].expand(*query.shape[:-3], graph.num_queries, -1, -1)
+            own_key, own_value = (x[..., :1, :, :].expand(*x.shape[:-3], graph.num_keys, -1, -1) for x in (key, value))
+            plain = options._replace(bias=None, edge_features=None, edge_query=None)
+            chosen, reasons = choice_over(own_query, own_key, own_value, graph, plain)
+            kernels += [chosen] if chosen not in kernels else []
+            refusals |= reasons
+        moved = f"{self.strategy} ({traffic.received} rows, {traffic.received * width} bytes)"
+        return f"{moved} + {' + '.join(kernels)}", refusals
+
+    def refusals(self, query: Tensor, width: int) -> dict[str, str]:
+        """Why not the other strategies, with what they move to this process in a forward pass."""
+        others = self.whole.num_keys - self.traffic.own
+        ring = f"'ring' would move all {others} other rows of keys here, {others * width} bytes"
+        heads = query.size(-2)
+        moved = (2 * query.size(-2) * query.size(-1) * query.element_size() + width) * self.traffic.own
+        return {
+            "halo": "'halo' would keep all keys that own rows see in memory at once, more than half of all keys for some process",
+            "ring": ring
+            if is_line(self.whole)
+            else f"'ring' runs complete graphs and bands of one example (got {self.whole!r})",
+            "heads": f"'heads' is asked for by name; it would move about {moved} bytes here, and needs a multiple of"
+            f" {self.num_processes} heads (got {heads})",
+        }
+
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ShardedGraph":
+        whole = self.whole._map_tensors(function)
+        parts = tuple(part._replace(graph=part.graph._map_tensors(function)) for part in self.parts)
+        same = whole is self.whole and all(one.graph is other.graph for one, other in zip(parts, self.parts))
+        return self if same else self.twin(whole=whole, parts=parts)
+
+    def _describe(self) -> str:
+        rows, keys = self.rows, self.key_rows
+        return (
+            f"ShardedGraph(queries {rows.start} .. {rows.stop - 1} and keys {keys.start} .. {keys.stop - 1} of {self.whole!r},"
+            f" strategy={self.strategy!r}, rank {self.rank} of {self.num_processes})"
+        )
+
+
+def overlap(ptr: Sequence[int], example: int, rows: Sequence[int]) -> int:
+    """How many of some rows are of an example."""
+    return max(0, min(ptr[example + 1], rows[1]) - max(ptr[example], rows[0]))
+
+
+def facts_of_tensors(tensors: Sequence[Tensor]) -> dict[str, Any]:
+    """What must be the same on all processes: all but the number of rows."""
+    found = {
+        f"tensor {number}": (list(x.shape[-2:]), x.dim(), x.dtype, x.device.type) for number, x in enumerate(tensors)
+    }
+    grads = [torch.is_grad_enabled() and x.requires_grad for x in tensors]
+    return found | {"requires_grad": grads}
+
+
+def facts_of_call(tensors: tuple[Tensor, Tensor, Tensor], options: Options) -> dict[str, Any]:
+    names = dict(zip(("query", "key", "value"), facts_of_tensors(tensors).values()))
+    features = options.edge_features
+    return names | {
+        "batch": tensors[0].shape[:-3],
+        "requires_grad": torch.is_grad_enabled() and any(x.requires_grad for x in tensors),
+        "scale": options.scale,
+        "dropout": options.dropout,
+        "score": as_score(options.score).name,
+        "normalizer": (as_normalizer(options.normalizer).name, as_normalizer(options.normalizer).sink is not None),
+        "kernel": options.kernel,
+        "bias": type(options.bias).__name__,
+        "edge_features": None if features is None else features.size(-1),
+        "edge_query": options.edge_query is not None,
+    }
+
+
+def shard(
+    graph: Any,
+    mesh: DeviceMesh | dist.ProcessGroup | None = None,
+    *,
+    query_ptr: Sequence[int] | None = None,
+    key_ptr: Sequence[int] | None = None,
+    strategy: str | None = None,
+    rounds: int | None = None,
+    own_edges: bool = False,
+    check: bool = True,
+    timeout: float = 60.0,
+) -> ShardedGraph:
+    """The rows of `graph` that this process owns, with the way in which the keys that they see come from the others.
+
+    Collective: every process of the group calls it, with equal graphs. Queries and keys are shared out in ranges, equal ones by
+    default (whole slabs of a grid): order the nodes so that edges lead to near ones (see `graphattn.transforms.HilbertOrder`).
+
+    Args:
+        graph: A Graph of one or more examples, or anything `as_graph` takes that knows its number of nodes.
+        mesh: A DeviceMesh of one axis, a process group, or None for all processes.
+        query_ptr: Where the queries of each process start, and their number: [processes + 1] rising ints.
+        key_ptr: The same for keys; by default that of the queries where there are as many.
+        strategy: 'halo', 'ring' or 'heads' (see `ShardedGraph`); by default a ring for complete graphs and bands of one example
+            whose rows see more than half of all keys, and a halo for all others. A union takes a structured member and the edges
+            that the others add each in its way.
+        rounds: Own keys first, then the keys of others in so many rounds, so that a large halo is never in memory as a whole, and
+            own edges are computed while others' keys are under way.
+        own_edges: `graph` is an EdgeListGraph of the size of the whole, but holds the edges of this process's queries only.
+        check: Compare options, dtypes and sizes over all processes in each call, so that a difference is an error on all of them;
+            one small message. False where that has been seen to hold.
+        timeout: Seconds to wait for a process that does not call.
+
+    Raises:
+        ValueError: on every process, where graphs, ranges or options differ or do not fit.
+        RuntimeError: where a process does not come within the timeout.
+    """
+    group = mesh.get_group() if isinstance(mesh, DeviceMesh) else dist.group.WORLD if mesh is None else mesh
+    if group is None:
+        raise ValueError(
+            "'shard' needs the processes of torch.distributed (got none); call torch.distributed.init_process_group"
+        )
+    agreement = Agreement(group, timeout)
+    agreement.meet("shard")
+    made: dict[str, Any] = {}
+
+    def facts() -> dict[str, Any]:
+        made["graph"] = whole = as_graph(graph)
+        if isinstance(whole, SpreadGraph):
+            raise ValueError(f"'graph' is sharded already (got {whole!r}); give the whole one")
+        ptrs = ranges_of(whole, query_ptr, key_ptr, agreement.size)
+        made["where"] = where = Where(group, agreement.rank, *ptrs)
+        check_strategy(whole, where, strategy, rounds, own_edges)
+        return {
+            "graph": digest_of_graph(whole, own_edges), "query_ptr": ptrs[0], "key_ptr": ptrs[1], "strategy": strategy,
+            "rounds": rounds, "own_edges": own_edges, "check": check,
+        }  # fmt: skip
+
+    agreement.compare("shard", facts)
+    whole, where = made["graph"], made["where"]
+    parts, is_whole, used = parts_of(whole, where, strategy, rounds)
+    sharded = ShardedGraph.__new__(ShardedGraph)
+    sharded._set(whole, where, tuple(parts), used, is_whole, agreement, check)
+    return sharded
+
+
+def ranges_of(graph: Graph, query_ptr: Any, key_ptr: Any, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    queries = (
+        own_ptr(graph, 0, size) if query_ptr is None else parse_ptr("query_ptr", query_ptr, graph.num_queries, size)
+    )
+    if key_ptr is not None:
+        return queries, parse_ptr("key_ptr", key_ptr, graph.num_keys, size)
+    return queries, queries if graph.num_keys == graph.num_queries else own_ptr(graph, 1, size)
+
+
+def check_strategy(graph: Graph, where: Where, strategy: Any, rounds: Any, own_edges: bool) -> None:
+    if strategy not in STRATEGIES:
+        raise ValueError(f"'strategy' must be one of {STRATEGIES} (got {strategy!r})")
+    if strategy == "ring" and not is_line(graph):
+        raise ValueError(f"strategy 'ring' runs complete graphs and bands of one example (got {graph!r}); take 'halo'")
+    if rounds is not None and (parse_integer("rounds", rounds, minimum=1) and strategy in ("ring", "heads")):
+        raise ValueError(f"'rounds' are of strategy 'halo' (got strategy={strategy!r})")
+    if not own_edges:
+        return
+    if not isinstance(graph, EdgeListGraph) or strategy == "heads":
+        raise ValueError(f"'own_edges' is for an EdgeListGraph, by 'halo' (got {graph!r}, strategy={strategy!r})")
+    query = graph.edge_index()[1]
+    start, stop = where.rows
+    outside = query[(query < start) | (query >= stop)]
+    if len(outside):
+        raise ValueError(
+            f"with 'own_edges' all edges end at the queries {start} .. {stop - 1} of rank {where.rank} (got query"
+            f" {int(outside[0])}); pass each edge to the process that owns its query"
+        )
+
+
+def digest_of_graph(graph: Graph, own_edges: bool) -> str:
+    """What equal graphs have in common: every field of a formula, and sums over given edges."""
+    return f"{graph.num_queries} queries, {graph.num_keys} keys" if own_edges else described(graph)
+
+
+def described(x: Any) -> str:
+    if isinstance(x, Graph):
+        own = {name: described(value) for name, value in vars(x).items() if name not in ("_cache", "number")}
+        return f"{type(x).__name__}({', '.join(f'{name}={value}' for name, value in own.items())})"
+    if isinstance(x, Tensor):  # each number counts with its place, so that another order shows
+        return f"{list(x.shape)} of sum {int((x.flatten() * torch.arange(1, x.numel() + 1, device=x.device)).sum())}"
+    if isinstance(x, tuple):
+        return f"({', '.join(map(described, x))})"
+    return getattr(x, "__qualname__", repr(x))
+
+
+def parts_of(graph: Graph, where: Where, strategy: str | None, rounds: int | None) -> tuple[list[Part], bool, str]:
+    """The parts, whether the first holds all edges in their order, and the strategy that they follow."""
+    if strategy == "heads":
+        return [], False, "heads"
+    if rounds is not None:
+        return rounds_of(whole_part(graph, where), where, rounds), False, "halo"
+    if strategy == "ring" or (strategy is None and sees_most(graph, where)):
+        return ring_parts(graph, where), False, "ring"  # type: ignore[arg-type] # which is a line
+    if isinstance(graph, UnionGraph):
+        parts = union_parts(graph, where, lambda member, here: parts_of(member, here, strategy, None)[0])
+        if parts is not None:
+            return parts, False, "ring" if len(parts) > 2 else "halo"
+    return [whole_part(graph, where)], True, "halo"
