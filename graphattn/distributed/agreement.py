@@ -1,41 +1,52 @@
 """Processes that compare what they are about to do, so that a difference is an error on each of them, and nobody waits for ever."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 
 from graphattn.distributed.exchange import takes_cpu
 
+_AGREEMENTS: MutableMapping[dist.ProcessGroup, dict[float, "Agreement"]] = WeakKeyDictionary()
+
 
 class Agreement:
     """Small messages among the processes of a group, on CPU.
 
     Args:
-        group: The processes. Where its backend is not gloo, a group of gloo is made beside it.
+        group: The processes. A group of gloo is made beside it, whose messages wait no longer than the timeout.
         timeout: Seconds to wait for a process that does not call.
     """
 
     def __init__(self, group: dist.ProcessGroup, timeout: float):
         self.rank, self.size, self.timeout = dist.get_rank(group), dist.get_world_size(group), timeout
-        if not takes_cpu(group):
-            ranks, wait = dist.get_process_group_ranks(group), timedelta(seconds=timeout)
-            group = dist.new_group(ranks, timeout=wait, backend="gloo", use_local_synchronization=True)
-        self.group = group
+        self.meet(group)
+        ranks, wait = dist.get_process_group_ranks(group), timedelta(seconds=timeout)
+        self.group = dist.new_group(ranks, timeout=wait, backend="gloo", use_local_synchronization=True)
 
-    def meet(self, what: str) -> None:
+    @classmethod
+    def of(cls, group: dist.ProcessGroup, timeout: float) -> "Agreement":
+        """The one of a group: all graphs that it shares send their messages by one."""
+        known = _AGREEMENTS.setdefault(group, {})
+        if timeout in known:
+            known[timeout].meet(known[timeout].group)
+        else:
+            known[timeout] = cls(group, timeout)
+        return known[timeout]
+
+    def meet(self, group: dist.ProcessGroup) -> None:
         """Waits until all have come; RuntimeError on all who came, within the timeout, if one does not."""
-        try:
-            dist.monitored_barrier(self.group, timeout=timedelta(seconds=self.timeout), wait_all_ranks=True)
-        except RuntimeError as error:
-            raise RuntimeError(
-                f"not every process came to {what} within {self.timeout:g} seconds: {error}; all ranks of the group call it, in the"
-                " same order"
-            ) from error
+        if not takes_cpu(group):  # NCCL has no such barrier: the group of gloo is then waited for when it is made
+            return
+        with said_plainly(
+            f"not every process came to shard within {self.timeout:g} seconds; all call it, in the same order"
+        ):
+            dist.monitored_barrier(group, timeout=timedelta(seconds=self.timeout), wait_all_ranks=True)
 
     def compare(self, what: str, facts: Callable[[], dict[str, Any]], seed: int = 0) -> int:
         """Raises ValueError on every process if `facts()` differ or raise on one; the seed of the first process.
@@ -49,7 +60,9 @@ class Agreement:
             error = raised
         own = torch.tensor([digest(found), error is not None, seed], dtype=torch.int64)
         every = torch.empty(self.size, 3, dtype=torch.int64)
-        with said_plainly(what):
+        with said_plainly(
+            f"{what}: a process of the group is gone, or did not call it within {self.timeout:g} seconds"
+        ):
             dist.all_gather_into_tensor(every, own[None], group=self.group)
         if every[:, 1].any() or (every[:, 0] != every[0, 0]).any():
             self.raise_differences(what, found, error)
@@ -80,7 +93,7 @@ def said_plainly(what: str):
     try:
         yield
     except RuntimeError as error:
-        raise RuntimeError(f"{what}: a process of the group is gone or did not call ({error})") from error
+        raise RuntimeError(f"{what} ({error})") from error
 
 
 def digest(facts: dict[str, Any]) -> int:

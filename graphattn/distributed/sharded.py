@@ -23,6 +23,7 @@ from graphattn.distributed.parts import (
     whole_part,
 )
 from graphattn.distributed.ranges import own_ptr, parse_ptr
+from graphattn.distributed.reduce import AllReduce
 from graphattn.distributed.run import attend_parts
 from graphattn.distributed.traffic import Traffic, traffic_of
 from graphattn.formulas.normalizers import as_normalizer
@@ -46,6 +47,10 @@ from graphattn.running.arguments import (
 )
 from graphattn.running.execution import finish
 
+# Compiled code stops where processes wait for each other, and goes on behind.
+uncompiled = torch.compiler.disable(
+    reason="compiled code cannot wait for other processes; the layers in between are compiled"
+)
 STRATEGIES = (None, "halo", "ring", "heads")
 
 
@@ -155,19 +160,27 @@ class ShardedGraph(SpreadGraph):
             return self.parts[0]
         return self.remember("whole part", lambda: whole_part(self.whole, self.where))
 
+    @uncompiled
     def local(self) -> LocalGraph:
         return self.whole_part().graph
 
+    @uncompiled
     def fetch(self, *tensors: Tensor) -> list[Tensor]:
         return fetch(tensors, self.whole_part().halo)
 
+    @uncompiled
     def agree(self, what: str, *tensors: Tensor) -> None:
         if self.is_checked:
             self.agreement.compare(what, lambda: facts_of_tensors(tensors))
 
+    @uncompiled
+    def total(self, x: Tensor) -> Tensor:
+        return AllReduce.apply(x, self.group)
+
     def _build_degrees(self, device: torch.device) -> Tensor:
         return self.local().degrees(device)
 
+    @uncompiled
     def attend(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> tuple[Tensor, ...]:
         options = self.agreed(query, key, value, options, with_lse)
         results: Any
@@ -346,8 +359,7 @@ def shard(
         raise ValueError(
             "'shard' needs the processes of torch.distributed (got none); call torch.distributed.init_process_group"
         )
-    agreement = Agreement(group, timeout)
-    agreement.meet("shard")
+    agreement = Agreement.of(group, timeout)
     made: dict[str, Any] = {}
 
     def facts() -> dict[str, Any]:

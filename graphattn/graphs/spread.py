@@ -47,6 +47,10 @@ class SpreadGraph(Graph):
     def agree(self, what: str, *tensors: Tensor) -> None:
         """Raises on every process if they do not call the same with tensors of the same kind; collective."""
 
+    @abstractmethod
+    def total(self, x: Tensor) -> Tensor:
+        """The sum of the tensors of one shape that all processes give; differentiable, collective."""
+
     def refuse(self) -> NoReturn:
         raise ValueError(
             f"edges of a {type(self).__name__} lead to keys of other processes, so that its own numbers do not name them (got"
