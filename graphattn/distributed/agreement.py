@@ -59,11 +59,12 @@ class Agreement:
         except (ValueError, TypeError) as raised:
             error = raised
         own = torch.tensor([digest(found), error is not None, seed], dtype=torch.int64)
-        every = torch.empty(self.size, 3, dtype=torch.int64)
+        answers = [torch.empty_like(own) for _ in range(self.size)]
         with said_plainly(
             f"{what}: a process of the group is gone, or did not call it within {self.timeout:g} seconds"
         ):
-            dist.all_gather_into_tensor(every, own[None], group=self.group)
+            dist.all_gather(answers, own, group=self.group)
+        every = torch.stack(answers)
         if every[:, 1].any() or (every[:, 0] != every[0, 0]).any():
             self.raise_differences(what, found, error)
         return int(every[0, 2])

@@ -54,6 +54,8 @@ class Pending:
         work.wait()
         self.sent = self.coming = None
         before = self.halo.before
+        if not len(self.own):
+            return received  # no copy: rings come here
         return torch.cat([received[:before], self.own, received[before:]])
 
 

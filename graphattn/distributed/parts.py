@@ -55,11 +55,15 @@ def seen_keys(graph: Line, where: Where, rank: int) -> tuple[int, int]:
 
 
 def sees_most(graph: Graph, where: Where) -> TypeGuard[Line]:
-    """Whether the rows of some rank see more than half of all keys, so that blocks of keys go round."""
+    """Whether the rows of some rank see more than half of the keys of others, so that blocks of keys go round."""
     if not is_line(graph) or where.size == 1:
         return False
-    seen = (seen_keys(graph, where, rank) for rank in range(where.size))
-    return max(high - low for low, high in seen) > graph.num_keys // 2
+    for rank in range(where.size):
+        (low, high), (first, last) = seen_keys(graph, where, rank), where.key_ptr[rank : rank + 2]
+        own = max(0, min(high, last) - max(low, first))
+        if 2 * (high - low - own) > graph.num_keys - (last - first):
+            return True
+    return False
 
 
 def is_line(graph: Graph) -> TypeGuard[Line]:

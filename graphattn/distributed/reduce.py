@@ -97,5 +97,5 @@ def share_batch_norms(model: torch.nn.Module, group: Any = None) -> torch.nn.Mod
     for module in model.modules():
         if type(module) is torch.nn.BatchNorm1d:
             module.__class__ = SharedBatchNorm
-            module.group = group_of(group)  # type: ignore[assignment]
+            module.group = group_of(group)
     return model

@@ -93,19 +93,19 @@ def without_sink(normalizer: Any) -> Normalizer:
 
 def steps(call: Call, own: Own) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Number, keys and values of each part; those of the next are already under way while one is used."""
-    packed = torch.cat([own.key.flatten(1), own.value.flatten(1)], 1)
-    width = own.key.size(1) * own.key.size(2)
-    pending = Pending(packed, call.parts[0].halo)
+
+    def ask(number: int) -> list[Pending]:
+        halo = call.parts[number].halo
+        return [Pending(x.flatten(1), halo) for x in (own.key, own.value)]
+
+    pending = ask(0)
     for number in range(len(call.parts)):
-        found = pending.wait()
+        key, value = (each.wait() for each in pending)
+        pending = []
         if number + 1 < len(call.parts):
-            pending = Pending(packed, call.parts[number + 1].halo)
-        key, value = found.split([width, packed.size(1) - width], 1)
-        yield (
-            number,
-            key.unflatten(1, own.key.shape[1:]).contiguous(),
-            value.unflatten(1, own.value.shape[1:]).contiguous(),
-        )
+            pending = ask(number + 1)
+        yield number, key.unflatten(1, own.key.shape[1:]), value.unflatten(1, own.value.shape[1:])
+        del key, value  # before those after the next are asked for
 
 
 def problem_of(call: Call, number: int, own: Own, key: Tensor, value: Tensor, parameters, bias) -> tuple[Plan, Inputs]:
@@ -158,6 +158,7 @@ class AttendParts(torch.autograd.Function):
             found, of_bias = gradients_of_part(call, ctx.chosen[number], given, merged, grad)
             of_biases.append(of_bias)
             total.add(call.parts[number], found, None if call.kinds[number] == "edge" else of_bias, len(own.key))
+            del key, value, given, found
         by_sink = sink_gradient(sink, merged, grad)
         found = [*total.gradients(), *of_biases]
         cast_back = [None if g is None or x is None else cast(g, x) for g, x in zip(found, flat)]

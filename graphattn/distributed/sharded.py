@@ -256,6 +256,8 @@ class ShardedGraph(SpreadGraph):
             kernels += [chosen] if chosen not in kernels else []
             refusals |= reasons
         moved = f"{self.strategy} ({traffic.received} rows, {traffic.received * width} bytes)"
+        if self.strategy == "heads":
+            moved = f"heads ({self.bytes_of_heads(query, width)} bytes)"
         return f"{moved} + {' + '.join(kernels)}", refusals
 
     def refusals(self, query: Tensor, width: int) -> dict[str, str]:
@@ -263,15 +265,21 @@ class ShardedGraph(SpreadGraph):
         others = self.whole.num_keys - self.traffic.own
         ring = f"'ring' would move all {others} other rows of keys here, {others * width} bytes"
         heads = query.size(-2)
-        moved = (2 * query.size(-2) * query.size(-1) * query.element_size() + width) * self.traffic.own
         return {
-            "halo": "'halo' would keep all keys that own rows see in memory at once, more than half of all keys for some process",
+            "halo": "'halo' would keep all keys that own rows see in memory at once, more than half of all others for some process",
             "ring": ring
             if is_line(self.whole)
             else f"'ring' runs complete graphs and bands of one example (got {self.whole!r})",
-            "heads": f"'heads' is asked for by name; it would move about {moved} bytes here, and needs a multiple of"
-            f" {self.num_processes} heads (got {heads})",
+            "heads": f"'heads' is asked for by name; it would move {self.bytes_of_heads(query, width)} bytes here, and needs a"
+            f" multiple of {self.num_processes} heads (got {heads})",
         }
+
+    def bytes_of_heads(self, query: Tensor, width: int) -> int:
+        """What comes here in a forward pass: own heads of others' queries, keys and values, and others' heads of own results."""
+        size = self.num_processes
+        of_query = query.size(-2) * query.size(-1) * query.element_size()
+        queries, keys = (self.whole.shape[side] - self.shape[side] for side in (0, 1))
+        return (queries * of_query + keys * width) // size + self.num_queries * of_query * (size - 1) // size
 
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ShardedGraph":
         whole = self.whole._map_tensors(function)
@@ -341,8 +349,8 @@ def shard(
         query_ptr: Where the queries of each process start, and their number: [processes + 1] rising ints.
         key_ptr: The same for keys; by default that of the queries where there are as many.
         strategy: 'halo', 'ring' or 'heads' (see `ShardedGraph`); by default a ring for complete graphs and bands of one example
-            whose rows see more than half of all keys, and a halo for all others. A union takes a structured member and the edges
-            that the others add each in its way.
+            where some process sees more than half of the keys of others, and a halo for all others. A union takes a
+            structured member and the edges that the others add each in its way.
         rounds: Own keys first, then the keys of others in so many rounds, so that a large halo is never in memory as a whole, and
             own edges are computed while others' keys are under way.
         own_edges: `graph` is an EdgeListGraph of the size of the whole, but holds the edges of this process's queries only.

@@ -30,4 +30,4 @@ def traffic_of(parts: Sequence[Part], where: Where) -> Traffic:
     received = [part.halo.num_received for part in parts]
     sent = sum(sum(part.halo.send_counts) for part in parts)
     own = where.key_ptr[where.rank + 1] - where.key_ptr[where.rank]
-    return Traffic(own, sum(received), sent, max(a + b for a, b in zip([0, *received], received)))
+    return Traffic(own, sum(received), sent, max((a + b for a, b in zip([0, *received], received)), default=0))
