@@ -3,6 +3,7 @@
 from graphattn.distributed.features import MappedRows
 from graphattn.distributed.loader import Level, RowBatch, RowLoader
 from graphattn.distributed.placing import Placing, placing
+from graphattn.distributed.ranges import balanced_ptr
 from graphattn.distributed.reduce import SharedBatchNorm, mean_of_all, share_batch_norms
 from graphattn.distributed.sharded import ShardedGraph, shard
 from graphattn.distributed.traffic import Traffic
@@ -16,6 +17,7 @@ __all__ = [
     "ShardedGraph",
     "SharedBatchNorm",
     "Traffic",
+    "balanced_ptr",
     "mean_of_all",
     "placing",
     "shard",

@@ -152,6 +152,8 @@ def over_keys(local: LocalGraph, keys: Tensor) -> tuple[LocalGraph, Tensor]:
     key, query = edges[:, places]
     counts = torch.searchsorted(keys, torch.tensor(local.key_ptr)).diff().tolist()
     graph = EdgeListGraph.owning(torch.stack([new[key], query]), [size[0] for size in local.sizes], counts)
+    if local.device is not None:
+        graph = graph.to(local.device)
     numbers = local.key_numbers
     numbers = numbers.cpu()[keys] if isinstance(numbers, Tensor) else keys + numbers
     return LocalGraph(graph, local.frame, local.query_numbers, numbers), places

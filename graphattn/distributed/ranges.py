@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import torch
+
 from graphattn.graphs import Graph, GridGraph, UnionGraph
 from graphattn.graphs.sizes import parse_counts
 
@@ -18,6 +20,21 @@ def even_ptr(count: int, size: int, step: int = 1) -> Ptr:
     """
     steps = count // step if step else 0
     return (*(steps * rank // size * step for rank in range(size)), count)
+
+
+def balanced_ptr(graph: Graph, num_processes: int) -> Ptr:
+    """Ranges of queries with equal numbers of edges, for `query_ptr` of `shard`, where equal ranges leave all waiting for one.
+
+    Causal rows see more the later they come, so that the first ranges are the longest; hubs of a network see thousands.
+
+    >>> from graphattn import causal
+    >>> balanced_ptr(causal(1000), 4)
+    (0, 500, 707, 866, 1000)
+    """
+    ends = graph.degrees("cpu").cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = torch.searchsorted(ends, torch.tensor([total * rank // num_processes for rank in range(1, num_processes)]))
+    return (0, *(min(cut + 1, graph.num_queries) for cut in cuts.tolist()), graph.num_queries)
 
 
 def own_ptr(graph: Graph, side: int, size: int) -> Ptr:

@@ -182,6 +182,9 @@ class ShardedGraph(SpreadGraph):
 
     @uncompiled
     def attend(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> tuple[Tensor, ...]:
+        here = self.moved(query.device)
+        if here is not self:
+            return here.attend(query, key, value, options, with_lse)
         options = self.agreed(query, key, value, options, with_lse)
         results: Any
         if self.strategy == "heads":
@@ -193,6 +196,12 @@ class ShardedGraph(SpreadGraph):
         else:
             results = self.attend_parts(query, key, value, options)
         return results if isinstance(results, tuple) else (results,)
+
+    def moved(self, device: torch.device) -> "ShardedGraph":
+        """A formula, some of whose parts may be written out on CPU, where the tensors are."""
+        if self.device is not None or all(part.graph.device in (None, device) for part in self.parts):
+            return self
+        return self.remember(("moved", device), lambda: self.to(device))
 
     def fetch_both(self, key: Tensor, value: Tensor) -> list[Tensor]:
         """Keys and values of all that own rows see; a batch of tensors is one of more channels."""

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph
-from graphattn.distributed import placing
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GridGraph, causal
+from graphattn.distributed import balanced_ptr, placing
 
 
 def by_sets(edges, ptr):
@@ -25,6 +25,18 @@ def test_halo_is_what_rows_see_of_others(graph):
     found = placing(graph, 3)
     assert found.halo == by_sets(graph.edge_index().t().tolist(), [0, 10, 20, 30])
     assert found.rows == (10, 10, 10) and sum(found.edges) == graph.num_edges
+
+
+def test_balanced_ranges_have_equal_edges():
+    star = torch.stack([torch.arange(60), torch.zeros(60, dtype=torch.long)])
+    graph = EdgeListGraph(torch.cat([star, star.flip(0)], 1), 60)
+    assert placing(graph, 2).imbalance > 1.4
+    assert placing(graph, 2, query_ptr=balanced_ptr(graph, 2)).imbalance < 1.1
+    assert (
+        placing(causal(400), 4, query_ptr=balanced_ptr(causal(400), 4)).imbalance
+        < 1.02
+        < placing(causal(400), 4).imbalance
+    )
 
 
 def test_orders_and_own_ranges_show():
