@@ -160,6 +160,7 @@ def draw(data: Data, records: list[dict], file: Path) -> None:
         axes[2].plot(PROCESSES, [placing(graph, size).halo_per_row for size in PROCESSES], "o-", label=name)
     axes[2].set(title="keys of others for each own row", xlabel="processes", xscale="log", xticks=PROCESSES)
     axes[2].set_xticklabels(PROCESSES)
+    axes[2].minorticks_off()
     axes[2].legend()
     figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from graphattn.distributed.exchange import Pending, add_at, give_back
 from graphattn.distributed.parts import Part
@@ -146,8 +145,12 @@ class AttendParts(torch.autograd.Function):
         return out.to(dtype), lse.clone(), None if edge_out is None else edge_out.to(dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_out, _, grad_edge_out):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "rings, rounds and unions in parts are differentiable once, as their keys are gone when the second derivative would"
+                " need them; take shard(graph, strategy='halo')"
+            )
         *flat, out, lse, edge_out, sink = ctx.saved_tensors
         call, (own, parameters, biases) = ctx.call, split(flat, ctx.num_parameters)
         merged, grad = Partial(out, lse, edge_out), Partial.gradient(grad_out, grad_edge_out)

@@ -359,7 +359,7 @@ def shard(
         key_ptr: The same for keys; by default that of the queries where there are as many.
         strategy: 'halo', 'ring' or 'heads' (see `ShardedGraph`); by default a ring for complete graphs and bands of one example
             where some process sees more than half of the keys of others, and a halo for all others. A union takes a
-            structured member and the edges that the others add each in its way.
+            structured member and the edges that the others add each in its way; with 'halo' all of them at once, as edges.
         rounds: Own keys first, then the keys of others in so many rounds, so that a large halo is never in memory as a whole, and
             own edges are computed while others' keys are under way.
         own_edges: `graph` is an EdgeListGraph of the size of the whole, but holds the edges of this process's queries only.
@@ -453,7 +453,7 @@ def parts_of(graph: Graph, where: Where, strategy: str | None, rounds: int | Non
         return rounds_of(whole_part(graph, where), where, rounds), False, "halo"
     if strategy == "ring" or (strategy is None and sees_most(graph, where)):
         return ring_parts(graph, where), False, "ring"  # type: ignore[arg-type] # which is a line
-    if isinstance(graph, UnionGraph):
+    if isinstance(graph, UnionGraph) and strategy is None:
         parts = union_parts(graph, where, lambda member, here: parts_of(member, here, strategy, None)[0])
         if parts is not None:
             return parts, False, "ring" if len(parts) > 2 else "halo"

@@ -293,4 +293,10 @@ def edges_before(graph: Graph, row: int) -> int:
     if graph.num_examples == 1 and isinstance(graph, BandedGraph):
         steps = range(-graph.before, graph.after + 1)
         return count_edges((row, graph.num_keys), graph.offsets[0], graph.dilation, steps)
+    if graph.num_examples == 1 and isinstance(graph, GridGraph) and graph.num_queries:
+        (sides,), (key_sides,) = graph.query_sides, graph.key_sides
+        slabs, rest = divmod(row, prod(sides[1:]))
+        if not rest:
+            counts = (slabs, *sides[1:])
+            return prod(graph._count_along(axis, counts[axis], key_sides[axis]) for axis in range(graph.num_axes))
     return int(graph.degrees()[:row].sum())

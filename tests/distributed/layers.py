@@ -9,7 +9,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, GridGraph, PerHead, causal
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, GridGraph, PerHead, attend, causal
 from graphattn.distributed import mean_of_all, shard, share_batch_norms
 from graphattn.nn import (
     ALiBi,
@@ -102,6 +102,37 @@ def check_weights_recomputing_and_compiling():
     assert_same(own.grad, whole.grad[sharded.rows])
     layer.eval()
     assert_same(torch.compile(layer, backend="eager")(own, sharded), layer(x, graph)[sharded.rows])
+
+
+def check_second_derivatives():
+    """Forces: the gradient of a gradient, through the exchange of keys both ways."""
+    for graph in graphs():
+        sharded = shard(graph, strategy="halo")
+        x = features(NODES, 2, 4)
+        whole, own = x.clone().requires_grad_(), x[sharded.rows].clone().requires_grad_()
+        (force,) = torch.autograd.grad(attend(whole, whole, whole, graph).square().sum(), whole, create_graph=True)
+        (part,) = torch.autograd.grad(attend(own, own, own, sharded).square().sum(), own, create_graph=True)
+        assert_same(part, force[sharded.rows])
+        assert_same(
+            torch.autograd.grad(part.square().sum(), own)[0],
+            torch.autograd.grad(force.square().sum(), whole)[0][sharded.rows],
+        )
+
+
+def second_derivative_of_parts():
+    sharded = shard(causal(NODES))
+    x = features(NODES, 2, 4)[sharded.rows].requires_grad_()
+    out = attend(x, x, x, sharded).square().sum()
+    return words_of(torch.autograd.grad, out, x, create_graph=True)
+
+
+def check_heads_of_their_own_graphs():
+    graphs_of_heads = [causal(NODES), BandedGraph(NODES, 2, 2), BandedGraph(NODES, 1, 1, dilation=3)]
+    sharded = [shard(graph) for graph in graphs_of_heads]
+    x = features(NODES, 3, 4)
+    own = x[sharded[0].rows]
+    found = attend(own, own, own, PerHead(sharded))
+    assert_same(found, attend(x, x, x, PerHead(graphs_of_heads))[sharded[0].rows])
 
 
 def check_readouts_and_norms():

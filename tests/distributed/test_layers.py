@@ -14,6 +14,12 @@ def test_recomputed_and_compiled_layers(two):
     two.run(layers.check_weights_recomputing_and_compiling)
 
 
+def test_second_derivatives_and_graphs_of_heads(two):
+    two.run(layers.check_second_derivatives)
+    two.run(layers.check_heads_of_their_own_graphs)
+    assert all("are differentiable once" in words for words in two.run(layers.second_derivative_of_parts))
+
+
 def test_what_needs_the_edges_of_all_is_refused_in_words(two):
     for found in two.run(layers.refused):
         assert "PerHead" in found[0]
