@@ -4,7 +4,7 @@
     python -m torch.distributed.run --nproc-per-node 2 -m examples.one_graph_many_processes
     python -m examples.one_graph_many_processes --picture     # time and bytes of the runs so far, halo of orders of the nodes
 
-Each process owns a range of the nodes, with their features, labels and the edges that end at them; keys and values that own
+Each process owns a range of the nodes with as many edges as the others have, with features and labels; keys and values that own
 nodes see come from their owners, layer by layer. The model is that of `examples.node_classification` without dropout of
 features, which is drawn by the place of a number in its tensor; dropout of attention is drawn by the edge and is the same on any
 number of processes. A run that was cut off goes on from --checkpoint, on any number of processes.
@@ -28,7 +28,7 @@ from torch_geometric.data import Data
 
 from examples.kept_results import read_results, write_results
 from examples.node_classification import RECIPES, NodeTransformer, Recipe, graph_of, load, masks_of, measure, one_cycle
-from graphattn.distributed import ShardedGraph, mean_of_all, placing, shard, share_batch_norms
+from graphattn.distributed import ShardedGraph, balanced_ptr, mean_of_all, placing, shard, share_batch_norms
 from graphattn.transforms import ReverseCuthillMcKee
 
 matplotlib.use("Agg")
@@ -64,7 +64,10 @@ def start_processes() -> None:
 def train(data: Data, recipe: Recipe, run: int = 0, folder: Path | None = None) -> dict:
     """The measures and the cost of a run; the same on every process but for the rows that it owns."""
     torch.manual_seed(run)
-    own = Rows.of(data, shard(graph_of(data, recipe)), run)
+    graph = graph_of(data, recipe)
+    own = Rows.of(
+        data, shard(graph, query_ptr=balanced_ptr(graph, dist.get_world_size())), run
+    )  # hubs are not shared out evenly
     model = share_batch_norms(NodeTransformer(data.num_features, int(data.y.max()) + 1, recipe), own.graph)
     wrapped = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)

@@ -5,7 +5,8 @@ from graphattn.distributed.loader import Level, RowBatch, RowLoader
 from graphattn.distributed.placing import Placing, placing
 from graphattn.distributed.ranges import balanced_ptr
 from graphattn.distributed.reduce import SharedBatchNorm, mean_of_all, share_batch_norms
-from graphattn.distributed.sharded import ShardedGraph, shard
+from graphattn.distributed.sharded import ShardedGraph
+from graphattn.distributed.sharding import shard
 from graphattn.distributed.traffic import Traffic
 
 __all__ = [

@@ -41,6 +41,14 @@ class Part(NamedTuple):
     edges: Places | None  # places among the edges of the own rows; None where they were not looked for
 
 
+class Parts(NamedTuple):
+    """Parts that share no edge and hold all edges of the own rows."""
+
+    parts: tuple[Part, ...]
+    is_whole: bool  # whether the one part holds all edges in their order
+    strategy: str
+
+
 def whole_part(graph: Graph, where: Where) -> Part:
     """All edges of the own rows in one part."""
     local, keys, _ = rows_between(graph, *where.rows)

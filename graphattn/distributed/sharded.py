@@ -7,32 +7,27 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh
+from typing_extensions import Self
 
 from graphattn.distributed.agreement import Agreement
 from graphattn.distributed.exchange import fetch
 from graphattn.distributed.heads import attend_heads, check_heads
 from graphattn.distributed.parts import (
     Part,
+    Parts,
     Where,
     is_line,
-    ring_parts,
-    rounds_of,
-    sees_most,
-    union_parts,
     whole_part,
 )
-from graphattn.distributed.ranges import own_ptr, parse_ptr
 from graphattn.distributed.reduce import AllReduce
 from graphattn.distributed.run import attend_parts
 from graphattn.distributed.traffic import Traffic, traffic_of
 from graphattn.formulas.normalizers import as_normalizer
 from graphattn.formulas.scores import as_score
 from graphattn.functional import attend_over, attend_with_lse, choice_over
-from graphattn.graphs import EdgeListGraph, Graph, LocalGraph, UnionGraph, as_graph
+from graphattn.graphs import Graph, LocalGraph
 from graphattn.graphs.local import frame_of
 from graphattn.graphs.rows import Places, edges_between
-from graphattn.graphs.sizes import parse_integer
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.running.arguments import (
     Draw,
@@ -51,7 +46,6 @@ from graphattn.running.execution import finish
 uncompiled = torch.compiler.disable(
     reason="compiled code cannot wait for other processes; the layers in between are compiled"
 )
-STRATEGIES = (None, "halo", "ring", "heads")
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -132,16 +126,14 @@ class ShardedGraph(SpreadGraph):
         """Rows of keys that this process receives and sends in a forward pass, and how many are in memory."""
         return traffic_of(self.parts, self.where)
 
-    def _set(
-        self,
-        whole: Graph,
-        where: Where,
-        parts: tuple[Part, ...],
-        strategy: str,
-        is_whole: bool,
-        agreement: Agreement,
-        is_checked: bool,
-    ) -> None:
+    @classmethod
+    def of(cls, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool) -> Self:
+        """As `shard` makes it."""
+        graph = cls.__new__(cls)
+        graph._set(whole, where, parts, agreement, is_checked)
+        return graph
+
+    def _set(self, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool) -> None:
         own = [
             [overlap(ptr, number, rows) for number in range(whole.num_examples)]
             for ptr, rows in (
@@ -150,8 +142,8 @@ class ShardedGraph(SpreadGraph):
             )
         ]
         self._freeze(
-            sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where, parts=parts,
-            strategy=strategy, is_whole=is_whole, agreement=agreement, is_checked=is_checked,
+            sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where, parts=parts.parts,
+            strategy=parts.strategy, is_whole=parts.is_whole, agreement=agreement, is_checked=is_checked,
         )  # fmt: skip
 
     def whole_part(self) -> Part:
@@ -333,128 +325,3 @@ def facts_of_call(tensors: tuple[Tensor, Tensor, Tensor], options: Options) -> d
         "edge_features": None if features is None else features.size(-1),
         "edge_query": options.edge_query is not None,
     }
-
-
-def shard(
-    graph: Any,
-    mesh: DeviceMesh | dist.ProcessGroup | None = None,
-    *,
-    query_ptr: Sequence[int] | None = None,
-    key_ptr: Sequence[int] | None = None,
-    strategy: str | None = None,
-    rounds: int | None = None,
-    own_edges: bool = False,
-    check: bool = True,
-    timeout: float = 60.0,
-) -> ShardedGraph:
-    """The rows of `graph` that this process owns, with the way in which the keys that they see come from the others.
-
-    Collective: every process of the group calls it, with equal graphs. Queries and keys are shared out in ranges, equal ones by
-    default (whole slabs of a grid): order the nodes so that edges lead to near ones (see `graphattn.transforms.HilbertOrder`).
-
-    Args:
-        graph: A Graph of one or more examples, or anything `as_graph` takes that knows its number of nodes.
-        mesh: A DeviceMesh of one axis, a process group, or None for all processes.
-        query_ptr: Where the queries of each process start, and their number: [processes + 1] rising ints.
-        key_ptr: The same for keys; by default that of the queries where there are as many.
-        strategy: 'halo', 'ring' or 'heads' (see `ShardedGraph`); by default a ring for complete graphs and bands of one example
-            where some process sees more than half of the keys of others, and a halo for all others. A union takes a
-            structured member and the edges that the others add each in its way; with 'halo' all of them at once, as edges.
-        rounds: Own keys first, then the keys of others in so many rounds, so that a large halo is never in memory as a whole, and
-            own edges are computed while others' keys are under way.
-        own_edges: `graph` is an EdgeListGraph of the size of the whole, but holds the edges of this process's queries only.
-        check: Compare options, dtypes and sizes over all processes in each call, so that a difference is an error on all of them;
-            one small message. False where that has been seen to hold.
-        timeout: Seconds to wait for a process that does not call.
-
-    Raises:
-        ValueError: on every process, where graphs, ranges or options differ or do not fit.
-        RuntimeError: where a process does not come within the timeout.
-    """
-    group = mesh.get_group() if isinstance(mesh, DeviceMesh) else dist.group.WORLD if mesh is None else mesh
-    if group is None:
-        raise ValueError(
-            "'shard' needs the processes of torch.distributed (got none); call torch.distributed.init_process_group"
-        )
-    agreement = Agreement.of(group, timeout)
-    made: dict[str, Any] = {}
-
-    def facts() -> dict[str, Any]:
-        made["graph"] = whole = as_graph(graph)
-        if isinstance(whole, SpreadGraph):
-            raise ValueError(f"'graph' is sharded already (got {whole!r}); give the whole one")
-        ptrs = ranges_of(whole, query_ptr, key_ptr, agreement.size)
-        made["where"] = where = Where(group, agreement.rank, *ptrs)
-        check_strategy(whole, where, strategy, rounds, own_edges)
-        return {
-            "graph": digest_of_graph(whole, own_edges), "query_ptr": ptrs[0], "key_ptr": ptrs[1], "strategy": strategy,
-            "rounds": rounds, "own_edges": own_edges, "check": check,
-        }  # fmt: skip
-
-    agreement.compare("shard", facts)
-    whole, where = made["graph"], made["where"]
-    parts, is_whole, used = parts_of(whole, where, strategy, rounds)
-    sharded = ShardedGraph.__new__(ShardedGraph)
-    sharded._set(whole, where, tuple(parts), used, is_whole, agreement, check)
-    return sharded
-
-
-def ranges_of(graph: Graph, query_ptr: Any, key_ptr: Any, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    queries = (
-        own_ptr(graph, 0, size) if query_ptr is None else parse_ptr("query_ptr", query_ptr, graph.num_queries, size)
-    )
-    if key_ptr is not None:
-        return queries, parse_ptr("key_ptr", key_ptr, graph.num_keys, size)
-    return queries, queries if graph.num_keys == graph.num_queries else own_ptr(graph, 1, size)
-
-
-def check_strategy(graph: Graph, where: Where, strategy: Any, rounds: Any, own_edges: bool) -> None:
-    if strategy not in STRATEGIES:
-        raise ValueError(f"'strategy' must be one of {STRATEGIES} (got {strategy!r})")
-    if strategy == "ring" and not is_line(graph):
-        raise ValueError(f"strategy 'ring' runs complete graphs and bands of one example (got {graph!r}); take 'halo'")
-    if rounds is not None and (parse_integer("rounds", rounds, minimum=1) and strategy in ("ring", "heads")):
-        raise ValueError(f"'rounds' are of strategy 'halo' (got strategy={strategy!r})")
-    if not own_edges:
-        return
-    if not isinstance(graph, EdgeListGraph) or strategy == "heads":
-        raise ValueError(f"'own_edges' is for an EdgeListGraph, by 'halo' (got {graph!r}, strategy={strategy!r})")
-    query = graph.edge_index()[1]
-    start, stop = where.rows
-    outside = query[(query < start) | (query >= stop)]
-    if len(outside):
-        raise ValueError(
-            f"with 'own_edges' all edges end at the queries {start} .. {stop - 1} of rank {where.rank} (got query"
-            f" {int(outside[0])}); pass each edge to the process that owns its query"
-        )
-
-
-def digest_of_graph(graph: Graph, own_edges: bool) -> str:
-    """What equal graphs have in common: every field of a formula, and sums over given edges."""
-    return f"{graph.num_queries} queries, {graph.num_keys} keys" if own_edges else described(graph)
-
-
-def described(x: Any) -> str:
-    if isinstance(x, Graph):
-        own = {name: described(value) for name, value in vars(x).items() if name not in ("_cache", "number")}
-        return f"{type(x).__name__}({', '.join(f'{name}={value}' for name, value in own.items())})"
-    if isinstance(x, Tensor):  # each number counts with its place, so that another order shows
-        return f"{list(x.shape)} of sum {int((x.flatten() * torch.arange(1, x.numel() + 1, device=x.device)).sum())}"
-    if isinstance(x, tuple):
-        return f"({', '.join(map(described, x))})"
-    return getattr(x, "__qualname__", repr(x))
-
-
-def parts_of(graph: Graph, where: Where, strategy: str | None, rounds: int | None) -> tuple[list[Part], bool, str]:
-    """The parts, whether the first holds all edges in their order, and the strategy that they follow."""
-    if strategy == "heads":
-        return [], False, "heads"
-    if rounds is not None:
-        return rounds_of(whole_part(graph, where), where, rounds), False, "halo"
-    if strategy == "ring" or (strategy is None and sees_most(graph, where)):
-        return ring_parts(graph, where), False, "ring"  # type: ignore[arg-type] # which is a line
-    if isinstance(graph, UnionGraph) and strategy is None:
-        parts = union_parts(graph, where, lambda member, here: parts_of(member, here, strategy, None)[0])
-        if parts is not None:
-            return parts, False, "ring" if len(parts) > 2 else "halo"
-    return [whole_part(graph, where)], True, "halo"
