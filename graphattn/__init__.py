@@ -27,6 +27,7 @@ from graphattn.version import __version__
 
 if TYPE_CHECKING:
     from graphattn import datasets as datasets
+    from graphattn import distributed as distributed
     from graphattn import explain as explain
     from graphattn import inputs as inputs
     from graphattn import nn as nn
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 # Read when they are first asked for, as attributes of this module: not all that they need is needed by everyone.
-_ON_DEMAND = ("datasets", "explain", "inputs", "nn", "transforms", "viz")
+_ON_DEMAND = ("datasets", "distributed", "explain", "inputs", "nn", "transforms", "viz")
 
 
 def __getattr__(name: str) -> Any:
