@@ -23,10 +23,12 @@ from graphattn.graphs.per_head import PerHead
 from graphattn.kernels.budget import memory_budget
 from graphattn.nn.acceleration import accelerate, restore
 from graphattn.per_edge import attention_scores, weighted_sum
+from graphattn.running.with_lse import merge_attention
 from graphattn.version import __version__
 
 if TYPE_CHECKING:
     from graphattn import datasets as datasets
+    from graphattn import distributed as distributed
     from graphattn import explain as explain
     from graphattn import hub as hub
     from graphattn import inputs as inputs
@@ -57,13 +59,14 @@ __all__ = [
     "choose_kernel",
     "from_padded",
     "memory_budget",
+    "merge_attention",
     "restore",
     "to_padded",
     "weighted_sum",
 ]
 
 # Read when they are first asked for, as attributes of this module: not all that they need is needed by everyone.
-_ON_DEMAND = ("datasets", "explain", "hub", "inputs", "nn", "recipes", "transforms", "viz")
+_ON_DEMAND = ("datasets", "distributed", "explain", "hub", "inputs", "nn", "recipes", "transforms", "viz")
 
 
 def __getattr__(name: str) -> Any:

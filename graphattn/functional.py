@@ -1,7 +1,7 @@
 """The public functions: `attend`, `attention_weights` and `choose_kernel`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -11,11 +11,22 @@ from graphattn.compiling.operators import run_traced
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.choose import Choice, select
-from graphattn.running.arguments import BiasLike, NormalizerLike, Options, ScoreLike, check_no_batch, prepare, unfold
+from graphattn.running.arguments import (
+    BiasLike,
+    NormalizerLike,
+    Options,
+    ScoreLike,
+    check_no_batch,
+    prepare,
+    unfold,
+    with_keys,
+)
 from graphattn.running.by_heads import at_places, join_choices, join_heads, list_heads, over_heads
 from graphattn.running.execution import pieces, run, with_bias_for_kernel
 from graphattn.running.hidden import weights_shown
+from graphattn.running.with_lse import run_with_lse
 
 
 @overload
@@ -34,6 +45,7 @@ def attend(
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
     edge_sum: bool = True,
+    return_lse: Literal[False] = False,
 ) -> Tensor: ...
 
 
@@ -53,6 +65,7 @@ def attend(
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
     edge_sum: bool = True,
+    return_lse: Literal[False] = False,
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -72,7 +85,28 @@ def attend(
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
     edge_sum: bool = True,
+    return_lse: Literal[False] = False,
 ) -> Tensor | tuple[Tensor, Tensor]: ...
+
+
+@overload
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: GraphLike | PerHead,
+    *,
+    bias: BiasLike | Sequence[BiasLike] = None,
+    edge_features: Tensor | Sequence[Tensor | None] | None = None,
+    edge_query: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    score: ScoreLike = "dot",
+    normalizer: NormalizerLike = "softmax",
+    kernel: str | None = None,
+    edge_sum: bool = True,
+    return_lse: Literal[True],
+) -> tuple[Tensor, ...]: ...
 
 
 def attend(
@@ -90,7 +124,8 @@ def attend(
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
     edge_sum: bool = True,
-) -> Tensor | tuple[Tensor, Tensor]:
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, ...]:
     """Attention of queries over the keys that `graph` joins them to.
 
     out[i] = sum over edges j -> i of w[i, j] * value[j], with w[i] = normalizer(scale * score(query[i], key[j]) + bias) over
@@ -117,12 +152,15 @@ def attend(
             axis, as `torch.softmax(x, -1)` is one (see `CustomNormalizer`).
         kernel: Name of the kernel to use instead of the fastest (see `choose_kernel`).
         edge_sum: False leaves out the second result, where edge features have a part in the score alone.
+        return_lse: Give the log-sum-exp of the scores of each query too, -inf where it has no edge: results over disjoint
+            edges merge by it (see `merge_attention`). For softmax, a sink included; before dropout.
 
     Everything per edge is in the order of `graph.edge_index()`.
 
     Returns:
         out [num_queries, heads, value_dim]; with `edge_features` the pair (out, [num_queries, heads, edge_dim]), unless
-        `edge_sum` is False.
+        `edge_sum` is False. With `return_lse` a tuple of these and, at its end, lse [num_queries, heads], in float32 for half
+        precision.
 
     Raises:
         ValueError, TypeError: where shapes, dtypes, devices or options do not fit; the message says what it got.
@@ -135,13 +173,19 @@ def attend(
         tensor([0.0000, 0.5000, 1.0000])
     """
     options = Options(bias, edge_features, edge_query, scale, dropout, score, normalizer, kernel, edge_sum)
-    return over_heads(attend_over, join_heads, (query, key, value), graph, options)
+    if not return_lse:
+        return over_heads(attend_over, join_heads, (query, key, value), graph, options)
+    *outs, lse = over_heads(attend_with_lse, join_heads, (query, key, value), graph, options)
+    return (*outs, lse.squeeze(-1))
 
 
 def attend_over(
     query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options
 ) -> Tensor | tuple[Tensor, Tensor]:
     """`attend` over the one graph of all heads."""
+    if isinstance(graph, SpreadGraph):
+        results = graph.attend(query, key, value, options, with_lse=False)
+        return results[0] if len(results) == 1 else (results[0], results[1])
     plan, inputs, batch = prepare(query, key, value, graph, options)
     run_here = run_traced if torch.compiler.is_compiling() else run
     out, edge_out = run_here(plan, inputs, options.kernel)
@@ -150,6 +194,21 @@ def attend_over(
     if batch is not None:
         out, edge_out = unfold(out, batch), None if edge_out is None else unfold(edge_out, batch)
     return out if edge_out is None or not options.edge_sum else (out, edge_out)
+
+
+def attend_with_lse(
+    query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options
+) -> tuple[Tensor, ...]:
+    """The same with the log-sum-exp [num_queries, heads, 1] behind it."""
+    if torch.compiler.is_compiling():
+        raise ValueError("'return_lse' is not for compiled code; call attend outside of torch.compile and torch.export")
+    if isinstance(graph, SpreadGraph):
+        return graph.attend(query, key, value, options, with_lse=True)
+    plan, inputs, batch = prepare(query, key, value, graph, options)
+    out, lse, edge_out = run_with_lse(plan, inputs, options.kernel)
+    results = [out, lse[..., None]] if edge_out is None else [out, edge_out, lse[..., None]]
+    kept = [query.dtype] * (len(results) - 1) + [lse.dtype]
+    return tuple((x if batch is None else unfold(x, batch)).to(dtype) for x, dtype in zip(results, kept))
 
 
 @overload
@@ -216,6 +275,7 @@ def attention_weights(
 
 def weights_over(query: Tensor, key: Tensor, graph: GraphLike, options: Options) -> Tensor:
     """`attention_weights` of all edges of the one graph of all heads."""
+    key, graph = with_keys(query, key, graph)
     plan, inputs, _ = prepare(query, key, key, graph, options)
     traced = torch.compiler.is_compiling()
     weights = traced_weights(plan, inputs) if traced else weights_shown(plan, inputs)
@@ -251,6 +311,8 @@ def choose_kernel(
 
 def choice_over(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Choice:
     """`choose_kernel` for the one graph of all heads."""
+    if isinstance(graph, SpreadGraph):
+        return Choice(*graph.explain(query, key, value, options))
     plan, inputs, _ = prepare(query, key, value, graph, options)
     names: list[str] = []
     refusals: dict[str, str] = {}

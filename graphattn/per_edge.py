@@ -12,9 +12,10 @@ from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.recording import refuse_recording
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.plain.edgewise import sums
-from graphattn.running.arguments import Options, check_graph, check_no_batch, prepare
+from graphattn.running.arguments import Options, check_graph, check_no_batch, prepare, with_keys
 from graphattn.running.by_heads import list_heads, over_heads, sums_by_heads
 from graphattn.running.hidden import scores_shown
 
@@ -76,6 +77,7 @@ def attention_scores(
 
 def scores_over(query: Tensor, key: Tensor, graph: GraphLike, options: Options) -> Tensor:
     """`attention_scores` over the one graph of all heads."""
+    key, graph = with_keys(query, key, graph)
     plan, inputs, _ = prepare(query, key, key, graph, options)
     traced = torch.compiler.is_compiling()
     scores = traced_scores(plan, inputs) if traced else scores_shown(plan, inputs)
@@ -109,6 +111,9 @@ def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Graph
         raise ValueError(f"'value' must be a floating tensor [num_keys, kv_heads, value_dim] (got {got})")
     if isinstance(graph, PerHead):
         return sums_by_heads(weighted_sum, weights, value, graph)
+    if isinstance(graph, SpreadGraph):
+        graph.agree("a weighted sum", value)
+        value, graph = graph.fetch(value)[0], graph.local()
     if not isinstance(graph, Graph):
         refuse_recording()
         graph = as_graph(graph, value.size(0))

@@ -106,12 +106,14 @@ MOST_PARAMETERS, MOST_LINES = 12, 60
 OPERATOR = "torch.library gives an operator its tensors and numbers one by one"
 PROGRAM = "Triton gives a program its pointers and strides one by one"
 MIRROR = "users call it by the names of the layer of PyG or torch that it stands for"
+DOOR = "all that attention is told is named and said at its door"
 LARGE = {
     ("compiling/edge_operators.py", "numbers_of_edges"): OPERATOR,
     ("compiling/edge_operators.py", "numbers_of_edges_backward"): OPERATOR,
     ("compiling/edge_operators.py", "_"): OPERATOR,  # their shapes
     ("compiling/operators.py", "attend_operator"): OPERATOR,
     ("compiling/operators.py", "attend_backward"): OPERATOR,
+    ("functional.py", "attend"): DOOR,
     ("kernels/cuda/edge_pieces.py", "piece_scores"): PROGRAM,
     ("kernels/cuda/edge_rows.py", "forward_rows"): PROGRAM,
     ("kernels/cuda/edge_rows.py", "backward_rows"): PROGRAM,

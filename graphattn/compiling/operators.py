@@ -16,13 +16,14 @@ from torch import Tensor
 from graphattn.compiling.unfused import run_unfused
 from graphattn.formulas.normalizers import NAMED, NORMALIZERS, Normalizer, Softmax, TopK
 from graphattn.formulas.scores import Additive, Dot, Score
+from graphattn.graphs import Graph, LocalGraph
 from graphattn.graphs.exported import is_exporting
 from graphattn.graphs.traced import TracedGraph, fake_ticket, opened, ticket_of
 from graphattn.kernels.budget import current_budget
 from graphattn.kernels.choose import select
 from graphattn.kernels.kernel import Gradients, Inputs, Partial, Plan, accumulation_dtype
 from graphattn.kernels.plain.edges_torch import zero_if_none
-from graphattn.running.arguments import check_edge_tensors, check_graph, normal_form
+from graphattn.running.arguments import check_edge_tensors, check_graph, nodes_of, normal_form
 from graphattn.running.execution import (
     cast_like,
     compute,
@@ -41,6 +42,10 @@ def run_traced(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, 
     if is_seen_through(plan):
         if kernel not in (None, "edges_torch") and not is_exporting():
             raise ValueError(f"{NO_KERNEL} (got kernel={kernel!r})")
+        if plan.dropout and isinstance(plan.graph, TracedGraph) and isinstance(plan.graph.graph, LocalGraph):
+            raise ValueError(
+                f"{NO_KERNEL} that draws dropout by the numbers of a larger graph (got {plan.graph.graph!r})"
+            )
         return finish(plan, inputs, *run_unfused(plan, inputs))
     tensors = *inputs[:6], list(inputs.parameters)
     out, _, edge_out, _ = attend_operator(*tensors, *operator_options(plan, inputs), plan.dropout, plan.seed, kernel)
@@ -130,7 +135,8 @@ def attend_operator(
     The ticket goes to the backward pass: the tensor `graph` may show another graph by then.
     """
     inputs = Inputs(query, key, value, bias, edge_features, edge_query, tuple(parameters))
-    plan = plan_of(inputs, sink, graph, score, normalizer, scale, dropout, seed)
+    given = opened(graph, query.size(0), key.size(0))
+    plan = plan_of(inputs, sink, given, score, normalizer, scale, dropout, seed)
     with tape_of_its_own():
         shows_hidden = ShowHidden(plan, inputs)
         (out, lse, edge_out), _ = compute(plan, inputs, kernel)
@@ -139,7 +145,7 @@ def attend_operator(
     edge_out = out.new_empty(*lse.shape, 0) if edge_out is None else edge_out
     dtype = accumulation_dtype(query.dtype)
     out, lse, edge_out = fresh((x.to(dtype) for x in (out, lse, edge_out)), flat_of(inputs))
-    return out, lse, edge_out, ticket_of(plan.graph)
+    return out, lse, edge_out, ticket_of(given)
 
 
 @attend_operator.register_fake
@@ -291,7 +297,7 @@ def none_unless(needed: list[bool], found: list[Tensor]) -> list[Tensor | None]:
 def plan_of(
     inputs: Inputs,
     sink: Tensor | None,
-    graph: Tensor,
+    graph: Tensor | Graph,
     score: str,
     normalizer: str,
     scale: float,
@@ -301,11 +307,13 @@ def plan_of(
     """The plan that the arguments of an operator stand for, checked as `attend` checks it without a compiler."""
     query = inputs.query
     num_queries, num_keys = query.size(0), inputs.key.size(0)
-    shown = normal_form(opened(graph, num_queries, num_keys))
+    given = graph if isinstance(graph, Graph) else opened(graph, num_queries, num_keys)
+    shown = normal_form(given)
     check_graph(shown, query, num_queries, num_keys)
     check_edge_tensors(shown, query, *inputs[3:6])
     named = score_of_name(score, inputs.parameters), normalizer_of_name(normalizer, sink)
-    return Plan(shown, *named, scale, dropout, seed, current_budget())
+    nodes = nodes_of(given) if dropout else None
+    return Plan(shown, *named, scale, dropout, seed, current_budget(), nodes=nodes)
 
 
 @contextmanager

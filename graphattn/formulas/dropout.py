@@ -21,17 +21,25 @@ def scramble(word: Tensor) -> Tensor:
 
 
 def keep_factors(
-    seed: Tensor, query: Tensor, key: Tensor, repeat: Tensor, heads: int, dropout: float, dtype: torch.dtype
+    seed: Tensor,
+    query: Tensor,
+    key: Tensor,
+    repeat: Tensor,
+    heads: int,
+    dropout: float,
+    dtype: torch.dtype,
+    first_head: int = 0,
 ) -> Tensor:
     """1 / (1 - dropout) where an edge is kept and 0 where it is dropped: [*edges, heads].
 
     Args:
         seed: int64 scalar below 2^32.
         query, key, repeat: int64 [*edges], the nodes an edge joins and its number among equal edges.
+        first_head: Number of the first of so many heads.
     """
     edge = scramble(seed ^ ((query * QUERY) & WORD))
     edge = scramble(edge ^ ((key * KEY) & WORD))
     edge = scramble(edge ^ ((repeat * REPEAT) & WORD))
-    head = (torch.arange(heads, device=edge.device) * HEAD) & WORD
+    head = (torch.arange(first_head, first_head + heads, device=edge.device) * HEAD) & WORD
     kept = scramble(edge[..., None] ^ head) >= round(dropout * 2**32)
     return kept.to(dtype) * (1 / (1 - dropout) if dropout < 1 else 0.0)

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph
+from graphattn.graphs import BandedGraph, CompleteGraph, Graph, GridGraph, LocalGraph
 
 
 class OffsetRule(ABC):
@@ -45,6 +45,8 @@ def move_of(graph: Graph) -> int | None:
 
 def num_axes(graph: Graph) -> int:
     """Numbers in a position."""
+    if isinstance(graph, LocalGraph):
+        return num_axes(graph.frame)
     return graph.num_axes if isinstance(graph, GridGraph) else 1
 
 
@@ -54,6 +56,8 @@ def offsets_of(graph: Graph, device: torch.device | None = None) -> Tensor | Non
     >>> offsets_of(BandedGraph(9, 1, 2, dilation=3)).flatten()
     tensor([-3,  0,  3,  6])
     """
+    if isinstance(graph, LocalGraph):
+        return offsets_of(graph.graph, device)
     if isinstance(graph, CompleteGraph):
         most_queries, most_keys = longest(graph)
         return torch.arange(1 - most_queries, most_keys, device=device)[:, None]

@@ -5,6 +5,7 @@ import torch
 from graphattn.graphs.algebra import ComplementGraph, IntersectionGraph, UnionGraph
 from graphattn.graphs.banded import BandedGraph, causal
 from graphattn.graphs.batched import BatchedGraph, batch_graphs
+from graphattn.graphs.block import BlockGraph, SlabGraph
 from graphattn.graphs.complete import CompleteGraph
 from graphattn.graphs.convert import as_graph
 from graphattn.graphs.csr import CSR
@@ -13,6 +14,7 @@ from graphattn.graphs.edge_list import EdgeListGraph
 from graphattn.graphs.global_ import GlobalGraph
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.grid import GridGraph
+from graphattn.graphs.local import LocalGraph
 from graphattn.graphs.of_edges import GraphOfEdges
 from graphattn.graphs.patterns import bigbird, expander, longformer, strided
 from graphattn.graphs.prefix import PrefixGraph
@@ -31,6 +33,7 @@ __all__ = [
     "GraphData",
     "GridGraph",
     "IntersectionGraph",
+    "LocalGraph",
     "PrefixGraph",
     "RuleGraph",
     "TransposedGraph",
@@ -49,6 +52,7 @@ torch.serialization.add_safe_globals(
     [
         BandedGraph,
         BatchedGraph,
+        BlockGraph,
         CompleteGraph,
         ComplementGraph,
         EdgeListGraph,
@@ -57,8 +61,10 @@ torch.serialization.add_safe_globals(
         GraphOfEdges,
         GridGraph,
         IntersectionGraph,
+        LocalGraph,
         PrefixGraph,
         RuleGraph,
+        SlabGraph,
         TransposedGraph,
         UnionGraph,
     ]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import networkx
     import scipy.sparse
 
+    from graphattn.graphs.rows import Rows
+
 __all__ = ["CSR", "Graph"]
 
 Index = int | Tensor  # of nodes
@@ -408,6 +410,21 @@ class Graph(ABC):
         from graphattn.graphs.subgraph import subgraph
 
         return subgraph(self, nodes)
+
+    def rows(self, start: int, stop: int) -> "Rows":
+        """The queries start .. stop - 1 as a graph of their own, the keys that they see, and the places of their edges.
+
+        What comes back is a triple (`LocalGraph`, keys, places in `edge_index()`), each of the two a slice or indices in rising
+        order. Nodes keep the positions, and edges the dropout, that they have in the whole graph.
+
+        >>> from graphattn.graphs import BandedGraph
+        >>> local, keys, edges = BandedGraph(1_000_000, 2, 1).rows(500, 600)
+        >>> local.shape, keys, edges
+        ((100, 103), slice(498, 601, None), slice(1997, 2397, None))
+        """
+        from graphattn.graphs.rows import rows_between
+
+        return rows_between(self, start, stop)
 
     def to_networkx(self) -> "networkx.DiGraph":
         """A `networkx.DiGraph` (`MultiDiGraph` if edges repeat) with an edge from each key to its query.

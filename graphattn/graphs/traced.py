@@ -17,6 +17,7 @@ from graphattn.graphs.csr import CSR
 from graphattn.graphs.exported import exported_degrees, exported_edges, exported_sizes, is_exporting
 from graphattn.graphs.forms import graph_of_form
 from graphattn.graphs.graph import Graph, Index, Made, graph_of_number
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.together import joined
 
 
@@ -148,10 +149,12 @@ class TracedGraph(Graph):
         return f"TracedGraph({self.num_queries}, {self.num_keys})"
 
 
-def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, Any, Any], Graph]) -> TracedGraph:
+def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, Any, Any], Graph]) -> Graph:
     """What `as_graph` gives while torch.compile or torch.export trace; `uncompiled`, itself, reads forms that are not traced."""
     if isinstance(x, TracedGraph):
         return x
+    if isinstance(x, SpreadGraph):
+        return x  # whose methods run between two pieces of compiled code
     if isinstance(x, Graph):
         refuse_export(x)
         if num_queries is None:

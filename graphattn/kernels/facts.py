@@ -37,6 +37,7 @@ class Facts:
         takes_bias_by_offset: Whether it takes a bias with a row for each of `offsets_of(graph)`; others are given one for
             each edge.
         takes_dropout: As `formulas/dropout.py` draws it, which is the same in every kernel and every pass.
+        takes_numbers: Whether it draws dropout by the numbers of `plan.nodes`, for rows of a larger graph.
         takes_grouped_heads: Whether keys and values may have fewer heads than queries.
         takes_other_value_dim: Whether values may have other channels than keys.
         least_channels: Of queries and keys.
@@ -55,6 +56,7 @@ class Facts:
     per_edge: ClassVar[tuple[str, ...]] = ()
     takes_bias_by_offset: ClassVar[bool] = False
     takes_dropout: ClassVar[bool] = False
+    takes_numbers: ClassVar[bool] = False
     takes_grouped_heads: ClassVar[bool] = False
     takes_other_value_dim: ClassVar[bool] = False
     least_channels: ClassVar[int] = 0
@@ -116,6 +118,8 @@ def why_not_formula(kernel: Facts, plan: Plan) -> str | None:
         return f"has {listed(kernel.normalizer_names)}{only(kernel.normalizer_names)} (got {normalizer!r})"
     if plan.dropout and not kernel.takes_dropout:
         return "has no dropout that can be repeated (got dropout > 0)"
+    if plan.dropout and plan.nodes is not None and not kernel.takes_numbers:
+        return "draws dropout by the numbers of its own rows (got rows of a larger graph)"
     return None
 
 

@@ -10,9 +10,21 @@ from torch import Tensor
 from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.scores import Score
 from graphattn.graphs import Graph
+from graphattn.graphs.local import Numbers, numbers_at
 from graphattn.kernels.facts import Facts, why_not_by_facts
 
 Made = TypeVar("Made")
+
+
+class Nodes(NamedTuple):
+    """What the rows of the tensors are numbered in a larger graph, which dropout is drawn by.
+
+    Of queries and keys each an int from which they go on, or int64 [num_nodes]; and the number of the first head.
+    """
+
+    queries: Numbers = 0
+    keys: Numbers = 0
+    first_head: int = 0
 
 
 class Plan(NamedTuple):
@@ -35,6 +47,7 @@ class Plan(NamedTuple):
     value_is_key: bool = False  # likewise, in the gradient of `key`
     is_final: bool = False  # the result goes to the caller as it is, with no part to merge and no gradient to come
     memory: dict[Hashable, Any] | None = None  # see `remember`
+    nodes: Nodes | None = None  # where they are some of a larger graph
 
     def remember(self, name: Hashable, build: Callable[[], Made]) -> Made:
         """What `build()` made the first time that this graph was asked for with tensors of these shapes and these options.
@@ -46,6 +59,17 @@ class Plan(NamedTuple):
         if name not in self.memory:
             self.memory.setdefault(name, build())
         return self.memory[name]
+
+    def numbered(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers of queries and keys that dropout is drawn by."""
+        if self.nodes is None:
+            return query, key
+        return numbers_at(self.nodes.queries, query), numbers_at(self.nodes.keys, key)
+
+    @property
+    def first_head(self) -> int:
+        """The number of the first head, for dropout."""
+        return 0 if self.nodes is None else self.nodes.first_head
 
     def over(self, graph: Graph) -> "Plan":
         """The same over a part of the graph."""

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from graphattn.formulas.offsets import OffsetRule, offsets_of
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.nn.positions.coordinates import difference, positions_of
 from graphattn.running.arguments import bias_of
 
@@ -72,11 +73,27 @@ class Bias(torch.nn.Module, OffsetRule):
 
 def bias_of_layer(own: Bias | None, given: Any, graph: Graph, pos: Any = None) -> Tensor | OffsetRule | None:
     """`total_bias`, or the one rule there is, for `attend` to take as a few numbers on a graph of few offsets."""
+    if isinstance(graph, SpreadGraph):
+        return bias_of_parts(own, given, graph, pos)
     rule = given if own is None else own
     is_only = own is None or (given is None and pos is None)
     if is_only and isinstance(rule, OffsetRule) and offsets_of(graph) is not None:
         return rule
     return total_bias(own, given, graph, pos)
+
+
+def bias_of_parts(own: Bias | None, given: Any, graph: SpreadGraph, pos: Any) -> Any:
+    """The same on a graph whose keys lie with other processes: a rule that is asked of the edges of each part, or one number for
+    each own edge where positions or a tensor are given."""
+    if own is None and pos is None:
+        return given
+    if own is not None and given is None and pos is None:
+        return own
+    if own is not None and pos is not None:
+        key_pos, query_pos = positions_of(graph, pos, own.device)
+        local, key_pos = graph.local(), graph.fetch(key_pos)[0]
+        return total_bias(own, given, local, (key_pos, query_pos))
+    return total_bias(own, given, graph.local()) if isinstance(given, Tensor) else partial(total_bias, own, given)
 
 
 def total_bias(own: Bias | None, given: Any, graph: Graph, pos: Any = None) -> Tensor | None:

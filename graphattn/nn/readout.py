@@ -6,23 +6,28 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.types import Device
-from torch_geometric.nn import global_mean_pool
+from torch_geometric.nn import global_add_pool, global_mean_pool
 
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.exported import exported_complete, exported_edges
 from graphattn.graphs.sizes import parse_integer, starts_and_total
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, derivation, derive
 from graphattn.nn.encoder import block_attention
 
 
 def counts_of(graph: Graph) -> list[int]:
     """Nodes (queries) of each example."""
+    if isinstance(graph, SpreadGraph):
+        raise ValueError(
+            f"only MeanReadout reads nodes that lie with several processes (got {graph!r}); take it, or gather the nodes"
+        )
     return [queries for queries, _ in graph.sizes]
 
 
 class MeanReadout(torch.nn.Module):
-    """The mean of the nodes of each example; 0 for an example without nodes.
+    """The mean of the nodes of each example; 0 for an example without nodes. Over a ShardedGraph, of the nodes of all processes.
 
     Shapes:
         - x: [num_nodes, channels]
@@ -38,6 +43,10 @@ class MeanReadout(torch.nn.Module):
 
     def forward(self, x: Tensor, graph: GraphLike) -> Tensor:
         graph = as_graph(graph, x.size(0))
+        if isinstance(graph, SpreadGraph):
+            ones = torch.cat([x, x.new_ones(x.size(0), 1)], 1)
+            sums = graph.total(global_add_pool(ones, graph.batch(x.device), graph.num_examples))
+            return sums[:, :-1] / sums[:, -1:].clamp(min=1)
         return global_mean_pool(x, graph.batch(x.device), graph.num_examples)
 
     if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from graphattn.functional import BiasLike, attend, attention_weights
 from graphattn.graphs import Graph
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.plain.edges_torch import weights_by_degree
 from graphattn.nn.edge_terms import with_edge_values
 from graphattn.per_edge import attention_scores
@@ -51,8 +52,9 @@ class Scored:
         """The weights of the values, before dropout, from their scores if these are known: [num_edges, heads]."""
         if scores is None:
             return attention_weights(self.query, self.key, self.graph, **self.given())
-        target = self.graph.edge_index(self.query.device)[1]
-        return weights_by_degree(self.options["normalizer"], scores, target, self.graph.num_queries)
+        graph = self.graph.local() if isinstance(self.graph, SpreadGraph) else self.graph
+        target = graph.edge_index(self.query.device)[1]
+        return weights_by_degree(self.options["normalizer"], scores, target, graph.num_queries)
 
     def result(self, value: Tensor, dropout: float, kernel: str | None, weights: Tensor | None = None) -> Tensor:
         """[num_queries, heads, out_channels] by the fastest kernel, which needs no weights."""

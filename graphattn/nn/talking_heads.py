@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.kernel import accumulation_dtype
 from graphattn.kernels.plain.edgewise import sums
 from graphattn.nn.edge_terms import with_edge_values
@@ -64,6 +65,8 @@ class ScoredByTalkingHeads(Scored):
     talking_heads: TalkingHeads
 
     def scores(self) -> Tensor:
+        if isinstance(self.graph, SpreadGraph):
+            self.graph.refuse()
         bias, hidden = self.bias, hidden_edges(self.bias, self.query, self.key, self.edge_attr)
         if hidden is None or bias is None:
             scores = self.talking_heads.mix_scores(self.scores_with(None))

@@ -13,9 +13,11 @@ from graphattn.formulas.offsets import table_of
 from graphattn.formulas.scores import Dot, Score, as_score, widened
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
+from graphattn.graphs.local import LocalGraph
 from graphattn.graphs.recording import refuse_recording
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.budget import current_budget
-from graphattn.kernels.kernel import Inputs, Plan
+from graphattn.kernels.kernel import Inputs, Nodes, Plan
 
 BiasLike = Tensor | Callable[[Graph], Tensor] | None
 ScoreLike = str | Score | Callable[[Tensor, Tensor], Tensor]
@@ -38,6 +40,14 @@ class Options(NamedTuple):
     normalizer: Any = "softmax"  # NormalizerLike
     kernel: str | None = None
     edge_sum: bool = True  # whether the weighted sum of edge features is wanted
+    draw: "Draw | None" = None  # where the caller of a process is told what all processes draw
+
+
+class Draw(NamedTuple):
+    """What dropout is drawn by where one call is shared by several processes."""
+
+    seed: int
+    first_head: int = 0  # of the heads of this process
 
 
 DEFAULTS = Options()
@@ -92,7 +102,7 @@ def is_as_given(problem: Problem, query: Tensor, key: Tensor, value: Tensor, opt
 
 def facts_of_call(query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple | None:
     """All that checks and kernels look at beside the graph; None where it is more than can be said in short."""
-    bias, edge_features, edge_query, scale, dropout, score, normalizer, _, edge_sum = options
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, _, edge_sum, _ = options
     if type(score) is not str:
         score = score.facts if isinstance(score, Score) else None
     if type(normalizer) is not str:
@@ -119,7 +129,7 @@ def prepare_again(
     query: Tensor, key: Tensor, value: Tensor, graph: Graph, options: Options, checked: Checked
 ) -> Problem:
     """`prepare_anew` where its checks have passed before."""
-    bias, edge_features, edge_query, scale, dropout, score, _, _, edge_sum = options
+    bias, edge_features, edge_query, scale, dropout, score, _, _, edge_sum, _ = options
     score = score if checked.score is None else checked.score
     plan = Plan(
         graph if checked.graph is None else checked.graph,
@@ -127,12 +137,13 @@ def prepare_again(
         checked.normalizer,
         checked.scale if scale is None else float(scale),
         float(dropout),
-        new_seed(query.device) if dropout else None,
+        new_seed(query.device, options.draw) if dropout else None,
         current_budget(),
         has_edge_sum=edge_sum,
         edge_query_is_query=edge_query is query,
         value_is_key=value is key,
         memory=checked.memory,
+        nodes=nodes_of(graph, options.draw) if dropout else None,
     )
     bias = bias[:, None] if bias is not None and bias.dim() == 1 else bias
     return Problem(plan, Inputs(query, key, value, bias, edge_features, edge_query, score.parameters))
@@ -140,7 +151,7 @@ def prepare_again(
 
 def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, options: Options) -> Problem:
     """`prepare` with all checks."""
-    bias, edge_features, edge_query, scale, dropout, score, normalizer, _, edge_sum = options
+    bias, edge_features, edge_query, scale, dropout, score, normalizer, _, edge_sum, _ = options
     check_node_tensors(query, key, value)
     batch = query.size(0) if query.dim() == 4 else None
     num_queries, num_keys = query.size(-3), key.size(-3)
@@ -163,17 +174,37 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
     if batch is not None:
         score, normalizer = score.for_batch(batch), normalizer.of_sink(lambda sink: sink.repeat(batch))
         inputs = fold(inputs)._replace(parameters=score.parameters)
-    seed = new_seed(query.device) if dropout else None
+    seed = new_seed(query.device, options.draw) if dropout else None
+    nodes = nodes_of(given, options.draw) if dropout else None
     budget = None if torch.compiler.is_compiling() else current_budget()
     plan = Plan(
         graph, score, normalizer, scale, dropout, seed, budget, has_edge_sum=edge_sum,
         edge_query_is_query=inputs.edge_query is inputs.query, value_is_key=inputs.value is inputs.key,
+        nodes=nodes,
     )  # fmt: skip
     return Problem(plan, inputs, batch)
 
 
-def new_seed(device: torch.device) -> Tensor:
+def nodes_of(graph: Graph, draw: Draw | None = None) -> Nodes | None:
+    """What dropout numbers nodes and heads by, None for the numbers of the graph itself."""
+    first_head = 0 if draw is None else draw.first_head
+    if isinstance(graph, LocalGraph):
+        return Nodes(graph.query_numbers, graph.key_numbers, first_head)
+    return Nodes(first_head=first_head) if first_head else None
+
+
+def with_keys(query: Tensor, key: Tensor, graph: GraphLike) -> tuple[Tensor, GraphLike]:
+    """The keys and the graph to score edges with: those of other processes are fetched."""
+    if not isinstance(graph, SpreadGraph):
+        return key, graph
+    graph.agree("the scores of edges", query, key)
+    return graph.fetch(key)[0], graph.local()
+
+
+def new_seed(device: torch.device, draw: Draw | None = None) -> Tensor:
     """Of the dropout of one call."""
+    if draw is not None:
+        return torch.tensor(draw.seed, device=device)
     return torch.randint(2**32, (), device=device)
 
 

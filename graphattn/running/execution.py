@@ -281,8 +281,8 @@ def differentiable_gradients(
     sink, *flat = given
     inputs, plan = unflatten(flat), plan._replace(normalizer=plan.normalizer.of_sink(lambda _: sink))
     result = attend_differentiably(plan, inputs)
-    found_and_given = (result.out, grad.out), (result.edge_out, grad.edge_out)
-    pairs = [(o, g) for o, g in found_and_given if o is not None and g is not None]  # nobody may want the edges' sum
+    both = (result.out, grad.out), (result.edge_out, grad.edge_out), (result.lse, grad.lse)
+    pairs = [(o, g) for o, g in both if o is not None and g is not None]  # nobody may want the edges' sum, or the lse
     outputs, cotangents = zip(*pairs, strict=True)
     wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
     found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=create_graph, allow_unused=True))

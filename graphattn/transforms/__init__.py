@@ -11,6 +11,7 @@ from graphattn.transforms.global_nodes import GlobalNodes
 from graphattn.transforms.grid import Grid
 from graphattn.transforms.hops import AddHops
 from graphattn.transforms.laplacian_pe import AddLaplacianPE
+from graphattn.transforms.metis_order import MetisOrder
 from graphattn.transforms.node_order import restore_nodes
 from graphattn.transforms.random_walk_pe import AddRandomWalkPE
 from graphattn.transforms.reverse_cuthill_mckee import ReverseCuthillMcKee
@@ -29,6 +30,7 @@ __all__ = [
     "GlobalNodes",
     "Grid",
     "HilbertOrder",
+    "MetisOrder",
     "MortonOrder",
     "ReverseCuthillMcKee",
     "SelfLoops",

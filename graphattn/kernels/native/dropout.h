@@ -17,16 +17,17 @@ INLINE words scramble(words x) {
 /* factors[h * 8 + e]: keep_scale where the edge from nodes[e] to `query` is kept, 0 where it is dropped. `at` is the first of
    n <= 8 entries; lanes behind them hold anything. */
 OUT_OF_LINE void keep_factors(const Edges *w, real *factors, int64_t query, const int64_t *nodes, int64_t at, int64_t n) {
-    words key, repeat = {0};
-    EACH_LANE(e) key[e] = (uint32_t)nodes[e];
+    words key = {0}, repeat = {0};
+    for (int64_t e = 0; e < n; e++) key[e] = (uint32_t)(w->key_numbers ? w->key_numbers[nodes[e]] : nodes[e] + w->first_key);
     if (w->repeat)
         for (int64_t e = 0; e < n; e++) repeat[e] = (uint32_t)w->repeat[at + e];
+    query = w->query_numbers ? w->query_numbers[query] : query + w->first_query;
     const uint32_t start = (uint32_t)w->seed ^ (uint32_t)query * 0x9E3779B1u;
     words edge = scramble(start - (words){0});
     edge = scramble(edge ^ key * 0x85EBCA77u);
     edge = scramble(edge ^ repeat * 0xC2B2AE3Du);
     for (int64_t h = 0; h < w->heads; h++) {
-        const words_mask kept = scramble(edge ^ (uint32_t)h * 0x27D4EB2Fu) >= (uint32_t)w->threshold;
+        const words_mask kept = scramble(edge ^ (uint32_t)(h + w->first_head) * 0x27D4EB2Fu) >= (uint32_t)w->threshold;
         store(factors + h * LANES, where(__builtin_convertvector(kept, mask), spread((real)w->keep_scale), (lanes){0}));
     }
 }

@@ -23,6 +23,7 @@ typedef struct {
     int64_t query_row, key_row, value_row, edge_query_row; /* numbers from one row to the next */
     int64_t grad_query_row, grad_key_row, grad_value_row, grad_edge_query_row;
     int64_t seed, threshold; /* of dropout: an edge is kept if its word is at least `threshold`, which is 0 without dropout */
+    int64_t first_query, first_key, first_head; /* for dropout: what nodes and heads are numbered from in a larger graph */
     double scale, keep_scale;
     const int64_t *rowptr;  /* [rows + 1] */
     const int64_t *row_of;  /* [rows] the node of a row; NULL if it has the same number */
@@ -48,6 +49,7 @@ typedef struct {
     real *grad_vector, *grad_edge_weight; /* [pieces, ...]: each piece of the work adds up its own */
     real *handed;           /* [entries by query, 2, heads] for the pass over keys: weight and gradient (see there) */
     uint8_t *signs;         /* [entries by query, heads, eights(dim)]: a bit for each hidden number, set above 0 */
+    const int64_t *query_numbers, *key_numbers; /* [queries], [keys] for dropout, where they do not go on one by one, else NULL */
 } Edges;
 
 /* Loops are compiled once for each of these: a score, and the length of a head's vectors, 0 for any. Of those that fit, the

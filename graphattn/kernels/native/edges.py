@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphattn.formulas.scores import Additive
-from graphattn.kernels.kernel import Inputs, Plan, accumulation_dtype, edge_dim_first
+from graphattn.kernels.kernel import Inputs, Nodes, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
 from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read, readable
 from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats, transposition
@@ -30,14 +30,14 @@ class Edges(Struct):
         "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer",
         "index_is_64", "storage", "result_storage", "grad_storage", "feature_heads", "adds_features",
         "query_row", "key_row", "value_row", "edge_query_row", "grad_query_row", "grad_key_row", "grad_value_row",
-        "grad_edge_query_row", "seed", "threshold",
+        "grad_edge_query_row", "seed", "threshold", "first_query", "first_key", "first_head",
     )  # fmt: skip
     NUMBERS = ("scale", "keep_scale")
     ARRAYS = (
         "rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features",
         "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query",
         "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector",
-        "grad_edge_weight", "handed", "signs",
+        "grad_edge_weight", "handed", "signs", "query_numbers", "key_numbers",
     )  # fmt: skip
     ROWS = MappingProxyType({name: f"{name}_row" for name in OF_NODES})
     _fields_ = (
@@ -80,6 +80,8 @@ class Call(NamedTuple):
             struct.seed, struct.threshold = int(plan.seed), round(plan.dropout * 2**32)
             struct.keep_scale = 0.0 if struct.threshold == 2**32 else 1 / (1 - plan.dropout)
             hand_over(struct, self.real, repeat=repeats(plan.graph))
+            if plan.nodes is not None:
+                hand_over_numbers(struct, self.real, plan.nodes)
         return struct
 
     def struct_after(self, other: Edges) -> Edges:
@@ -97,6 +99,16 @@ class Call(NamedTuple):
         """Leaves the sum of all pieces in the first slot of the gradients of parameters."""
         if self.num_pieces > 1:
             run("edges_add_pieces" + SUFFIX[self.real], struct, torch.tensor([0, self.num_pieces], device="cpu"))
+
+
+def hand_over_numbers(struct: Edges, real: torch.dtype, nodes: Nodes) -> None:
+    """What dropout is drawn by."""
+    struct.first_head = nodes.first_head
+    for side, numbers in (("query", nodes.queries), ("key", nodes.keys)):
+        if isinstance(numbers, Tensor):
+            let_read(struct, real, **{f"{side}_numbers": numbers})
+        else:
+            setattr(struct, f"first_{side}", numbers)
 
 
 def forward_call(plan: Plan, inputs: Inputs) -> Call:
@@ -195,6 +207,8 @@ def arrays(
     return {
         **{name: (dtypes.get(name, real), count) for name, count in counts.items()},
         **{name: (torch.int64, count) for name, count in indices.items()},
+        "query_numbers": (torch.int64, num_queries),
+        "key_numbers": (torch.int64, num_keys),
         **{name: (rows.col.dtype, entries) for name in ("col", "place", "edge_id")},
         "signs": (torch.uint8, entries * heads * -(-dim // 8)),
     }

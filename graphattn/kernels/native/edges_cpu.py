@@ -20,7 +20,7 @@ class EdgesCpu(Kernel):
     graphs, devices = (Graph,), ("cpu",)
     score_names, normalizer_names = ("dot", "additive"), ("softmax", "relu", "sigmoid")
     per_edge = PER_EDGE
-    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
+    takes_dropout = takes_numbers = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 2  # weight and gradient of the score
 
     def why_not_here(self, plan, inputs):

@@ -150,7 +150,8 @@ def dropout_factors(plan: Plan, edges: Edges, heads: int, like: Tensor) -> Tenso
     if not plan.dropout:
         return 1.0
     assert plan.seed is not None and edges.repeat is not None
-    return keep_factors(plan.seed, edges.row, edges.col, edges.repeat, heads, plan.dropout, like.dtype)
+    nodes = plan.numbered(edges.row, edges.col)
+    return keep_factors(plan.seed, *nodes, edges.repeat, heads, plan.dropout, like.dtype, plan.first_head)
 
 
 def all_scores(plan: Plan, inputs: Inputs, edges: Edges) -> Tensor:
@@ -193,7 +194,7 @@ class EdgesTorch(Kernel):
     graphs = (Graph,)
     score_names = normalizer_names = None
     per_edge = PER_EDGE
-    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
+    takes_dropout = takes_numbers = takes_grouped_heads = takes_other_value_dim = True
     numbers_kept = 4  # scores, weights, and gradients of both
 
     def forward(self, plan, inputs):

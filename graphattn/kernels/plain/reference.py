@@ -63,7 +63,7 @@ def dense_dropout(plan: Plan, places: Tensor, heads: int, dtype: torch.dtype) ->
         return 1.0
     assert plan.seed is not None
     query, repeat, key = torch.meshgrid(*(torch.arange(n, device=places.device) for n in places.shape), indexing="ij")
-    return keep_factors(plan.seed, query, key, repeat, heads, plan.dropout, dtype)
+    return keep_factors(plan.seed, *plan.numbered(query, key), repeat, heads, plan.dropout, dtype, plan.first_head)
 
 
 def dense_features(features: Tensor, places: Tensor, dtype: torch.dtype) -> Tensor:
@@ -81,7 +81,7 @@ class Reference(Kernel):
     graphs = (Graph,)
     score_names = normalizer_names = None
     per_edge = PER_EDGE
-    takes_dropout = takes_grouped_heads = takes_other_value_dim = True
+    takes_dropout = takes_numbers = takes_grouped_heads = takes_other_value_dim = True
 
     def forward(self, plan, inputs):
         places = dense_places(plan.graph, inputs.query.device)

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from torch.types import Device
 
-from graphattn.graphs import Graph, GridGraph
+from graphattn.formulas.offsets import num_axes
+from graphattn.graphs import Graph, GridGraph, LocalGraph
 from graphattn.graphs.exported import is_exporting
+from graphattn.graphs.local import Numbers, numbers_at
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.starts import common_starts
 from graphattn.graphs.traced import TracedGraph, opened
 
@@ -61,9 +64,14 @@ def own_positions(graphs: Sequence[Graph], device: Device = None) -> tuple[Tenso
         )
         return key_pos, query_pos
     if isinstance(graph, TracedGraph):
-        axes = graph.graph.num_axes if isinstance(graph.graph, GridGraph) else 1
+        axes = 1 if graph.graph is None else num_axes(graph.graph)
         tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are
         return traced_positions(tensors, *graph.counts, axes, torch.device(device or graph.tensor.device))
+    if isinstance(graph, (LocalGraph, SpreadGraph)):
+        frames = [one.frame if isinstance(one, (LocalGraph, SpreadGraph)) else one for one in graphs]
+        return positions_at(frames, 1, graph.key_numbers, graph.num_keys, device), positions_at(
+            frames, 0, graph.query_numbers, graph.num_queries, device
+        )
     if isinstance(graph, GridGraph):
         stride = torch.tensor(graph.stride, device=device)
         return grid_positions(graph.key_sides, device), grid_positions(graph.query_sides, device) * stride
@@ -73,6 +81,23 @@ def own_positions(graphs: Sequence[Graph], device: Device = None) -> tuple[Tenso
         for axis in (1, 0)
     )
     return key_pos, query_pos
+
+
+def positions_at(graphs: Sequence[Graph], side: int, numbers: Numbers, count: int, device: Device = None) -> Tensor:
+    """Those of some queries (side 0) or keys (side 1) of a graph, by their numbers in it: [count, axes]."""
+    graph, nodes = graphs[0], numbers_at(numbers, torch.arange(count, device=device))
+    ptr = torch.tensor((graph.query_ptr, graph.key_ptr)[side], device=device)
+    example = torch.bucketize(nodes, ptr[:-1], right=True) - 1
+    index = nodes - ptr[example]
+    if not isinstance(graph, GridGraph):
+        return (index + torch.tensor([start[side] for start in known_starts(graphs)], device=device)[example])[:, None]
+    sides = torch.tensor((graph.query_sides, graph.key_sides)[side], device=device)[example]
+    found = []
+    for axis in reversed(range(graph.num_axes)):
+        length = sides[:, axis].clamp(min=1)
+        found.append(index % length * (1 if side else graph.stride[axis]))
+        index = index // length
+    return torch.stack(found[::-1], 1)
 
 
 def known_starts(graphs: Sequence[Graph]) -> list[tuple[int, int]]:

@@ -1,0 +1,224 @@
+"""Attention over parts whose keys come from other processes: one part is computed while the keys of the next are under way."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphattn.distributed.exchange import Pending, add_at, give_back
+from graphattn.distributed.parts import Part
+from graphattn.formulas.normalizers import Normalizer
+from graphattn.formulas.offsets import table_of
+from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, accumulation_dtype
+from graphattn.kernels.parts import Merger
+from graphattn.kernels.parts import Part as KernelPart
+from graphattn.running.arguments import bias_of, nodes_of, normal_form
+from graphattn.running.execution import cast, compute, kernel_gradients, sink_gradient, with_bias_for_kernel, with_sink
+
+
+class Call(NamedTuple):
+    """One call of `attend` over parts."""
+
+    parts: Sequence[Part]
+    plan: Plan  # without a graph of its own
+    kernel: str | None
+    kinds: tuple[str | None, ...]  # of the bias of each part: 'offset', 'edge' or None
+    num_queries: int
+
+    def plan_of(self, number: int) -> Plan:
+        graph = self.parts[number].graph
+        nodes = nodes_of(graph) if self.plan.dropout else None
+        return self.plan._replace(graph=normal_form(graph), nodes=nodes)
+
+
+class Own(NamedTuple):
+    """The tensors of the own rows."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    bias: Tensor | None  # [own edges, heads or 1]
+    edge_features: Tensor | None
+    edge_query: Tensor | None
+
+
+def attend_parts(
+    parts: Sequence[Part], plan: Plan, inputs: Inputs, rule: Any, kernel: str | None, batch: int
+) -> Partial:
+    """The merged result of parts, differentiable once.
+
+    Args:
+        parts: Those of this process.
+        plan, inputs: Of the own rows; a bias in `inputs` is one of own edges.
+        rule: A bias by rule, None without.
+        kernel: Name of the kernel.
+        batch: How many examples are folded into the heads, which share a bias.
+    """
+    heads = inputs.query.size(1) // batch
+    biases, kinds = [], []
+    for part in parts:
+        bias, kind = bias_of_part(rule, part, heads, inputs.query.device)
+        biases.append(bias.repeat(1, batch) if bias is not None and batch > 1 and bias.size(1) > 1 else bias)
+        kinds.append(kind)
+    sink = plan.normalizer.sink
+    call = Call(
+        parts,
+        plan._replace(normalizer=without_sink(plan.normalizer), memory=None),
+        kernel,
+        tuple(kinds),
+        len(inputs.query),
+    )
+    flat = (*inputs[:6], *inputs.parameters, *biases)
+    return Partial(*AttendParts.apply(call, len(inputs.parameters), sink, *flat))
+
+
+def bias_of_part(rule: Any, part: Part, heads: int, device: torch.device) -> tuple[Tensor | None, str | None]:
+    """What a rule says of the edges of a part: a row for each offset where it can, else one for each edge."""
+    if rule is None:
+        return None, None
+    table = table_of(rule, normal_form(part.graph), part.graph, heads, device)
+    if table is not None:
+        return table, "offset"
+    bias = bias_of(rule, part.graph)
+    assert isinstance(bias, Tensor)  # a rule is asked here, never a missing bias
+    return (bias[:, None] if bias.dim() == 1 else bias), "edge"
+
+
+def without_sink(normalizer: Any) -> Normalizer:
+    return normalizer if normalizer.sink is None else replace(normalizer, sink=None)
+
+
+def steps(call: Call, own: Own) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Number, keys and values of each part; those of the next are already under way while one is used."""
+
+    def ask(number: int) -> list[Pending]:
+        halo = call.parts[number].halo
+        return [Pending(x.flatten(1), halo) for x in (own.key, own.value)]
+
+    pending = ask(0)
+    for number in range(len(call.parts)):
+        key, value = (each.wait() for each in pending)
+        pending = []
+        if number + 1 < len(call.parts):
+            pending = ask(number + 1)
+        yield number, key.unflatten(1, own.key.shape[1:]), value.unflatten(1, own.value.shape[1:])
+        del key, value  # before those after the next are asked for
+
+
+def problem_of(call: Call, number: int, own: Own, key: Tensor, value: Tensor, parameters, bias) -> tuple[Plan, Inputs]:
+    part, kind = call.parts[number], call.kinds[number]
+
+    def at_edges(x: Tensor | None) -> Tensor | None:
+        return None if x is None or part.edges is None else x[part.edges]
+
+    of_edges = bias if kind == "edge" else None if own.bias is None else at_edges(own.bias)
+    inputs = Inputs(
+        own.query, key, value, of_edges, at_edges(own.edge_features), own.edge_query, parameters,
+        bias if kind == "offset" else None,
+    )  # fmt: skip
+    return call.plan_of(number), inputs
+
+
+class AttendParts(torch.autograd.Function):
+    """Nothing is kept but own rows, results and log-sum-exp: keys are fetched again on the way back."""
+
+    @staticmethod
+    def forward(ctx, call, num_parameters, sink, *flat):
+        own, parameters, biases = split(flat, num_parameters)
+        merger, chosen = Merger(call.plan.normalizer.merge, call.num_queries), []
+        for number, key, value in steps(call, own):
+            plan, inputs = with_bias_for_kernel(
+                *problem_of(call, number, own, key, value, parameters, biases[number]), call.kernel
+            )
+            result, run_by = compute(plan, inputs, call.kernel)
+            chosen.append(run_by)
+            merger.add(result, KernelPart(plan.graph, edges=slice(0)))
+            del key, value, inputs, result
+        merged = with_sink(merger.total, sink)
+        ctx.call, ctx.num_parameters, ctx.chosen = call, num_parameters, chosen
+        ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
+        dtype = flat[0].dtype
+        out, lse, edge_out = merged
+        ctx.mark_non_differentiable(lse)
+        return out.to(dtype), lse.clone(), None if edge_out is None else edge_out.to(dtype)
+
+    @staticmethod
+    def backward(ctx, grad_out, _, grad_edge_out):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "rings, rounds and unions in parts are differentiable once, as their keys are gone when the second derivative would"
+                " need them; take shard(graph, strategy='halo')"
+            )
+        *flat, out, lse, edge_out, sink = ctx.saved_tensors
+        call, (own, parameters, biases) = ctx.call, split(flat, ctx.num_parameters)
+        merged, grad = Partial(out, lse, edge_out), Partial.gradient(grad_out, grad_edge_out)
+        total = Total(own, parameters)
+        of_biases: list[Tensor | None] = []
+        for number, key, value in steps(call, own):
+            given = problem_of(call, number, own, key, value, parameters, biases[number])
+            found, of_bias = gradients_of_part(call, ctx.chosen[number], given, merged, grad)
+            of_biases.append(of_bias)
+            total.add(call.parts[number], found, None if call.kinds[number] == "edge" else of_bias, len(own.key))
+            del key, value, given, found
+        by_sink = sink_gradient(sink, merged, grad)
+        found = [*total.gradients(), *of_biases]
+        cast_back = [None if g is None or x is None else cast(g, x) for g, x in zip(found, flat)]
+        return None, None, None if by_sink is None else cast(by_sink, sink), *cast_back
+
+
+def gradients_of_part(
+    call: Call, chosen: list[Kernel], given: tuple[Plan, Inputs], merged: Partial, grad: Partial
+) -> tuple[Inputs | Gradients, Tensor | None]:
+    """Gradients of the inputs of a part, and that of its bias in the form in which it was given."""
+    plan, inputs = given
+    with torch.enable_grad():
+        table = inputs.bias_by_offset
+        leaf = None if table is None else table.detach().requires_grad_()
+        plan, wide = with_bias_for_kernel(plan, inputs._replace(bias_by_offset=leaf), call.kernel)
+    bias = wide.bias
+    wide = wide.each(torch.Tensor.detach)
+    found, _ = kernel_gradients(plan, call.kernel, chosen, wide, merged, grad)
+    if leaf is None:
+        return found, found.bias
+    if bias is None or found.bias is None:
+        return found, found.bias_by_offset
+    (of_table,) = torch.autograd.grad(bias, leaf, found.bias.to(bias.dtype))
+    return found, of_table
+
+
+def split(flat: Sequence[Any], num_parameters: int) -> tuple[Own, tuple[Tensor, ...], Sequence[Tensor | None]]:
+    return Own(*flat[:6]), tuple(flat[6 : 6 + num_parameters]), flat[6 + num_parameters :]
+
+
+class Total:
+    """Gradients of the own rows, added up part by part in the precision of sums."""
+
+    def __init__(self, own: Own, parameters: Sequence[Tensor]):
+        dtype = accumulation_dtype(own.query.dtype)
+        self.own = [None if x is None else torch.zeros_like(x, dtype=dtype) for x in own]
+        self.parameters = [torch.zeros_like(x, dtype=dtype) for x in parameters]
+        self.dtype = dtype
+
+    def add(self, part: Part, found: Any, of_edges: Tensor | None, num_own: int) -> None:
+        """Those of one part; what belongs to keys goes back to their owners."""
+        query, key, value, bias, features, edge_query = self.own
+        assert key is not None and value is not None
+        packed = torch.cat([found.key.to(self.dtype).flatten(1), found.value.to(self.dtype).flatten(1)], 1)
+        returned = give_back(packed, part.halo, num_own)
+        width = found.key[0].numel() if len(found.key) else key.size(1) * key.size(2)
+        key += returned[:, :width].view_as(key)
+        value += returned[:, width:].view_as(value)
+        for total, gradient in ((query, found.query), (edge_query, found.edge_query)):
+            if total is not None and gradient is not None:
+                total += gradient
+        for total, gradient in ((bias, of_edges), (features, found.edge_features)):
+            if total is not None and gradient is not None and part.edges is not None:
+                add_at(total, part.edges, gradient.to(self.dtype))
+        for total, gradient in zip(self.parameters, found.parameters):
+            if gradient is not None:
+                total += gradient
+
+    def gradients(self) -> list[Tensor | None]:
+        return [*self.own, *self.parameters]

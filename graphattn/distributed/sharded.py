@@ -1,0 +1,327 @@
+"""ShardedGraph: the rows of one process of a graph that is spread over several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from typing_extensions import Self
+
+from graphattn.distributed.agreement import Agreement
+from graphattn.distributed.exchange import fetch
+from graphattn.distributed.heads import attend_heads, check_heads
+from graphattn.distributed.parts import (
+    Part,
+    Parts,
+    Where,
+    is_line,
+    whole_part,
+)
+from graphattn.distributed.reduce import AllReduce
+from graphattn.distributed.run import attend_parts
+from graphattn.distributed.traffic import Traffic, traffic_of
+from graphattn.formulas.normalizers import as_normalizer
+from graphattn.formulas.scores import as_score
+from graphattn.functional import attend_over, attend_with_lse, choice_over
+from graphattn.graphs import Graph, LocalGraph
+from graphattn.graphs.local import frame_of
+from graphattn.graphs.rows import Places, edges_between
+from graphattn.graphs.spread import SpreadGraph
+from graphattn.running.arguments import (
+    Draw,
+    Options,
+    check_dropout,
+    check_edge_tensors,
+    check_graph,
+    check_node_tensors,
+    new_seed,
+    prepare_anew,
+    unfold,
+)
+from graphattn.running.execution import finish
+
+# Compiled code stops where processes wait for each other, and goes on behind.
+uncompiled = torch.compiler.disable(
+    reason="compiled code cannot wait for other processes; the layers in between are compiled"
+)
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class ShardedGraph(SpreadGraph):
+    """The queries and keys that this process owns of a graph that several processes share; made by `shard`.
+
+    A Graph of shape (own queries, own keys): `attend`, layers, blocks and drop-ins take it with the rows of this process, and give
+    the rows that one process would give. All processes call them, in the same order. What is given per edge belongs to the edges
+    of the own rows, in their order in the whole graph (`edges`).
+
+    Attributes:
+        rows: The queries of this process, a slice of the whole graph's.
+        key_rows: Its keys.
+        strategy: 'halo': the keys that own rows see are fetched. 'ring': the keys of one process after the other are, and two
+            blocks of them are in memory at a time. 'heads': all rows of some heads are gathered (DeepSpeed-Ulysses).
+    """
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+    whole: Graph  # the edges of this process's rows at least
+    frame: Graph
+    where: Where
+    parts: tuple[Part, ...]
+    strategy: str
+    is_whole: bool  # whether the one part holds all edges of the own rows, in their order
+    agreement: Agreement
+    is_checked: bool
+
+    @property
+    def rows(self) -> slice:  # type: ignore[override]
+        return slice(*self.where.rows)
+
+    @property
+    def key_rows(self) -> slice:
+        return slice(*self.where.key_ptr[self.where.rank : self.where.rank + 2])
+
+    @property
+    def rank(self) -> int:
+        return self.where.rank
+
+    @property
+    def num_processes(self) -> int:
+        return self.where.size
+
+    @property
+    def group(self) -> dist.ProcessGroup:
+        return self.where.group
+
+    @property
+    def query_numbers(self) -> int:  # type: ignore[override]
+        return self.rows.start
+
+    @property
+    def key_numbers(self) -> int:  # type: ignore[override]
+        return self.key_rows.start
+
+    @property
+    def device(self) -> torch.device | None:
+        return self.whole.device
+
+    @property
+    def edges(self) -> Places:
+        """Places of the edges of the own rows in `edge_index()` of the graph that was sharded: a slice, or indices that rise."""
+        return self.remember("edges", lambda: edges_between(self.whole, *self.where.rows))
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the own rows."""
+        edges = self.edges
+        return edges.stop - edges.start if isinstance(edges, slice) else len(edges)
+
+    @property
+    def has_repeats(self) -> bool:
+        return self.whole.has_repeats
+
+    @property
+    def traffic(self) -> Traffic:
+        """Rows of keys that this process receives and sends in a forward pass, and how many are in memory."""
+        return traffic_of(self.parts, self.where)
+
+    @classmethod
+    def of(cls, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool) -> Self:
+        """As `shard` makes it."""
+        graph = cls.__new__(cls)
+        graph._set(whole, where, parts, agreement, is_checked)
+        return graph
+
+    def _set(self, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool) -> None:
+        own = [
+            [overlap(ptr, number, rows) for number in range(whole.num_examples)]
+            for ptr, rows in (
+                (whole.query_ptr, where.rows),
+                (whole.key_ptr, where.key_ptr[where.rank : where.rank + 2]),
+            )
+        ]
+        self._freeze(
+            sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where, parts=parts.parts,
+            strategy=parts.strategy, is_whole=parts.is_whole, agreement=agreement, is_checked=is_checked,
+        )  # fmt: skip
+
+    def whole_part(self) -> Part:
+        """All edges of the own rows over all keys that they see; collective the first time."""
+        if self.is_whole and len(self.parts) == 1:
+            return self.parts[0]
+        return self.remember("whole part", lambda: whole_part(self.whole, self.where))
+
+    @uncompiled
+    def local(self) -> LocalGraph:
+        return self.whole_part().graph
+
+    @uncompiled
+    def fetch(self, *tensors: Tensor) -> list[Tensor]:
+        return fetch(tensors, self.whole_part().halo)
+
+    @uncompiled
+    def agree(self, what: str, *tensors: Tensor) -> None:
+        if self.is_checked:
+            self.agreement.compare(what, lambda: facts_of_tensors(tensors))
+
+    @uncompiled
+    def total(self, x: Tensor) -> Tensor:
+        return AllReduce.apply(x, self.group)
+
+    def _build_degrees(self, device: torch.device) -> Tensor:
+        return self.local().degrees(device)
+
+    @uncompiled
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> tuple[Tensor, ...]:
+        here = self.moved(query.device)
+        if here is not self:
+            return here.attend(query, key, value, options, with_lse)
+        options = self.agreed(query, key, value, options, with_lse)
+        results: Any
+        if self.strategy == "heads":
+            results = attend_heads(self.whole, self.where, query, key, value, options, with_lse)
+        elif not self.runs_in_parts(options, with_lse):
+            key, value = self.fetch_both(key, value)
+            run: Any = attend_with_lse if with_lse else attend_over
+            results = run(query, key, value, self.local(), options)
+        else:
+            results = self.attend_parts(query, key, value, options)
+        return results if isinstance(results, tuple) else (results,)
+
+    def moved(self, device: torch.device) -> "ShardedGraph":
+        """A formula, some of whose parts may be written out on CPU, where the tensors are."""
+        if self.device is not None or all(part.graph.device in (None, device) for part in self.parts):
+            return self
+        return self.remember(("moved", device), lambda: self.to(device))
+
+    def fetch_both(self, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Keys and values of all that own rows see; a batch of tensors is one of more channels."""
+        if key.dim() == 3:
+            return self.fetch(key, value)
+        found = self.fetch(key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous())
+        return [x.transpose(0, 1) for x in found]
+
+    def runs_in_parts(self, options: Options, with_lse: bool) -> bool:
+        """Whether parts run one by one and merge; else all keys that own rows see are fetched."""
+        if self.is_whole and len(self.parts) == 1:
+            return False
+        normalizer = as_normalizer(options.normalizer)
+        per_edge = isinstance(options.bias, Tensor) or options.edge_features is not None
+        knows_edges = all(part.edges is not None for part in self.parts)
+        return (
+            normalizer.merge is not None
+            and not normalizer.scale_by_degree
+            and not with_lse
+            and (knows_edges or not per_edge)
+        )
+
+    def attend_parts(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[Tensor, ...]:
+        rule = None if isinstance(options.bias, Tensor) else options.bias
+        given = options if rule is None else options._replace(bias=None)
+        plan, inputs, batch = prepare_anew(query, key, value, self, given)
+        merged = attend_parts(self.parts, plan, inputs, rule, options.kernel, batch or 1)
+        found = [x for x in finish(plan, inputs, merged.out, merged.edge_out) if x is not None]
+        return tuple(x if batch is None else unfold(x, batch) for x in found)
+
+    def agreed(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> Options:
+        """The options, with what dropout is drawn by, once all processes have said that they call the same."""
+        has_dropout = check_dropout(options.dropout) > 0
+        seed = int(new_seed(query.device)) if has_dropout else 0  # drawn by all: their generators stay in step
+
+        def facts() -> dict[str, Any]:
+            check_node_tensors(query, key, value)
+            check_graph(self, query, query.size(-3), key.size(-3))
+            bias = options.bias if isinstance(options.bias, Tensor) else None
+            check_edge_tensors(self, query, bias, options.edge_features, options.edge_query)
+            if self.strategy == "heads":
+                check_heads(self.where, query, key, options)
+            return facts_of_call((query, key, value), options) | {"return_lse": with_lse}
+
+        if self.is_checked or has_dropout:
+            seed = self.agreement.compare("a call of attend", facts, seed)
+        return options._replace(draw=Draw(seed)) if has_dropout else options
+
+    def explain(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[str, dict[str, str]]:
+        """The strategy and the kernels of the parts; the bytes of other strategies. Not collective."""
+        traffic = self.traffic
+        width = key.size(-2) * (key.size(-1) + value.size(-1)) * key.element_size()
+        refusals = {name: words for name, words in self.refusals(query, width).items() if name != self.strategy}
+        kernels: list[str] = []
+        graphs = [part.graph for part in self.parts] if self.strategy != "heads" else [self.whole]
+        for graph in graphs:
+            own_query = query[..., :1, :, :].expand(*query.shape[:-3], graph.num_queries, -1, -1)
+            own_key, own_value = (x[..., :1, :, :].expand(*x.shape[:-3], graph.num_keys, -1, -1) for x in (key, value))
+            plain = options._replace(bias=None, edge_features=None, edge_query=None)
+            chosen, reasons = choice_over(own_query, own_key, own_value, graph, plain)
+            kernels += [chosen] if chosen not in kernels else []
+            refusals |= reasons
+        moved = f"{self.strategy} ({traffic.received} rows, {traffic.received * width} bytes)"
+        if self.strategy == "heads":
+            moved = f"heads ({self.bytes_of_heads(query, width)} bytes)"
+        return f"{moved} + {' + '.join(kernels)}", refusals
+
+    def refusals(self, query: Tensor, width: int) -> dict[str, str]:
+        """Why not the other strategies, with what they move to this process in a forward pass."""
+        others = self.whole.num_keys - self.traffic.own
+        ring = f"'ring' would move all {others} other rows of keys here, {others * width} bytes"
+        heads = query.size(-2)
+        return {
+            "halo": "'halo' would keep all keys that own rows see in memory at once, more than half of all others for some process",
+            "ring": ring
+            if is_line(self.whole)
+            else f"'ring' runs complete graphs and bands of one example (got {self.whole!r})",
+            "heads": f"'heads' is asked for by name; it would move {self.bytes_of_heads(query, width)} bytes here, and needs a"
+            f" multiple of {self.num_processes} heads (got {heads})",
+        }
+
+    def bytes_of_heads(self, query: Tensor, width: int) -> int:
+        """What comes here in a forward pass: own heads of others' queries, keys and values, and others' heads of own results."""
+        size = self.num_processes
+        of_query = query.size(-2) * query.size(-1) * query.element_size()
+        queries, keys = (self.whole.shape[side] - self.shape[side] for side in (0, 1))
+        return (queries * of_query + keys * width) // size + self.num_queries * of_query * (size - 1) // size
+
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ShardedGraph":
+        whole = self.whole._map_tensors(function)
+        parts = tuple(part._replace(graph=part.graph._map_tensors(function)) for part in self.parts)
+        same = whole is self.whole and all(one.graph is other.graph for one, other in zip(parts, self.parts))
+        return self if same else self.twin(whole=whole, parts=parts)
+
+    def _describe(self) -> str:
+        rows, keys = self.rows, self.key_rows
+        return (
+            f"ShardedGraph(queries {rows.start} .. {rows.stop - 1} and keys {keys.start} .. {keys.stop - 1} of {self.whole!r},"
+            f" strategy={self.strategy!r}, rank {self.rank} of {self.num_processes})"
+        )
+
+
+def overlap(ptr: Sequence[int], example: int, rows: Sequence[int]) -> int:
+    """How many of some rows are of an example."""
+    return max(0, min(ptr[example + 1], rows[1]) - max(ptr[example], rows[0]))
+
+
+def facts_of_tensors(tensors: Sequence[Tensor]) -> dict[str, Any]:
+    """What must be the same on all processes: all but the number of rows."""
+    found = {
+        f"tensor {number}": (list(x.shape[-2:]), x.dim(), x.dtype, x.device.type) for number, x in enumerate(tensors)
+    }
+    grads = [torch.is_grad_enabled() and x.requires_grad for x in tensors]
+    return found | {"requires_grad": grads}
+
+
+def facts_of_call(tensors: tuple[Tensor, Tensor, Tensor], options: Options) -> dict[str, Any]:
+    names = dict(zip(("query", "key", "value"), facts_of_tensors(tensors).values()))
+    features = options.edge_features
+    return names | {
+        "batch": tensors[0].shape[:-3],
+        "requires_grad": torch.is_grad_enabled() and any(x.requires_grad for x in tensors),
+        "scale": options.scale,
+        "dropout": options.dropout,
+        "score": as_score(options.score).name,
+        "normalizer": (as_normalizer(options.normalizer).name, as_normalizer(options.normalizer).sink is not None),
+        "kernel": options.kernel,
+        "bias": type(options.bias).__name__,
+        "edge_features": None if features is None else features.size(-1),
+        "edge_query": options.edge_query is not None,
+    }

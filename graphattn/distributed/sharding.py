@@ -1,0 +1,172 @@
+"""`shard`: the arguments, compared over all processes, and the parts that follow from them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+
+from graphattn.distributed.agreement import Agreement
+from graphattn.distributed.parts import (
+    Parts,
+    Where,
+    is_line,
+    ring_parts,
+    rounds_of,
+    sees_most,
+    union_parts,
+    whole_part,
+)
+from graphattn.distributed.ranges import own_ptr, parse_ptr
+from graphattn.distributed.sharded import ShardedGraph
+from graphattn.graphs import EdgeListGraph, Graph, UnionGraph, as_graph
+from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.spread import SpreadGraph
+
+STRATEGIES = (None, "halo", "ring", "heads")
+
+
+def shard(
+    graph: Any,
+    mesh: DeviceMesh | dist.ProcessGroup | None = None,
+    *,
+    query_ptr: Sequence[int] | None = None,
+    key_ptr: Sequence[int] | None = None,
+    strategy: str | None = None,
+    rounds: int | None = None,
+    own_edges: bool = False,
+    check: bool = True,
+    timeout: float = 60.0,
+) -> ShardedGraph:
+    """The rows of `graph` that this process owns, with the way in which the keys that they see come from the others.
+
+    Collective: every process of the group calls it, with equal graphs. Queries and keys are shared out in ranges, equal ones by
+    default (whole slabs of a grid): order the nodes so that edges lead to near ones (see `graphattn.transforms.HilbertOrder`).
+
+    Args:
+        graph: A Graph of one or more examples, or anything `as_graph` takes that knows its number of nodes.
+        mesh: A DeviceMesh of one axis, a process group, or None for all processes.
+        query_ptr: Where the queries of each process start, and their number: [processes + 1] rising ints.
+        key_ptr: The same for keys; by default that of the queries where there are as many.
+        strategy: 'halo', 'ring' or 'heads' (see `ShardedGraph`); by default a ring for complete graphs and bands of one example
+            where some process sees more than half of the keys of others, and a halo for all others. A union takes a
+            structured member and the edges that the others add each in its way; with 'halo' all of them at once, as edges.
+        rounds: Own keys first, then the keys of others in so many rounds, so that a large halo is never in memory as a whole, and
+            own edges are computed while others' keys are under way.
+        own_edges: `graph` is an EdgeListGraph of the size of the whole, but holds the edges of this process's queries only.
+        check: Compare options, dtypes and sizes over all processes in each call, so that a difference is an error on all of them;
+            one small message. False where that has been seen to hold.
+        timeout: Seconds to wait for a process that does not call.
+
+    Raises:
+        ValueError: on every process, where graphs, ranges or options differ or do not fit.
+        RuntimeError: where a process does not come within the timeout.
+    """
+    group = group_of_mesh(mesh)
+    agreement = Agreement.of(group, timeout)
+    wish = Wish(query_ptr, key_ptr, strategy, rounds, own_edges, check)
+    found: list[tuple[Graph, Where]] = []
+
+    def facts() -> dict[str, Any]:
+        found.append(wish.of(graph, group, agreement))
+        return wish.facts(*found[0])
+
+    agreement.compare("shard", facts)
+    whole, where = found[0]
+    return ShardedGraph.of(whole, where, parts_of(whole, where, strategy, rounds), agreement, check)
+
+
+class Wish(NamedTuple):
+    """The arguments of `shard`, whose meaning it says."""
+
+    query_ptr: Sequence[int] | None
+    key_ptr: Sequence[int] | None
+    strategy: str | None
+    rounds: int | None
+    own_edges: bool
+    check: bool
+
+    def of(self, graph: Any, group: dist.ProcessGroup, agreement: Agreement) -> tuple[Graph, Where]:
+        """The graph and the ranges, checked; ValueError or TypeError where something does not fit."""
+        whole = as_graph(graph)
+        if isinstance(whole, SpreadGraph):
+            raise ValueError(f"'graph' is sharded already (got {whole!r}); give the whole one")
+        where = Where(group, agreement.rank, *ranges_of(whole, self.query_ptr, self.key_ptr, agreement.size))
+        check_strategy(whole, where, self.strategy, self.rounds, self.own_edges)
+        return whole, where
+
+    def facts(self, graph: Graph, where: Where) -> dict[str, Any]:
+        """What must be the same on all processes."""
+        ranges = {"query_ptr": where.query_ptr, "key_ptr": where.key_ptr}
+        return self._asdict() | ranges | {"graph": digest_of_graph(graph, self.own_edges)}
+
+
+def group_of_mesh(mesh: DeviceMesh | dist.ProcessGroup | None) -> dist.ProcessGroup:
+    group = mesh.get_group() if isinstance(mesh, DeviceMesh) else dist.group.WORLD if mesh is None else mesh
+    if group is None:
+        raise ValueError(
+            "'shard' needs the processes of torch.distributed (got none); call torch.distributed.init_process_group"
+        )
+    return group
+
+
+def ranges_of(graph: Graph, query_ptr: Any, key_ptr: Any, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    queries = (
+        own_ptr(graph, 0, size) if query_ptr is None else parse_ptr("query_ptr", query_ptr, graph.num_queries, size)
+    )
+    if key_ptr is not None:
+        return queries, parse_ptr("key_ptr", key_ptr, graph.num_keys, size)
+    return queries, queries if graph.num_keys == graph.num_queries else own_ptr(graph, 1, size)
+
+
+def check_strategy(graph: Graph, where: Where, strategy: Any, rounds: Any, own_edges: bool) -> None:
+    if strategy not in STRATEGIES:
+        raise ValueError(f"'strategy' must be one of {STRATEGIES} (got {strategy!r})")
+    if strategy == "ring" and not is_line(graph):
+        raise ValueError(f"strategy 'ring' runs complete graphs and bands of one example (got {graph!r}); take 'halo'")
+    if rounds is not None and (parse_integer("rounds", rounds, minimum=1) and strategy in ("ring", "heads")):
+        raise ValueError(f"'rounds' are of strategy 'halo' (got strategy={strategy!r})")
+    if not own_edges:
+        return
+    if not isinstance(graph, EdgeListGraph) or strategy == "heads":
+        raise ValueError(f"'own_edges' is for an EdgeListGraph, by 'halo' (got {graph!r}, strategy={strategy!r})")
+    query = graph.edge_index()[1]
+    start, stop = where.rows
+    outside = query[(query < start) | (query >= stop)]
+    if len(outside):
+        raise ValueError(
+            f"with 'own_edges' all edges end at the queries {start} .. {stop - 1} of rank {where.rank} (got query"
+            f" {int(outside[0])}); pass each edge to the process that owns its query"
+        )
+
+
+def digest_of_graph(graph: Graph, own_edges: bool) -> str:
+    """What equal graphs have in common: every field of a formula, and sums over given edges."""
+    return f"{graph.num_queries} queries, {graph.num_keys} keys" if own_edges else described(graph)
+
+
+def described(x: Any) -> str:
+    if isinstance(x, Graph):
+        own = {name: described(value) for name, value in vars(x).items() if name not in ("_cache", "number")}
+        return f"{type(x).__name__}({', '.join(f'{name}={value}' for name, value in own.items())})"
+    if isinstance(x, Tensor):  # each number counts with its place, so that another order shows
+        return f"{list(x.shape)} of sum {int((x.flatten() * torch.arange(1, x.numel() + 1, device=x.device)).sum())}"
+    if isinstance(x, tuple):
+        return f"({', '.join(map(described, x))})"
+    return getattr(x, "__qualname__", repr(x))
+
+
+def parts_of(graph: Graph, where: Where, strategy: str | None, rounds: int | None) -> Parts:
+    if strategy == "heads":
+        return Parts((), False, "heads")
+    if rounds is not None:
+        return Parts(tuple(rounds_of(whole_part(graph, where), where, rounds)), False, "halo")
+    if strategy == "ring" or (strategy is None and sees_most(graph, where)):
+        return Parts(tuple(ring_parts(graph, where)), False, "ring")  # type: ignore[arg-type] # which is a line
+    if isinstance(graph, UnionGraph) and strategy is None:
+        parts = union_parts(graph, where, lambda member, here: list(parts_of(member, here, strategy, None).parts))
+        if parts is not None:
+            return Parts(tuple(parts), False, "ring" if len(parts) > 2 else "halo")
+    return Parts((whole_part(graph, where),), True, "halo")

@@ -1,0 +1,114 @@
+"""What processes compute together, against one that computes all: run on each of them."""
+
+import torch
+import torch.distributed as dist
+
+from graphattn import attend, attention_scores, attention_weights, weighted_sum
+from graphattn.distributed import shard
+from graphattn.nn import ALiBi
+from graphattn.testing.problems import CASES, OPTIONS, arguments_of, problem
+
+PER_QUERY, PER_KEY, PER_EDGE = ("query", "edge_query"), ("key", "value"), ("bias", "edge_features")
+
+
+def assert_near(found, wanted, dtype, what):
+    tolerance = (
+        1e-10
+        if dtype is torch.float64
+        else 2e-6 * max(1.0, wanted.detach().abs().max().item() if wanted.numel() else 1.0)
+    )
+    torch.testing.assert_close(
+        found, wanted, rtol=0, atol=tolerance, equal_nan=True, msg=lambda words: f"{what}: {words}"
+    )
+
+
+def as_list(result):
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def places(sharded, name):
+    if name in PER_QUERY:
+        return sharded.rows
+    return sharded.key_rows if name in PER_KEY else sharded.edges if name in PER_EDGE else slice(None)
+
+
+def check_options(names, options, dtype, how):
+    """Outputs and all gradients of every option on every graph."""
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph, **how)
+        for option in options:
+            leaves, wanted = problem(name, option)
+            whole = {key: x.to(dtype).requires_grad_() for key, x in leaves.items()}
+            own = {key: x.detach()[places(sharded, key)].clone().requires_grad_() for key, x in whole.items()}
+            results = as_list(attend(graph=graph, **arguments_of(whole, wanted)))
+            found = as_list(attend(graph=sharded, **arguments_of(own, wanted)))
+            cotangents = [torch.randn(x.shape, generator=torch.Generator().manual_seed(5)).to(dtype) for x in results]
+            gradients = torch.autograd.grad(results, list(whole.values()), cotangents, allow_unused=True)
+            own_cotangents = [x[sharded.rows] for x in cotangents]
+            own_gradients = torch.autograd.grad(found, list(own.values()), own_cotangents, allow_unused=True)
+            what = f"{name}, {option}, {how}, rank {dist.get_rank()}"
+            for one, other in zip(found, results):
+                assert_near(one, other[sharded.rows], dtype, what)
+            for key, one, other in zip(own, own_gradients, gradients):
+                other = torch.zeros_like(whole[key]) if other is None else other
+                one = torch.zeros_like(own[key]) if one is None else one.clone()
+                if key not in (*PER_QUERY, *PER_KEY, *PER_EDGE):  # of a parameter: each process has a share
+                    dist.all_reduce(one)
+                assert_near(one, other[places(sharded, key)], dtype, f"gradient of {key}: {what}")
+
+
+def check_rules(names, dtype, how):
+    """A bias by rule, dropout and grouped heads."""
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph, **how)
+        generator = torch.Generator().manual_seed(0)
+        kv_heads = 4 if how.get("strategy") == "heads" else 2
+        counts = (graph.num_queries, 4), (graph.num_keys, kv_heads), (graph.num_keys, kv_heads)
+        whole = [torch.randn(*count, 6, generator=generator).to(dtype).requires_grad_() for count in counts]
+        at = sharded.rows, sharded.key_rows, sharded.key_rows
+        own = [x.detach()[rows].clone().requires_grad_() for x, rows in zip(whole, at)]
+        cotangent = torch.randn(graph.num_queries, 4, 6, generator=generator).to(dtype)
+        options = {"bias": ALiBi(4).to(dtype), "dropout": 0.3}
+        torch.manual_seed(1)
+        wanted = attend(*whole, graph, **options)
+        torch.manual_seed(1)
+        found = attend(*own, sharded, **options)
+        wanted.backward(cotangent)
+        found.backward(cotangent[sharded.rows])
+        what = f"{name}, {how}, rank {dist.get_rank()}"
+        assert_near(found, wanted[sharded.rows], dtype, what)
+        for one, other, rows in zip(own, whole, at):
+            assert_near(one.grad, other.grad[rows], dtype, f"gradient: {what}")
+
+
+def check_edges(names):
+    """Weights, scores and weighted sums of the own edges; results with their log-sum-exp; a batch of tensors."""
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph)
+        generator = torch.Generator().manual_seed(0)
+        query, key = (torch.randn(n, 2, 6, generator=generator, dtype=torch.float64) for n in graph.shape)
+        own = query[sharded.rows], key[sharded.key_rows]
+        bias = ALiBi(2).double()
+        weights = attention_weights(query, key, graph, bias=bias)
+        found = attention_weights(*own, sharded, bias=bias)
+        assert_near(found, weights[sharded.edges], torch.float64, name)
+        scores = attention_scores(query, key, graph)
+        assert_near(attention_scores(*own, sharded), scores[sharded.edges], torch.float64, name)
+        whole_sum = weighted_sum(weights, key, graph)
+        assert_near(weighted_sum(found, own[1], sharded), whole_sum[sharded.rows], torch.float64, name)
+        _, lse = attend(query, key, key, graph, bias=bias, return_lse=True)
+        assert_near(
+            attend(*own, own[1], sharded, bias=bias, return_lse=True)[1], lse[sharded.rows], torch.float64, name
+        )
+        batch = [torch.stack([x, 2 * x]) for x in (query, key)]
+        wanted = attend(*batch, batch[1], graph, bias=bias)
+        own_batch = batch[0][:, sharded.rows], batch[1][:, sharded.key_rows]
+        found = attend(*own_batch, own_batch[1], sharded, bias=bias)
+        assert_near(found, wanted[:, sharded.rows], torch.float64, name)
+
+
+ALL = list(CASES)
+MERGE = [option for option in OPTIONS]

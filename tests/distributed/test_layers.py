@@ -1,0 +1,45 @@
+"""Layers, blocks, drop-ins and training over a sharded graph are those of one process."""
+
+import torch
+
+from tests.distributed import layers
+from tests.distributed.pool import Pool
+
+
+def test_layers_and_their_parameters(pool):
+    pool.run(layers.check_layers)
+
+
+def test_recomputed_and_compiled_layers(two):
+    two.run(layers.check_weights_recomputing_and_compiling)
+
+
+def test_second_derivatives_and_graphs_of_heads(two):
+    two.run(layers.check_second_derivatives)
+    two.run(layers.check_heads_of_their_own_graphs)
+    assert all("are differentiable once" in words for words in two.run(layers.second_derivative_of_parts))
+
+
+def test_what_needs_the_edges_of_all_is_refused_in_words(two):
+    for found in two.run(layers.refused):
+        assert "PerHead" in found[0]
+        assert all("edges of a ShardedGraph lead to keys of other processes" in words for words in found[1:3])
+        assert "edges of a ShardedGraph lead to keys" in found[3]
+
+
+def test_readouts_and_norms_reduce_over_processes(pool):
+    pool.run(layers.check_readouts_and_norms)
+
+
+def test_three_steps_under_data_parallel_are_those_of_one_process(pool):
+    pool.run(layers.check_three_steps)
+
+
+def test_a_checkpoint_of_four_goes_on_on_two_and_one(pools, tmp_path):
+    for size in (1, 2, 4):
+        pools.setdefault(size, Pool(size)) if size not in pools else None
+    pools[4].run(layers.save_after_two, str(tmp_path))
+    wanted, _ = layers.train_alone(4)
+    for size in (4, 2, 1):
+        for found in pools[size].run(layers.go_on, str(tmp_path)):
+            torch.testing.assert_close(torch.tensor(found), torch.tensor(wanted[2:]), rtol=0, atol=1e-12)

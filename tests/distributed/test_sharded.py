@@ -1,0 +1,41 @@
+"""Every graph on one, two and four processes: what each owns is what one process computes."""
+
+import pytest
+import torch
+
+from graphattn.testing.problems import CASES, OPTIONS
+from tests.distributed.against_one import check_edges, check_options, check_rules
+
+ALL = list(CASES)
+LINES = [name for name, (graph, _) in CASES.items() if type(graph).__name__ in ("CompleteGraph", "BandedGraph")
+         and graph.num_examples == 1 and not graph.edges_by_key]  # fmt: skip
+# One graph of each kind.
+SOME = ["complete_rectangular", "causal", "causal_ragged", "band_dilated_offset_rectangular", "grid_strided", "grid_shift",
+        "global", "prefix", "edge_list", "edge_list_repeated", "union_three", "complement", "batch_mixed",
+        "transposed_prefix", "zero_keys"]  # fmt: skip
+
+
+def test_every_graph_gives_the_rows_of_one_process_in_float32(pool):
+    pool.run(check_options, ALL, ["plain", "edge_values"], torch.float32, {})
+
+
+def test_every_option_on_every_graph(pool):
+    pool.run(check_options, ALL, list(OPTIONS), torch.float64, {})
+
+
+@pytest.mark.parametrize("how", [{}, {"rounds": 2}, {"strategy": "heads"}], ids=str)
+def test_rules_and_dropout_are_those_of_one_process(pool, how):
+    pool.run(check_rules, ALL, torch.float64, how)
+
+
+def test_rings_are_what_one_process_computes(pool):
+    pool.run(check_rules, LINES, torch.float64, {"strategy": "ring"})
+    pool.run(check_options, LINES, ["plain", "sink", "relu", "additive", "top_k"], torch.float64, {"strategy": "ring"})
+
+
+def test_rounds_take_what_is_given_per_edge(pool):
+    pool.run(check_options, SOME, ["edges", "relu", "sink"], torch.float64, {"rounds": 3})
+
+
+def test_edges_have_the_weights_of_one_process(pool):
+    pool.run(check_edges, ALL)
