@@ -298,5 +298,5 @@ def edges_before(graph: Graph, row: int) -> int:
         slabs, rest = divmod(row, prod(sides[1:]))
         if not rest:
             counts = (slabs, *sides[1:])
-            return prod(graph._count_along(axis, counts[axis], key_sides[axis]) for axis in range(graph.num_axes))
+            return prod(window.count_edges(*ends) for window, *ends in zip(graph.windows, counts, key_sides))
     return int(graph.degrees()[:row].sum())
