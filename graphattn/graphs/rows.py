@@ -149,11 +149,6 @@ def band_block(graph: BandedGraph, start: int, stop: int, low: int, high: int) -
     return BandedGraph._of([(stop - start, high - low)], -graph.before, graph.after, graph.dilation, (offset,))
 
 
-GRID_FIELDS = {
-    "sizes", "edges_by_key", "query_sides", "key_sides", "before", "after", "dilation", "stride", "border"
-}  # fmt: skip
-
-
 def cut_grid(graph: GridGraph, start: int, stop: int) -> Cut:
     """Slabs of the first axis: a smaller grid where windows of the axis only move, a block of the grid elsewhere."""
     line = graph.normal_form()
@@ -164,17 +159,15 @@ def cut_grid(graph: GridGraph, start: int, stop: int) -> Cut:
     if start == stop or not slab or start % slab or stop % slab:
         return cut_anything(graph, start, stop)
     first, last = start // slab, stop // slab
-    # What a later field says of windows is known to the grid itself, which blocks ask.
-    is_plain = graph._fields().keys() == GRID_FIELDS and graph.border == "clip"
-    if is_plain and graph.stride[0] == graph.dilation[0] == 1:
-        low = min(max(first - graph.before[0], 0), key_height)
-        high = max(min(last + graph.after[0], key_height), low)
+    window, *windows = graph.windows
+    if window.border == "clip" and window.stride == window.dilation == window.group == 1:
+        low = min(max(first - window.before, 0), key_height)
+        high = max(min(last + window.after, key_height), low)
         moved = first - low  # at most `before`, unless there is no such key
-        if moved <= graph.before[0]:
-            window = (graph.before[0] - moved, *graph.before[1:]), (graph.after[0] + moved, *graph.after[1:])
+        if moved <= window.before:
+            shifted = window._replace(before=window.before - moved, after=window.after + moved, is_causal=False)
             sides = ((last - first, *rest),), ((high - low, *key_rest),)
-            moved_grid = GridGraph._of(*sides, *window, graph.dilation, graph.stride, graph.border)
-            return Cut(moved_grid, slice(low * key_slab, high * key_slab))
+            return Cut(GridGraph._of(*sides, [shifted, *windows]), slice(low * key_slab, high * key_slab))
     side = torch.arange(first, last)
     firsts, counts = graph.window(0, side, max(1, key_height))
     seen = counts > 0
