@@ -65,7 +65,7 @@ def attend_parts(
     sink = plan.normalizer.sink
     call = Call(
         parts,
-        plan._replace(normalizer=without_sink(plan.normalizer), memory=None),
+        plan.apart()._replace(normalizer=without_sink(plan.normalizer), memory=None),
         kernel,
         tuple(kinds),
         len(inputs.query),

@@ -73,7 +73,11 @@ class Plan(NamedTuple):
 
     def over(self, graph: Graph) -> "Plan":
         """The same over a part of the graph."""
-        return self if graph is self.graph else self._replace(graph=graph, is_final=False, memory=None)
+        return self if graph is self.graph else self.apart()._replace(graph=graph, is_final=False, memory=None)
+
+    def apart(self) -> "Plan":
+        """The same where each tensor has a gradient of its own, as parts want it, whose gradients are added up one by one."""
+        return self._replace(edge_query_is_query=False, value_is_key=False)
 
 
 class Inputs(NamedTuple):

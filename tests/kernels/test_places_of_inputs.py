@@ -1,9 +1,12 @@
 """Queries, keys and values that are columns of one table, and tensors that are given twice."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
-from graphattn import attend
+from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, attend, causal, memory_budget
+from graphattn.running.arguments import prepare
 from graphattn.testing.cases import GRAPHS
 
 SQUARE = [(name, graph) for name, graph, _ in GRAPHS if graph.num_queries == graph.num_keys > 1]
@@ -49,3 +52,25 @@ def test_a_tensor_given_twice_has_the_gradients_of_both(kernel, dtype, is_detach
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
     for found, wanted in zip(gradients(*twins, kernel), gradients(*apart, "reference")):
         torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("num_bytes", [None, 1])
+def test_a_tensor_given_twice_to_parts_of_a_graph_has_the_gradients_of_both(num_bytes):
+    """Parts run on kernels of their own, whose gradients are added up."""
+    graph = BandedGraph(40, 2, 2) | EdgeListGraph(torch.tensor([[0, 30, 7], [20, 3, 35]]), 40) | GlobalGraph(40, [5])
+    query, key = (torch.randn(40, 2, 8).requires_grad_() for _ in range(2))
+    grad = torch.randn(40, 2, 8)
+
+    def gradients(value):
+        with nullcontext() if num_bytes is None else memory_budget(num_bytes):
+            return torch.autograd.grad(attend(query, key, value, graph), [query, key], grad)
+
+    for found, wanted in zip(gradients(key), gradients(key.clone())):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_part_is_asked_for_each_gradient():
+    """One that is in another's would be lost where the next part has it apart."""
+    x = torch.randn(4, 1, 2)
+    plan = prepare(x, x, x, causal(4)).plan
+    assert plan.value_is_key and plan.over(plan.graph) is plan and not plan.over(CompleteGraph(4)).value_is_key
