@@ -65,7 +65,8 @@ def attend_parts(
     sink = plan.normalizer.sink
     call = Call(
         parts,
-        plan._replace(normalizer=without_sink(plan.normalizer), memory=None),
+        # Keys and values are two tensors where they have come from other processes, whatever they were there.
+        plan._replace(normalizer=without_sink(plan.normalizer), memory=None, value_is_key=False),
         kernel,
         tuple(kinds),
         len(inputs.query),
