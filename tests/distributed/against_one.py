@@ -74,6 +74,16 @@ def check_one_tensor_as_key_and_value(names, dtype, how):
         assert_near(own_key.grad, key.grad[sharded.key_rows], dtype, f"gradient of key: {name}, {how}")
 
 
+def check_no_sum_of_edges(kernel, how):
+    graph, _ = CASES["edge_list"]
+    sharded = shard(graph, **how)
+    query, key = (torch.randn(len(range(10**6)[rows]), 2, 3) for rows in (sharded.rows, sharded.key_rows))
+    features = torch.randn(graph.num_edges, 4)[sharded.edges]
+    options = {"edge_features": features, "kernel": kernel}
+    out, _ = attend(query, key, key, sharded, **options)
+    assert_near(attend(query, key, key, sharded, edge_sum=False, **options), out, torch.float32, f"{kernel}, {how}")
+
+
 def check_rules(names, dtype, how):
     """A bias by rule, dropout and grouped heads."""
     for name in names:
