@@ -21,20 +21,40 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as checkpoint
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import Data
 
 from examples.kept_results import read_results, write_results
-from examples.node_classification import RECIPES, NodeTransformer, Recipe, graph_of, load, masks_of, measure, one_cycle
+from examples.node_classification import load
+from graphattn import EdgeListGraph
 from graphattn.distributed import ShardedGraph, balanced_ptr, mean_of_all, placing, shard, share_batch_norms
+from graphattn.recipes.models.node import NodeTransformer
+from graphattn.recipes.parts import masks_of
 from graphattn.transforms import ReverseCuthillMcKee
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-RECIPE = replace(RECIPES["Tolokers"], dropout=0.0, attention_dropout=0.1, epochs=30)
+
+@dataclass(frozen=True)
+class Recipe:
+    layers: int = 4
+    heads: int = 2
+    hidden_channels: int = 32
+    attention_dropout: float = 0.1
+    lr: float = 0.01
+    epochs: int = 30
+
+    def model(self, num_features: int, num_classes: int) -> nn.Module:
+        options = {"hidden_channels": self.hidden_channels, "layers": self.layers, "heads": self.heads}
+        options |= {"dropout": 0.0, "attention_dropout": self.attention_dropout}
+        return NodeTransformer(num_features, num_classes, **options)
+
+
+RECIPE = Recipe()
 PROCESSES = (2, 4, 8, 16, 32, 64)  # of the picture's halo
 
 
@@ -53,6 +73,10 @@ class Rows:
         return cls(graph, data.x[graph.rows], data.y[graph.rows], masks)
 
 
+def graph_of(data: Data) -> EdgeListGraph:
+    return EdgeListGraph(data.edge_index, data.num_nodes, is_undirected=True)
+
+
 def start_processes() -> None:
     """Those of torch.distributed.run, or one alone."""
     if "RANK" in os.environ:
@@ -64,14 +88,14 @@ def start_processes() -> None:
 def train(data: Data, recipe: Recipe, run: int = 0, folder: Path | None = None) -> dict:
     """The measures and the cost of a run; the same on every process but for the rows that it owns."""
     torch.manual_seed(run)
-    graph = graph_of(data, recipe)
+    graph = graph_of(data)
     own = Rows.of(
         data, shard(graph, query_ptr=balanced_ptr(graph, dist.get_world_size())), run
     )  # hubs are not shared out evenly
-    model = share_batch_norms(NodeTransformer(data.num_features, int(data.y.max()) + 1, recipe), own.graph)
+    model = share_batch_norms(recipe.model(data.num_features, int(data.y.max()) + 1), own.graph)
     wrapped = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-    schedule = one_cycle(optimizer, recipe)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.epochs, pct_start=0.1)
     first = load_checkpoint(folder, wrapped, optimizer, schedule)
     seconds, loss = [], torch.tensor(0.0)
     for epoch in range(first, recipe.epochs):
@@ -110,7 +134,8 @@ def tested(model: nn.Module, own: Rows) -> float:
     with torch.no_grad():
         logits = model(own.x, own.graph)[own.masks[2]]
     found = gather((logits, own.y[own.masks[2]]))
-    return measure(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    logits, y = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return float(roc_auc_score(y, logits[:, 1] - logits[:, 0]))
 
 
 def gather(mine):
@@ -159,7 +184,7 @@ def draw(data: Data, records: list[dict], file: Path) -> None:
     axes[1].bar(counts, most)
     axes[1].set(title="MB received: one layer, forward, fullest process", xlabel="processes")
     for name, ordered in orders(data).items():
-        graph = graph_of(ordered, RECIPE)
+        graph = graph_of(ordered)
         axes[2].plot(PROCESSES, [placing(graph, size).halo_per_row for size in PROCESSES], "o-", label=name)
     axes[2].set(title="keys of others for each own row", xlabel="processes", xscale="log", xticks=PROCESSES)
     axes[2].set_xticklabels(PROCESSES)

@@ -65,6 +65,7 @@ def attend_parts(
     sink = plan.normalizer.sink
     call = Call(
         parts,
+        # Keys and values are two tensors where they have come from other processes, whatever they were there.
         plan.apart()._replace(normalizer=without_sink(plan.normalizer), memory=None),
         kernel,
         tuple(kinds),

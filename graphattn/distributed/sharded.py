@@ -221,7 +221,8 @@ class ShardedGraph(SpreadGraph):
         given = options if rule is None else options._replace(bias=None)
         plan, inputs, batch = prepare_anew(query, key, value, self, given)
         merged = attend_parts(self.parts, plan, inputs, rule, options.kernel, batch or 1)
-        found = [x for x in finish(plan, inputs, merged.out, merged.edge_out) if x is not None]
+        edge_out = merged.edge_out if options.edge_sum else None  # some kernels give it all the same
+        found = [x for x in finish(plan, inputs, merged.out, edge_out) if x is not None]
         return tuple(x if batch is None else unfold(x, batch) for x in found)
 
     def agreed(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> Options:

@@ -58,6 +58,9 @@ class Score(ABC):
     def check(self, heads: int, dim: int, edge_dim: int | None) -> None:  # noqa: B027  (most scores have none)
         """Raise ValueError where the parameters do not fit the shapes."""
 
+    def check_features(self, heads: int, dim: int, edge_features: Tensor | None) -> None:  # noqa: B027
+        """Raise ValueError where the score cannot read these features of edges."""
+
     def reduce(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, "Score"]:
         """Query, key [..., heads, new_dim] and a score that kernels know, with the same values; by default nothing changes.
 
@@ -158,14 +161,19 @@ class Additive(Score):
 
     def check(self, heads, dim, edge_dim):
         check_shape("'vector' of the additive score", "[heads, dim]", self.vector, heads, dim)
-        if self.adds_features and edge_dim != dim:
-            raise ValueError(
-                f"'adds_features' of the additive score needs 'edge_features' [num_edges, {heads}, {dim}] (got edge_dim={edge_dim})"
-            )
         if self.edge_weight is not None and self.edge_weight.shape != (heads, dim, edge_dim):
             raise ValueError(
                 f"'edge_weight' of the additive score must be [heads, dim, edge_dim] = [{heads}, {dim}, {edge_dim}]"
                 f" (got {list(self.edge_weight.shape)}); it needs 'edge_features' beside it"
+            )
+
+    def check_features(self, heads, dim, edge_features):
+        # Features that all heads share have another shape: loops would read beyond them.
+        if self.adds_features and (edge_features is None or edge_features.shape[1:] != (heads, dim)):
+            got = None if edge_features is None else list(edge_features.shape)
+            raise ValueError(
+                f"'adds_features' of the additive score needs 'edge_features' [num_edges, {heads}, {dim}] (got {got}); where all"
+                f" heads share them, give edge_features[:, None].expand(-1, {heads}, -1)"
             )
 
     def reduce(self, query, key):

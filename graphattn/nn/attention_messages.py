@@ -74,7 +74,7 @@ class AttentionMessages(MessagePassing):
         if edge_attr is not None and edge_weight is not None and self.adds_edges():
             seen = query if query.size(-1) == self.out_channels else query[..., : self.out_channels]
             maps_edges = self.talking_heads is None and isinstance(edge_attr, Tensor)
-            if maps_edges and is_cheaper_by_edges(query.size(0), edge_attr, self.out_channels):
+            if maps_edges and is_cheaper_by_edges(graph, edge_attr, self.out_channels):
                 edge_attr = self.edge_map()(edge_attr).view(-1, self.heads, self.out_channels)
                 options["edge_query"], edge_weight = seen, None
             else:

@@ -8,22 +8,28 @@ ever needs heads * out_channels numbers. Where nodes have few edges, W e of each
 import torch
 from torch import Tensor
 
+from graphattn.graphs import Graph
+from graphattn.graphs.spread import SpreadGraph
+
 # So many times as long as a number of one large product takes one of a product for each head, which are small. Two cores, float32,
 # 64 channels -> 4 heads of 16, 16 edge features: benchmarks.everyday, molecules.
 PRICE_OF_HEADS = 3
 
 
-def is_cheaper_by_edges(num_queries: int, edge_features: Tensor, channels: int) -> bool:
+def is_cheaper_by_edges(graph: Graph, edge_features: Tensor, channels: int) -> bool:
     """Whether it is cheaper to map the features of all edges than the queries and results of all nodes.
 
     Args:
+        graph: One graph, with as many edges.
         edge_features: [num_edges, edge_dim].
         channels: Of each head.
     """
     if torch.compiler.is_compiling() or edge_features.device.type != "cpu":
         return False  # sizes may be symbols; the loops on CUDA take features that all heads share
+    if isinstance(graph, SpreadGraph):
+        return False  # its processes have different numbers of edges, and must do the same
     num_edges, edge_dim = edge_features.shape
-    by_nodes = 2 * num_queries * channels * edge_dim * PRICE_OF_HEADS + 2 * num_edges * edge_dim
+    by_nodes = 2 * graph.num_queries * channels * edge_dim * PRICE_OF_HEADS + 2 * num_edges * edge_dim
     return num_edges * (channels * edge_dim + 2 * channels) < by_nodes
 
 

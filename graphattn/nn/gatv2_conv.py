@@ -118,7 +118,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         edge_weight, edge_features, adds_features = None, None, False
         if edge_attr is not None:
             edge_weight, edge_features = self.lin_edge.weight, edge_attr.to(dtype)
-            adds_features = self.should_map_edges(x_r, edge_features)
+            adds_features = self.should_map_edges(graph, edge_features)
             if adds_features:
                 edge_features, edge_weight = linear(edge_features, edge_weight).view(-1, *x_l.shape[1:]), None
             else:
@@ -129,10 +129,10 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         out = attend(x_r, x_l, x_l, graph, dropout=dropout, edge_sum=False, **options)
         return out, attention_weights(x_r, x_l, graph, **options) if wants_alpha else None
 
-    def should_map_edges(self, x_r: Tensor, edge_features: Tensor) -> bool:
+    def should_map_edges(self, graph: Graph, edge_features: Tensor) -> bool:
         """Whether edges are so few that it is cheaper to map their features before; loops have them for PyG's own slope."""
         has_slope = self.negative_slope == KERNEL_SLOPE and edge_features.dtype == self.lin_edge.weight.dtype
-        return has_slope and is_cheaper_by_edges(x_r.size(0), edge_features, self.out_channels)
+        return has_slope and is_cheaper_by_edges(graph, edge_features, self.out_channels)
 
     def by_messages(
         self, x_l: Tensor, x_r: Tensor, edges: Any, edge_attr: Tensor | None, loops: bool

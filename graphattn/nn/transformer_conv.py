@@ -141,7 +141,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         options: dict[str, Any] = {}
         if edge_attr is not None:
             weight, edge_attr = self.lin_edge.weight.to(query.dtype), edge_attr.to(query.dtype)
-            if is_cheaper_by_edges(query.size(0), edge_attr, self.out_channels):
+            if is_cheaper_by_edges(graph, edge_attr, self.out_channels):
                 options["edge_features"], options["edge_query"] = self.heads_of(linear(edge_attr, weight)), query
                 weight = None
             else:

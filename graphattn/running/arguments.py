@@ -164,6 +164,7 @@ def prepare_anew(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, op
     score.check(query.size(-2), query.size(-1), None if edge_features is None else edge_features.size(-1))
     normalizer.check(query.size(-2))
     bias, edge_features = check_edge_tensors(graph, query, bias, edge_features, edge_query)
+    score.check_features(query.size(-2), query.size(-1), edge_features)
     dropout = check_dropout(dropout)
     scale = score.default_scale(query.size(-1)) if scale is None else check_scale(scale)
     if score.wants_width:

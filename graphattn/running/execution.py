@@ -282,7 +282,10 @@ def differentiable_gradients(
     inputs, plan = unflatten(flat), plan._replace(normalizer=plan.normalizer.of_sink(lambda _: sink))
     result = attend_differentiably(plan, inputs)
     both = (result.out, grad.out), (result.edge_out, grad.edge_out), (result.lse, grad.lse)
-    pairs = [(o, g) for o, g in both if o is not None and g is not None]  # nobody may want the edges' sum, or the lse
+    # Nobody may want the edges' sum, or the lse; and without edges, or of inputs without gradients, they are constants.
+    pairs = [(o, g) for o, g in both if o is not None and g is not None and o.requires_grad]
+    if not pairs:
+        return [None] * len(needed)
     outputs, cotangents = zip(*pairs, strict=True)
     wanted = [x for x, is_needed in zip(given, needed, strict=True) if is_needed]
     found = iter(torch.autograd.grad(outputs, wanted, cotangents, create_graph=create_graph, allow_unused=True))

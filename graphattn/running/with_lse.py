@@ -46,7 +46,7 @@ def run_with_lse(plan: Plan, inputs: Inputs, kernel: str | None) -> Partial:
     if shows_hidden.answer():
         result = run_visible(plan, inputs, kernel)
     dtype = inputs.query.dtype
-    edge_out = None if result.edge_out is None else result.edge_out.to(dtype)
+    edge_out = None if result.edge_out is None or not plan.has_edge_sum else result.edge_out.to(dtype)
     return Partial(result.out.to(dtype), result.lse, edge_out)
 
 
@@ -115,6 +115,7 @@ class AttendWithLse(torch.autograd.Function):
 def gradients_with_lse(plan: Plan, kernel: str | None, inputs: Inputs, merged: Partial, grad: Partial):
     """`kernel_gradients` where the log-sum-exp has a gradient too."""
     dtype = accumulation_dtype(inputs.query.dtype)
+    plan = plan._replace(value_is_key=False)  # values have one more channel now
     wide = inputs._replace(value=torch.nn.functional.pad(inputs.value, (0, 1)))
     wide_merged = merged._replace(out=torch.cat([merged.out.to(dtype), -grad.lse.to(dtype)[..., None]], -1))
     wide_grad = Partial.gradient(torch.nn.functional.pad(grad.out.to(dtype), (0, 1), value=1.0), grad.edge_out)

@@ -58,6 +58,32 @@ def check_options(names, options, dtype, how):
                 assert_near(one, other[places(sharded, key)], dtype, f"gradient of {key}: {what}")
 
 
+def check_one_tensor_as_key_and_value(names, dtype, how):
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph, **how)
+        generator = torch.Generator().manual_seed(0)
+        counts = (graph.num_queries, graph.num_keys)
+        query, key = (torch.randn(count, 4, 6, generator=generator).to(dtype).requires_grad_() for count in counts)
+        own_query, own_key = (
+            x.detach()[rows].clone().requires_grad_() for x, rows in ((query, sharded.rows), (key, sharded.key_rows))
+        )
+        attend(query, key, key, graph).square().sum().backward()
+        attend(own_query, own_key, own_key, sharded, kernel="edges_cpu").square().sum().backward()
+        assert_near(own_query.grad, query.grad[sharded.rows], dtype, f"gradient of query: {name}, {how}")
+        assert_near(own_key.grad, key.grad[sharded.key_rows], dtype, f"gradient of key: {name}, {how}")
+
+
+def check_no_sum_of_edges(kernel, how):
+    graph, _ = CASES["edge_list"]
+    sharded = shard(graph, **how)
+    query, key = (torch.randn(len(range(10**6)[rows]), 2, 3) for rows in (sharded.rows, sharded.key_rows))
+    features = torch.randn(graph.num_edges, 4)[sharded.edges]
+    options = {"edge_features": features, "kernel": kernel}
+    out, _ = attend(query, key, key, sharded, **options)
+    assert_near(attend(query, key, key, sharded, edge_sum=False, **options), out, torch.float32, f"{kernel}, {how}")
+
+
 def check_rules(names, dtype, how):
     """A bias by rule, dropout and grouped heads."""
     for name in names:

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from graphattn.testing.problems import CASES, OPTIONS
-from tests.distributed.against_one import check_edges, check_options, check_rules
+from tests.distributed.against_one import (
+    check_edges,
+    check_no_sum_of_edges,
+    check_one_tensor_as_key_and_value,
+    check_options,
+    check_rules,
+)
 
 ALL = list(CASES)
 LINES = [name for name, (graph, _) in CASES.items() if type(graph).__name__ in ("CompleteGraph", "BandedGraph")
@@ -31,6 +37,20 @@ def test_rules_and_dropout_are_those_of_one_process(pool, how):
 def test_rings_are_what_one_process_computes(pool):
     pool.run(check_rules, LINES, torch.float64, {"strategy": "ring"})
     pool.run(check_options, LINES, ["plain", "sink", "relu", "additive", "top_k"], torch.float64, {"strategy": "ring"})
+
+
+@pytest.mark.parametrize("how", [{"strategy": "ring"}, {"rounds": 2}, {}], ids=str)
+def test_one_tensor_as_key_and_value(pool, how):
+    names = (
+        ["causal", "band_dilated_offset_rectangular"] if how.get("strategy") else ["causal", "union_three", "edge_list"]
+    )
+    pool.run(check_one_tensor_as_key_and_value, names, torch.float64, how)
+
+
+@pytest.mark.parametrize("kernel", ["edges_cpu", "edges_torch"])
+def test_no_sum_of_edges_is_given_where_none_is_wanted(pool, kernel):
+    for how in ({}, {"rounds": 2}):
+        pool.run(check_no_sum_of_edges, kernel, how)
 
 
 def test_rounds_take_what_is_given_per_edge(pool):

@@ -36,6 +36,14 @@ def test_edge_weight_must_fit():
         Additive(torch.ones(1, 2), torch.ones(2, 3)).check(1, 2, 3)
 
 
+@pytest.mark.parametrize("shape", [(36, 4), (36, 2, 3), None], ids=str)
+def test_features_that_are_added_are_of_each_head(shape):
+    features = None if shape is None else torch.ones(shape, dtype=torch.float64)
+    score = Additive(torch.ones(2, 4, dtype=torch.float64), adds_features=True)
+    with pytest.raises(ValueError, match=r"\[num_edges, 2, 4\] .got"):
+        attend(*pairs(), CompleteGraph(6), score=score, edge_features=features)
+
+
 CLOSED_OVER = torch.ones(4, requires_grad=True)
 
 

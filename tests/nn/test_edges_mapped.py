@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch_geometric.nn
 
+from graphattn import CompleteGraph
 from graphattn.nn import GATv2Conv, GraphAttention, TransformerConv
 from graphattn.nn.edge_terms import is_cheaper_by_edges
 
@@ -113,4 +114,5 @@ def test_other_dtypes(name, dtype, monkeypatch):
 
 def test_the_fewer_products():
     many, few = torch.randn(1000, 16), torch.randn(150, 16)
-    assert is_cheaper_by_edges(100, few, 16) and not is_cheaper_by_edges(100, many, 16)
+    graph = CompleteGraph(100)  # only its number of queries is asked for
+    assert is_cheaper_by_edges(graph, few, 16) and not is_cheaper_by_edges(graph, many, 16)

@@ -5,6 +5,7 @@ import torch
 
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, PerHead, attend, causal, merge_attention
 from graphattn.formulas.normalizers import Softmax
+from graphattn.formulas.scores import Additive
 from graphattn.nn import ALiBi
 from graphattn.testing.cases import GRAPHS
 
@@ -65,6 +66,40 @@ def test_out_and_lse_are_differentiated_together_on_every_kernel(kernel):
         torch.testing.assert_close(one, other)
     with torch.no_grad():
         assert torch.equal(attend(*inputs, graph, kernel=kernel, return_lse=True)[1], found[1])
+
+
+@pytest.mark.parametrize("kernel", [None, "edges_cpu", "edges_torch", "reference"])
+def test_one_tensor_as_key_and_value(kernel):
+    graph = EdgeListGraph(causal(7).edge_index(), 7)
+    query, key, _ = tensors(graph, heads=3, kv_heads=3, value_dim=5)
+    found = attend(query, key, key, graph, kernel=kernel, return_lse=True)
+    scores = torch.einsum("qhd,khd->hqk", query, key) / 5**0.5
+    scores = scores.masked_fill(~graph.mask(), -torch.inf)
+    wanted = torch.einsum("hqk,khc->qhc", scores.softmax(-1), key), scores.logsumexp(-1).t()
+    for one, other in zip((*found, *gradients(found, (query, key))), (*wanted, *gradients(wanted, (query, key)))):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("kernel", [None, "edges_cpu", "edges_torch", "reference"])
+def test_no_sum_of_edges_is_given_where_none_is_wanted(kernel):
+    graph = EdgeListGraph(causal(7).edge_index(), 7)
+    inputs = tensors(graph)
+    features = torch.randn(graph.num_edges, 3, dtype=torch.float64)
+    out, edge_out, lse = attend(*inputs, graph, edge_features=features, kernel=kernel, return_lse=True)
+    found = attend(*inputs, graph, edge_features=features, edge_sum=False, kernel=kernel, return_lse=True)
+    assert edge_out.shape == (7, 4, 3) and len(found) == 2
+    torch.testing.assert_close(found, (out, lse))
+
+
+def test_second_derivatives_without_edges_are_zero():
+    graph = EdgeListGraph(torch.empty(2, 0, dtype=torch.long), 4)
+    query, key, value = tensors(graph)
+    score = Additive(torch.ones(4, 5, dtype=torch.float64))
+    options = {"score": score, "edge_features": torch.empty(0, 3, dtype=torch.float64), "return_lse": True}
+    out, edge_out, lse = attend(query, key, value, graph, **options)
+    total = out.sum() + edge_out.sum() + lse.exp().sum()
+    for gradient in torch.autograd.grad(total, [query, key, value], create_graph=True, allow_unused=True):
+        assert gradient is None or not gradient.any()
 
 
 def test_parts_merge_into_the_whole_with_every_option():
