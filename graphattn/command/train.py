@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 import torch
 
 from graphattn.command import data
+from graphattn.command.device import check_device
 from graphattn.recipes import NodeClassification, Recipe, Schedule, Trained, best_of
 from graphattn.recipes.loading import RECIPES
 
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
+    check_device(args.device)
     loaded = data.load(args)
     tell_failures(loaded)
     recipes = recipes_of(args, args.task or loaded.task)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from graphattn.command.device import check_device
 from graphattn.command.network import read_network
 from graphattn.functional import choose_kernel
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, GridGraph, causal
@@ -100,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     graph = read_graph(args.graph)
     like: dict[str, Any] = {"dtype": DTYPES[args.dtype], "device": args.device}
+    check_device(args.device)
     query, key = (torch.zeros(count, args.heads, args.dim, **like) for count in (graph.num_queries, graph.num_keys))
     options: dict[str, Any] = {"score": args.score, "normalizer": args.normalizer, "dropout": args.dropout}
     if args.edge_features:

@@ -144,6 +144,13 @@ def places(source: Tensor, target: Tensor, starts: tuple[Tensor, Tensor] | None)
         if len(ends) and int(ends.max()) >= int(first[-1]):
             raise ValueError(f"'graph' has {int(first[-1])} {name}s (got an edge of {name} {int(ends.max())})")
     example = torch.searchsorted(of_targets, target, right=True) - 1
+    of_source = torch.searchsorted(of_sources, source, right=True) - 1
+    if not torch.equal(of_source, example):
+        edge = int((of_source != example).nonzero()[0])
+        raise ValueError(
+            f"'graph' has source {int(source[edge])} and target {int(target[edge])} in two examples (got an edge between them);"
+            " give the graph that the layers ran on"
+        )
     inside = (ends - first[example] for ends, first in ((source, of_sources), (target, of_targets)))
     return dict(zip(("example", "source", "target"), (x.tolist() for x in (example, *inside))))
 

@@ -39,6 +39,10 @@ def from_padded(
     if not isinstance(x, Tensor) or x.dim() < 2:
         got = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"'x' must be a tensor [num_examples, length, ...] (got {got})")
+    if not callable(graph):
+        raise TypeError(
+            f"'graph' must be a function that makes a graph of the sizes of the examples, such as causal (got {graph!r})"
+        )
     is_node = check_mask(mask, x)
     counts = [x.size(1)] * x.size(0) if is_node is None else is_node.sum(1).tolist()
     made = graph(counts)

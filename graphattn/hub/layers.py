@@ -60,7 +60,15 @@ def from_pretrained(name_or_path: str | Path, **options: Any) -> Module:
     Args:
         name_or_path: A folder, or a repository of the Hugging Face Hub.
         **options: Of `from_pretrained` of huggingface_hub: revision, token, cache_dir, map_location, ...
+
+    Raises:
+        ValueError: on a file; it would be looked for on the Hub.
     """
+    if Path(name_or_path).is_file():
+        raise ValueError(
+            f"'name_or_path' must be a folder or a repository of the Hub (got the file {str(name_or_path)!r}); files of recipes"
+            " are read by graphattn.recipes.load"
+        )
     return Saved.from_pretrained(str(name_or_path), **options).model
 
 

@@ -83,7 +83,10 @@ class Schedule:
         if self.shape == "constant":
             return None
         if self.shape == "one_cycle":
-            return OneCycleLR(optimizer, self.lr, total_steps=num_steps, pct_start=self.warmup)
+            # Where the rate would rise in exactly one step, torch divides by the no steps between the first and that one.
+            is_one = self.warmup * num_steps == 1
+            share = self.warmup * (1 - 1e-9) if is_one else self.warmup
+            return OneCycleLR(optimizer, self.lr, total_steps=num_steps, pct_start=share)
         rising = max(1, int(self.warmup * num_steps))
         falling = max(1, num_steps - rising)
         return LambdaLR(optimizer, lambda step: min((step + 1) / rising, max(0.0, (num_steps - step) / falling)))

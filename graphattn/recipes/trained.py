@@ -51,6 +51,21 @@ class Trained:
         """Of new data, in the form that it was trained on; what comes back says the recipe."""
         return self.recipe.predict(self.model.eval(), data, self.facts)
 
+    def arguments(self, data: Any) -> tuple[Any, ...]:
+        """What the recipe calls the model with for an example or a network, as
+        `graphattn.viz.explore(trained.model, data, args=trained.arguments)` needs it."""
+        calls: list[tuple[Any, ...]] = []
+        hook = self.model.register_forward_pre_hook(lambda _, args: calls.append(args))
+        try:
+            self.predict(data)
+        finally:
+            hook.remove()
+        if not calls:
+            raise ValueError(
+                f"the model of the recipe {self.recipe.name!r} writes step by step; give explore the Data of its documentation"
+            )
+        return calls[0]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one file, which `graphattn.recipes.load` reads without running anything that is in it."""
         content = self.recipe.described(self.seed) | {

@@ -308,6 +308,14 @@ def test_why(tmp_path, capsys):
     assert "'sdpa' runs complete and causal graphs" in fails(capsys, "why", "banded", 100, 5, "--kernel", "sdpa")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there(device, tmp_path, capsys):
+    write_csv(tmp_path / "x.csv", ("a", "b"), [("a word", 1), ("two", 2)] * 9)
+    words = ("train", "--csv", tmp_path / "x.csv", "--text", "a", "--label", "b")
+    for command in (("why", "complete", 50), words):
+        assert f"torch has no device '{device}' here" in fails(capsys, *command, "--device", device)
+
+
 def test_predict_says_what_it_needs(tmp_path, capsys):
     assert "there is no file" in fails(capsys, "predict", tmp_path / "none.pt", "a")
     model = tmp_path / "model.pt"

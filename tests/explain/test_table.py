@@ -118,3 +118,13 @@ def test_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="attention_edges gives the same rows without"):
         attention_table((GRAPH.edge_index(), torch.rand(7)))
+
+
+@pytest.mark.parametrize("other", [[2, 3], [4, 2], [3, 1, 1]])
+def test_a_graph_of_other_examples_is_refused(other):
+    """An edge lies in one example; a graph by which it would not is not the one that the layers ran on."""
+    edge_index = causal([3, 2]).edge_index()
+    weights = torch.ones(edge_index.size(1), 1)
+    assert {row["example"] for _, _, row in attention_edges((edge_index, weights), causal([3, 2]))} == {0, 1}
+    with pytest.raises(ValueError, match="in two examples .* give the graph that the layers ran on"):
+        attention_edges((edge_index, weights), causal(other))

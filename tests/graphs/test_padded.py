@@ -130,3 +130,8 @@ def test_export_is_refused_and_compiled_code_runs():
     with pytest.raises(ValueError, match="cannot carry the graph of a padded batch"):
         torch.export.export(model, arguments, strict=False)
     torch.testing.assert_close(torch.compile(model, backend="aot_eager")(*arguments), model(*arguments))
+
+
+def test_a_graph_that_is_made_already_is_refused():
+    with pytest.raises(TypeError, match="must be a function that makes a graph .* \\(got CompleteGraph\\(8\\)\\)"):
+        from_padded(torch.randn(2, 4, 3), graph=CompleteGraph(8))

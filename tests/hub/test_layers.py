@@ -350,3 +350,9 @@ def test_pushing_uploads_the_folder(monkeypatch):
     monkeypatch.setattr(mixin, "HfApi", Hub)
     assert push_to_hub(GraphAttention(8, 4), "me/model") == "done"
     assert seen == {"me/model": ["README.md", "config.json", "model.safetensors"]}
+
+
+def test_a_file_is_not_looked_for_on_the_hub(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="files of recipes are read by graphattn.recipes.load"):
+        from_pretrained(tmp_path / "model.pt")

@@ -21,6 +21,7 @@ from graphattn.recipes import (
     load,
 )
 from graphattn.recipes.loading import KNOWN
+from graphattn.viz import explore
 from tests.recipes import toys
 
 SMALL = {
@@ -339,3 +340,48 @@ def test_numbers_of_every_epoch_go_to_tensorboard(monkeypatch, tmp_path):
     ]
     assert [each for each in written if each[1] == "training/loss"] == losses
     assert {name for _, name, _, _ in written} == {"training/loss", "loss", "accuracy", "roc_auc", "macro_f1"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize("name", ["nodes", "nodes by gat", "graphs", "numbers", "sounds", "tagged vectors"])
+def test_features_of_another_precision(name, dtype, tmp_path):
+    """NumPy's numbers are float64, weights float32; rounded to bfloat16 and back, all dtypes hold the same features."""
+
+    def examples(dtype):
+        data = toys.sounds() if name == "tagged vectors" else SMALL[name][1]()
+        for example in data if isinstance(data, list) else [data]:
+            for key in ("x", "edge_attr"):
+                if example.get(key) is not None:
+                    example[key] = example[key].float().clamp(-100, 100).bfloat16().to(dtype)
+            if name == "numbers":
+                example.edge_attr = torch.ones(example.num_edges, 2, dtype=dtype)
+            if name == "tagged vectors":
+                example.y = (example.x[:, 0] > example.x[:, 0].median()).long()
+        return data
+
+    recipe = Tagging(channels=16, layers=1) if name == "tagged vectors" else SMALL[name][0]
+    recipe = recipe.scheduled(epochs=2)
+    data = examples(dtype)
+    path = tmp_path / "model.pt"
+    trained = recipe.train(data, save=path, progress=False)
+    assert all(weight.dtype == torch.float32 for weight in trained.model.parameters())
+    for part, figures in recipe.train(examples(torch.float32), progress=False).figures.items():
+        assert trained.figures[part] == pytest.approx(figures, rel=0.02, abs=0.02)
+    some = data[:3] if isinstance(data, list) else data
+    assert str(load(path).predict(some)) == str(trained.predict(some))
+
+
+@pytest.mark.parametrize("name", ["nodes", "nodes by gat", "graphs", "numbers", "texts", "sounds", "tags"])
+def test_a_page_of_what_was_trained(trained, name):
+    """The model of a recipe takes no raw Data; `arguments` are what the recipe gives it."""
+    found, _ = trained(name)
+    data = SMALL[name][1]()
+    data = data[0] if isinstance(data, list) else data
+    arguments = found.arguments(data)
+    with torch.no_grad():
+        said = found.model(*arguments)
+    assert len(said) == (data.num_nodes if name in ("nodes", "nodes by gat", "tags") else 1)
+    page = explore(found.model, data, args=found.arguments)
+    assert page.scenes[0]["layers"]
+    with pytest.raises(TypeError, match="explore\\(trained.model, data, args=trained.arguments\\)"):
+        explore(found, data)

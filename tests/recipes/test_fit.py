@@ -151,3 +151,18 @@ def test_what_is_no_checkpoint(tmp_path):
     torch.save({"weight": torch.ones(1)}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="is no checkpoint of a training"):
         fit(line(), BATCHES, loss, SCHEDULE, keep=Keep(tmp_path / "x.pt", resume=True))
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 9, 10, 11])
+def test_one_cycle_of_few_steps(num_steps):
+    """A tenth of 10 steps is one: the rate is the highest at once."""
+    optimizer = torch.optim.AdamW(line().parameters())
+    rates = Schedule(lr=0.1).make_rates(optimizer, num_steps)
+    found = []
+    for _ in range(num_steps):
+        found += rates.get_last_lr()
+        optimizer.step()
+        rates.step()
+    assert all(0 < rate <= 0.1 for rate in found) and found[-1] == pytest.approx(0.1 / 25 / 1e4)
+    assert found == sorted(found, reverse=True) or num_steps == 11
+    assert num_steps != 10 or found[0] == pytest.approx(0.1)

@@ -9,6 +9,7 @@ from graphattn.graphs import Graph
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import LearnedPositions
 from graphattn.recipes.batches import graph_of
+from graphattn.recipes.models.dtype import as_weights
 
 
 class GraphBlock(nn.Module):
@@ -73,11 +74,12 @@ class GraphClassifier(nn.Module):
 
     def forward(self, data: Data) -> Tensor:
         graph = graph_of(data)
-        states = [self.embed(data.x)]
+        states = [self.embed(as_weights(self, data.x))]
+        edge_attr = as_weights(self, data.edge_attr)
         if self.positions is not None:
             states = [states[0] + self.positions(data.pos)]
         for block in self.blocks:
-            states.append(block(states[-1], graph, data.edge_attr))
+            states.append(block(states[-1], graph, edge_attr))
         return self.classify(self.read_out(states, graph))
 
     def read_out(self, states: list[Tensor], graph: Graph) -> Tensor:

@@ -10,6 +10,7 @@ from torch_geometric.nn.inits import glorot, zeros
 
 from graphattn.graphs import Graph
 from graphattn.nn import GraphAttention
+from graphattn.recipes.models.dtype import as_weights
 
 
 class GAT(nn.Module):
@@ -52,6 +53,7 @@ class GAT(nn.Module):
             glorot(parameter) if parameter.dim() > 1 else zeros(parameter)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
+        x = as_weights(self, x)
         for layer in self.hidden:
             x = F.elu(layer(drop_features(x, self.dropout, self.training), graph))
         return self.last(drop_features(x, self.dropout, self.training), graph)
@@ -101,7 +103,7 @@ class NodeTransformer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        x = self.dropout(F.gelu(self.embed(x)))
+        x = self.dropout(F.gelu(self.embed(as_weights(self, x))))
         for norm, attention, linear in zip(self.norms, self.attentions, self.linears, strict=True):
             h = norm(x)
             x = x + self.dropout(F.gelu(linear(torch.cat([h, attention(h, graph)], dim=-1))))

@@ -9,6 +9,7 @@ from torch_geometric.nn import global_add_pool, global_mean_pool
 from graphattn.graphs import CompleteGraph
 from graphattn.nn import EncoderLayer, HopBias
 from graphattn.recipes.batches import graph_of
+from graphattn.recipes.models.dtype import as_weights
 
 TYPICAL_NODES = 10  # of a molecule: brings sums over nodes to the size of one
 
@@ -56,11 +57,12 @@ class Regressor(nn.Module):
         self.is_sum = is_sum
 
     def forward(self, data: Data) -> Tensor:
-        x, edges = self.embed(data.x), graph_of(data)
+        x, edges = self.embed(as_weights(self, data.x)), graph_of(data)
+        edge_attr = as_weights(self, data.edge_attr)
         all_pairs = CompleteGraph([queries for queries, _ in edges.sizes])
         hop_bias = None if self.hop_bias is None else self.hop_bias(data.hops)
         for number, layer in enumerate(self.bonds):
-            x = layer(x, edges, data.edge_attr)
+            x = layer(x, edges, edge_attr)
             if self.everywhere:
                 x = self.everywhere[number](x, all_pairs, edge_bias=hop_bias)
         batch = edges.batch(x.device)

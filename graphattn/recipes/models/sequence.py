@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from graphattn.graphs import Graph
 from graphattn.nn import AttentionReadout, EncoderLayer, GraphTransformer, RotaryPositions
+from graphattn.recipes.models.dtype import as_weights
 from graphattn.recipes.models.words import WordEmbedding
 
 
@@ -50,7 +51,7 @@ class SequenceClassifier(nn.Module):
         self.dropout, self.word_decay = nn.Dropout(dropout), word_decay
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        return self.head(self.dropout(self.readout(self.encoder(self.embed(x), graph), graph)))
+        return self.head(self.dropout(self.readout(self.encoder(self.embed(as_weights(self, x)), graph), graph)))
 
     def parameter_groups(self, weight_decay: float) -> list[Any]:
         """Vectors of words, which are drawn to 0 more strongly, and the rest."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from graphattn.graphs import Graph
 from graphattn.nn import GraphAttention
 from graphattn.nn.positions import SinusoidalPositions
+from graphattn.recipes.models.dtype import as_weights
 
 
 class TagLayer(nn.Module):
@@ -57,7 +58,7 @@ class Tagger(nn.Module):
         return embedded if self.positions is None else embedded + 2 * self.positions(pos)
 
     def forward(self, x: Tensor, pos: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
-        x = self.embed(x, pos)
+        x = self.embed(as_weights(self, x), pos)
         for layer in self.layers:
             x = layer(x, graph, edge_attr)
         return self.head(x)

@@ -74,6 +74,7 @@ def explore(
 
     Raises:
         ValueError: if the model gives no attention weights or cannot be called with the data, or options do not fit.
+        TypeError: if a model is no module, or an input no Data.
 
     Example:
         >>> from graphattn.inputs import from_text
@@ -97,6 +98,12 @@ def by_name(model: Any, data: Any, kind: str | None) -> tuple[dict[str, Module],
     if kind is not None and kind not in KINDS:
         raise ValueError(f"'kind' must be one of {list(KINDS)} (got {kind!r})")
     models = dict(model) if isinstance(model, Mapping) else {"": model}
+    for given in models.values():
+        if not isinstance(given, Module):
+            raise TypeError(
+                f"'model' must be a torch.nn.Module, or several by name (got {type(given).__name__}); of what a recipe trained give"
+                " explore(trained.model, data, args=trained.arguments)"
+            )
     inputs = dict(data) if isinstance(data, Mapping) and not isinstance(data, Data) else {"": data}
     for name, given in inputs.items():
         if not isinstance(given, Data):
