@@ -221,7 +221,7 @@ def draw_attention(result: Result, window: int | None, path: Path) -> None:
 
 
 def draw_readout(data: Data, weights: Tensor, title: str, ax: plt.Axes) -> None:
-    draw_spectrogram(ax, data.x, data.pos.flatten())
+    draw_spectrogram(ax, data.x, data.pos.flatten(), getattr(data, "sample_rate", None))
     ax.set_xlabel("time in seconds")
     ax.set_title(title, fontsize=10)
     over = ax.twinx()

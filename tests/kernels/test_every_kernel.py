@@ -270,7 +270,9 @@ BANDS = {
 
 GRIDS = {
     "grid_2d", "grid_2d_uneven", "grid_3d", "grid_dilated", "grid_strided", "grid_strided_key_sides_dilated",
-    "grid_shift", "grid_shift_dilated", "grid_ragged", "grid_ragged_shift",
+    "grid_shift", "grid_shift_dilated", "grid_ragged", "grid_ragged_shift", "grid_causal_axis", "grid_borders_dilated",
+    "grid_groups", "grid_groups_clip_dilated", "grid_groups_causal", "grid_groups_without_keys", "grid_ragged_groups",
+    "grid_intersection",
 }  # fmt: skip
 
 
