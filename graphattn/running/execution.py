@@ -12,7 +12,17 @@ from torch import Tensor
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import OWN, select
 from graphattn.kernels.finite import AreFinite, NotFinite
-from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, Plan, count_edges, delta_of
+from graphattn.kernels.kernel import (
+    Gradients,
+    Inputs,
+    Kernel,
+    Needed,
+    Partial,
+    Plan,
+    accumulation_dtype,
+    count_edges,
+    delta_of,
+)
 from graphattn.kernels.parts import (
     Merger,
     Part,
@@ -30,32 +40,37 @@ from graphattn.running.hidden import ShowHidden, run_what_is_left
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
     """(out, edge_out), differentiable, in the dtype of the query."""
+    return finish(plan, inputs, *run_shown(plan, inputs, kernel))
+
+
+def run_shown(plan: Plan, inputs: Inputs, kernel: str | None, with_lse: bool = False) -> tuple[Any, ...]:
+    """(out, edge_out), and the log-sum-exp if wanted, before `finish`; what a bias takes away shows nowhere, NaN neither."""
     if inputs.bias is None and inputs.bias_by_offset is None:
-        return finish(plan, inputs, *run_with_hidden(plan, inputs, kernel))
+        return run_with_hidden(plan, inputs, kernel, with_lse)
     shows_hidden = ShowHidden(plan, inputs)
-    out, edge_out = run_with_hidden(plan, inputs, kernel)
+    results = run_with_hidden(plan, inputs, kernel, with_lse)
     if shows_hidden.answer():
-        out, edge_out = run_what_is_left(partial(run_with_hidden, kernel=kernel), plan, inputs)
-    return finish(plan, inputs, out, edge_out)
+        run_here = partial(run_with_hidden, kernel=kernel, with_lse=with_lse)
+        results = run_what_is_left(run_here, plan, inputs, with_lse)
+    return results
 
 
-def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
-    """The same before `finish`; edges that a bias takes away count with the weight 0."""
+def run_with_hidden(plan: Plan, inputs: Inputs, kernel: str | None, with_lse: bool = False) -> tuple[Any, ...]:
+    """The same where edges that a bias takes away count with the weight 0."""
     sink: Tensor | float | None = plan.normalizer.sink
     flat = flatten(inputs)
     if have_tangents((sink, *flat)) or torch._C._are_functorch_transforms_active():
-        result = attend_differentiably(plan, inputs)  # forward mode and torch.func: fused kernels know neither
-        return result.out, result.edge_out
+        # Forward mode and torch.func: fused kernels know neither.
+        return results_of(attend_differentiably(plan, inputs), with_lse)
     if inputs.bias_by_offset is not None:
         plan, inputs = with_bias_for_kernel(plan, inputs, kernel)
         flat = flatten(inputs)
     # A list is read in half the time of a generator.
     if torch.is_grad_enabled() and any([isinstance(x, Tensor) and x.requires_grad for x in (sink, *flat)]):
-        out, edge_out = Attend.apply(plan, kernel, sink, *flat)
-    else:
-        is_final = plan.normalizer.sink is None and not plan.normalizer.scale_by_degree
-        (out, _, edge_out), _ = compute(plan._replace(is_final=True) if is_final else plan, inputs, kernel)
-    return out, edge_out
+        return Attend.apply(plan, kernel, with_lse, sink, *flat)
+    is_final = plan.normalizer.sink is None and not (plan.normalizer.scale_by_degree or with_lse)
+    result, _ = compute(plan._replace(is_final=True) if is_final else plan, inputs, kernel)
+    return results_of(result, with_lse)
 
 
 def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -169,34 +184,44 @@ class Attend(torch.autograd.Function):
     """Parts run on their kernels forward and backward; nothing is kept but inputs, result and log-sum-exp."""
 
     @staticmethod
-    def forward(ctx, plan, kernel, sink, *flat):
+    def forward(ctx, plan, kernel, with_lse, sink, *flat):
         generators = Generators.of(plan.score, flat[0].device)
         merged, chosen = compute(plan, unflatten(flat), kernel)
         ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
         ctx.generators = generators if generators is not None and generators.have_moved() else None
         ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
         if plan.normalizer.scale_by_degree:
-            return merged.out, merged.edge_out
+            return results_of(merged, with_lse)
         # In the dtype of the query already here, so that gradients come back in it.
-        out, _, edge_out = merged
+        out, lse, edge_out = merged
         dtype = flat[0].dtype
         out = out if out.dtype is dtype else out.to(dtype)
-        return out, edge_out if edge_out is None or edge_out.dtype is dtype else edge_out.to(dtype)
+        edge_out = edge_out if edge_out is None or edge_out.dtype is dtype else edge_out.to(dtype)
+        return results_of(Partial(out, lse.clone() if with_lse else lse, edge_out), with_lse)
 
     @staticmethod
-    def backward(ctx, grad_out, grad_edge_out):
+    def backward(ctx, grad_out, grad_edge_out, grad_lse=None):
         *saved, sink = ctx.saved_tensors
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial.gradient(grad_out, grad_edge_out)
+        if grad_lse is not None:
+            grad = grad._replace(lse=grad_lse.masked_fill(merged.lse == -torch.inf, 0.0))
         plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
         is_again = torch.is_grad_enabled()
         if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
             again = nullcontext() if ctx.generators is None else ctx.generators.restored()
             with again, torch.enable_grad():
-                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[2:], is_again)
-            return None, None, *found
-        plan = plan._replace(needed=needed_of(ctx.needs_input_grad[3:]))
-        gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
-        return None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
+                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[3:], is_again)
+            return None, None, None, *found
+        plan = plan._replace(needed=needed_of(ctx.needs_input_grad[4:]))
+        if grad_lse is None:
+            gradients, by_sink = kernel_gradients(plan, ctx.kernel, ctx.chosen, inputs, merged, grad)
+        else:
+            gradients, by_sink = gradients_with_lse(plan, ctx.kernel, inputs, merged, grad)
+        return None, None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
+
+
+def results_of(result: Partial, with_lse: bool) -> tuple[Any, ...]:
+    return (result.out, result.edge_out, result.lse) if with_lse else (result.out, result.edge_out)
 
 
 # Kernels make weights again as exp(score - lse), where a large lse has lost digits: by this much, weights are too far off.
@@ -259,6 +284,34 @@ def kernel_gradients(
         del gradients  # before the next part makes its own
     assert total is not None  # every graph has a part
     return total, sink_gradient(plan.normalizer.sink, merged, grad)
+
+
+def gradients_with_lse(plan: Plan, kernel: str | None, inputs: Inputs, merged: Partial, grad: Partial):
+    """`kernel_gradients` where the log-sum-exp has a gradient too.
+
+    The derivative of lse by a score is its weight w, that of out is w (value - out): a gradient of lse is taken from delta. So
+    that no kernel need know of it, values get one more channel of 0, whose result is said to be -grad_lse and its gradient 1.
+    """
+    dtype = accumulation_dtype(inputs.query.dtype)
+    plan = plan._replace(memory=None, value_is_key=False)  # values are others now
+    wide = inputs._replace(value=torch.nn.functional.pad(inputs.value, (0, 1)))
+    wide_merged = merged._replace(out=torch.cat([merged.out.to(dtype), -grad.lse.to(dtype)[..., None]], -1))
+    wide_grad = Partial.gradient(torch.nn.functional.pad(grad.out.to(dtype), (0, 1), value=1.0), grad.edge_out)
+    kernel, chosen = kernels_of(plan, wide, kernel)
+    gradients, by_sink = kernel_gradients(plan, kernel, chosen, wide, wide_merged, wide_grad)
+    if gradients.value is not None:
+        gradients = gradients._replace(value=gradients.value[..., :-1])
+    return gradients, by_sink
+
+
+def kernels_of(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[str | None, list[Kernel]]:
+    """Those of the pieces; any that run where the named one cannot, as it has no values of more channels than keys."""
+    try:
+        return kernel, [select(*piece[1:], kernel)[0] for piece in pieces(plan, inputs, kernel)]
+    except ValueError:
+        if kernel is None:
+            raise
+        return kernels_of(plan, inputs, None)
 
 
 def sink_gradient(sink: Tensor | float | None, merged: Partial, grad: Partial) -> Tensor | None:

@@ -128,18 +128,16 @@ def take_heads(inputs: Inputs, heads: Tensor) -> Inputs:
     )
 
 
-def run_what_is_left(run: Callable, plan: Plan, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
-    """(out, edge_out) of `run(plan, inputs)`, before they are divided by degrees."""
+def run_what_is_left(run: Callable, plan: Plan, inputs: Inputs, with_lse: bool = False) -> tuple[Any, ...]:
+    """(out, edge_out) of `run(plan, inputs)`, before they are divided by degrees, and the log-sum-exp that it gives if wanted."""
     plan, inputs = with_bias_of_edges(plan, inputs)
     if stays_whole(plan, inputs):
         result = attend_differentiably(plan, inputs, hidden_by_bias(inputs.bias))
-        return result.out, result.edge_out
+        return (result.out, result.edge_out, result.lse) if with_lse else (result.out, result.edge_out)
     parts = list(what_is_left(plan, inputs))
     results = [run(left.plan, left.inputs) for left in parts]
     back = torch.cat([left.heads for left in parts]).argsort()
-    edge_outs = [edge_out for _, edge_out in results if edge_out is not None]
-    edge_out = torch.cat(edge_outs, 1)[:, back] if edge_outs else None
-    return torch.cat([out for out, _ in results], 1)[:, back], edge_out
+    return tuple(None if found[0] is None else torch.cat(found, 1)[:, back] for found in zip(*results))
 
 
 def scores_shown(plan: Plan, inputs: Inputs) -> Tensor:

@@ -188,3 +188,23 @@ def test_results_that_do_not_fit_are_refused():
     for wrong in ([], [(out, lse), (out[:2], lse[:2])], [(out, lse.t())], [(out,)]):
         with pytest.raises(ValueError, match="'results'|'lse'"):
             merge_attention(wrong)
+
+
+def test_a_score_that_draws_is_differentiated_as_it_was_drawn():
+    """A score of the caller's own is evaluated again on the way back."""
+    graph = causal(6)
+
+    def drops(query, key):
+        scores = (query * key).sum(-1)
+        return scores * (torch.rand_like(scores) < 0.5)
+
+    found = []
+    for return_lse in (False, True):
+        leaves = tensors(graph, kv_heads=4)
+        torch.manual_seed(0)
+        results = attend(*leaves, graph, score=drops, return_lse=return_lse)
+        out = results[0] if return_lse else results
+        torch.rand(7)  # somebody draws in between
+        found.append([out.detach(), *torch.autograd.grad(out.sum(), leaves)])
+    for with_lse, alone in zip(found[1], found[0]):
+        torch.testing.assert_close(with_lse, alone, rtol=1e-12, atol=1e-12)
