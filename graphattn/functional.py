@@ -64,7 +64,7 @@ def attend(
     score: ScoreLike = "dot",
     normalizer: NormalizerLike = "softmax",
     kernel: str | None = None,
-    edge_sum: bool = True,
+    edge_sum: Literal[True] = True,
     return_lse: Literal[False] = False,
 ) -> tuple[Tensor, Tensor]: ...
 

@@ -12,7 +12,7 @@ from torch_geometric.nn.aggr import SumAggregation
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.nn.dense import Linear
 
-from graphattn.nn.plain import has_hooks, home, is_untouched, runs_as
+from graphattn.nn.plain import has_hooks, home, runs_as
 
 STEPS = ("propagate", "message", "aggregate", "message_and_aggregate", "edge_update")
 HOOKS = tuple(f"_{step}_forward{when}_hooks" for step in STEPS for when in ("", "_pre"))
@@ -71,27 +71,8 @@ def compiled_home(cls: type, name: str) -> str:
 
 def needs_messages(conv: MessagePassing) -> bool:
     """True where a drop-in for `conv.peer` gives its kernel up; the numbers are those of PyG's layer."""
-    if not torch.compiler.is_compiling() and is_as_usual(conv):
-        return own_method(conv, conv.peer) is not None
     is_map = is_plain(conv.lin_edge) and (conv.lin_edge is None or conv.lin_edge.bias is None)
     return is_watched(conv) or not adds_up(conv) or not is_map or own_method(conv, conv.peer) is not None
-
-
-def is_as_usual(conv: MessagePassing) -> bool:
-    """Whether all that `needs_messages` asks but for methods is as PyG's layers are made; False: it has to be asked further."""
-    own = conv.__dict__
-    parts = own["_modules"]
-    lin_edge = parts.get("lin_edge")
-    if lin_edge is not None and not (
-        is_untouched(lin_edge, Linear) and lin_edge.__dict__["_parameters"]["bias"] is None
-    ):
-        return False
-    if lin_edge is None and own.get("lin_edge") is not None:
-        return False
-    has_hooks_on_messages = any([own.get(hooks) for hooks in HOOKS])
-    sums_up = is_untouched(parts.get("aggr_module"), SumAggregation)
-    runs_forward = own.get("flow") == "source_to_target" and own.get("node_dim") == 0
-    return sums_up and runs_forward and not (has_hooks_on_messages or conv.explain)
 
 
 class PerThread:

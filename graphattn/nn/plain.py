@@ -29,28 +29,6 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
     return own is kind.forward and home(own) == kind.__module__
 
 
-_AS_WRITTEN: dict[type[Module], Any] = {}  # the forward pass of a class that was seen to stand where the class does
-
-
-def is_untouched(module: Any, kind: type[Module]) -> bool:
-    """Whether a module is of just this class, and neither it, nor the class, nor hooks have a part of their own in its calls.
-
-    As `runs_as` and `has_hooks`, in one question: layers ask it of their parts at every call.
-    """
-    if type(module) is not kind:
-        return False
-    own, forward = module.__dict__, kind.forward  # read as it is: a module finds its attributes slowly
-    if "forward" in own or own["_forward_hooks"] or own["_forward_pre_hooks"]:
-        return False
-    if own["_backward_hooks"] or own["_backward_pre_hooks"] or torch_modules._has_any_global_hook():
-        return False
-    if _AS_WRITTEN.get(kind) is not forward:
-        if home(forward) != kind.__module__:
-            return False
-        _AS_WRITTEN[kind] = forward
-    return True
-
-
 def home(function: Any) -> str | None:
     """Name of the module whose text the function is, that of the decorator for a decorated one; functools.wraps copies
     `__module__`, but not this."""

@@ -7,6 +7,7 @@
 #ifndef GRAPHATTN_EDGES_H
 #define GRAPHATTN_EDGES_H
 
+#include "indices.h"
 #include "storage.h"
 
 /* The score of an edge, before it is scaled: q . k, or vector . f(q + k + edge_weight @ features), or + features, with LeakyReLU or tanh as f;
@@ -101,6 +102,11 @@ INLINE Table handed_of(const Edges *w) { return (Table){w->handed, REALS, 2 * w-
 
 /* Dimension of the edge weight, 0 without one: then features are no part of the hidden numbers. */
 INLINE int64_t weight_dim(const Edges *w) { return w->edge_weight ? w->edge_dim : 0; }
+
+/* The edge of an entry by query, as bias and features count. */
+INLINE int64_t edge_of(const Edges *w, int64_t entry) {
+    return w->edge_id ? index_at(w->edge_id, entry, w->index_is_64) : entry;
+}
 
 /* Where the features of a head start among those of an edge. */
 INLINE int64_t feature_at(const Edges *w, int64_t head) { return w->feature_heads > 1 ? head * w->edge_dim : 0; }

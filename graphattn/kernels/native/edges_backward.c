@@ -235,8 +235,7 @@ INLINE void over_queries(
             ask_for(&value_table, nodes + n, n, 0, 1);
             real *handed = w->handed + begin * 2 * heads;
             if (edge_dim) {
-                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? index_at(w->edge_id, begin + e, w->index_is_64) : begin + e;
-                rows_of_few(x.features, &feature_table, edges, n);
+                few_features(w, x.features, edges, begin, n);
                 if (x.edge_query) add_dots_by_pair(weights, more, x.edge_query, x.features, n, heads, edge_group, edge_dim, scale);
                 if (grad_edge_out) add_dots_by_pair(factors, more, grad_edge_out, x.features, n, heads, edge_group, edge_dim, 1);
             }
@@ -375,7 +374,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                     __builtin_prefetch(w->signs + places[e + LANES] * heads * eights(dim));
                 }
             if (weight_dim(w) || w->adds_features) {
-                EACH_LANE(e) edges[e] = w->edge_id ? index_at(w->edge_id, places[e], w->index_is_64) : places[e];
+                EACH_LANE(e) edges[e] = edge_of(w, places[e]);
                 rows_at(features, &feature_table, edges);
             }
             if (to_key && score == GAT)

@@ -111,8 +111,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             dots_by_pair(factors, x.query, x.keys, n, heads, group, dim, (real)w->scale);
             ask_for(&key_table, nodes + n, n, 0, 1);
             if (edge_dim) {
-                for (int64_t e = 0; e < n; e++) edges[e] = w->edge_id ? index_at(w->edge_id, begin + e, w->index_is_64) : begin + e;
-                rows_of_few(x.features, &feature_table, edges, n);
+                few_features(w, x.features, edges, begin, n);
                 if (x.edge_query) add_dots_by_pair(factors, more, x.edge_query, x.features, n, heads, feature_group(w), edge_dim, w->scale);
             }
             weights_of_few(w, lse, factors, scores, n, padded);

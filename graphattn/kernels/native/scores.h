@@ -16,6 +16,14 @@ typedef struct {
     int64_t n;                            /* how many of the eight there are */
 } Eight;
 
+/* The features of the n edges of a row that has few, from entry `at` on. */
+INLINE void few_features(const Edges *w, Rows features, int64_t *edges, int64_t at, int64_t n) {
+    for (int64_t e = 0; e < n; e++) {
+        edges[e] = edge_of(w, at + e);
+        features[e] = w->edge_features + edges[e] * w->feature_heads * w->edge_dim;
+    }
+}
+
 /* ---- vector . f(q + k + edge_weight @ features) ---- */
 
 INLINE void activate(lanes x[LANES], int score) {

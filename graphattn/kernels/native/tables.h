@@ -61,11 +61,6 @@ OUT_OF_LINE void find(int64_t *found, const void *index, int64_t is_64, int64_t 
     for (int64_t i = count; i < padded; i++) found[i] = found[count - 1];
 }
 
-/* n rows of reals. */
-INLINE void rows_of_few(Rows rows, const Table *table, const int64_t *places, int64_t n) {
-    for (int64_t e = 0; e < n; e++) rows[e] = (const real *)table->start + table->row * places[e];
-}
-
 /* Rows of so few edges are done pair by pair of an edge and a head (`dots_by_pair`). */
 enum { FEW = 4 };
 
