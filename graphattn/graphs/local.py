@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.types import Device
 from typing_extensions import Self
 
+from graphattn.graphs.around import GraphAround
 from graphattn.graphs.banded import BandedGraph
 from graphattn.graphs.complete import CompleteGraph
-from graphattn.graphs.csr import CSR
-from graphattn.graphs.graph import Graph, Index, whole
+from graphattn.graphs.graph import Graph, whole
 from graphattn.graphs.grid import GridGraph
 from graphattn.graphs.sizes import parse_flag, parse_integer
 from graphattn.graphs.starts import Starts
@@ -22,7 +21,7 @@ Numbers = int | Tensor
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class LocalGraph(Graph):
+class LocalGraph(GraphAround):
     """Some queries of a larger graph and the keys that they see, as `graph.rows(start, stop)` gives them.
 
     Queries and keys are numbered from 0 here, as the rows of their tensors are. Their positions (for biases by rule, rotary and
@@ -67,22 +66,6 @@ class LocalGraph(Graph):
         self.__init__(graph, frame, *(parse_numbers(*side) for side in sides))
 
     @property
-    def device(self) -> torch.device | None:
-        return self.graph.device
-
-    @property
-    def num_edges(self) -> int:
-        return self.graph.num_edges
-
-    @property
-    def has_repeats(self) -> bool:
-        return self.graph.has_repeats
-
-    @property
-    def has_own_order(self) -> bool:
-        return self.graph.has_own_order
-
-    @property
     def starts(self) -> Starts:
         """Known where numbers go on one by one; None elsewhere, where `positions_of` knows each."""
         queries, keys = self.query_numbers, self.key_numbers
@@ -97,31 +80,6 @@ class LocalGraph(Graph):
             )
             for number, start in enumerate(frame.starts)
         )
-
-    def allows(self, query: Index, key: Index) -> Tensor:
-        return self.graph.allows(query, key)
-
-    def mask(self, device: Device = None) -> Tensor:
-        return self.graph.mask(device)
-
-    def edge_index(self, device: Device = None) -> Tensor:
-        return self.graph.edge_index(device)
-
-    def by_query(self, device: Device = None) -> CSR:
-        return self.graph.by_query(device)
-
-    def by_key(self, device: Device = None) -> CSR:
-        return self.graph.by_key(device)
-
-    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return self.graph._rows(device)
-
-    def _build_degrees(self, device: torch.device) -> Tensor:
-        return self.graph.degrees(device)
-
-    def normal_form(self) -> Graph:
-        """The edges alone, for kernels: they need no positions."""
-        return self.graph.normal_form()
 
     def _ordered(self, edges_by_key: bool) -> Graph:
         return self._with(self.graph._ordered(edges_by_key))

@@ -4,17 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.types import Device
 
-from graphattn.graphs.csr import CSR
-from graphattn.graphs.graph import Graph, Index, whole
+from graphattn.graphs.around import GraphAround
+from graphattn.graphs.graph import Graph, whole
 from graphattn.graphs.starts import Starts
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
-class GraphOfEdges(Graph):
+class GraphOfEdges(GraphAround):
     """`graph`, as long as the edges of its Data are those of `of_edges`, which is `graph` itself where it has just these edges.
 
     `GraphData` keeps such a one under the name `graph`, beside examples whose graph was set, and gives `graph` itself to those
@@ -45,24 +43,8 @@ class GraphOfEdges(Graph):
         return GraphOfEdges(graph, graph if self.follows else self.of_edges._map_tensors(function))
 
     @property
-    def num_edges(self) -> int:
-        return self.graph.num_edges
-
-    @property
-    def device(self) -> torch.device | None:
-        return self.graph.device
-
-    @property
     def is_symmetric(self) -> bool:
         return self.graph.is_symmetric
-
-    @property
-    def has_repeats(self) -> bool:
-        return self.graph.has_repeats
-
-    @property
-    def has_own_order(self) -> bool:
-        return self.graph.has_own_order
 
     @property
     def starts(self) -> Starts:
@@ -71,21 +53,6 @@ class GraphOfEdges(Graph):
     @property
     def T(self) -> Graph:
         return self.graph.T
-
-    def allows(self, query: Index, key: Index) -> Tensor:
-        return self.graph.allows(query, key)
-
-    def edge_index(self, device: Device = None) -> Tensor:
-        return self.graph.edge_index(device)
-
-    def by_query(self, device: Device = None) -> CSR:
-        return self.graph.by_query(device)
-
-    def by_key(self, device: Device = None) -> CSR:
-        return self.graph.by_key(device)
-
-    def normal_form(self) -> Graph:
-        return self.graph.normal_form()
 
     def examples(self) -> list[Graph]:
         return self.graph.examples()
@@ -101,9 +68,6 @@ class GraphOfEdges(Graph):
 
     def __invert__(self) -> Graph:
         return ~self.graph
-
-    def _rows(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        return self.graph._rows(device)
 
     def _ordered(self, edges_by_key: bool) -> Graph:
         return self.graph._ordered(edges_by_key)
