@@ -41,7 +41,8 @@ def check_any(found: list[Data], failures: list[Failure], path: Any) -> None:
 def number_classes(found: list[Data], names: Iterable[str]) -> list[str]:
     """Sorted names of the classes; the `label` (str) of each example becomes y, its place among them."""
     classes = sorted(set(names))
+    places = {name: place for place, name in enumerate(classes)}
     for data in found:
-        data.y = torch.tensor([classes.index(data.label)])
+        data.y = torch.tensor([places[data.label]])
         del data.label
     return classes

@@ -68,9 +68,7 @@ class Arrangement:
     """Everything that the loops need of a graph, made once."""
 
     by_query: Rows
-    edge_id: (
-        Tensor | None
-    )  # in the dtype of `col`, place in edge_index() of each entry by query; None if it is the same
+    edge_id: Tensor | None  # in the dtype of `col`, place in edge_index() of each entry; None if it is the same
     keys_have_one_query: bool  # at most: gradients of keys and values are then no sums, and need no pass of their own
     calls: dict = field(default_factory=dict)  # structs for sizes and options that came before (native/edges.py)
 
