@@ -12,11 +12,10 @@ from typing import Any
 import torch
 import torch_geometric.datasets
 from torch_geometric.data import Data
-from torch_geometric.transforms import NormalizeFeatures
-from torch_geometric.utils import is_undirected, to_undirected
+from torch_geometric.utils import is_undirected
 
 from graphattn import datasets
-from graphattn.command.network import read_network
+from graphattn.command.network import prepared, read_network
 from graphattn.datasets.csv_file import read_rows
 from graphattn.datasets.failures import Failure
 
@@ -135,17 +134,15 @@ def source_of(kind: str, data: list[Data], options: dict[str, Any]) -> dict[str,
 
 
 def of_network(data: Data, args: argparse.Namespace) -> Loaded:
-    if args.undirected and data.edge_index is not None:
-        data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
-    elif data.edge_index is not None and not is_undirected(data.edge_index, num_nodes=data.num_nodes):
+    is_given = not args.undirected and data.edge_index is not None
+    if is_given and not is_undirected(data.edge_index, num_nodes=data.num_nodes):
         print(
             "edges are directed: a node sees those that point to it, and not those that it points to; --undirected adds the"
             " opposite of each",
             file=sys.stderr,
         )
-    if args.normalize:
-        data = NormalizeFeatures()(data)
     options = {"undirected": args.undirected, "normalize": args.normalize}
+    data = prepared(data, **options)
     return Loaded(data, "node classification", source={"kind": "network", "options": options})
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.io import read_npz
+from torch_geometric.transforms import NormalizeFeatures
+from torch_geometric.utils import to_undirected
 
 from graphattn.recipes.checkpoint import read_whole
 
@@ -56,6 +58,13 @@ def read_network(path: str | os.PathLike[str]) -> Data:
         if mask is not None and mask.dim() == 2 and mask.size(0) != data.num_nodes and mask.size(1) == data.num_nodes:
             data[name] = mask.t()
     return data
+
+
+def prepared(data: Data, undirected: bool, normalize: bool) -> Data:
+    """As a model reads it: with the opposite of each edge, and features that sum up to 1, where they are asked for."""
+    if undirected and data.edge_index is not None:
+        data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
+    return NormalizeFeatures()(data) if normalize else data
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -9,10 +9,8 @@ from typing import Any, TextIO
 
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.transforms import NormalizeFeatures
-from torch_geometric.utils import to_undirected
 
-from graphattn.command.network import read_network
+from graphattn.command.network import prepared, read_network
 from graphattn.datasets import from_csv
 from graphattn.datasets.csv_file import read_rows
 from graphattn.datasets.pictures import read_image
@@ -86,10 +84,7 @@ def of_inputs(inputs: list[str], source: dict[str, Any]) -> Any:
     if kind == "network":
         if len(inputs) != 1:
             raise ValueError(f"the model reads one network at a time (got {len(inputs)} inputs)")
-        data: Data = read_network(inputs[0])
-        if options["undirected"] and data.edge_index is not None:
-            data.edge_index = to_undirected(data.edge_index, num_nodes=data.num_nodes)
-        return NormalizeFeatures()(data) if options["normalize"] else data
+        return prepared(read_network(inputs[0]), **options)
     if kind == "graph":
         raise ValueError(
             "the model reads graphs of a data set of PyG; use graphattn.recipes.load(...).predict(graphs) in Python"
