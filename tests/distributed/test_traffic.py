@@ -1,5 +1,7 @@
 """Rows received are those that the formulas say, and what is chosen is told with them."""
 
+import sys
+
 import pytest
 
 from tests.distributed import volumes
@@ -33,14 +35,13 @@ def test_what_is_counted_is_sent(two):
         assert sum(sent) == 4 * wanted + 2 * wanted
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read as Linux tells it")
 def test_a_ring_holds_two_blocks(pools):
     """Of four processes, of whose keys a halo holds all, packed and unpacked."""
     pool = pools.setdefault(4, pools.get(4) or Pool(4))
     keys, block = 400_000, 100_000 * 2 * 64 * 4 / 2**20  # MB of keys and values of one process
-    ring = pool.run(volumes.peak_of_ring, "ring", keys)
-    halo = pool.run(volumes.peak_of_ring, "halo", keys)
-    assert max(ring) < 3.5 * block, (ring, block)
-    assert max(halo) > 5 * block, (halo, block)  # beyond the peak of the ring
+    ring, halo = (pool.run(volumes.peak_of, strategy, keys) for strategy in ("ring", "halo"))
+    assert max(ring) < 3.5 * block < 6 * block < min(halo), (ring, halo, block)
 
 
 def test_choices_are_explained_by_bytes(two):
