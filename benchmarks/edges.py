@@ -144,7 +144,7 @@ def star_case(num_leaves: int, heads: int, dim: int, two_way: bool) -> Case:
         "reading keys and values": lambda: [x.sum() for x in tensors],
         "reading, then copying them": lambda: [(x.sum(), x.clone()) for x in tensors],
     }
-    return Case((query, key, value), found, expected.dot(graph), graph.num_queries, prepare(graph), beside)
+    return Case((query, key, value), found, expected.dot(graph), graph.num_queries, prepare(graph), lambda _: beside)
 
 
 def sweep(report: Report, options) -> None:

@@ -6,8 +6,9 @@
 
 Models of PyG's layers (of torch's for sentences) as they are and after `graphattn.accelerate`. Training differentiates by all
 weights; dropout, where a model has it, is on while it is timed. A sampled block is new in every call, so that building its
-graph counts. Outputs are checked against
-the same model in float64 first, without dropout.
+graph counts. Outputs are checked against the same model in float64 first, without dropout. "products alone" are the products
+of matrices and the random draws of the accelerated model, repeated by themselves: the peer's time over theirs is the most
+that any attention could gain.
 """
 
 import copy
@@ -26,7 +27,8 @@ from benchmarks.accelerate import GPS, InFloat64
 from benchmarks.edges import node_tensors
 from benchmarks.graphs import random_edges, random_graph
 from benchmarks.layers import Padding, spread
-from benchmarks.measure import Case, Peer
+from benchmarks.measure import Case, Peer, calls_of
+from benchmarks.products import products_of
 from benchmarks.report import Report, parser
 from graphattn import CompleteGraph, accelerate
 from graphattn.nn import EncoderLayer
@@ -144,7 +146,7 @@ def model_case(model: nn.Module, x: Tensor, *arguments: Tensor, num_rows: int | 
     fast = copy.deepcopy(model)
     accelerate(fast)
     nets = {"accelerated": fast, "PyG": model}
-    return case_of(nets, InFloat64(model.eval(), *arguments), x, num_rows or x.size(0), arguments)
+    return with_products(case_of(nets, InFloat64(model.eval(), *arguments), x, num_rows or x.size(0), arguments))
 
 
 def case_of(nets: dict[str, nn.Module], expected: Callable, x: Tensor, num_rows: int, arguments: tuple = ()) -> Case:
@@ -158,6 +160,12 @@ def case_of(nets: dict[str, nn.Module], expected: Callable, x: Tensor, num_rows:
         return Peer(lambda x: net(x, *arguments), parameters=tuple(net.eval().parameters()))
 
     return Case((x.detach(),), {name: peer(net) for name, net in nets.items()}, expected, num_rows, ready=ready)
+
+
+def with_products(case: Case) -> Case:
+    """The same, timed beside the products of its first peer."""
+    own = next(iter(case.peers))
+    return case._replace(beside=lambda pass_: {"products alone": products_of(calls_of(case, pass_)[own])})
 
 
 class BySentence(nn.Module):
@@ -188,7 +196,7 @@ def sentence_case(count: int, shortest: int, longest: int, channels: int, heads:
         name: peer._replace(call=call, **layout)
         for (name, peer), call, layout in zip(case.peers.items(), calls, layouts)
     }
-    return case._replace(peers=peers)
+    return with_products(case._replace(peers=peers))
 
 
 @contextmanager

@@ -49,7 +49,8 @@ class Case(NamedTuple):
         expected: `expected(row, *inputs in float64)` is row `row` of the output, by other code than any peer's.
         rows: How many rows the output has.
         prepare: What is built once for a graph (its CSR), timed beside the table.
-        beside: Timed with the peers but not the same work (reading memory), so neither checked nor weighed.
+        beside: From the name of a pass to what is timed with the peers but is not the same work (reading memory, products
+            alone), so neither checked nor weighed.
         ready: Called with the name of a pass before it is timed, after the check (to switch dropout on in training).
     """
 
@@ -58,7 +59,7 @@ class Case(NamedTuple):
     expected: Callable[..., Tensor]
     rows: int
     prepare: Callable[[], object] | None = None
-    beside: dict[str, Callable[[], object]] = {}  # noqa: RUF012  (never changed)
+    beside: Callable[[str], dict[str, Callable[[], object]]] | None = None
     ready: Callable[[str], object] | None = None
 
 

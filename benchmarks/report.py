@@ -116,7 +116,8 @@ class Report:
             work += f" (once: {seconds(time.perf_counter() - start)})"
         check(case)
         rounds = rounds or self.options.rounds
-        found = {pass_: interleaved(calls_of(case, pass_) | case.beside, rounds) for pass_ in passes}
+        beside = case.beside or (lambda _: {})
+        found = {pass_: interleaved(calls_of(case, pass_) | beside(pass_), rounds) for pass_ in passes}
         weighed = () if self.options.no_memory else tuple(case.peers)
         del case  # its memory may be wanted by the processes that measure memory
         for pass_, timings in found.items():
