@@ -172,11 +172,13 @@ class Case:
             x = x.masked_fill(torch.rand(x.shape) < self.pick([0.0, 0.3, 1.0]), -torch.inf)
             self.leaves["bias"] = self.lay_out("bias", x).detach().requires_grad_(self.random.random() < 0.8)
         if self.random.random() < 0.3:
-            edge_dim = self.pick([1, 2, 8, 9])
-            self.says.append(f"{edge_dim} features")
-            self.leaf("edge_features", len(self.edges), edge_dim)
+            edge_dim, of_heads = self.pick([1, 2, 8, 9]), self.pick([(), (), (self.heads,)])
+            self.says.append(f"{edge_dim} features{' of each head' if of_heads else ''}")
+            self.leaf("edge_features", len(self.edges), *of_heads, edge_dim)
             if self.random.random() < 0.7:
                 self.leaf("edge_query", self.sizes[0], self.heads, edge_dim)
+            if self.random.random() < 0.3:
+                self.options["edge_sum"] = self.say("no sum", False)
 
     def draw_score(self) -> None:
         name = self.pick(["dot", "dot", "dot", "dot", *SCORES])
@@ -188,7 +190,7 @@ class Case:
             return  # sums of half precision are often 0, where LeakyReLU has any derivative between its two slopes
         self.says.append(name)
         shapes, make, formula = SCORES[name]
-        edge_dim = self.leaves["edge_features"].size(1) if "edge_features" in self.leaves else 0
+        edge_dim = self.leaves["edge_features"].size(-1) if "edge_features" in self.leaves else 0
         sizes = {"h": self.heads, "k": self.kv_heads, "d": self.dim, "e": edge_dim}
         parameters = []
         for parameter, axes in shapes.items():
@@ -217,6 +219,8 @@ class Case:
             self.options["normalizer"] = {"relu": Relu, "sigmoid": Sigmoid}[name.split()[0]](scale_by_degree=True)
         else:
             self.options["normalizer"] = self.oracle["normalizer"] = name
+        if name == "softmax" and self.random.random() < 0.4:
+            self.options["return_lse"] = self.say("lse", True)
 
     # Running ---------------------------------------------------------------------------------------------------------
 
@@ -246,8 +250,12 @@ class Case:
             found["bias"] = -distance[:, None] * slopes
         if "bias" in leaves:
             found["bias"] = leaves["bias"].expand(-1, self.heads) if leaves["bias"].dim() > 1 else leaves["bias"]
-        out, edge_out, weights, _ = loop_attention(edges=self.edges, **found)
-        outputs = [out] if edge_out is None else [out, edge_out]
+        out, edge_out, weights, lse = loop_attention(edges=self.edges, **found)
+        outputs = [out]
+        if edge_out is not None and self.options.get("edge_sum", True):
+            outputs.append(edge_out)
+        if "return_lse" in self.options:
+            outputs.append(lse)
         if self.degree_scaled:
             degrees = torch.zeros(self.sizes[0], dtype=torch.float64)
             for _, query in self.edges:
@@ -271,13 +279,18 @@ class Case:
             kernel = None
             with recorded(ran):
                 result = attend(graph=self.graph, **arguments)
+        with_lse, _ = arguments.pop("return_lse", False), arguments.pop("edge_sum", True)
         chosen = choose_kernel(self.graph, **arguments, kernel=kernel).kernel.split(" + ")
         assert self.budget or set(ran) <= set(chosen), f"choose_kernel says {chosen}, but {ran} ran"
         outputs = [result] if isinstance(result, Tensor) else list(result)
         leaves, wanted, weights = self.expected()
-        for name, actual, right in zip(("out", "edge_out"), outputs, wanted, strict=False):
-            assert actual.dtype == self.dtype, f"{name} is {actual.dtype}"
-            self.compare(name, actual, right)
+        for number, (actual, right) in enumerate(zip(outputs, wanted, strict=True)):
+            is_lse = with_lse and number + 1 == len(wanted)
+            dtype = torch.float32 if is_lse and self.dtype.itemsize == 2 else self.dtype
+            assert actual.dtype == dtype, f"result {number} is {actual.dtype}"
+            if is_lse:  # of a query without edges it is -inf, of which a loss would be too
+                outputs[-1], wanted[-1] = (x.masked_fill(right == -torch.inf, 0.0) for x in (actual, right))
+            self.compare(f"result {number}", outputs[number], wanted[number])
         self.compare_gradients(outputs, leaves, wanted)
         arguments.pop("value")
         self.compare("weights", attention_weights(graph=self.graph, **arguments), weights)
@@ -358,7 +371,8 @@ class recorded:
 def refused(case: Case, kernel: str, arguments: dict) -> None:
     """Where `attend` refuses a kernel, so must `choose_kernel`."""
     try:
-        choose_kernel(case.graph, **arguments, kernel=kernel)
+        options = {name: x for name, x in arguments.items() if name != "return_lse"}
+        choose_kernel(case.graph, **options, kernel=kernel)
     except ValueError:
         return
     raise AssertionError(f"attend refuses {kernel!r}, choose_kernel does not")

@@ -26,6 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "head_edges": {"edge_features": "heads", "edge_query": True},
     "head_edge_values": {"edge_features": "heads", "normalizer": "relu", "bias": "heads"},
     "additive_edges": {"edge_features": "hidden", "score": "additive_edges"},
+    "additive_weights": {"edge_features": "heads", "score": "additive_weights"},
     "edge_values": {"edge_features": True, "bias": "heads"},
     "relu": {"normalizer": "relu", "bias": "heads", "edge_features": True, "edge_query": True},
     "sigmoid": {"normalizer": "sigmoid", "edge_features": True, "edge_query": True},
@@ -45,6 +46,11 @@ SCORES: dict[str, tuple[dict[str, str], Callable[..., Score], Callable[..., Tens
         {"vector": "hd"},
         lambda vector: Additive(vector, activation="leaky_relu", adds_features=True),
         sees_features(lambda q, k, vector, edge: (vector * torch.nn.functional.leaky_relu(q + k + edge, 0.2)).sum()),
+    ),
+    "additive_weights": (
+        {"vector": "hd", "weight": "hde"},
+        Additive,
+        sees_features(lambda q, k, vector, weight, edge: (vector * (q + k + weight @ edge).tanh()).sum()),
     ),
     "cosine": ({"positive": "h"}, Cosine, lambda q, k, t: torch.cosine_similarity(q, k, 0) / t),
     "gaussian": ({"positive": "h"}, Gaussian, lambda q, k, width: -((q - k) / width).square().sum() / 2),
@@ -104,7 +110,7 @@ def problem_of(case: Case, option: str, widths: Widths = MOST) -> tuple[dict[str
     if wanted.pop("edge_query", False):
         leaves["edge_query"] = leaf(graph.num_queries, heads, EDGE_DIM)
     for parameter, axes in SCORES[wanted["score"]][0].items() if "score" in wanted else ():
-        leaves[parameter] = leaf(*({"h": heads, "k": kv_heads, "d": dim}[axis] for axis in axes))
+        leaves[parameter] = leaf(*({"h": heads, "k": kv_heads, "d": dim, "e": EDGE_DIM}[axis] for axis in axes))
         if parameter == "positive":
             leaves[parameter] = 2 + leaves[parameter].abs()
     if wanted.get("normalizer") == "sink":

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from graphattn.formulas.scores import Additive
 from graphattn.graphs import Graph
 from graphattn.kernels.facts import PER_EDGE
 from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, edge_dim_first, edge_dim_last
@@ -24,6 +25,17 @@ class EdgesCpu(Kernel):
     numbers_kept = 2  # weight and gradient of the score
 
     def why_not_here(self, plan, inputs):
+        features, score = inputs.edge_features, plan.score
+        if (
+            isinstance(score, Additive)
+            and score.edge_weight is not None
+            and features is not None
+            and features.dim() == 3
+        ):
+            return (
+                "'edges_cpu' maps features that all heads share by an edge_weight, [num_edges, edge_dim] (got"
+                f" {list(features.shape)}); map those of each head before, and say so by adds_features=True"
+            )
         return why_not_native()
 
     def forward(self, plan, inputs):
