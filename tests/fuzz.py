@@ -90,9 +90,10 @@ class Case:
         self.budget = self.pick([None] * 8 + [1, 2000])
         # Squares of a rounded result are off by more than a tolerance says.
         self.loss = self.pick(["random", "sum", "mean", "mean" if self.dtype.itemsize == 2 else "squares"])
+        self.twice = self.dtype is torch.float64 and self.random.random() < 0.2
         self.says.append(
             f"{self.dtype} heads={self.heads}/{self.kv_heads} dim={self.dim}/{self.value_dim} kernel={self.kernel}"
-            f" budget={self.budget} loss={self.loss}"
+            f" budget={self.budget} loss={self.loss}{' twice' if self.twice else ''}"
         )
 
     def pick(self, choices):
@@ -309,24 +310,22 @@ class Case:
             "mean": lambda xs: sum(x.mean() for x in xs if x.numel()) + 0 * xs[0].sum(),
             "squares": lambda xs: sum(x.square().sum() for x in xs),
         }
+        own, others = ([x[name] for name in needed] for x in (self.leaves, leaves))
         if self.loss == "random":  # as they are, in their own memory
-            found = torch.autograd.grad(
-                outputs, [self.leaves[name] for name in needed], cotangents, allow_unused=True, materialize_grads=True
-            )
+            found = gradients(outputs, own, cotangents, self.twice)
         else:
-            loss = losses[self.loss](outputs)
-            found = torch.autograd.grad(
-                loss, [self.leaves[name] for name in needed], allow_unused=True, materialize_grads=True
-            )
-        loss = losses[self.loss](wanted)
-        right = [torch.zeros_like(leaves[name]) for name in needed]
-        if loss.requires_grad:
-            right = torch.autograd.grad(
-                loss, [leaves[name] for name in needed], allow_unused=True, materialize_grads=True
-            )
+            found = gradients([losses[self.loss](outputs)], own, None, self.twice)
+        right = gradients([losses[self.loss](wanted)], others, None, self.twice)
         for name, actual, expected in zip(needed, found, right, strict=True):
             assert actual.dtype == self.dtype, f"gradient of {name} is {actual.dtype}"
             self.compare(f"gradient of {name}", actual, expected)
+        if self.twice:
+            found, right = (
+                gradients([sum(x.square().sum() for x in firsts)], xs, None, False)
+                for firsts, xs in ((found, own), (right, others))
+            )
+            for name, actual, expected in zip(needed, found, right, strict=True):
+                self.compare(f"second gradient of {name}", actual, expected)
 
     def compare(self, name: str, actual: Tensor, wanted: Tensor) -> None:
         assert actual.shape == wanted.shape, f"{name} is {list(actual.shape)}, not {list(wanted.shape)}"
@@ -335,6 +334,16 @@ class Case:
         size = max(1.0, wanted.detach().abs().max().item())
         off = ((actual.detach().double() - wanted.detach()).abs().max() / size).item()
         assert off <= SLACK[self.dtype] * TOLERANCE[self.dtype], f"{name} off by {off:.3g}"
+
+
+def gradients(
+    outputs: list[Tensor], leaves: list[Tensor], cotangents: list[Tensor] | None, twice: bool
+) -> list[Tensor]:
+    """Zeros where there is none; to be differentiated again if `twice`."""
+    if not any(x.requires_grad for x in outputs):
+        return [torch.zeros_like(x) for x in leaves]
+    options = {"allow_unused": True, "materialize_grads": True, "create_graph": twice}
+    return list(torch.autograd.grad(outputs, leaves, cotangents, **options))
 
 
 def offsets_of_examples(graph, sizes) -> list[tuple[int, int]]:

@@ -169,15 +169,20 @@ def sparsemax_of_row(scores: list[Any]) -> list[Any]:
 
 
 def entmax15_of_row(scores: list[Any]) -> list[Any]:
-    """The root of sum of max(score / 2 - t, 0)^2 = 1 by bisection, then Newton's step in t so that autograd sees it."""
+    """The root t of sum of max(score / 2 - t, 0)^2 = 1 by bisection; autograd sees Newton's steps.
+
+    The first has the derivatives of the root, the second those of the second order too.
+    """
     halves = [number / 2 for number in scores]
     low, high = max(map(float, halves)) - 1, max(map(float, halves))
     for _ in range(100):
         middle = (low + high) / 2
         total = sum(max(float(number) - middle, 0) ** 2 for number in halves)
         low, high = (middle, high) if total > 1 else (low, middle)
-    slope = sum(2 * max(float(number) - low, 0) for number in halves)
-    threshold = low + (sum((number - low).relu() ** 2 for number in halves) - 1) / slope
+    threshold: Any = low
+    for _ in range(2):
+        above = [(number - threshold).relu() for number in halves]
+        threshold = threshold + (sum(x**2 for x in above) - 1) / sum(2 * x for x in above)
     return [(number - threshold).relu() ** 2 for number in halves]
 
 
