@@ -16,7 +16,7 @@ from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, d
 from graphattn.kernels.native.arrays import Sizes, empty, zeros
 from graphattn.kernels.native.band_runs import Runs, runs_of
 from graphattn.kernels.native.bands import Bands, lanes
-from graphattn.kernels.native.border import HALVES, hand_over, readable
+from graphattn.kernels.native.border import HALVES, hand_over, readable, with_whole_rows
 from graphattn.kernels.native.edges_cpu import EdgesCpu
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.threads import count_pieces, run
@@ -147,7 +147,7 @@ def struct_of(plan: Plan, inputs: Inputs, sizes: Sizes, runs: Runs, of_results: 
 
 
 def tensors_of(inputs: Inputs) -> dict[str, Tensor]:
-    query, key, value = (readable(x, inputs.query.dtype) for x in inputs[:3])
+    query, key, value = (with_whole_rows(x, inputs.query.dtype) for x in inputs[:3])
     return dict(query=query, key=key, value=value)
 
 

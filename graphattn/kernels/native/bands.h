@@ -19,6 +19,7 @@ typedef struct {
     int64_t result_storage;         /* of out and grad_out */
     int64_t grad_storage;           /* of grad_key and grad_value */
     int64_t grad_query_storage;     /* REALS with keys in the lanes, whose runs add to it */
+    int64_t query_row, key_row, value_row; /* numbers from one node to the next, where these are columns of a wider table */
     _Atomic int64_t not_finite;     /* becomes 1 where a key or value near a query is not finite */
     double scale;
     const int64_t *runs; /* [num_runs, 5]: first node of the lanes, lanes, first node of the rows, rows, `low` */
@@ -110,21 +111,23 @@ INLINE void fill(real *x, int64_t count, real number) {
 /* Where the numbers of a node and head begin in a table [nodes, heads, size]. */
 INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
 
-/* `count` rows of a chunk from a node on, side by side, times a factor; what copy_rows gives. */
-INLINE wide copy_chunk(real *rows, const void *table, int64_t storage, int64_t node, int64_t step, int64_t heads, int64_t head,
-                       int64_t size, int64_t count, real factor) {
-    return copy_rows(rows, size, table, storage, place_of(node, heads, head, size), step * heads * size, size, count, factor);
+/* `count` rows of a chunk from a node on, side by side, times a factor; what copy_rows gives. Tables are as wide as one head. */
+INLINE wide copy_chunk(real *rows, const Table *table, int64_t node, int64_t step, int64_t head, int64_t count, real factor) {
+    const int64_t size = table->width, at = node * table->row + head * size;
+    return copy_rows(rows, size, table->start, table->storage, at, step * table->row, size, count, factor);
 }
 
 /* Where the numbers of a head begin in `added`, and in a slot of its gradient. */
 INLINE int64_t start_of_added(const Bands *b, int64_t head) { return (b->heads_added > 1 ? head : 0) * (b->window + 1 + 2 * MARGIN); }
 
 /* The tiles of a run, times a factor. */
-static inline void put_in_lanes(real *tiles, const void *table, int64_t storage, const Run *run, int64_t step, int64_t heads,
-                                int64_t size, real factor) {
-    for (int64_t t = 0; t < tiles_of(run->lanes); t++)
-        to_lanes(tiles + t * room_for(size), table, storage, place_of(run->node + t * TILE * step, heads, run->head, size),
-                 step * heads * size, size, smaller(TILE, run->lanes - t * TILE), factor);
+static inline void put_in_lanes(real *tiles, const Table *table, const Run *run, int64_t step, real factor) {
+    const int64_t size = table->width;
+    for (int64_t t = 0; t < tiles_of(run->lanes); t++) {
+        const int64_t at = (run->node + t * TILE * step) * table->row + run->head * size;
+        to_lanes(tiles + t * room_for(size), table->start, table->storage, at, step * table->row, size,
+                 smaller(TILE, run->lanes - t * TILE), factor);
+    }
 }
 
 /* The way back, each lane times its factor. */

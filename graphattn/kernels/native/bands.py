@@ -2,6 +2,7 @@
 
 import ctypes
 from functools import cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -15,15 +16,17 @@ ARRAYS = (
     "runs", "added", "query", "key", "value", "out", "lse", "merged_lse", "delta", "grad_out",
     "grad_query", "grad_key", "grad_value", "grad_added",
 )  # fmt: skip
+ROW_FIELDS = MappingProxyType({name: f"{name}_row" for name in ("query", "key", "value")})
 DTYPES = {number: dtype for dtype, number in HALVES.items()}
 
 
 class Bands(Struct):
     """Bands of bands.h."""
 
+    ROWS = ROW_FIELDS
     _fields_ = (
         *((name, ctypes.c_int64) for name in (*SIZES, "num_runs", "step", "window", "heads_added", "slots")),
-        *((name, ctypes.c_int64) for name in (*STORAGES, "not_finite")),
+        *((name, ctypes.c_int64) for name in (*STORAGES, *ROW_FIELDS.values(), "not_finite")),
         ("scale", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ARRAYS),
     )

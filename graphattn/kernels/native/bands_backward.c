@@ -49,12 +49,15 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *grads = take(&scratch, (BLOCK + ROWS) * TILE);
     real *lse = take(&scratch, RUN), *delta = take(&scratch, RUN), *factors = take(&scratch, RUN);
     fill(factors, RUN, b->scale);
+    const Table query_table = {b->query, b->storage, b->query_row, dim}, key_table = {b->key, b->storage, b->key_row, dim};
+    const Table value_table = {b->value, b->storage, b->value_row, value_dim};
+    const Table grad_table = {b->grad_out, b->result_storage, b->heads * value_dim, value_dim};
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const real *added = (const real *)b->added + start_of_added(b, run.head);
-        put_in_lanes(queries, b->query, b->storage, &run, b->step, b->heads, dim, b->scale);
-        put_in_lanes(grads_out, b->grad_out, b->result_storage, &run, b->step, b->heads, value_dim, 1);
+        put_in_lanes(queries, &query_table, &run, b->step, b->scale);
+        put_in_lanes(grads_out, &grad_table, &run, b->step, 1);
         fill(sums, tiles_of(run.lanes) * of_dim, 0);
         fill(lse, RUN, INFINITY);
         fill(delta, RUN, 0);
@@ -65,8 +68,8 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
         }
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-            copy_chunk(keys, b->key, b->storage, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
-            copy_chunk(values, b->value, b->storage, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
+            copy_chunk(keys, &key_table, node, b->step, kv_head, end - chunk, 1);
+            copy_chunk(values, &value_table, node, b->step, kv_head, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {
@@ -106,23 +109,26 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
     real *query_sums = take(&scratch, of_rows); /* rows of `padded` numbers */
     real *rows_of_keys = query_sums + (of_rows ? CHUNK * padded : 0);
     fill(ones, RUN, 1);
+    const Table query_table = {b->query, b->storage, b->query_row, dim}, key_table = {b->key, b->storage, b->key_row, dim};
+    const Table value_table = {b->value, b->storage, b->value_row, value_dim};
+    const Table grad_table = {b->grad_out, b->result_storage, b->heads * value_dim, value_dim};
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->kv_heads);
-        put_in_lanes(keys, b->key, b->storage, &run, b->step, b->kv_heads, dim, 1);
-        put_in_lanes(values, b->value, b->storage, &run, b->step, b->kv_heads, value_dim, 1);
+        put_in_lanes(keys, &key_table, &run, b->step, 1);
+        put_in_lanes(values, &value_table, &run, b->step, 1);
         fill(key_sums, tiles_of(run.lanes) * of_dim, 0);
         fill(value_sums, tiles_of(run.lanes) * of_value, 0);
         if (b->grad_query) {
             fill(rows_of_keys, run.lanes * padded, 0);
-            copy_rows(rows_of_keys, padded, b->key, b->storage, place_of(run.node, b->kv_heads, run.head, dim),
-                      b->step * b->kv_heads * dim, dim, run.lanes, 1);
+            copy_rows(rows_of_keys, padded, b->key, b->storage, run.node * b->key_row + run.head * dim, b->step * b->key_row, dim,
+                      run.lanes, 1);
         }
         for (int64_t h = run.head * group; h < (run.head + 1) * group; h++) {
             const real *added = (const real *)b->added + start_of_added(b, h);
             for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
                 const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-                copy_chunk(queries, b->query, b->storage, node, b->step, b->heads, h, dim, end - chunk, b->scale);
-                copy_chunk(grads_out, b->grad_out, b->result_storage, node, b->step, b->heads, h, value_dim, end - chunk, 1);
+                copy_chunk(queries, &query_table, node, b->step, h, end - chunk, b->scale);
+                copy_chunk(grads_out, &grad_table, node, b->step, h, end - chunk, 1);
                 if (b->grad_query) fill(query_sums, (end - chunk) * padded, 0);
                 for (int64_t r = 0; r < end - chunk; r++) {
                     const int64_t place = place_of(node + r * b->step, b->heads, h, 1);

@@ -36,18 +36,20 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *shrink = take(&scratch, TILE);
     real *top = take(&scratch, RUN), *total = take(&scratch, RUN);
     wide sign = {0};
+    const Table query_table = {b->query, b->storage, b->query_row, dim}, key_table = {b->key, b->storage, b->key_row, dim};
+    const Table value_table = {b->value, b->storage, b->value_row, value_dim};
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
         const real *added = (const real *)b->added + start_of_added(b, run.head);
-        put_in_lanes(queries, b->query, b->storage, &run, b->step, b->heads, dim, b->scale);
+        put_in_lanes(queries, &query_table, &run, b->step, b->scale);
         fill(sums, tiles_of(run.lanes) * of_value, 0);
         fill(top, RUN, LOWEST);
         fill(total, RUN, 0);
         for (int64_t chunk = run.first_row; chunk < run.last_row; chunk += CHUNK) {
             const int64_t end = smaller(run.last_row, chunk + CHUNK), node = run.row_node + chunk * b->step;
-            sign += copy_chunk(keys, b->key, b->storage, node, b->step, b->kv_heads, kv_head, dim, end - chunk, 1);
-            sign += copy_chunk(values, b->value, b->storage, node, b->step, b->kv_heads, kv_head, value_dim, end - chunk, 1);
+            sign += copy_chunk(keys, &key_table, node, b->step, kv_head, end - chunk, 1);
+            sign += copy_chunk(values, &value_table, node, b->step, kv_head, end - chunk, 1);
             for (int64_t t = 0; t < tiles_of(run.lanes); t++) {
                 const Tile tile = tile_of(&run, t, chunk, end, b->window);
                 EACH_BLOCK(block, tile, b->window) {

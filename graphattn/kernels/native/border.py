@@ -34,6 +34,12 @@ def readable(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
 
 
+def with_whole_rows(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """As `readable`, but the rows [heads, dim] of nodes may stay where they are in a wider table."""
+    lies_well = has_whole_rows(tensor) and not tensor.data_ptr() % tensor.itemsize and not tensor.is_neg()
+    return tensor if lies_well and tensor.dtype is dtype else readable(tensor, dtype)
+
+
 def lies_as_loops_want(tensor: Tensor) -> bool:
     return tensor.is_contiguous() and tensor.data_ptr() % tensor.itemsize == 0 and not tensor.is_neg()
 

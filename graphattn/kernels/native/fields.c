@@ -23,7 +23,9 @@ const Field bands_fields[] = {
     FIELD(Bands, heads), FIELD(Bands, kv_heads), FIELD(Bands, dim), FIELD(Bands, value_dim), FIELD(Bands, num_queries),
     FIELD(Bands, num_keys), FIELD(Bands, num_runs), FIELD(Bands, step), FIELD(Bands, window), FIELD(Bands, heads_added),
     FIELD(Bands, slots), FIELD(Bands, storage),
-    FIELD(Bands, result_storage), FIELD(Bands, grad_storage), FIELD(Bands, grad_query_storage), FIELD(Bands, not_finite), FIELD(Bands, scale), FIELD(Bands, runs), FIELD(Bands, added), FIELD(Bands, query),
+    FIELD(Bands, result_storage), FIELD(Bands, grad_storage), FIELD(Bands, grad_query_storage),
+    FIELD(Bands, query_row), FIELD(Bands, key_row), FIELD(Bands, value_row), FIELD(Bands, not_finite),
+    FIELD(Bands, scale), FIELD(Bands, runs), FIELD(Bands, added), FIELD(Bands, query),
     FIELD(Bands, key), FIELD(Bands, value), FIELD(Bands, out), FIELD(Bands, lse), FIELD(Bands, merged_lse), FIELD(Bands, delta),
     FIELD(Bands, grad_out), FIELD(Bands, grad_query), FIELD(Bands, grad_key), FIELD(Bands, grad_value), FIELD(Bands, grad_added), {0}};
 

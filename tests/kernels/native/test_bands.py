@@ -45,10 +45,20 @@ def test_every_array_has_a_size():
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.zeros(83), torch.zeros(84).double(), torch.zeros(168)[::2]], ids=["few", "wide", "gaps"]
+    "wrong",
+    [
+        torch.zeros(7, 4, 2),
+        torch.zeros(7, 4, 3).double(),
+        torch.zeros(7, 4, 6)[..., ::2],
+        torch.zeros(4, 7, 3).transpose(0, 1),
+    ],
+    ids=["few", "wide", "gaps", "heads first"],
 )
 def test_arrays_that_loops_would_read_wrongly_are_refused(wrong):
     struct = Bands(heads=4, dim=3, num_queries=7)
-    hand_over(struct, torch.float32, query=torch.zeros(84))
+    hand_over(struct, torch.float32, query=torch.zeros(7, 4, 3))
+    assert struct.query_row == 12
+    hand_over(struct, torch.float32, query=torch.zeros(7, 20)[:, :12].unflatten(1, (4, 3)))
+    assert struct.query_row == 20
     with pytest.raises(ValueError, match="`query` as 84 numbers"):
         hand_over(struct, torch.float32, query=wrong)

@@ -7,7 +7,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from graphattn import EdgeListGraph, attend
-from graphattn.kernels.native.border import Struct, hand_over, let_read, readable
+from graphattn.kernels.native.border import Struct, hand_over, let_read, readable, with_whole_rows
 from graphattn.testing.layouts import LAYOUTS
 
 
@@ -35,6 +35,14 @@ def test_memory_is_shared_where_numbers_lie_side_by_side():
     assert readable(x, torch.float32) is x
     assert readable(x, torch.float64).dtype == torch.float64
     assert readable(None, torch.float32) is None
+
+
+def test_rows_stay_in_a_wider_table():
+    rows = torch.zeros(3, 40)[:, 4:16].unflatten(1, (4, 3))
+    assert with_whole_rows(rows, torch.float32) is rows
+    for other in (rows.double(), rows.flip(0), rows.transpose(0, 1), LAYOUTS["negated"](rows), rows[..., ::2]):
+        found = with_whole_rows(other, torch.float32)
+        assert found.is_contiguous() and torch.equal(found, other.float())
 
 
 def test_a_struct_keeps_its_tensors():
