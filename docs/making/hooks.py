@@ -9,7 +9,6 @@ from mkdocs.structure.files import File
 sys.path.insert(0, str(Path(__file__).parent))
 
 import explorer_page
-import kernel_table
 import lecture
 from vendor import vendor
 
@@ -42,7 +41,6 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Puts in the changelog; files outside of the site become links to the repository."""
     markdown = re.sub(r"^\{\{ CHANGELOG \}\}$", lambda found: changelog(), markdown, flags=re.MULTILINE)
-    markdown = markdown.replace("{{ KERNELS }}", kernel_table.table()) if "{{ KERNELS }}" in markdown else markdown
     markdown = markdown.replace("```python\n>>> ", "```pycon\n>>> ")  # so that prompts are told from what is typed
     return re.sub(r"\]\(((?:\.\./)*)([^)#:\s]+)(#[^)]*)?\)", lambda found: link(found, page, files), markdown)
 
