@@ -41,6 +41,9 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Puts in the changelog; files outside of the site become links to the repository."""
     markdown = re.sub(r"^\{\{ CHANGELOG \}\}$", lambda found: changelog(), markdown, flags=re.MULTILINE)
+    markdown = re.sub(
+        r"`[^`\n]*`", lambda found: found[0].replace("\\|", "|"), markdown
+    )  # escaped in tables for GitHub alone
     markdown = markdown.replace("```python\n>>> ", "```pycon\n>>> ")  # so that prompts are told from what is typed
     return re.sub(r"\]\(((?:\.\./)*)([^)#:\s]+)(#[^)]*)?\)", lambda found: link(found, page, files), markdown)
 
