@@ -41,4 +41,4 @@ for _ in range(20):
         optimizer.step()
 batch = next(iter(DataLoader(test, batch_size=len(test))))
 print(f"{100 * (model(batch).argmax(1) == batch.y).float().mean():.0f} % of {len(test)} new images are right")
-explore(model, test[0], "image.html", classes=classes)  # a page for the browser: which patches does each one attend to?
+explore(model, test[0], "image.html", classes=classes)  # a page: which patches does each one attend to?

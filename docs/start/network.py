@@ -37,4 +37,4 @@ for _ in range(60):
     loss.backward()
     optimizer.step()
 print(f"{100 * (scores.argmax(1) == data.y)[~known].float().mean():.0f} % of the others are right")
-explore(model, data, "network.html", classes=["one", "other"])  # a page for the browser: whom does each attend to?
+explore(model, data, "network.html", classes=["one", "other"])  # a page: whom does each attend to?

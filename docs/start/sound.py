@@ -40,4 +40,4 @@ for _ in range(20):
         optimizer.step()
 batch = next(iter(DataLoader(test, batch_size=len(test))))
 print(f"{100 * (model(batch).argmax(1) == batch.y).float().mean():.0f} % of {len(test)} new recordings are right")
-explore(model, test[0], "sound.html", classes=classes)  # a page for the browser: which frames does each one attend to?
+explore(model, test[0], "sound.html", classes=classes)  # a page: which frames does each one attend to?

@@ -39,4 +39,4 @@ for _ in range(30):
         optimizer.step()
 batch = next(iter(DataLoader(test, batch_size=len(test))))
 print(f"{100 * (model(batch).argmax(1) == batch.y).float().mean():.0f} % of {len(test)} new sentences are right")
-explore(model, test[0], "text.html", classes=["blame", "praise"])  # a page for the browser: whom does a word attend to?
+explore(model, test[0], "text.html", classes=["blame", "praise"])  # a page: whom does a word attend to?
