@@ -8,6 +8,12 @@ addEventListener('DOMContentLoaded', () => {
   document.querySelectorAll('.slider').forEach(drawSlider);
 });
 
+// A wide picture is small on a telephone: alone, it can be zoomed.
+document.addEventListener('click', (event) => {
+  const picture = event.target.closest?.('article img');
+  if (picture && !picture.closest('a')) location.href = picture.src;
+});
+
 addEventListener('copy', (event) => {
   const text = getSelection().toString();
   if (!/^(>>>|\.\.\.) /m.test(text)) return;
@@ -31,7 +37,7 @@ function withoutPrompts(text) {
   return lines.map((line) => line.slice(4)).join('\n') + '\n';
 }
 
-// Numbers that are the point, to be moved: the window of a band, the temperature of a softmax.
+// Numbers that are the point, to be moved: the window of a band, the number of heads, the temperature of a softmax.
 const SLIDERS = {
   window: {
     label: 'nodes to either side', min: 0, max: 47, value: 4, step: 1, width: 48, height: 48,
@@ -40,6 +46,19 @@ const SLIDERS = {
       for (let query = 0; query < 48; query++)
         for (let key = 0; key < 48; key++) if (Math.abs(query - key) <= reach) { edges++; g.fillRect(key, query, 1, 1); }
       return ` BandedGraph(48, ${reach}, ${reach}): ${edges} of ${48 * 48} pairs`;
+    },
+  },
+  heads: {
+    label: 'heads, by powers of two', min: 0, max: 6, value: 2, step: 1, width: 192, height: 24,
+    draw(g, power) {
+      const heads = 2 ** power, channels = 64 / heads;
+      for (let channel = 0; channel < 64; channel++) {
+        g.globalAlpha = Math.floor(channel / channels) % 2 ? 0.45 : 1;
+        g.fillRect(3 * channel, 0, channels > 1 && (channel + 1) % channels ? 3 : 2, 24);
+      }
+      g.globalAlpha = 1;
+      const many = (count, one) => `${count} ${one}${count > 1 ? 's' : ''}`;
+      return ` GraphAttention(64, ${channels}, heads=${heads}): ${many(heads, 'way')} to weigh each edge, each a fit of ${many(channels, 'number')}`;
     },
   },
   temperature: {

@@ -9,6 +9,7 @@ import argparse
 import functools
 import io
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -262,6 +263,29 @@ def draw_causal() -> plt.Figure:
     )
 
 
+def draw_rows() -> plt.Figure:
+    """One graph three times: as links, as a mask of which one row is marked, and as the edges of that row."""
+    words, chosen = ["the", "cat", "sat", "on", "it"], 3
+    graph = BandedGraph(5, before=2, after=0)
+    figure, axes = row(3, 4.4, 4.0)
+    draw_network(graph, labels=words, ax=axes[0], title="a graph: arrows lead to the word that attends")
+    draw_mask(graph, labels=words, ax=axes[1], title=f"the mask: row {chosen} is whom “{words[chosen]}” attends to")
+    separate_cells(axes[1], graph)
+    axes[1].add_patch(
+        plt.Rectangle((-0.5, chosen - 0.5), 5, 1, fill=False, edgecolor="tab:orange", linewidth=3, zorder=4)
+    )
+    edges = graph.edge_index()
+    axes[2].set(title="edge_index: a column for each edge", xlim=(-1.4, edges.size(1)), ylim=(2.2, -1.2))
+    for place, (key, query) in enumerate(edges.T.tolist()):
+        colour = "tab:orange" if query == chosen else "0.3"
+        for height, node in ((0, key), (1, query)):
+            axes[2].text(place, height, str(node), ha="center", va="center", color=colour, fontsize=11)
+    for height, name in ((0, "[0] key"), (1, "[1] query")):
+        axes[2].text(-0.6, height, name, ha="right", va="center", fontsize=10)
+    axes[2].axis("off")
+    return figure
+
+
 def draw_truncated() -> plt.Figure:
     """A band, and what it costs."""
     figure, axes = row(3)
@@ -350,14 +374,14 @@ def draw_encoder() -> plt.Figure:
         "+ the N vectors of the sum before",
         "N vectors",
     ]
-    for height, text in enumerate(boxes):
-        style = {"boxstyle": "round", "facecolor": "#d9e6f2" if height not in (0, 7) else "white", "edgecolor": "0.4"}
-        axes[0].text(0.5, height, text, ha="center", va="center", bbox=style, fontsize=9)
-        if height:
-            axes[0].annotate("", (0.5, height - 0.3), (0.5, height - 0.7), arrowprops={"arrowstyle": "->"})
-    for start, end in ((0.15, 3), (3.15, 6)):  # around a step: what comes in is added to what comes out
-        axes[0].plot([0.6, 1.2, 1.2, 1.05], [start, start, end, end], color="tab:blue", linewidth=1.2, zorder=0)
-        axes[0].annotate("", (0.95, end), (1.06, end), arrowprops={"arrowstyle": "->", "color": "tab:blue"})
+    drawn = [draw_box(axes[0], 0.5, height, text, height in (0, 7)) for height, text in enumerate(boxes)]
+    for low, high in pairwise(drawn):
+        draw_arrow(axes[0], low, high)
+    for start, end in ((0, 3), (3, 6)):  # around a step: what comes in is added to what comes out
+        axes[0].plot(
+            [0.5, 1.2, 1.2], [start + 0.1 * (start > 0), start + 0.1 * (start > 0), end], color="tab:blue", zorder=0
+        )
+        draw_arrow(axes[0], (1.2, end), drawn[end], color="tab:blue")
     axes[0].set(xlim=(-0.25, 1.25), ylim=(-0.5, 7.5), title="one block (norm first), residuals in blue")
     axes[0].axis("off")
     band = BandedGraph(16, 2, 2).mask().float()
@@ -366,6 +390,61 @@ def draw_encoder() -> plt.Figure:
         graph = EdgeListGraph(torch.stack([key, query]), 16)
         draw_mask(graph, title=f"what a word knows after {layers} layer{'s' * (layers > 1)}", ax=ax)
         separate_cells(ax, graph)
+    return figure
+
+
+def draw_box(
+    ax: plt.Axes, x: float, y: float, text: str, is_end: bool = False, colour: str = "#d9e6f2"
+) -> plt.Annotation:
+    """Words in a box, which arrows may begin and end at; `is_end` leaves it white."""
+    style = {"boxstyle": "round", "facecolor": "white" if is_end else colour, "edgecolor": "0.4"}
+    return ax.annotate(text, (x, y), ha="center", va="center", bbox=style, fontsize=9)
+
+
+def draw_arrow(ax: plt.Axes, start, end: plt.Annotation, color: str = "black") -> None:
+    """From a box, or a place, to the edge of another box."""
+    place, patch = (start, None) if isinstance(start, tuple) else (start.xy, start.get_bbox_patch())
+    how = {"arrowstyle": "->", "color": color, "patchA": patch, "patchB": end.get_bbox_patch()}
+    ax.annotate("", end.xy, place, arrowprops=how | {"shrinkA": 0, "shrinkB": 1})
+
+
+ENCODER = (
+    "the words that are given",
+    "+ positions",
+    "self-attention\ncomplete graph",
+    "add, norm",
+    "small network",
+    "add, norm",
+)
+DECODER = (
+    "the words written so far", "+ positions", "self-attention\ncausal graph", "add, norm", "cross attention\nbipartite graph",
+    "add, norm", "small network", "add, norm", "linear, softmax", "the next word",
+)  # fmt: skip
+
+
+def draw_transformer() -> plt.Figure:
+    """Encoder and decoder as one: what goes in, what goes from the one to the other, and what comes out."""
+    figure, ax = plt.subplots(figsize=(8, 6.5), layout="constrained")
+    columns = []
+    for x, words in ((0.0, ENCODER), (1.0, DECODER)):
+        kinds = ["#fbe3c8" if "attention" in text else "#d9e6f2" for text in words]
+        boxes = [
+            draw_box(ax, x, height, text, height == 0 or text == "the next word", colour)
+            for height, (text, colour) in enumerate(zip(words, kinds))
+        ]
+        for low, high in pairwise(boxes):
+            draw_arrow(ax, low, high)
+        columns.append(boxes)
+    decoder = columns[1]
+    ax.plot([0, 0, 0.5, 0.5], [5.3, 5.75, 5.75, 4], color="tab:orange")
+    draw_arrow(ax, (0.5, 4), decoder[4], color="tab:orange")
+    ax.text(0.25, 5.85, "keys and values", ha="center", color="tab:orange", fontsize=9)
+    for left, bottom, top in ((-0.33, 1.5, 5.4), (0.62, 1.5, 7.4)):
+        frame = plt.Rectangle((left, bottom), 0.71, top - bottom, fill=False, edgecolor="0.6", linestyle="--")
+        ax.add_patch(frame)
+        ax.text(left + 0.02, top - 0.25, "N times", color="0.4", fontsize=9)
+    ax.set(xlim=(-0.45, 1.45), ylim=(-0.5, 9.5))
+    ax.axis("off")
     return figure
 
 
@@ -461,6 +540,7 @@ PICTURES = {
     "matrices": draw_matrices,
     "heads": draw_learned_heads,
     "positions": draw_positions,
+    "rows": draw_rows,
     "causal": draw_causal,
     "truncated": draw_truncated,
     "image": draw_receptive_fields,
@@ -468,6 +548,7 @@ PICTURES = {
     "rnn": draw_rnn,
     "club": draw_club,
     "encoder": draw_encoder,
+    "transformer": draw_transformer,
     "decoder": draw_decoder,
     "variants": draw_variants,
     "cheaper": draw_cheaper,

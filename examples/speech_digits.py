@@ -176,16 +176,26 @@ def seconds_for_long_sound(model: SequenceClassifier, recordings: SpokenDigits, 
     return time.process_time() - start
 
 
+def interval(accuracy: float, count: int) -> tuple[float, float]:
+    """Where the accuracy of all recordings in the world lies with a probability of 95 % (Wilson 1927); all in per cent."""
+    share, z = accuracy / 100, 1.96
+    centre, half = share + z**2 / (2 * count), z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5
+    return 100 * (centre - half) / (1 + z**2 / count), 100 * (centre + half) / (1 + z**2 / count)
+
+
 def draw_sweep(
     results: dict[int | None, Result], long: dict[int | None, float], args: argparse.Namespace, path: Path
 ) -> None:
     """Accuracy, edges and seconds against the window."""
     figure, axes = plt.subplots(3, 1, figsize=(6, 8), sharex=True, layout="constrained")
     names = [name_of(window) for window in results]
-    axes[0].plot(names, [result.accuracy for result in results.values()], "o-", color="tab:blue")
+    bounds = [interval(result.accuracy, len(result.test_set)) for result in results.values()]
+    away = [[abs(result.accuracy - end[i]) for result, end in zip(results.values(), bounds)] for i in (0, 1)]
+    accuracies = [result.accuracy for result in results.values()]
+    axes[0].errorbar(names, accuracies, away, fmt="o-", capsize=4, elinewidth=1, color="tab:blue")
     for name, result in zip(names, results.values()):
         axes[0].annotate(
-            f"{result.accuracy:.1f}", (name, result.accuracy), (0, 7), textcoords="offset points", ha="center"
+            f"{result.accuracy:.1f}", (name, result.accuracy), (7, 3), textcoords="offset points", ha="left"
         )
     axes[0].set_ylabel(f"test accuracy, {args.target}, %")
     axes[0].margins(y=0.2)
@@ -198,7 +208,8 @@ def draw_sweep(
     axes[2].plot(names, list(long.values()), "s--", color="tab:red", label="the test set as one long sound, heard once")
     axes[2].set(ylabel="CPU seconds", yscale="log", xlabel="window: frames of 10 ms to either side")
     axes[2].legend()
-    figure.suptitle("Truncated attention on spoken digits")
+    recordings = len(next(iter(results.values())).test_set)
+    figure.suptitle(f"Truncated attention on spoken digits\nbars: 95 % intervals for {recordings} recordings (Wilson)")
     save(figure, path)
 
 

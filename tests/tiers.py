@@ -44,6 +44,7 @@ SLOW = (
     "tests/command/test_command.py::test_in_a_process_of_its_own",
     "tests/docs/test_extending.py::test_every_block_is_in_the_module",
     "tests/docs/test_extending.py::test_the_kernel_runs",
+    "tests/docs/test_howto.py",
     "tests/docs/test_lecture.py::test_the_lines_run",
     "tests/docs/test_pages.py::test_scripts_of_the_start_learn",
     "tests/docs/test_pages.py::test_the_script_for_molecules_learns",

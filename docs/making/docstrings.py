@@ -7,7 +7,9 @@ import griffe
 
 MATH = re.compile(r"^( *)\.\. math::[ \t]*(.*)\n((?:\1[ ]+\S.*\n?|\s*\n)*)", re.MULTILINE)
 
-
+SECTION = re.compile(
+    r"^( *)Examples?:\n((?:\1 +.*\n|\s*\n)*)", re.MULTILINE
+)  # its lines are code, as they stand without a title
 EXAMPLE = re.compile(r"^( *)>>> .*\n(?:\1 *\S.*\n)*", re.MULTILINE)  # to the next empty line
 
 
@@ -18,7 +20,8 @@ def as_markdown(text: str) -> str:
         body = " ".join(part for part in (found[2], textwrap.dedent(found[3]).strip()) if part)
         return f"{found[1]}$$\n{found[1]}{body}\n{found[1]}$$\n\n"
 
-    text = MATH.sub(formula, text + "\n")
+    text = SECTION.sub(lambda found: textwrap.indent(textwrap.dedent(found[2]), found[1]), text + "\n")
+    text = MATH.sub(formula, text)
     text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
     text = re.sub(r"``([^`\n]+)``", r"`\1`", text)
     return EXAMPLE.sub(lambda found: f"\n{found[1]}```pycon\n{found[0]}{found[1]}```\n", text).rstrip()

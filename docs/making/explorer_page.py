@@ -1,11 +1,10 @@
-"""The page of attention that the site shows: a small model that has learned the toy sentences, a sound, and the karate club."""
+"""The page of attention that the site shows: small models, each trained for seconds on one of the five kinds of input."""
 
-import networkx
 import torch
+from torch_geometric.datasets import KarateClub
 from torch_geometric.loader import DataLoader
 
-from graphattn.datasets import ToySentences, ToySounds
-from graphattn.inputs import from_network
+from graphattn.datasets import Digits, ToyMolecules, ToySentences, ToySounds
 from graphattn.nn import GATConv, GraphTransformer, MeanReadout, SinusoidalPositions, TokenEmbedding
 from graphattn.viz import explore, join_pages
 
@@ -23,17 +22,41 @@ class Reader(torch.nn.Module):
         return self.end(MeanReadout()(x, batch.graph))
 
 
-class Listener(torch.nn.Module):
-    """Frames -> scores of classes."""
+class Watcher(torch.nn.Module):
+    """Frames or patches -> scores of classes. A step of the positions is `unit` long."""
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_features: int, num_classes: int, unit: float):
         super().__init__()
-        self.start, self.layers = torch.nn.Linear(40, 32), GraphTransformer(32, 2, heads=4, norm_first=True)
+        self.start, self.layers = torch.nn.Linear(num_features, 32), GraphTransformer(32, 2, heads=4, norm_first=True)
         self.positions, self.end = SinusoidalPositions(32, max_period=100), torch.nn.Linear(32, num_classes)
+        self.unit = unit
 
     def forward(self, batch):
-        x = self.layers(self.start(batch.x) + self.positions(batch.pos / 0.01), batch.graph)
+        x = self.layers(self.start(batch.x) + self.positions(batch.pos / self.unit), batch.graph)
         return self.end(MeanReadout()(x, batch.graph))
+
+
+class Chemist(torch.nn.Module):
+    """Atoms and bonds -> scores of classes."""
+
+    def __init__(self, atoms: int, bonds: int):
+        super().__init__()
+        self.start, self.end = torch.nn.Linear(atoms, 32), torch.nn.Linear(32, 2)
+        self.layers = GraphTransformer(32, 2, heads=4, norm_first=True, edge_dim=bonds)
+
+    def forward(self, batch):
+        return self.end(MeanReadout()(self.layers(self.start(batch.x), batch.graph, batch.edge_attr), batch.graph))
+
+
+class Member(torch.nn.Module):
+    """Members of the club -> scores of the four groups, for each of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = GATConv(34, 8, heads=4), GATConv(32, 4)
+
+    def forward(self, x, edge_index):
+        return self.second(self.first(x, edge_index).relu(), edge_index)
 
 
 def learn(model: torch.nn.Module, examples: list, epochs: int) -> torch.nn.Module:
@@ -47,6 +70,17 @@ def learn(model: torch.nn.Module, examples: list, epochs: int) -> torch.nn.Modul
     return model.eval()
 
 
+def learn_network(model: torch.nn.Module, data, epochs: int) -> torch.nn.Module:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(epochs):
+        scores = model(data.x, data.edge_index)
+        loss = torch.nn.functional.cross_entropy(scores[data.train_mask], data.y[data.train_mask])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
 def make() -> str:
     """The page, as text."""
     torch.manual_seed(0)
@@ -55,9 +89,16 @@ def make() -> str:
     reader = learn(Reader(len(train.vocabulary)), list(train), 30)
     pages = [explore(reader, {"a sentence: every word sees every word": sentence}, classes=["blame", "praise"])]
     sound = ToySounds("test", keep_waveform=True)[0]
-    listener = learn(Listener(4), list(ToySounds("train")), 4)
+    listener = learn(Watcher(40, 4, unit=0.01), list(ToySounds("train")), 4)
     pages.append(explore(listener, {"a sound: a band": sound}, classes=list(ToySounds.classes)))
-    club = from_network(networkx.karate_club_graph(), features="identity", node_features=(), edge_features=())
-    club.y = torch.tensor([int(side == "Officer") for _, side in networkx.karate_club_graph().nodes(data="club")])
-    pages.append(explore(GATConv(34, 8, heads=4), {"a network: its friendships (untrained)": club}))
+    digits = Digits("train", patch=2)
+    watcher = learn(Watcher(4, 10, unit=1), list(digits), 8)
+    pages.append(explore(watcher, {"an image: a grid": Digits("test", patch=2)[3]}, classes=list(Digits.classes)))
+    molecules = list(ToyMolecules("train"))
+    chemist = learn(Chemist(molecules[0].num_features, molecules[0].edge_attr.size(1)), molecules, 15)
+    acid = max(ToyMolecules("test"), key=lambda data: data.num_nodes * int(data.y))
+    pages.append(explore(chemist, {"a molecule: its bonds": acid}, classes=list(ToyMolecules.classes)))
+    club = KarateClub()[0]
+    member = learn_network(Member(), club, 60)
+    pages.append(explore(member, {"a network: its friendships": club}, classes=[f"group {i + 1}" for i in range(4)]))
     return join_pages(pages, "whom does it attend to?").html()

@@ -9,7 +9,6 @@ from mkdocs.structure.files import File
 sys.path.insert(0, str(Path(__file__).parent))
 
 import explorer_page
-import kernel_table
 import lecture
 from vendor import vendor
 
@@ -40,23 +39,13 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Puts in sections of the README and the changelog; files outside of the site become links to the repository."""
-    markdown = re.sub(r"^\{\{ README: (.*) \}\}$", lambda found: readme_section(found[1]), markdown, flags=re.MULTILINE)
+    """Puts in the changelog; files outside of the site become links to the repository."""
     markdown = re.sub(r"^\{\{ CHANGELOG \}\}$", lambda found: changelog(), markdown, flags=re.MULTILINE)
-    markdown = markdown.replace("{{ KERNELS }}", kernel_table.table()) if "{{ KERNELS }}" in markdown else markdown
+    markdown = re.sub(
+        r"`[^`\n]*`", lambda found: found[0].replace("\\|", "|"), markdown
+    )  # escaped in tables for GitHub alone
     markdown = markdown.replace("```python\n>>> ", "```pycon\n>>> ")  # so that prompts are told from what is typed
     return re.sub(r"\]\(((?:\.\./)*)([^)#:\s]+)(#[^)]*)?\)", lambda found: link(found, page, files), markdown)
-
-
-def readme_section(title: str) -> str:
-    """A section of the README without its title, its links as they are from a page in docs."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if section is None:
-        raise ValueError(f"the README has no section {title!r}")
-    return re.sub(
-        r"\]\((?!https?:|#)(?:docs/)?", lambda found: "](" if found[0].endswith("docs/") else "](../", section[1]
-    )
 
 
 def changelog() -> str:
@@ -74,8 +63,6 @@ def link(found, page, files) -> str:
     if inside is not None and files.get_file_from_path(inside) is not None:
         return found[0]
     if (ROOT / target).exists():
-        if target.as_posix() == "README.md" and anchor == "#speed":
-            return f"]({'../' * len(folder.parts)}speed.md)"
         kind = "tree" if (ROOT / target).is_dir() else "blob"
         return f"]({SOURCES.replace('blob', kind)}{target.as_posix()}{anchor})"
     return found[0]

@@ -33,8 +33,8 @@ def sections_of(lecture: str) -> list[Section]:
 def page_of(section: Section, before: Section | None, after: Section | None) -> str:
     """The page of a section, with the way to its notebook and its neighbours."""
     text = section.text.replace("](lecture/", "](").replace("](../examples/", "](../../examples/")
-    text = re.sub(r"\]\(#(\d+)-[^)]*\)", r"](../lecture.md)", text).replace("](../README.md", "](../../README.md")
-    text = text.replace("](../benchmarks)", "](../../benchmarks)")
+    text = re.sub(r"\]\(#(\d+)-[^)]*\)", r"](../lecture.md)", text)
+    text = text.replace("](../benchmarks)", "](../../benchmarks)").replace("](speed.md)", "](../speed.md)")
     ways = [f"[{other.title}]({other.name}.md)" for other in (before, after) if other is not None]
     notebook = f"[Notebook]({section.name}.ipynb) (runs in under {SECONDS} seconds)"
     return f"# {section.title}\n\n{text.strip()}\n\n---\n\n{' · '.join([notebook, *ways])}\n"

@@ -7,6 +7,7 @@ from torch_geometric.loader import DataLoader
 
 from graphattn.inputs import from_wav
 from graphattn.nn import GraphTransformer, MeanReadout, SinusoidalPositions
+from graphattn.viz import explore
 
 paths = sorted(Path("recordings").glob("*/*.wav"), key=lambda path: path.stem)
 classes = sorted({path.parent.name for path in paths})
@@ -15,21 +16,28 @@ for data, path in zip(examples, paths):
     data.y = torch.tensor([classes.index(path.parent.name)])
 train, test = examples[100:], examples[:100]
 
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.start, self.end = torch.nn.Linear(40, 32), torch.nn.Linear(32, len(classes))
+        self.positions = SinusoidalPositions(32, max_period=100)
+        self.layers = GraphTransformer(32, 2, heads=4, norm_first=True)
+
+    def forward(self, batch):
+        x = self.layers(self.start(batch.x) + self.positions(batch.pos / 0.01), batch.graph)
+        return self.end(MeanReadout()(x, batch.graph))
+
+
 torch.manual_seed(0)
-start, layers, end = (
-    torch.nn.Linear(40, 32),
-    GraphTransformer(32, 2, heads=4, norm_first=True),
-    torch.nn.Linear(32, len(classes)),
-)
-model, positions = torch.nn.ModuleList([start, layers, end]), SinusoidalPositions(32, max_period=100)
-hear = lambda batch: layers(start(batch.x) + positions(batch.pos / 0.01), batch.graph)
+model = Model()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 for _ in range(20):
     for batch in DataLoader(train, batch_size=32, shuffle=True):
-        loss = torch.nn.functional.cross_entropy(end(MeanReadout()(hear(batch), batch.graph)), batch.y)
+        loss = torch.nn.functional.cross_entropy(model(batch), batch.y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 batch = next(iter(DataLoader(test, batch_size=len(test))))
-right = end(MeanReadout()(hear(batch), batch.graph)).argmax(1) == batch.y
-print(f"{100 * right.float().mean():.0f} % of {len(test)} new recordings are right")
+print(f"{100 * (model(batch).argmax(1) == batch.y).float().mean():.0f} % of {len(test)} new recordings are right")
+explore(model, test[0], "sound.html", classes=classes)  # a page: which frames does each one attend to?

@@ -7,6 +7,7 @@ from torch_geometric.loader import DataLoader
 
 from graphattn.inputs import Vocabulary, from_text
 from graphattn.nn import GraphTransformer, MeanReadout, TokenEmbedding
+from graphattn.viz import explore
 
 rows = list(csv.DictReader(open("reviews.csv", encoding="utf-8")))
 vocabulary = Vocabulary.from_sentences(row["text"] for row in rows)
@@ -15,20 +16,27 @@ for data, row in zip(examples, rows):
     data.y = torch.tensor([int(row["label"])])
 train, test = examples[50:], examples[:50]
 
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.end = TokenEmbedding(len(vocabulary), 32), torch.nn.Linear(32, 2)
+        self.layers = GraphTransformer(32, 2, heads=4, norm_first=True)
+
+    def forward(self, batch):
+        x = self.layers(self.embed(batch.x, batch.pos.flatten()), batch.graph)
+        return self.end(MeanReadout()(x, batch.graph))
+
+
 torch.manual_seed(0)
-embed, layers, end = (
-    TokenEmbedding(len(vocabulary), 32),
-    GraphTransformer(32, 2, heads=4, norm_first=True),
-    torch.nn.Linear(32, 2),
-)
-model = torch.nn.ModuleList([embed, layers, end])
-forward = lambda batch: end(MeanReadout()(layers(embed(batch.x, batch.pos.flatten()), batch.graph), batch.graph))
+model = Model()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 for _ in range(30):
     for batch in DataLoader(train, batch_size=32, shuffle=True):  # no padding: sentences are laid end to end
-        loss = torch.nn.functional.cross_entropy(forward(batch), batch.y)
+        loss = torch.nn.functional.cross_entropy(model(batch), batch.y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 batch = next(iter(DataLoader(test, batch_size=len(test))))
-print(f"{100 * (forward(batch).argmax(1) == batch.y).float().mean():.0f} % of {len(test)} new sentences are right")
+print(f"{100 * (model(batch).argmax(1) == batch.y).float().mean():.0f} % of {len(test)} new sentences are right")
+explore(model, test[0], "text.html", classes=["blame", "praise"])  # a page: whom does a word attend to?

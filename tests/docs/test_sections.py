@@ -17,7 +17,14 @@ def sections(page):
     return {name: BLOCK.findall(text) for name, text in zip(["", *parts[1::2]], parts[::2], strict=True)}
 
 
-CASES = [(page, name) for page in ("data_and_models.md", "from_pyg.md") for name in sections(page) if name]
+PAGES = ("overview.md", "data_and_models.md", "from_pyg.md")
+CASES = [(page, name) for page in PAGES for name, blocks in sections(page).items() if name and blocks]
+
+
+def test_every_block_is_in_a_section():
+    assert {page for page, _ in CASES} == set(PAGES)
+    for page in PAGES:
+        assert sum(map(len, sections(page).values())) == (DOCS / page).read_text(encoding="utf-8").count("```python\n")
 
 
 @pytest.mark.parametrize("page, name", CASES)
@@ -35,4 +42,3 @@ def test_the_blocks_of_a_section_run(page, name):
                 if not any(package in str(error) for package in OPTIONAL):
                     raise
                 pytest.skip(str(error))
-    assert of_page[name]

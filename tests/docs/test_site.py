@@ -102,6 +102,13 @@ def test_every_page_opens_and_asks_for_nothing(site, tab):
     assert not [url for url in outside if "graphattn.example" not in url]
 
 
+def test_no_markdown_is_left_over(site):
+    """Fences, escapes and the signs that other tools read."""
+    for page in pages_of(site):
+        text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
+        assert not re.findall(r"```|--8&lt;--|\{\{ [A-Z]|\\\|| ::: ", text), page.name
+
+
 def test_search_works_from_the_disk(site, tab):
     tab.page.goto(f"file://{site}/index.html")
     tab.page.click(".md-search__input")
@@ -141,6 +148,12 @@ def test_the_page_of_attention_lies_in_ideas(site, tab):
     frame.locator("#say:has-text('frames')").wait_for(timeout=10_000)
 
 
+def test_a_picture_opens_alone(site, tab):
+    tab.page.goto(f"file://{site}/lecture/06-several-heads.html")
+    tab.page.click("article img >> nth=0")
+    tab.page.wait_for_url("**/heads.png")
+
+
 def test_the_slider_counts_edges(site, tab):
     from graphattn import BandedGraph
 
@@ -158,6 +171,20 @@ def test_the_slider_of_the_softmax(site, tab):
         tab.page.fill(".slider input", str(temperature))
         weights = (torch.tensor([2, 1, 0.5, -1]) / temperature).softmax(0)
         assert tab.page.inner_text(".slider span").endswith(", ".join(f"{weight:.2f}" for weight in weights))
+
+
+def test_the_slider_of_heads(site, tab):
+    from graphattn.nn import GraphAttention
+
+    tab.page.goto(f"file://{site}/lecture/06-several-heads.html")
+    sizes = set()
+    for power in (0, 2, 6):
+        tab.page.fill(".slider input", str(power))
+        layer = re.search(r"GraphAttention\((\d+), (\d+), heads=(\d+)\)", tab.page.inner_text(".slider span"))
+        made = GraphAttention(int(layer[1]), int(layer[2]), heads=int(layer[3]))
+        sizes.add(sum(parameter.numel() for parameter in made.parameters()))
+        assert int(layer[3]) == 2**power
+    assert len(sizes) == 1  # as the page says
 
 
 def test_notebooks_hold_the_lines_and_answers_of_the_lecture(site):

@@ -116,3 +116,8 @@ def test_drawn_attention_sums_to_one(graph):
     frames, pooling = model.attention(torch.randn(7, 40), graph)
     torch.testing.assert_close(torch.zeros(7, 4).index_add(0, graph.edge_index()[1], frames), torch.ones(7, 4))
     torch.testing.assert_close(pooling.sum(0), torch.ones(4))
+
+
+def test_intervals_are_those_of_wilson():
+    assert speech_digits.interval(50.0, 100) == pytest.approx((40.383, 59.617), abs=0.001)
+    assert speech_digits.interval(100.0, 300) == pytest.approx((98.736, 100.0), abs=0.001)

@@ -71,6 +71,7 @@ function readColours() {
   document.documentElement.dataset.theme = state.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
   const style = getComputedStyle(document.documentElement);
   for (const name of ['ink', 'soft', 'paper', 'panel', 'line', 'weight', 'more', 'less', 'chosen', 'seen']) colours[name] = style.getPropertyValue(`--${name}`).trim();
+  colours.dark = isDark() ? colours.paper : colours.ink;
   colours.classes = ['#7fb3e6', '#f2c078', '#8fd3b6', '#d9a5d0', '#c9c16d', '#9fa8b8', '#e39a8a', '#7fd1dd'];
 }
 const blend = (share) => {  // between paper and the colour of weights

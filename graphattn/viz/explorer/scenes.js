@@ -69,7 +69,7 @@ class Words {
     shown.nodes.forEach((node, i) => {
       const at = places[node], weight = shown.weights[i];
       paint.rect(at.x, at.y + at.height, at.width, 1.5, { fill: shown.colours.seen });
-      if (weight) paint.rect(at.x, at.y, at.width, at.height, { fill: colourOf(shown, weight), alpha: 0.08 + 0.6 * share(shown, weight) });
+      if (weight) paint.rect(at.x, at.y, at.width, at.height, { fill: colourOf(shown, weight), alpha: 0.07 + 0.45 * share(shown, weight) });
     });
     const from = this.places[shown.side][shown.node], strongest = shown.strongest.filter(([, weight]) => share(shown, weight) > 0.08);
     for (const [node, weight] of strongest.slice(0, 24).reverse()) this.drawArc(paint, from, places[node], weight, shown);
@@ -308,6 +308,9 @@ class Network {
   }
   drawMarks(paint, shown) {
     const from = this.places[shown.node], seen = new Set(shown.nodes), names = this.scene.sides[0].labels;
+    const { ink, paper, dark } = shown.colours, classes = this.scene.shown.classes, strong = classes || dark === ink ? 0.8 : 0.45;
+    const marked = new Set(shown.nodes.filter((node, i) => share(shown, shown.weights[i]) > strong));
+    const nameColour = (node) => (marked.has(node) ? paper : classes && (seen.has(node) || node === shown.node) ? dark : ink);
     this.places.forEach(([atX, atY], node) => {
       if (!seen.has(node) && node !== shown.node) paint.circle(atX, atY, this.radius + 1, { fill: shown.colours.paper, alpha: 0.6 });
     });
@@ -321,7 +324,7 @@ class Network {
     });
     if (from) paint.circle(...from, this.radius + 2, { stroke: shown.colours.chosen, width: 2.5 });
     if (this.radius >= 7)
-      this.places.forEach(([atX, atY], node) => paint.text(atX, atY, names[node], { fill: shown.colours.ink, size: names[node].length > 3 ? 9 : 11, anchor: 'middle' }));
+      this.places.forEach(([atX, atY], node) => paint.text(atX, atY, names[node], { fill: nameColour(node), size: names[node].length > 3 ? 9 : 11, anchor: 'middle' }));
     else [shown.node, ...shown.strongest.slice(0, 8).map(([node]) => node)].filter((node) => this.places[node]).forEach((node) =>
       paint.text(this.places[node][0] + this.radius + 3, this.places[node][1], names[node], { fill: shown.colours.ink, size: 11 }));
   }

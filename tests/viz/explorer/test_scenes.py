@@ -271,6 +271,46 @@ def test_svg_of_what_is_shown(name, show):
     assert download.value.suggested_filename.endswith(".svg")
 
 
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("has_classes", [False, True])
+def test_names_are_legible_on_every_node(scheme, has_classes, show):
+    import xml.etree.ElementTree
+
+    page = show("network", color_scheme=scheme)
+    if has_classes:
+        page.evaluate("scene.shown.classes = scene.sides[0].labels.map((_, node) => node % 8)")
+    for node in (0, 11, 33):
+        point_at(page, 0, node)
+        with page.expect_download() as download:
+            page.click("#svg")
+        found = contrasts(xml.etree.ElementTree.fromstring(download.value.path().read_text()))
+        assert len(found) == 34 and min(found.values()) > 3.5, (node, min(found, key=found.get), min(found.values()))
+
+
+def contrasts(svg):
+    """{name of a node: contrast of its letters (WCAG 2) with the circles that lie under them}."""
+    colour = lambda text: [int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)]  # noqa: E731
+    paper, circles, found = colour(svg[0].get("fill")), [], {}
+    for element in svg:
+        kind = element.tag.rpartition("}")[2]
+        if kind == "circle" and element.get("fill") != "none":
+            circles.append(element)
+        if kind == "text" and element.get("text-anchor") == "middle":
+            under = paper
+            for circle in circles:
+                if all(abs(float(circle.get(f"c{axis}")) - float(element.get(axis))) < 0.01 for axis in "xy"):
+                    share = float(circle.get("opacity", 1))
+                    under = [share * new + (1 - share) * old for new, old in zip(colour(circle.get("fill")), under)]
+            light, dark = sorted((luminance(under), luminance(colour(element.get("fill")))), reverse=True)
+            found[element.text] = (light + 0.05) / (dark + 0.05)
+    return found
+
+
+def luminance(colour):
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def test_dark_and_light_and_narrow(show):
     dark, light = (
         show("words", color_scheme=scheme, viewport={"width": 400, "height": 800}) for scheme in ("dark", "light")
