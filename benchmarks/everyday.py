@@ -33,6 +33,7 @@ from benchmarks.report import Report, parser
 from graphattn import CompleteGraph, accelerate
 from graphattn.nn import EncoderLayer
 
+PRODUCTS = "products alone"
 NODES_OF_CORA, CHANNELS_OF_CORA = 2708, 1433
 BLOCKS = {"1,024 of 11,000": (1024, 11_000, 10), "10,000 of 60,000": (10_000, 60_000, 15)}  # targets, sources, degree
 
@@ -165,7 +166,7 @@ def case_of(nets: dict[str, nn.Module], expected: Callable, x: Tensor, num_rows:
 def with_products(case: Case) -> Case:
     """The same, timed beside the products of its first peer."""
     own = next(iter(case.peers))
-    return case._replace(beside=lambda pass_: {"products alone": products_of(calls_of(case, pass_)[own])})
+    return case._replace(beside=lambda pass_: {PRODUCTS: products_of(calls_of(case, pass_)[own])})
 
 
 class BySentence(nn.Module):
@@ -230,6 +231,11 @@ def main(arguments: list[str] | None = None) -> None:
     with busy(threads=2) if options.busy else nullcontext():
         run(report, options)
     report.save()
+    from benchmarks.ratios import draw_ratios
+
+    name = "everyday_busy" if options.busy else "everyday"
+    title = "Whole models after accelerate beside PyG's, a Transformer block beside torch's"
+    draw_ratios(report.rows, options.out / f"{name}.png", PRODUCTS, title)
 
 
 def run(report: Report, options: Namespace) -> None:
