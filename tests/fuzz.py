@@ -446,10 +446,12 @@ def grid(r):
     if r.random() < 0.4:
         group, is_causal = tuple(r.randint(1, 3) for _ in sides), tuple(r.random() < 0.3 for _ in sides)
         after = tuple(0 if causal else steps for steps, causal in zip(after, is_causal))
-        graph = GridGraph(sides, before, after, dilation=dilation, group=group, is_causal=is_causal)
-        edges = neighborhood_edges(sides, before, after, dilation, ("clip",) * axes, group, is_causal)
-        return f"grid({sides}, {before}, {after}, dilation={dilation}, group={group}, is_causal={is_causal})", (
-            graph,
+        fits = [side >= (b + a + 1) * d for side, b, a, d in zip(sides, before, after, dilation)]
+        border = tuple("shift" if fit and r.random() < 0.5 else "clip" for fit in fits)
+        options = {"dilation": dilation, "border": border, "group": group, "is_causal": is_causal}
+        edges = neighborhood_edges(sides, before, after, *options.values())
+        return f"grid({sides}, {before}, {after}, {options})", (
+            GridGraph(sides, before, after, **options),
             (count, count),
             edges,
         )
