@@ -32,16 +32,14 @@ class MNIST(Dataset):
 
     "Gradient-based learning applied to document recognition", LeCun et al., Proc. IEEE 86 (1998).
 
-    ========== ================================================= ==================
-    tensor     meaning                                           unit
-    ========== ================================================= ==================
-    ``images`` uint8 `[num_images, height, width]`               0 = paper, 255 = ink
-    ``labels`` int64 `[num_images]`                              the digit, 0 to 9
-    ========== ================================================= ==================
+    | tensor | type | meaning |
+    |---|---|---|
+    | images | uint8, `[num_images, height, width]` | 0 = paper, 255 = ink |
+    | labels | int64, `[num_images]` | the digit, 0 to 9 |
 
     Args:
-        root: folder with the four idx files, gzipped or unpacked, in ``root/raw`` or ``root/MNIST/raw``
-            (torchvision's layout). Files that are in neither are downloaded to ``root/raw``. All are checked.
+        root: folder with the four idx files, gzipped or unpacked, in `root/raw` or `root/MNIST/raw`
+            (torchvision's layout). Files that are in neither are downloaded to `root/raw`. All are checked.
         train: the training images, else the test images.
 
     `dataset[i]` is `(image, label)`. A file of another sha256 raises `ValueError`.
