@@ -105,16 +105,14 @@ class UDEnglishEWT(Checked, Dataset):
     r"""Universal Dependencies, English Web Treebank (Silveira et al., 2014; https://universaldependencies.org):
     16,622 sentences of weblogs, newsgroups, e-mails, reviews and answers, with parts of speech and dependency trees.
 
-    One :class:`~torch_geometric.data.Data` is one sentence of `n` words:
+    One Data is one sentence of `n` words:
 
-    ============  ==============================  =====================================================================
-    attribute     type                            meaning
-    ============  ==============================  =====================================================================
-    `words`       list of `n` strings             as written; contractions are split (`do`, `n't`)
-    `y`           int64 `[n]`                     universal part of speech, an index into `UPOS` (17 classes)
-    `edge_index`  int64 `[2, n - roots]`          dependency tree, from the head to the word that depends on it
-    `pos`         int64 `[n]`                     place in the sentence, in words, from 0
-    ============  ==============================  =====================================================================
+    | attribute | type | meaning |
+    |---|---|---|
+    | `words` | list of `n` strings | as written; contractions are split (`do`, `n't`) |
+    | `y` | int64 `[n]` | universal part of speech, an index into `UPOS` (17 classes) |
+    | `edge_index` | int64 `[2, n - roots]` | dependency tree, from the head to the word that depends on it |
+    | `pos` | int64 `[n]` | place in the sentence, in words, from 0 |
 
     Release 2.16 has 12,544 / 2,001 / 2,077 sentences and 204,577 / 25,147 / 25,094 words.
 

@@ -60,19 +60,16 @@ GraphLike = OneGraph | Sequence[OneGraph]
 def as_graph(x: GraphLike, num_queries: Counts | None = None, num_keys: Counts | None = None) -> Graph:
     """The graph that `x` stands for.
 
-    ========================================  ===========================================================
-    `x`                                       meaning
-    ========================================  ===========================================================
-    Graph                                     itself
-    edge_index [2, num_edges], EdgeIndex      row 0 = key (source), row 1 = query (target)
-    bool tensor or array                      mask [query, key]
-    torch.sparse, torch_sparse.SparseTensor   rows = queries (targets), PyG's `adj_t`
-    scipy sparse                              rows = keys (sources)
-    networkx                                  edges from key to query, both ways if undirected,
-                                              nodes in the order of `G.nodes`
-    Data, Batch                               its `graph`, else its `edge_index`
-    list, tuple                               a batch of any of these
-    ========================================  ===========================================================
+    | `x` | meaning |
+    |---|---|
+    | Graph | itself |
+    | edge_index [2, num_edges], EdgeIndex | row 0 = key (source), row 1 = query (target) |
+    | bool tensor or array | mask [query, key] |
+    | torch.sparse, torch_sparse.SparseTensor | rows = queries (targets), PyG's `adj_t` |
+    | scipy sparse | rows = keys (sources) |
+    | networkx | edges from key to query, both ways if undirected, nodes in the order of `G.nodes` |
+    | Data, Batch | its `graph`, else its `edge_index` |
+    | list, tuple | a batch of any of these |
 
     Every stored entry of a sparse matrix is an edge, in the order stored; values are never a bias.
 

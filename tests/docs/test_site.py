@@ -103,10 +103,10 @@ def test_every_page_opens_and_asks_for_nothing(site, tab):
 
 
 def test_no_markdown_is_left_over(site):
-    """Fences, escapes and the signs that other tools read."""
+    """Fences, escapes, tables and the signs that other tools read."""
     for page in pages_of(site):
         text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
-        assert not re.findall(r"```|--8&lt;--|\{\{ [A-Z]|\\\|| ::: ", text), page.name
+        assert not re.findall(r"```|--8&lt;--|\{\{ [A-Z]|\\\|| ::: |={8}|:class:", text), page.name
 
 
 def test_search_works_from_the_disk(site, tab):
