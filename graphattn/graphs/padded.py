@@ -11,6 +11,8 @@ from graphattn.graphs.exported import is_exporting
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.sizes import parse_integer
 
+HIDDEN = -1e4  # what is added to scores to hide a key: this or less, in float16 too
+
 
 def from_padded(
     x: Tensor, mask: Tensor | None = None, graph: Callable[[Sequence[int]], Graph] = CompleteGraph
@@ -21,7 +23,8 @@ def from_padded(
         x: [num_examples, length, ...], such as features [num_examples, length, channels] or tokens [num_examples, length].
         mask: [num_examples, length], True or 1 for nodes and False or 0 for padding, anywhere in the row: the
             `attention_mask` of tokenizers, and the mask of PyG's `to_dense_batch`. `key_padding_mask` of torch says the
-            opposite: give `~key_padding_mask`. None: nothing is padding.
+            opposite: give `~key_padding_mask`. A floating point mask is one that is added to scores, as in torch: 0 for nodes, -inf
+            (or less than -10,000) for padding; one that holds a 1 is read as 1 and 0. None: nothing is padding.
         graph: Makes the graph of the numbers of nodes of the examples: `CompleteGraph`, `causal`, or a function such as
             `lambda sizes: BandedGraph(sizes, 5, 5)`.
 
@@ -114,19 +117,21 @@ def check_mask(mask: Any, x: Tensor) -> Tensor | None:
 
 
 def as_bools(mask: Any) -> Tensor:
-    """A mask [num_examples, length] of bools, or of 0 and 1."""
+    """A mask [num_examples, length] of bools, of 0 and 1, or of 0 and -inf."""
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"'mask' must be a tensor [num_examples, length] (got {got})")
     if mask.dtype == torch.bool:
         return mask
-    is_node = mask == 1
-    if not bool((is_node | (mask == 0)).all()):
+    is_zero, is_one = mask == 0, mask == 1
+    if mask.is_floating_point() and bool((is_zero | (mask <= HIDDEN)).all()):
+        return is_zero
+    if not bool((is_one | is_zero).all()):
         raise ValueError(
-            f"'mask' must hold True or 1 for nodes and False or 0 for padding (got {mask.dtype} with other numbers); a mask"
-            " that is added to scores says it by -inf: give mask == 0"
+            "'mask' must hold True or 1 for nodes and False or 0 for padding; or, in floating point, 0 for nodes and -inf for"
+            f" padding (got {mask.dtype} with other numbers); give a bool mask, such as mask > 0"
         )
-    return is_node
+    return is_one
 
 
 def mask_of_counts(counts: list[int], length: int | None, device: torch.device) -> Tensor:

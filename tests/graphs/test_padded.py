@@ -32,6 +32,19 @@ def test_there_and_back(name, dtype):
     assert torch.equal(again[is_node], padded[is_node]) and bool((again[~is_node] == 7).all())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("hidden", ["-inf", "lowest", "-10000"])
+def test_masks_that_are_added_to_scores(hidden, dtype):
+    """As torch's float masks: 0 is a node. One of zeros alone hides nothing."""
+    number = {"-inf": -torch.inf, "lowest": torch.finfo(dtype).min, "-10000": -1e4}[hidden]
+    padded = torch.randn(3, 4, 2)
+    for is_node in [*map(torch.tensor, MASKS.values()), torch.ones(3, 4)]:
+        added = torch.zeros(3, 4, dtype=dtype).masked_fill(is_node == 0, number)
+        x, graph = from_padded(padded, added)
+        assert torch.equal(x, padded[is_node == 1]) and [size for size, _ in graph.sizes] == is_node.sum(1).tolist()
+        assert to_padded(x, added)[1].equal(is_node == 1)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "expanded", "transposed", "a step"])
 def test_gradients_both_ways(layout):
     mask = torch.tensor(MASKS["holes and an empty row"])
@@ -101,7 +114,11 @@ PADDED = torch.zeros(2, 3, 4)
         (lambda: from_padded(torch.zeros(3)), r"'x' must be a tensor \[num_examples, length, ...\] \(got \[3\]\)"),
         (lambda: from_padded(PADDED, torch.ones(2, 4)), r"'mask' must be .* \[2, 3\] \(got \[2, 4\]\)"),
         (lambda: from_padded(PADDED, torch.ones(2, 3, 1)), r"'mask' must be a tensor .* \(got \[2, 3, 1\]\)"),
-        (lambda: from_padded(PADDED, torch.zeros(2, 3) - torch.inf), r"says it by -inf: give mask == 0"),
+        (
+            lambda: from_padded(PADDED, torch.full((2, 3), 0.5)),
+            r"\(got torch.float32 with other numbers\); give a bool",
+        ),
+        (lambda: from_padded(PADDED, torch.tensor([[0, 0, -1], [0, 0, 0]])), r"\(got torch.int64 with other numbers\)"),
         (lambda: from_padded(PADDED, graph=lambda sizes: causal(6)), r"examples of \[3, 3\] nodes"),
         (lambda: from_padded(PADDED, graph=lambda sizes: sizes), r"must make a Graph .* \(got list\)"),
         (lambda: to_padded(torch.zeros(4, 2), causal([2, 3])), r"must hold the 5 nodes of 'layout' \(got \[4, 2\]\)"),
