@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from graphattn.datasets.failures import Failure, check_any, number_classes, read_each
 from graphattn.datasets.pictures import read_image
-from graphattn.inputs import Vocabulary, from_smiles, from_text, from_wav
+from graphattn.inputs import Vocabulary, from_audio, from_smiles, from_text
 
 Row = dict[str, str]
 DELIMITERS = ",;\t|"
@@ -60,7 +60,7 @@ def from_csv(
             images (from the folder of the file on).
         label: The column of a class; classes are numbered in the order of their sorted names.
         target: The column of a number.
-        **options: Of `from_text`, `from_smiles`, `from_wav` or `read_image`.
+        **options: Of `from_text`, `from_smiles`, `from_audio` (sample_rate brings all sounds to one) or `read_image`.
 
     Returns:
         (examples, classes, failures): y of an example is int64 [1], a place among the classes (None without `label`), or float32
@@ -124,12 +124,22 @@ def maker(kind: str, folder: Path, cells: list[str], options: dict[str, Any]) ->
 
 
 def sound_reader(folder: Path, options: dict[str, Any]) -> Callable[[str], Data]:
-    """Reads sounds, all with the sample rate of the first one that can be read: frames of others would mean something else."""
+    """Reads sounds, brought to the `sample_rate` of the options; without it, those that have that of the first one: frames of
+    others would mean something else."""
     rates: list[float] = []
 
     def read(cell: str) -> Data:
-        data = from_wav(folder / cell.strip(), **({"sample_rate": rates[0]} if rates else {}) | options)
+        path = folder / cell.strip()
+        try:
+            data = from_audio(path, **options)
+        except ImportError as error:  # of this file, as others may be wav
+            raise ValueError(str(error)) from error
         rates.append(data.sample_rate)
+        if data.sample_rate != rates[0]:
+            raise ValueError(
+                f"'{path}' has {data.sample_rate} samples per second, those before it {rates[0]}; give the 'sample_rate' to"
+                " bring all of them to (--sample-rate)"
+            )
         return data
 
     return read

@@ -1,21 +1,13 @@
 """Files and rows that could not be read, beside those that could."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch_geometric.data import Data
 from tqdm import tqdm
 
-
-class Failure(NamedTuple):
-    """What could not be read, and why."""
-
-    where: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.reason}"
+from graphattn.inputs.failures import Failure
 
 
 def read_each(
@@ -23,11 +15,11 @@ def read_each(
 ) -> tuple[list[Data], list[Failure]]:
     """What `read` makes of each item (its name, what is read), and those that raise; a bar shows long work on a terminal."""
     found, failures = [], []
-    for where, item in tqdm(list(items), desc=title, leave=False, disable=None, delay=1.0):
+    for place, (where, item) in enumerate(tqdm(list(items), desc=title, leave=False, disable=None, delay=1.0)):
         try:
             found.append(read(item))
         except (ValueError, TypeError, OSError) as error:
-            failures.append(Failure(where, str(error)))
+            failures.append(Failure(where, str(error), place))
     return found, failures
 
 

@@ -22,7 +22,7 @@ def from_folder(
     Args:
         path: Of the folder of folders.
         kind: 'wav' for sounds, 'image' for images.
-        **options: Of `graphattn.inputs.from_wav` or of `datasets.pictures.read_image`.
+        **options: Of `graphattn.inputs.from_audio` (sample_rate brings all sounds to one) or of `datasets.pictures.read_image`.
 
     Returns:
         (examples, classes, failures): y of an example is int64 [1], the place of its folder among the sorted names; `path` of an

@@ -7,22 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch_geometric.data import Data
 
 from graphattn.graphs.sizes import parse_integer
+from graphattn.inputs.failures import Failure
 
 LONG = 1000  # examples from which a bar is shown
 CHUNK = 64  # examples that a worker converts at a time
-
-
-class Failure(NamedTuple):
-    """An example that could not be converted."""
-
-    place: int  # in the data set
-    reason: str
 
 
 class Graphs(list[Data]):
@@ -55,7 +49,8 @@ def to_graphs(
         x: Where the input of an example is: a column, or a place in the tuple; the first by default, and in rows of several
             columns it must be named.
         y: Where the label is, which becomes `data.y`: the second place of a tuple by default, and in rows none. Numbers become
-            tensors [1], tensors and arrays [1, ...], so that batches stack them.
+            tensors [1], tensors and arrays [1, ...], so that batches stack them. An example whose label is nan cannot be
+            converted; of several targets, some may be nan.
         num_workers: Processes that convert; 0 converts in this one. The data set must then have a length.
         progress: Whether a bar (of tqdm) is shown; None shows one for long data sets in a terminal.
         **options: Further arguments of `convert`.
@@ -100,6 +95,7 @@ def graph_of_example(
         raise TypeError(f"'convert' must give a Data (got {type(data).__name__})")
     if label is not None:
         data.y = as_label(label)
+        check_known(data.y)
     data.place = torch.tensor([index])  # `data.index` would count on from one graph of a batch to the next
     return data
 
@@ -134,6 +130,12 @@ def as_label(label: Any) -> Any:
         return label
 
 
+def check_known(label: Any) -> None:
+    """Raises ValueError on a label that is nan and nothing else, of which nothing can be learned."""
+    if isinstance(label, torch.Tensor) and label.is_floating_point() and label.numel() and bool(label.isnan().all()):
+        raise ValueError("its label is nan, which stands for unknown; leave it out, or give no 'y'")
+
+
 # How examples are gone through ----------------------------------------------------------------------------------------
 
 
@@ -153,7 +155,7 @@ def attempt(to_graph: Callable[[int, Any], Data], index: int, read: Callable[[in
     except (ColumnNotNamed, ImportError):
         raise
     except Exception as error:
-        return Failure(index, f"{type(error).__name__}: {error}")
+        return Failure(f"place {index}", f"{type(error).__name__}: {error}", index)
 
 
 def by_workers(

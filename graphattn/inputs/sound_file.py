@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.signal
 
-from graphattn.inputs.wav import ORDERS, read_wav
+from graphattn.inputs.wav import ORDERS, check_file, read_wav
 
 LARGEST_FACTOR = 10_000  # of a ratio of rates: beyond it filters have millions of taps
 
@@ -42,6 +42,7 @@ def read_sound_file(source: str | PathLike | BinaryIO) -> tuple[np.ndarray, int]
 def is_wav(source: Any) -> bool:
     """By its first bytes, as names may lie."""
     if isinstance(source, str | PathLike):
+        check_file(source)
         with Path(source).open("rb") as file:
             return file.read(4) in ORDERS
     if not (hasattr(source, "read") and hasattr(source, "seek")):

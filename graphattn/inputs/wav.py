@@ -58,6 +58,7 @@ def read_wav(source: str | PathLike | BinaryIO) -> tuple[np.ndarray, int]:
 def read_bytes(source: str | PathLike | BinaryIO) -> tuple[bytes, str]:
     """The content of a file, and what to call it."""
     if isinstance(source, str | PathLike):
+        check_file(source)
         return Path(source).read_bytes(), os.fspath(source)
     if not hasattr(source, "read"):
         raise TypeError(
@@ -70,6 +71,13 @@ def read_bytes(source: str | PathLike | BinaryIO) -> tuple[bytes, str]:
             f"a wav file is read as bytes (got {type(content).__name__} from {source!r}); open it by mode 'rb'"
         )
     return content, str(getattr(source, "name", type(source).__name__))
+
+
+def check_file(path: str | PathLike) -> None:
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder; give a file of it, or a list of them")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no file '{path}'")
 
 
 def find_sound(content: bytes, order: str, name: str) -> tuple[Form, memoryview]:

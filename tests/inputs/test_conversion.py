@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch_geometric.loader import DataLoader
 
+import graphattn.datasets.failures
+import graphattn.inputs.conversion
 from graphattn import BandedGraph, as_graph
 from graphattn.inputs import from_image, from_smiles, from_text, to_graphs
 from graphattn.nn import GraphAttention
@@ -47,7 +49,7 @@ def test_what_failed_is_listed_with_the_reason(num_workers):
         UserWarning, match=r"2 of 80 examples could not be converted, the first of them at place 3: OSError"
     ):
         graphs = to_graphs(Pictures(80, broken=(3, 70)), from_image, num_workers=num_workers)
-    assert [failure.place for failure in graphs.failed] == [3, 70]
+    assert [failure.place for failure in graphs.failed] == [3, 70] and graphs.failed[0].where == "place 3"
     assert graphs.failed[1].reason == "OSError: cannot identify image file 70"
     assert numbers(graphs) == [i for i in range(80) if i not in (3, 70)]
     assert [int(data.y) for data in graphs] == [i % 3 for i in numbers(graphs)]  # labels stay with their images
@@ -95,6 +97,18 @@ def test_labels():
     assert labels[3].shape == (1, 3) and labels[4] is None
     swapped = to_graphs([(7, "a b")], from_text, x=1, y=0)
     assert swapped[0].tokens == ["a", "b"] and swapped[0].y.tolist() == [7]
+
+
+def test_a_label_that_is_nan_is_no_label():
+    nan = float("nan")
+    examples = [("a", 1.0), ("b", nan), ("c", torch.tensor([nan, 1.0])), ("d", np.float64("nan")), ("e", [nan, nan])]
+    with pytest.warns(UserWarning, match="3 of 5 examples .* at place 1: ValueError: its label is nan"):
+        graphs = to_graphs(examples, from_text)
+    assert numbers(graphs) == [0, 2] and [failure.place for failure in graphs.failed] == [1, 3, 4]
+
+
+def test_failures_are_of_one_kind():
+    assert graphattn.datasets.failures.Failure is graphattn.inputs.conversion.Failure
 
 
 def test_options_go_to_the_conversion():

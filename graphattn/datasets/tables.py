@@ -1,0 +1,135 @@
+"""A network as two tables: a row for each edge, a row for each node."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphattn.datasets.csv_file import Row, name_in, number_in, read_rows
+from graphattn.datasets.failures import Failure
+
+
+class Tables(NamedTuple):
+    """A network out of tables.
+
+    Attributes:
+        data: x [num_nodes, num_features], edge_index, and y if there is a label (int64, -1 where the cell is empty) or a target
+            (float64, nan where it is empty).
+        nodes: Their names, in the order of the rows.
+        classes: Names of the labels, None without these.
+        features: Columns that x holds.
+        failures: Rows of the edges that could not be read.
+    """
+
+    data: Data
+    nodes: list[str]
+    classes: list[str] | None
+    features: list[str]
+    failures: list[Failure]
+
+
+def from_tables(
+    edges: str | os.PathLike[str],
+    nodes: str | os.PathLike[str],
+    id: str | None = None,
+    features: Sequence[str] | None = None,
+    label: str | None = None,
+    target: str | None = None,
+) -> Tables:
+    """A network in two CSV files, whose first lines name the columns.
+
+    Args:
+        edges: The first two columns are the names of the node that is attended to (source) and of the one that attends to it
+            (target); others are passed over. Edges go one way: `torch_geometric.transforms.ToUndirected` adds the other.
+        nodes: A row for each node.
+        id: The column of its name; the first by default.
+        features: Columns of numbers; by default all but the name, the label and the target.
+        label: The column of a class; an empty cell is an unknown one.
+        target: The column of a number; an empty cell is an unknown one.
+
+    An edge to a node that has no row is left out, and in the failures.
+
+    Raises:
+        ValueError: on columns that are not there, features that are no numbers, and names that two nodes have.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, 'edges.csv').write_text('from,to\\nann,bob\\nbob,cid\\nann,dan\\n')
+    ...     _ = Path(folder, 'nodes.csv').write_text('name,age,likes\\nann,30,tea\\nbob,41,\\ncid,25,coffee\\n')
+    ...     found = from_tables(Path(folder, 'edges.csv'), Path(folder, 'nodes.csv'), label='likes')
+    >>> found.data.edge_index.tolist(), found.data.x.flatten().tolist(), found.data.y.tolist()
+    ([[0, 1], [1, 2]], [30.0, 41.0, 25.0], [1, -1, 0])
+    >>> found.nodes, found.classes, str(found.failures[0])
+    (['ann', 'bob', 'cid'], ['coffee', 'tea'], "row 3: no node is called 'dan'")
+    """
+    if label and target:
+        raise ValueError(f"give 'label' for classes or 'target' for numbers (got {label!r} and {target!r})")
+    rows = read_rows(nodes, tuple(name for name in (id, label, target, *(features or ())) if name))
+    id = id or next(iter(rows[0]))
+    names = [name_of_node(row, id, place, nodes) for place, row in enumerate(rows, start=1)]
+    known = {name: place for place, name in enumerate(names)}
+    if len(known) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})[:5]
+        raise ValueError(
+            f"'{nodes}' has rows with one name (got {twice} twice or more in {id!r}); give each node its own"
+        )
+    chosen = list(features) if features else [name for name in rows[0] if name and name not in (id, label, target)]
+    edge_index, failures = ends_in(edges, known)
+    data = Data(x=numbers_in(rows, chosen, nodes), edge_index=edge_index)
+    classes = None
+    if label:
+        cells = [(row[label] or "").strip() for row in rows]
+        classes = sorted(set(cells) - {""})
+        places = {name: place for place, name in enumerate(classes)}
+        data.y = torch.tensor([places.get(cell, -1) for cell in cells])
+    elif target:
+        cells = [(row[target] or "").strip() for row in rows]
+        data.y = torch.tensor([number_in(cell, target) if cell else torch.nan for cell in cells], dtype=torch.float64)
+    return Tables(data, names, classes, chosen, failures)
+
+
+def name_of_node(row: Row, column: str, place: int, path: str | os.PathLike[str]) -> str:
+    try:
+        return name_in(row[column] or "", column)
+    except ValueError as error:
+        raise ValueError(f"'{path}', row {place}: {error}") from None
+
+
+def ends_in(path: str | os.PathLike[str], known: dict[str, int]) -> tuple[Tensor, list[Failure]]:
+    """edge_index, and the rows whose ends no node has."""
+    rows = read_rows(path)
+    columns = list(rows[0])[:2]
+    if len(columns) < 2:
+        raise ValueError(f"'{path}' needs two columns, of the two ends of an edge (got {columns})")
+    ends, failures = [], []
+    for number, row in enumerate(rows, start=1):
+        pair = [(row[column] or "").strip() for column in columns]
+        strange = [name for name in pair if name not in known]
+        if strange:
+            failures.append(Failure(f"row {number}", f"no node is called {strange[0]!r}"))
+        else:
+            ends.append([known[name] for name in pair])
+    if not ends:
+        raise ValueError(
+            f"no edge of '{path}' is between nodes that have a row (got {len(failures)}; {failures[0]}); its first two columns"
+            " name nodes as the other table does"
+        )
+    return torch.tensor(ends).t().contiguous(), failures
+
+
+def numbers_in(rows: list[Row], columns: list[str], path: str | os.PathLike[str]) -> Tensor | None:
+    """float32 [num_rows, num_columns]; None without columns."""
+    found = []
+    for place, row in enumerate(rows, start=1):
+        for column in columns:
+            try:
+                found.append(number_in((row[column] or "").strip(), column))
+            except ValueError as error:
+                raise ValueError(
+                    f"'{path}', row {place}: {error}; features are numbers, name the columns that are: 'features'"
+                ) from None
+    return torch.tensor(found).view(len(rows), len(columns)) if columns else None
