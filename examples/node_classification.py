@@ -42,7 +42,7 @@ from graphattn import EdgeListGraph
 from graphattn.datasets import HeterophilousGraphDataset, Planetoid
 from graphattn.nn import GraphAttention
 from graphattn.recipes import NodeClassification, Trained
-from graphattn.recipes.node_classification import MODELS
+from graphattn.recipes.of_network import MODELS
 from graphattn.recipes.parts import masks_of
 
 matplotlib.use("Agg")

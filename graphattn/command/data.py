@@ -50,15 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--npz", metavar="FILE", help="a network: arrays x, edge_index, y, train_mask, ... (or .pt with a dict)"
     )
+    one.add_argument(
+        "--edges", metavar="FILE", help="a network as two tables, with --nodes: a row for each edge, of two names"
+    )
     one.add_argument("--tu", metavar="NAME", help="a data set of the TU collection, such as MUTAG")
     one.add_argument(
         "--pyg", metavar="CLASS", help="a class of torch_geometric.datasets, such as Planetoid or KarateClub"
     )
     one.add_argument("--text-file", metavar="FILE", help="a text in each line, for a language model")
-    columns = parser.add_argument_group("columns of --csv")
+    parser.add_argument(
+        "--nodes", metavar="FILE", help="beside --edges: a row for each node, its name, label and features"
+    )
+    columns = parser.add_argument_group("columns of --csv and --nodes")
     for name in INPUTS:
         columns.add_argument(f"--{name}", metavar="COL")
     columns.add_argument("--label", metavar="COL", help="classes")
+    columns.add_argument("--id", metavar="COL", help="names of --nodes (default: the first column)")
+    columns.add_argument("--features", nargs="+", metavar="COL", help="numbers of --nodes (default: all other columns)")
     columns.add_argument("--target", metavar="COL", help="numbers; beside --text, texts that are to be written")
     more = parser.add_argument_group("more about the data")
     more.add_argument("--name", help="argument 'name' of the class that --pyg names, such as Cora")
@@ -66,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--root", default=os.environ.get("GRAPHATTN_DATA", "datasets"), help="folder of downloads")
     more.add_argument("--undirected", action="store_true", help="add the opposite of every edge of a network")
     more.add_argument("--normalize", action="store_true", help="features of each node sum up to 1: for bags of words")
+    more.add_argument(
+        "--sample-rate", type=float, metavar="HZ", help="sounds are resampled to it (default: all have one)"
+    )
     more.add_argument("--side", type=int, default=64, help="images are resized to so many pixels (default 64)")
     more.add_argument("--patch", type=int, default=8, help="pixels of a side of a patch (default 8)")
 
@@ -73,13 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load(args: argparse.Namespace) -> Loaded:
     """What the arguments name. Raises ValueError on columns that do not belong together, and what the readers raise."""
     given = {name: getattr(args, name) for name in (*INPUTS, "label", "target") if getattr(args, name)}
-    if given and not args.csv:
-        raise ValueError(f"columns belong to --csv FILE (got {' '.join(f'--{name}' for name in given)} without it)")
+    check_columns(args, given)
     if args.csv:
         return from_table(args, given)
+    if args.edges:
+        return from_edges(args, given)
     if args.wav_folder or args.image_folder:
         kind = "wav" if args.wav_folder else "image"
-        options = {} if kind == "wav" else {"side": args.side, "patch": args.patch}
+        options = options_of(kind, args)
         data, names, failures = datasets.from_folder(args.wav_folder or args.image_folder, kind, **options)
         return Loaded(data, "sequence classification", names, source_of(kind, data, options), failures)
     if args.text_file:
@@ -88,6 +100,39 @@ def load(args: argparse.Namespace) -> Loaded:
     if args.npz:
         return of_network(read_network(args.npz), args)
     return of_dataset(args)
+
+
+def check_columns(args: argparse.Namespace, given: dict[str, str]) -> None:
+    """Raises ValueError on columns without the file that has them."""
+    for_nodes = {name: getattr(args, name) for name in ("nodes", "id", "features") if getattr(args, name)}
+    if for_nodes and not args.edges:
+        raise ValueError(f"--edges FILE is missing (got {' '.join(f'--{name}' for name in for_nodes)} without it)")
+    if args.edges and not args.nodes:
+        raise ValueError("--edges needs --nodes FILE, a table with a row for each node (got none)")
+    if given and not args.csv and not args.edges:
+        raise ValueError(f"columns belong to --csv FILE (got {' '.join(f'--{name}' for name in given)} without it)")
+
+
+def options_of(kind: str, args: argparse.Namespace) -> dict[str, Any]:
+    """How raw input of a kind is read."""
+    if kind == "image":
+        return {"side": args.side, "patch": args.patch}
+    return {"sample_rate": args.sample_rate} if kind == "wav" and args.sample_rate else {}
+
+
+def from_edges(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
+    """A network in two tables."""
+    if len(given) != 1 or not given.keys() <= {"label", "target"}:
+        raise ValueError(
+            f"--edges needs what is to be learned of --nodes: --label COL for classes, or --target COL for numbers (got {given})"
+        )
+    columns = {name: getattr(args, name) for name in ("id", "features") if getattr(args, name)}
+    found = datasets.from_tables(args.edges, args.nodes, **columns, **given)
+    loaded = of_network(found.data, args)
+    id = args.id or next(iter(read_rows(args.nodes)[0]))
+    source = loaded.source | {"columns": {"id": id, "features": found.features}}
+    names = found.classes
+    return Loaded(loaded.data, loaded.task, names, source, found.failures)
 
 
 def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
@@ -108,15 +153,35 @@ def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
         )
     if "target" in given and kind != "smiles":
         raise ValueError(
-            f"--target is learned of --smiles, or written after --text (got --{kind}); give --label for classes"
+            f"--target is learned of --smiles and of the nodes of --edges, or written after --text (got --{kind}); give --label for"
+            " classes"
         )
-    options: dict[str, Any] = {"side": args.side, "patch": args.patch} if kind == "image" else {}
+    options = options_of(kind, args)
+    if "label" in given:
+        check_classes(args.csv, given["label"], kind)
     data, names, failures = datasets.from_csv(args.csv, **given, **options)
     source = source_of(kind, data, options) | {"column": column}
     if "target" in given:
         return Loaded(data, "graph regression", None, source, failures)
     task = "graph classification" if kind == "smiles" else "sequence classification"
     return Loaded(data, task, names, source, failures)
+
+
+MOST_CLASSES = 20  # of whole numbers or fractions; more of them, most once or twice, are numbers to be predicted
+
+
+def check_classes(path: str, column: str, kind: str) -> None:
+    """Raises ValueError where a column of labels holds numbers, hardly two of them alike."""
+    cells = [row[column] or "" for row in read_rows(path, (column,))]
+    if len(set(cells)) > max(MOST_CLASSES, len(cells) / 3) and holds_numbers(path, column):
+        how = (
+            f"give --target {column}"
+            if kind == "smiles"
+            else "numbers are learned of --smiles and of the nodes of --edges"
+        )
+        raise ValueError(
+            f"--label {column} has {len(set(cells))} different numbers in {len(cells)} rows, which are no classes; {how}"
+        )
 
 
 def holds_numbers(path: str, column: str) -> bool:
@@ -142,8 +207,10 @@ def of_network(data: Data, args: argparse.Namespace) -> Loaded:
             file=sys.stderr,
         )
     options = {"undirected": args.undirected, "normalize": args.normalize}
-    data = prepared(data, **options)
-    return Loaded(data, "node classification", source={"kind": "network", "options": options})
+    data, y = prepared(data, **options), data.get("y")
+    is_number = isinstance(y, torch.Tensor) and y.is_floating_point() and bool((y.isfinite() & (y != y.round())).any())
+    task = "node regression" if is_number or getattr(args, "target", None) else "node classification"
+    return Loaded(data, task, source={"kind": "network", "options": options})
 
 
 def of_dataset(args: argparse.Namespace) -> Loaded:

@@ -12,6 +12,8 @@ COMMANDS = {
     "tour": "graphattn.command.tour",
     "train": "graphattn.command.train",
     "predict": "graphattn.command.predict",
+    "explore": "graphattn.command.explore",
+    "export": "graphattn.command.export",
     "why": "graphattn.command.why",
 }
 

@@ -17,6 +17,7 @@ from graphattn.recipes.checkpoint import read_whole
 NAMES = {
     "x": ("x", "node_features", "features", "attr_matrix"),
     "edge_index": ("edge_index", "edges", "edge_list"),
+    "edge_attr": ("edge_attr", "edge_features"),
     "y": ("y", "node_labels", "labels"),
     "train_mask": ("train_mask", "train_masks"),
     "val_mask": ("val_mask", "val_masks", "valid_mask"),

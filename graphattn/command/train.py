@@ -11,8 +11,10 @@ import torch
 
 from graphattn.command import data
 from graphattn.command.device import check_device
-from graphattn.recipes import NodeClassification, Recipe, Schedule, Trained, best_of
+from graphattn.command.failures import tell_failures
+from graphattn.recipes import Recipe, Schedule, Trained, best_of
 from graphattn.recipes.loading import RECIPES
+from graphattn.recipes.of_network import OfNetwork
 
 SUMMARY = "Train a model on your own data, or on a data set of PyG, and save it"
 EXAMPLES = """
@@ -21,6 +23,8 @@ EXAMPLES = """
   graphattn train --wav-folder recordings --save sounds.pt            recordings/yes/1.wav, recordings/no/7.wav, ...
   graphattn train --image-folder photos --side 64 --patch 8        photos/cat/1.png, ...
   graphattn train --npz network.npz --split 60 20 20               arrays x, edge_index, y; its own masks without --split
+  graphattn train --edges friends.csv --nodes people.csv --label likes --split 60 20 20 --undirected
+  graphattn train --edges pipes.csv --nodes wells.csv --target level --split 60 20 20
   graphattn train --tu MUTAG
   graphattn train --pyg Planetoid --name Cora --normalize
   graphattn train --csv words.csv --text letters --target sounds        sequence to sequence
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     check_device(args.device)
     loaded = data.load(args)
-    tell_failures(loaded)
+    tell_failures(loaded.failures, "is left out")
     recipes = recipes_of(args, args.task or loaded.task)
     options: dict[str, Any] = {"split": split_of(args.split), "seed": args.seed, "log": args.log, "device": args.device}
     options |= {"names": loaded.names, "progress": sys.stderr.isatty(), "save": args.save}
@@ -72,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         trained, tried = best_of(recipes, loaded.data, **options)
         by = trained.recipe.choice(trained.facts).by
         for recipe, each in zip(recipes, tried, strict=True):
-            print(f"model {recipe.model}: validation {each.figures['validation']}")  # type: ignore[attr-defined]
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in each.figures["validation"].items())
+            print(f"model {recipe.model}: validation {figures}")  # type: ignore[attr-defined]
         print(f"taken: {trained.recipe.model}, by validation {by}")  # type: ignore[attr-defined]
     else:
         trained = recipes[0].train(loaded.data, resume=args.resume, minutes=args.minutes, **options)
@@ -99,8 +104,8 @@ def tell(trained: Trained, source: dict[str, Any], args: argparse.Namespace) -> 
 def recipes_of(args: argparse.Namespace, task: str) -> list[Recipe]:
     """The recipe of the task with the options that are given; of a network, those that are tried."""
     cls = RECIPES[task]
-    if cls is NodeClassification:
-        both = {"transformer": NodeClassification(), "gat": NodeClassification.gat()}
+    if issubclass(cls, OfNetwork):
+        both = {"transformer": cls(), "gat": cls.gat()}
         is_auto = args.model == "auto" and not args.resume and args.minutes is None
         bases: list[Recipe] = (
             list(both.values()) if is_auto else [both["transformer" if args.model == "auto" else args.model]]
@@ -169,14 +174,6 @@ def split_of(words: list[str] | None) -> Any:
         raise ValueError(
             f"--split needs three shares such as 80 10 10, or the number of a split (got {words})"
         ) from None
-
-
-def tell_failures(loaded: data.Loaded) -> None:
-    """On the error stream, which could not be read: the first ones in words."""
-    if loaded.failures:
-        print(f"{len(loaded.failures)} could not be read and are left out:", file=sys.stderr)
-        for failure in loaded.failures[:5]:
-            print(f"  {failure}", file=sys.stderr)
 
 
 def size_of(found: Any) -> str:

@@ -1,6 +1,7 @@
 """`graphattn why`: the kernel that runs on a graph, and why not the others."""
 
 import argparse
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def banded(nodes: str, before: str, after: str | None = None) -> Graph:
     return BandedGraph(counts(nodes), int(before), int(before if after is None else after))
 
 
-def grid(*numbers: str) -> Graph:
-    *sides, reach = (int(number) for number in numbers)
+def grid(side: str, next: str, *more: str) -> Graph:
+    *sides, reach = (int(number) for number in (side, next, *more))
     return GridGraph(tuple(sides), reach)
 
 
@@ -74,8 +75,13 @@ def read_graph(words: list[str]) -> Graph:
         return EdgeListGraph(data.edge_index, data.num_nodes or 0)
     make, usage = GRAPHS[kind]
     try:
+        inspect.signature(make).bind(*numbers)
+    except TypeError:
+        wrong = "it has too few numbers, or too many"
+        raise ValueError(f"write {usage!r}, NODES as 60,40 for a batch (got {' '.join(words)!r}: {wrong})") from None
+    try:
         return make(*numbers)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"write {usage!r}, NODES as 60,40 for a batch (got {' '.join(words)!r}: {error})") from error
 
 

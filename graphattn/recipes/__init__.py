@@ -13,6 +13,7 @@ from graphattn.recipes.graph_regression import GraphRegression
 from graphattn.recipes.language_modeling import LanguageModeling
 from graphattn.recipes.loading import load
 from graphattn.recipes.node_classification import NodeClassification
+from graphattn.recipes.node_regression import NodeRegression
 from graphattn.recipes.predicted import Predicted
 from graphattn.recipes.recipe import Recipe
 from graphattn.recipes.schedule import Schedule
@@ -29,6 +30,7 @@ __all__ = [
     "Keep",
     "LanguageModeling",
     "NodeClassification",
+    "NodeRegression",
     "Predicted",
     "Recipe",
     "Schedule",

@@ -13,6 +13,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.utils import is_undirected
 
 from graphattn.graphs import EdgeListGraph, Graph
+from graphattn.recipes.batches import graph_of
 from graphattn.recipes.labels import check_features
 from graphattn.recipes.parts import SHARES, Parts, given_parts, split_examples
 from graphattn.recipes.recipe import Recipe, Task
@@ -84,6 +85,16 @@ class OfExamples(Recipe):
                 raise ValueError(f"example {place}: {error}") from None
             found.append(data)
         return found
+
+    def one(self, data: Any) -> Data:
+        """The example, checked. Raises ValueError on several."""
+        examples = self.check(data)
+        if len(examples) != 1:
+            raise ValueError(f"one example is needed (got {len(examples)}); give one of them")
+        return examples[0]
+
+    def check_input(self, example: Any, facts: dict[str, Any]) -> None:
+        self.encode(self.one(example), facts)
 
     def batches_of(self, data: Any, facts: dict[str, Any]) -> Iterable[Any]:
         """New examples as batches; one alone is a list of one."""
@@ -160,6 +171,13 @@ def edge_features(data: Data, edge_dim: int | None) -> Tensor | None:
     if broken:
         raise ValueError(f"the features of edges have {broken} numbers that are nan or infinite; replace them first")
     return found
+
+
+def edge_tensors(data: Data, edge_dim: int | None) -> dict[str, Tensor]:
+    """The edges of an example as tensors, and their features where there are some."""
+    edge_index = graph_of(Data(num_nodes=data.num_nodes, **edges_or_graph(data))).edge_index()
+    features = edge_features(data, edge_dim)
+    return {"edge_index": edge_index} | ({} if features is None else {"edge_attr": features})
 
 
 def edge_dim_of(examples: Iterable[Data]) -> int | None:

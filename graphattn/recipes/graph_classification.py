@@ -10,8 +10,8 @@ from torch_geometric.data import Data
 from graphattn.recipes.batches import graph_of
 from graphattn.recipes.choice import Choice
 from graphattn.recipes.classification import OfClasses
-from graphattn.recipes.examples import edge_dim_of, edge_features, edges_or_graph, node_features
-from graphattn.recipes.features import FURTHEST
+from graphattn.recipes.examples import edge_dim_of, edge_features, edge_tensors, edges_or_graph, node_features
+from graphattn.recipes.features import scaled
 from graphattn.recipes.models.graph import GraphClassifier
 from graphattn.recipes.schedule import Schedule
 
@@ -67,7 +67,7 @@ class GraphClassification(OfClasses):
         return torch.cat([x, degrees], -1)
 
     def encode(self, example: Any, facts: dict[str, Any]) -> Data:
-        x = ((self.features(example, facts) - facts["mean"]) / facts["deviation"]).clamp(-FURTHEST, FURTHEST)
+        x = scaled(self.features(example, facts), facts)
         return Data(x=x, edge_attr=edge_features(example, facts["edge_dim"]), **edges_or_graph(example))
 
     def build(self, facts: dict[str, Any]) -> nn.Module:
@@ -77,3 +77,13 @@ class GraphClassification(OfClasses):
 
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         return model(batch)
+
+    def tensors(self, data: Any, facts: dict[str, Any]) -> dict[str, Tensor]:
+        """x with the number of neighbours as its last column, edge_index, and edge_attr where there are features of edges."""
+        example = self.one(data)
+        return {"x": self.features(example, facts)} | edge_tensors(example, facts["edge_dim"])
+
+    def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
+        """Probabilities [num_classes]."""
+        batch = Data(**tensors | {"x": scaled(tensors["x"], facts)})
+        return self.outputs(model, batch).softmax(-1)[0]

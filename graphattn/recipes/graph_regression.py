@@ -12,7 +12,14 @@ from torch_geometric.data import Data
 from graphattn.graphs import CompleteGraph, EdgeListGraph
 from graphattn.graphs.hops import hop_distances
 from graphattn.recipes.choice import Choice
-from graphattn.recipes.examples import OfExamples, edge_dim_of, edge_features, edges_or_graph, node_features
+from graphattn.recipes.examples import (
+    OfExamples,
+    edge_dim_of,
+    edge_features,
+    edge_tensors,
+    edges_or_graph,
+    node_features,
+)
 from graphattn.recipes.features import scale_of, scaled
 from graphattn.recipes.measures import OF_NUMBERS, check_measure
 from graphattn.recipes.models.regressor import Regressor
@@ -77,16 +84,30 @@ class GraphRegression(OfExamples):
         } | scale_of(features)
 
     def encode(self, example: Any, facts: dict[str, Any]) -> Data:
-        x = node_features(example)
-        if x.size(1) != facts["num_features"]:
-            raise ValueError(
-                f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
-            )
+        x = self.nodes(example, facts)
         data = Data(x=scaled(x, facts), edge_attr=edge_features(example, facts["edge_dim"]), **edges_or_graph(example))
         if facts["is_global"]:
             along = data.graph if "graph" in data else EdgeListGraph(data.edge_index, data.num_nodes)
             data.hops = hop_distances(CompleteGraph(data.num_nodes), along, self.max_hops)
         return data
+
+    def nodes(self, example: Data, facts: dict[str, Any]) -> Tensor:
+        x = node_features(example)
+        if x.size(1) != facts["num_features"]:
+            raise ValueError(
+                f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
+            )
+        return x
+
+    def tensors(self, data: Any, facts: dict[str, Any]) -> dict[str, Tensor]:
+        """x, edge_index, and edge_attr where there are features of edges."""
+        example = self.one(data)
+        return {"x": self.nodes(example, facts)} | edge_tensors(example, facts["edge_dim"])
+
+    def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
+        """The number, []."""
+        batch = Data(**tensors | {"x": scaled(tensors["x"], facts)})
+        return self.outputs(model, batch)[0] * facts["target_deviation"] + facts["target_mean"]
 
     def target(self, example: Any, facts: dict[str, Any]) -> Tensor:
         return number_of(example)[None]

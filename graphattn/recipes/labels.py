@@ -24,7 +24,8 @@ def check_labels(y: Any, count: int, what: str) -> Tensor:
         )
     if y.is_floating_point() or y.is_complex():
         whole = bool(torch.isfinite(y).all()) and bool((y == y.round()).all()) if y.is_floating_point() else False
-        advice = "give data.y.long()" if whole else "numbers to be predicted are for the recipe GraphRegression"
+        recipe = "NodeRegression" if what == "nodes" else "GraphRegression"
+        advice = f"{'give data.y.long(); ' if whole else ''}numbers to be predicted are for the recipe {recipe}"
         raise ValueError(f"labels must be whole numbers, one for each class (got {y.dtype} {list(y.shape)}); {advice}")
     if y.dim() == 2 and y.size(1) == 1:
         y = y[:, 0]

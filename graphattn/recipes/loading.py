@@ -9,6 +9,7 @@ from graphattn.recipes.graph_classification import GraphClassification
 from graphattn.recipes.graph_regression import GraphRegression
 from graphattn.recipes.language_modeling import LanguageModeling
 from graphattn.recipes.node_classification import NodeClassification
+from graphattn.recipes.node_regression import NodeRegression
 from graphattn.recipes.recipe import Recipe
 from graphattn.recipes.sequence_classification import SequenceClassification
 from graphattn.recipes.sequence_to_sequence import SequenceToSequence
@@ -17,6 +18,7 @@ from graphattn.recipes.trained import KIND, Trained
 
 KNOWN: tuple[type[Recipe], ...] = (
     NodeClassification,
+    NodeRegression,
     GraphClassification,
     GraphRegression,
     SequenceClassification,

@@ -66,8 +66,16 @@ def mae(predicted: Tensor, measured: Tensor) -> float:
 
 
 def r2(predicted: Tensor, measured: Tensor) -> float:
-    """1 - mean square of the errors / variance: 1 is perfect, 0 as good as the mean, below 0 worse."""
-    return 1 - (predicted - measured).double().square().mean().item() / measured.double().var(correction=0).item()
+    """1 - mean square of the errors / variance: 1 is perfect, 0 as good as the mean, below 0 worse.
+
+    Returns nan where all targets are the same, as that of a single example is.
+
+    >>> import torch
+    >>> r2(torch.tensor([1., 2., 4.]), torch.tensor([1., 2., 3.])), r2(torch.ones(1), torch.zeros(1))
+    (0.5, nan)
+    """
+    error, variance = (predicted - measured).double().square().mean(), measured.double().var(correction=0)
+    return 1 - (error / variance).item() if variance > 0 else float("nan")
 
 
 class Measure(NamedTuple):

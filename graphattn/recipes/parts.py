@@ -149,7 +149,16 @@ def masks_of(data: Any, column: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def masks_by(y: Tensor, split: Any, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Masks of the nodes by shares, of which every class has its own, or by three lists of places."""
-    masks = torch.zeros(3, len(y), dtype=torch.bool)
-    for mask, part in zip(masks, given_parts(split, len(y)) or split_classes(y, split, seed), strict=True):
+    return masks_of_parts(given_parts(split, len(y)) or split_classes(y, split, seed), len(y))
+
+
+def masks_of_parts(parts: Parts, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Bool [num_nodes] for each part.
+
+    >>> masks_of_parts(Parts([0], [2], [1]), 3)[1]
+    tensor([False, False,  True])
+    """
+    masks = torch.zeros(3, num_nodes, dtype=torch.bool)
+    for mask, part in zip(masks, parts, strict=True):
         mask[part] = True
     return masks[0], masks[1], masks[2]

@@ -62,6 +62,7 @@ class Recipe(ABC):
     measure: str = ""
 
     name: ClassVar[str] = ""
+    is_of_nodes: ClassVar[bool] = False  # whether it says something of every node
 
     @abstractmethod
     def choice(self, facts: dict[str, Any]) -> Choice:
@@ -90,6 +91,20 @@ class Recipe(ABC):
     @abstractmethod
     def predict(self, model: nn.Module, data: Any, facts: dict[str, Any]) -> Any:
         """Of new data, in the user's terms; the model is in evaluation mode."""
+
+    def check_input(self, example: Any, facts: dict[str, Any]) -> None:  # noqa: B027  some take all
+        """Raises ValueError on an example that `predict` cannot take."""
+
+    def tensors(self, data: Any, facts: dict[str, Any]) -> dict[str, Tensor]:
+        """One example as what an exported program is called with: x, edge_index, ..., and so on, by name."""
+        raise ValueError(
+            f"the model of the recipe {self.name!r} writes step by step, which is no program of tensors; export the steps:"
+            " torch.export.export(trained.model, (tokens, mask)), as the page on data and models tells"
+        )
+
+    def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
+        """What `predict` says of one example, as numbers, in operations that torch.export takes."""
+        raise NotImplementedError(f"{type(self).__name__} has no 'answer'; a recipe that has 'tensors' needs it")
 
     def train(
         self,

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphattn.inputs import Vocabulary
+from graphattn.nn.positions.coordinates import positions_of
 from graphattn.recipes.batches import graph_of
 from graphattn.recipes.classification import OfClasses
 from graphattn.recipes.examples import edges_or_graph, node_features
@@ -67,10 +69,10 @@ class SequenceClassification(OfClasses):
         return facts | {"words": None, "num_features": features[0].size(1)} | scale_of(features)
 
     def encode(self, example: Any, facts: dict[str, Any]) -> Data:
-        return Data(x=self.nodes(example, facts), **edges_or_graph(example))
+        return Data(x=scaled(self.nodes(example, facts), facts), **edges_or_graph(example))
 
     def nodes(self, data: Data, facts: dict[str, Any]) -> Tensor:
-        """What stands for the nodes: rows of numbers of a word and its parts, or features."""
+        """What stands for the nodes: rows of numbers of a word and its parts, or features as they are."""
         tokens = tokens_of(data)
         if facts["words"] is not None:
             if tokens is None:
@@ -83,7 +85,7 @@ class SequenceClassification(OfClasses):
             raise ValueError(
                 f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
             )
-        return scaled(x, facts)
+        return x
 
     def build(self, facts: dict[str, Any]) -> nn.Module:
         is_text = facts["words"] is not None
@@ -99,3 +101,17 @@ class SequenceClassification(OfClasses):
 
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         return model(batch.x, graph_of(batch))
+
+    def tensors(self, data: Any, facts: dict[str, Any]) -> dict[str, Tensor]:
+        """x as `nodes` has it, edge_index, and pos [num_nodes, axes] where nodes are in more than one order, as on a grid."""
+        example = self.one(data)
+        graph = graph_of(Data(num_nodes=example.num_nodes, **edges_or_graph(example)))
+        pos, _ = positions_of(graph)
+        found = {"x": self.nodes(example, facts), "edge_index": graph.edge_index()}
+        is_order = pos.size(1) == 1 and torch.equal(pos[:, 0], torch.arange(len(pos)))
+        return found if is_order else found | {"pos": pos}
+
+    def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
+        """Probabilities [num_classes]."""
+        x = scaled(tensors["x"], facts)
+        return model(x, tensors["edge_index"], tensors.get("pos")).softmax(-1)[0]

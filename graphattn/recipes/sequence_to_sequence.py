@@ -156,6 +156,9 @@ class SequenceToSequence(Recipe):
             texts = [found[0].tokens for found in best]
         return [[token for token in text.tolist() if token != END] for text in texts]
 
+    def check_input(self, example: Any, facts: dict[str, Any]) -> None:
+        tokens_in(example[0] if isinstance(example, tuple) else example, self.source_unit, "it")
+
     def predict(self, model: nn.Module, data: Any, facts: dict[str, Any]) -> list[str]:
         """What is written for each of a list of sources, each a str or a list of str; of one source, a list of one.
 

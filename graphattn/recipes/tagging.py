@@ -42,6 +42,7 @@ class Tagging(OfExamples):
     """
 
     name: ClassVar[str] = "tagging"
+    is_of_nodes: ClassVar[bool] = True
 
     schedule: Schedule = Schedule(
         epochs=5, lr=3e-3, batch_size=64, weight_decay=0.05, fused=True, warmup=0.2, clip=1.0, least_steps=300
@@ -79,20 +80,24 @@ class Tagging(OfExamples):
         return facts | {"words": None, "num_features": features[0].size(1)} | scale_of(features)
 
     def encode(self, example: Any, facts: dict[str, Any]) -> Data:
-        tokens = tokens_of(example)
         pos = torch.arange(example.num_nodes, dtype=torch.float)[:, None]
+        return Data(x=scaled(self.nodes(example, facts), facts), pos=pos)
+
+    def nodes(self, example: Data, facts: dict[str, Any]) -> Tensor:
+        """What stands for the nodes: rows of numbers of a word and its parts, or features as they are."""
+        tokens = tokens_of(example)
         if facts["words"] is not None:
             if tokens is None:
                 raise ValueError(
                     f"the model reads texts (got {example} without 'tokens'); make it by graphattn.inputs.from_text"
                 )
-            return Data(x=word_rows(tokens, vocabulary_of(facts["words"]), ends_and_shape_of, lower=True), pos=pos)
+            return word_rows(tokens, vocabulary_of(facts["words"]), ends_and_shape_of, lower=True)
         x = node_features(example)
         if x.size(1) != facts["num_features"]:
             raise ValueError(
                 f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
             )
-        return Data(x=scaled(x, facts), pos=pos)
+        return x
 
     def target(self, example: Any, facts: dict[str, Any]) -> Tensor:
         y = check_labels(example.get("y"), example.num_nodes, "nodes")
@@ -116,12 +121,23 @@ class Tagging(OfExamples):
         if self.band is None:
             return CompleteGraph(num_nodes), None
         graph = BandedGraph(num_nodes, self.band, self.band)
-        source, target = graph.edge_index()
-        return graph, F.one_hot(source - target + self.band, 2 * self.band + 1).float()
+        return graph, offsets_in_band(graph.edge_index(), self.band)
 
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         graph, edge_attr = self.graph_of(batch.ptr.diff().tolist())
         return model(batch.x, batch.pos, graph, edge_attr if edge_attr is None else edge_attr.to(batch.x.device))
+
+    def tensors(self, data: Any, facts: dict[str, Any]) -> dict[str, Tensor]:
+        example = self.one(data)
+        graph, _ = self.graph_of([example.num_nodes or 0])
+        return {"x": self.nodes(example, facts), "edge_index": graph.edge_index()}
+
+    def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
+        """Probabilities [num_nodes, num_classes]."""
+        x, edge_index = scaled(tensors["x"], facts), tensors["edge_index"]
+        pos = torch.arange(x.size(0), dtype=torch.float, device=x.device)[:, None]
+        edge_attr = None if self.band is None else offsets_in_band(edge_index, self.band)
+        return model(x, pos, edge_index, edge_attr).softmax(-1)
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return F.cross_entropy(self.outputs(model, batch), batch.y, ignore_index=IGNORED)
@@ -137,3 +153,15 @@ class Tagging(OfExamples):
             for scores in self.outputs(model, batch).split(batch.ptr.diff().tolist()):
                 found.append(Predicted.of(scores, facts.get("names") or facts["classes"]))
         return found
+
+
+def offsets_in_band(edge_index: Tensor, band: int) -> Tensor:
+    """How far before or behind it an edge comes to a word, one-hot: float32 [num_edges, 2 * band + 1].
+
+    >>> offsets_in_band(torch.tensor([[0, 1, 2], [1, 1, 1]]), 1)
+    tensor([[1., 0., 0.],
+            [0., 1., 0.],
+            [0., 0., 1.]])
+    """
+    source, target = edge_index
+    return ((source - target)[:, None] == torch.arange(-band, band + 1, device=edge_index.device)).float()

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphattn.recipes.checkpoint import write_whole
+from graphattn.recipes.program import Exported, write_program
 from graphattn.version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +66,27 @@ class Trained:
                 f"the model of the recipe {self.recipe.name!r} writes step by step; give explore the Data of its documentation"
             )
         return calls[0]
+
+    def tensors(self, data: Any) -> dict[str, Tensor]:
+        """An example or a network as what an exported program is called with, in this order: x, edge_index, ..."""
+        return self.recipe.tensors(data, self.facts)
+
+    def export(self, path: str | os.PathLike[str], example: Any) -> Exported:
+        """Writes a program of one example or network, of any number of nodes and edges, that runs without graphattn.
+
+        Args:
+            path: `model.onnx` for ONNX (`pip install graphattn[export]`), `model.pt2` for `torch.export.load`.
+            example: As for `predict`; the program is traced with it, and compared with the model on it.
+
+        Returns:
+            The names and shapes of what goes in and comes out, and how far it is from the model. It takes what `tensors` gives and
+            says what `predict` says: probabilities, or numbers in the unit of the targets.
+
+        Raises:
+            ValueError: on another kind of file, several examples, or a recipe that writes step by step.
+            ImportError: where ONNX is not installed.
+        """
+        return write_program(self.recipe, self.model.eval(), self.facts, example, path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one file, which `graphattn.recipes.load` reads without running anything that is in it."""

@@ -10,10 +10,11 @@ import pytest
 import scipy.io.wavfile
 import torch
 
-from graphattn.command import predict, train, why
+from graphattn.command import explore, export, predict, train, why
 from graphattn.command.data import open_dataset
 from graphattn.command.main import COMMANDS, main, make_parser
 from graphattn.command.network import read_network
+from graphattn.inputs import from_text
 from graphattn.recipes import GraphClassification, load
 from graphattn.version import __version__
 from tests.recipes import toys
@@ -237,6 +238,11 @@ def test_classes_of_pyg(tmp_path, capsys):
         ("--csv x.csv --text a --label b --resume", "need a place"),
         ("--csv x.csv --text a --label b", "every class needs three examples"),
         ("--wav-folder none", "there is no folder 'none'"),
+        ("--edges x.csv --label b", "--edges needs --nodes FILE"),
+        ("--edges x.csv --nodes x.csv", "--label COL for classes, or --target COL"),
+        ("--edges x.csv --nodes x.csv --text a --label b", "--label COL for classes, or --target COL"),
+        ("--csv x.csv --nodes x.csv --text a --label b", "--edges FILE is missing \\(got --nodes"),
+        ("--edges x.csv --nodes x.csv --label c", "has no column 'c'"),
     ],
 )
 def test_what_is_asked_for_wrongly(words, match, tmp_path, capsys, monkeypatch):
@@ -288,6 +294,171 @@ def test_interruption(monkeypatch, capsys):
     assert run("why", "complete", 5) == 130 and "interrupted" in capsys.readouterr().err
 
 
+def test_what_cannot_be_read_stops_nothing(tmp_path, capsys):
+    rows = [(" ".join(data.tokens), ["bad", "good"][data.y]) for data in toys.reviews(60)]
+    path, model = write_csv(tmp_path / "reviews.csv", ("review", "stars"), rows), tmp_path / "model.pt"
+    assert run("train", "--csv", path, "--text", "review", "--label", "stars", "--save", model, "--epochs", 1) == 0
+    capsys.readouterr()
+    assert run("predict", model, "the film was good", "", "a bad song", " ") == 1
+    printed = capsys.readouterr()
+    assert [row.split(",")[0] for row in printed.out.splitlines()] == ["input", "the film was good", "a bad song"]
+    assert "2 could not be read; each is not predicted:\n  '': 'text' has no tokens" in printed.err
+    assert run("predict", model, "") == 1 and capsys.readouterr().out == ""
+
+
+def test_examples_that_the_model_does_not_take_stop_nothing(tmp_path, capsys):
+    model = tmp_path / "model.pt"
+    trained = GraphClassification().scheduled(epochs=1).train(toys.graphs(), progress=False)
+    trained.facts["source"] = {"kind": "graph"}
+    trained.save(model)
+    for name, width in (("a", 3), ("b", 2)):
+        edges = toys.ring_or_star(True, 5)
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((5, width)), edge_index=edges, edge_attr=np.ones((10, 2)))
+    assert run("predict", model, tmp_path / "b.npz", tmp_path / "a.npz") == 1
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2 and printed.out.splitlines()[1].startswith(str(tmp_path / "a.npz"))
+    assert "b.npz: the nodes need 3 features as those of other examples (got 2)" in printed.err
+
+
+def tables(folder, **columns):
+    """The toy network as two tables, with more columns."""
+    data = toys.network()
+    names = [f"n{node}" for node in range(data.num_nodes)]
+    edges = [(names[key], names[query], 1) for key, query in data.edge_index.t().tolist()] + [("n0", "nobody", 1)]
+    rows = [[*map(repr, x), names[node], *(column[node] for column in columns.values())]
+            for node, x in enumerate(data.x.tolist())]  # fmt: skip
+    header = [*(f"x{number}" for number in range(12)), "name", *columns]
+    return (
+        write_csv(folder / "edges.csv", ("from", "to", "length"), edges),
+        write_csv(folder / "nodes.csv", header, rows),
+    )
+
+
+def test_networks_in_tables(tmp_path, capsys):
+    data, model = toys.network(), tmp_path / "model.pt"
+    likes = [["tea", "coffee", "milk"][label] if node % 7 else "" for node, label in enumerate(data.y.tolist())]
+    edges, nodes = tables(tmp_path, likes=likes)
+    words = ("train", "--edges", edges, "--nodes", nodes, "--id", "name", "--split", 60, 20, 20, "--save", model)
+    assert run(*words, "--label", "likes", "--epochs", 30, "--model", "transformer", "--set", "layers=2") == 0
+    printed = capsys.readouterr()
+    assert f"node classification: 120 nodes, {data.num_edges} edges" in printed.out
+    assert "1 could not be read; each is left out:" in printed.err and "no node is called 'nobody'" in printed.err
+    assert run("predict", model, edges, nodes) == 1  # the edge to nobody
+    found = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert found[0] == ["input", "predicted", "coffee", "milk", "tea"] and found[8][0] == "n7"
+    right = [row[1] == ["tea", "coffee", "milk"][label] for row, label in zip(found[1:], data.y.tolist(), strict=True)]
+    assert np.mean(right) > 0.75
+    alone = load(model).predict(data)
+    assert alone.labels == [row[1] for row in found[1:]]
+    assert "there is no file" in fails(capsys, "predict", model, tmp_path / "none.npz")
+    assert "the files of the edges and of the nodes (got 3 files)" in fails(
+        capsys, "predict", model, edges, nodes, nodes
+    )
+
+
+def test_numbers_of_nodes(tmp_path, capsys):
+    levels, model = toys.levels(), tmp_path / "model.pt"
+    cells = ["" if level != level else level for level in levels.y.tolist()]
+    edges, nodes = tables(tmp_path, level=cells)
+    words = ("train", "--edges", edges, "--nodes", nodes, "--id", "name", "--save", model, "--target", "level")
+    quick = ("--epochs", 3, "--set", "layers=2", "--split", 60, 20, 20)
+    assert run(*words, *quick) == 0
+    printed = capsys.readouterr().out
+    assert "node regression: 120 nodes" in printed and "best by validation rmse" in printed
+    assert run("predict", model, edges, nodes) == 1
+    assert float(capsys.readouterr().out.splitlines()[1].split(",")[1]) > 900
+    path = network_file(tmp_path / "network.npz", y=levels.y.numpy() + 0.5)
+    assert run("train", "--npz", path, "--model", "gat", *quick) == 0
+    assert "node regression" in capsys.readouterr().out
+    assert "row 1: 'name' is no number (got 'n0'); features are" in fails(capsys, *words, *quick, "--features", "name")
+
+
+def test_sounds_of_several_rates(tmp_path, capsys):
+    for label in ("a", "b"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for number in range(8):
+            rate = 8000 if number else 16000
+            samples = np.random.default_rng(number).integers(-9000, 9000, 2400).astype(np.int16)
+            scipy.io.wavfile.write(tmp_path / "sounds" / label / f"{number}.wav", rate, samples)
+    quick = ("train", "--wav-folder", tmp_path / "sounds", "--epochs", 1, "--save", tmp_path / "model.pt")
+    assert run(*quick) == 1
+    assert "--sample-rate" in capsys.readouterr().err
+    assert run(*quick, "--sample-rate", 8000) == 0
+    printed = capsys.readouterr()
+    assert "16 examples" in printed.out and printed.err == ""
+    assert load(tmp_path / "model.pt").facts["source"]["options"] == {"sample_rate": 8000}
+    assert len(predictions(capsys, tmp_path / "model.pt", tmp_path / "sounds" / "a" / "0.wav")) == 2
+
+
+@pytest.mark.parametrize("kind, hint", [("smiles", "give --target y"), ("text", "numbers are learned of --smiles")])
+def test_labels_that_are_numbers(kind, hint, tmp_path, capsys):
+    path = write_csv(tmp_path / "x.csv", ("a", "y"), [("C" * (1 + row % 9), row / 7) for row in range(60)])
+    message = fails(capsys, "train", "--csv", path, f"--{kind}", "a", "--label", "y")
+    assert "--label y has 60 different numbers in 60 rows" in message and hint in message
+
+
+@pytest.fixture(scope="module")
+def reviewer(tmp_path_factory):
+    """A model of texts, saved by the command line."""
+    folder = tmp_path_factory.mktemp("reviews")
+    rows = [(" ".join(data.tokens), ["bad", "good"][data.y]) for data in toys.reviews(60)]
+    path = write_csv(folder / "reviews.csv", ("review", "stars"), rows)
+    assert (
+        run("train", "--csv", path, "--text", "review", "--label", "stars", "--save", folder / "m.pt", "--epochs", 1)
+        == 0
+    )
+    return folder / "m.pt"
+
+
+def test_explore(reviewer, tmp_path, capsys):
+    page = tmp_path / "new" / "page.html"
+    assert run("explore", reviewer, page, "the film was good", "the song was bad", "--title", "my reviews") == 0
+    assert f"written: {page}" in capsys.readouterr().out
+    content = page.read_text()
+    assert "my reviews" in content and '"film"' in content and '"song"' in content
+    assert run("explore", reviewer, page, "the film was good", "") == 1
+    assert "1 could not be read; each is left out" in capsys.readouterr().err and page.is_file()
+    assert "there is nothing to be shown" in fails(capsys, "explore", reviewer, page, "")
+    assert "must end with one of ['.html', '.csv'] (got 'page.pdf')" in fails(
+        capsys, "explore", reviewer, "page.pdf", "a"
+    )
+
+
+def test_weights_as_a_table(reviewer, tmp_path, capsys):
+    pandas = pytest.importorskip("pandas")
+    assert run("explore", reviewer, tmp_path / "weights.csv", "the film was good", "a bad song") == 0
+    table = pandas.read_csv(tmp_path / "weights.csv")
+    columns = ["input", "layer", "head", "source", "target", "weight", "source_label", "target_label"]
+    assert list(table.columns) == columns and set(table.input) == {"the film was good", "a bad song"}
+    first = table[table.layer.str.contains("encoder")]
+    assert first.groupby(["input", "layer", "head", "target"]).weight.sum().sub(1).abs().max() < 1e-5
+    assert list(first[first.input == "a bad song"].source_label[:3]) == ["a", "bad", "song"]
+
+
+def test_export(reviewer, tmp_path, capsys):
+    arrays = tmp_path / "example.npz"
+    assert run("export", reviewer, tmp_path / "model.pt2", "the film was good", "--inputs", arrays) == 0
+    printed = capsys.readouterr().out
+    assert "exported: " in printed and "takes edge_index: int64 [2, num_edges]" in printed and "bad, good" in printed
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    found = program(*(torch.from_numpy(array) for array in np.load(arrays).values()))
+    assert found.tolist() == pytest.approx(
+        load(reviewer).predict(from_text("the film was good")).probabilities[0].tolist()
+    )
+    assert "'text' has no tokens" in fails(capsys, "export", reviewer, tmp_path / "model.pt2", "")
+    assert "one example is needed (got 2)" in fails(capsys, "export", reviewer, tmp_path / "model.pt2", "a", "b")
+
+
+def test_what_writes_is_not_explored(tmp_path, capsys):
+    (tmp_path / "days.txt").write_text("\n".join(toys.countings(40)))
+    model = tmp_path / "model.pt"
+    assert (
+        run("train", "--text-file", tmp_path / "days.txt", "--epochs", 1, "--set", "channels=16", "--save", model) == 0
+    )
+    assert "write step by step" in fails(capsys, "explore", model, tmp_path / "page.html", "mon tue")
+    assert "writes step by step" in fails(capsys, "export", model, tmp_path / "model.pt2", "mon tue")
+
+
 def test_why(tmp_path, capsys):
     for words, start in (
         ("complete 50", "CompleteGraph(50), 2,500 edges: "),
@@ -304,6 +475,8 @@ def test_why(tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert " runs" in printed[0] and all(line.startswith("  not ") for line in printed[1:]) and len(printed) > 3
     assert "write 'banded NODES BEFORE [AFTER]'" in fails(capsys, "why", "banded", 100)
+    for kind in ("complete", "causal", "grid", "edges"):
+        assert f"(got '{kind}': it has too few numbers, or too many)" in fails(capsys, "why", kind)
     assert "a graph is one of" in fails(capsys, "why", "square", 100)
     assert "'sdpa' runs complete and causal graphs" in fails(capsys, "why", "banded", 100, 5, "--kernel", "sdpa")
 
@@ -325,7 +498,11 @@ def test_predict_says_what_it_needs(tmp_path, capsys):
     trained.facts["source"] = {"kind": "graph"}
     trained.save(model)
     assert "(got both or neither)" in fails(capsys, "predict", model)
-    assert "graphs of a data set of PyG" in fails(capsys, "predict", model, "a")
+    assert "a: there is no file 'a'" in fails(capsys, "predict", model, "a")
+    graph = toys.graphs()[0]
+    np.savez(tmp_path / "ring.npz", **{name: graph[name].numpy() for name in ("x", "edge_index", "edge_attr")})
+    found = predictions(capsys, model, tmp_path / "ring.npz")
+    assert found[0] == ["input", "predicted", "0", "1"] and int(found[1][1]) == trained.predict(graph).labels[0]
 
 
 def test_in_a_process_of_its_own(tmp_path):
@@ -342,8 +519,8 @@ def test_in_a_process_of_its_own(tmp_path):
 
 def test_every_example_of_the_help_is_read():
     """The words of the examples are those that the parser knows."""
-    for module in (train, predict, why):
-        for line in module.EXAMPLES.strip().splitlines():
+    for module in (train, predict, explore, export, why):
+        for line in module.EXAMPLES.partition("\n\n")[0].strip().splitlines():
             words = re.split(" {5,}", line.strip())[0].strip()
-            words = words.replace('"a good film" "a bad film"', "x y").split()[1:]
+            words = re.sub('"[^"]*"', "x", words).split()[1:]
             assert make_parser().parse_args(words).command == words[0]

@@ -9,7 +9,7 @@ from graphattn.command.main import make_parser
 from graphattn.recipes.loading import KNOWN
 
 TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-BASH, PYTHON = (re.search(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL)[1] for kind in ("bash", "python"))
+BASH, PYTHON = ("".join(re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL)) for kind in ("bash", "python"))
 
 
 def test_the_lines_run(tmp_path, monkeypatch, capsys):
@@ -18,6 +18,8 @@ def test_the_lines_run(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "sequence classification" not in printed and "best by validation accuracy" in printed
     assert re.search(r"\['(praise|blame)', '(praise|blame)'\]", printed)
+    assert "praise.pt2, compared with the model: " in printed and "takes edge_index: int64 [2, num_edges]" in printed
+    assert (tmp_path / "page.html").is_file()
 
 
 @pytest.mark.parametrize("line", [line for line in BASH.splitlines() if line])

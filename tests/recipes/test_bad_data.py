@@ -44,7 +44,7 @@ Y, N = toys.network().y, toys.network().num_nodes
 NETWORKS = {
     "no labels": (changed(y=None), r"no labels to learn from \(got y=None\); set data.y"),
     "float labels": (changed(y=Y.float()), r"whole numbers.* \(got torch.float32 \[120\]\); give data.y.long\(\)"),
-    "numbers": (changed(y=Y + 0.5), "for the recipe GraphRegression"),
+    "numbers": (changed(y=Y + 0.5), "for the recipe NodeRegression"),
     "one-hot": (changed(y=torch.nn.functional.one_hot(Y)), r"one label each \(got \[120, 3\]\); give y.argmax\(1\)"),
     "several labels": (changed(y=torch.ones(N, 3).long()), "several labels of one example are not supported"),
     "too few labels": (changed(y=Y[:50]), r"got 120 nodes and labels \[50\]"),

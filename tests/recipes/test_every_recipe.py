@@ -13,6 +13,7 @@ from graphattn.recipes import (
     GraphRegression,
     LanguageModeling,
     NodeClassification,
+    NodeRegression,
     Predicted,
     SequenceClassification,
     SequenceToSequence,
@@ -30,6 +31,7 @@ SMALL = {
         NodeClassification.gat(heads=2, hidden_channels=16, dropout=0.2).scheduled(epochs=30, lr=0.03),
         toys.network,
     ),
+    "levels": (NodeRegression(layers=2, hidden_channels=16).scheduled(epochs=40), toys.levels),
     "graphs": (GraphClassification(channels=16).scheduled(epochs=15, lr=1e-2), toys.graphs),
     "numbers": (
         GraphRegression(channels=16, heads=2, blocks=1).scheduled(epochs=30, lr=1e-2, averaging=0.8),
@@ -66,6 +68,7 @@ SMALL = {
 GOOD = {  # figure of the test part: at least, or at most
     "nodes": ("accuracy", 0.75),
     "nodes by gat": ("accuracy", 0.75),
+    "levels": ("rmse", 6.0),  # their deviation is 8.2
     "graphs": ("accuracy", 0.9),
     "numbers": ("rmse", 15.0),  # their deviation is 29
     "texts": ("accuracy", 0.75),
@@ -75,6 +78,9 @@ GOOD = {  # figure of the test part: at least, or at most
     "spellings": ("error rate", 0.5),
     "days": ("accuracy", 0.5),
 }
+
+
+NETWORKS = ("nodes", "nodes by gat", "levels")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,7 @@ def equal(first, second):
 
 def new_data(name):
     data = SMALL[name][1]()
-    return data if name.startswith("nodes") else data[:7]
+    return data if name in NETWORKS else data[:7]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -140,7 +146,7 @@ def test_a_loaded_model_predicts_what_it_predicted(name, trained):
 @pytest.mark.parametrize("name", SMALL)
 def test_predictions_do_not_depend_on_batch_mates(name, trained):
     model, _ = trained(name)
-    if name.startswith("nodes"):
+    if name in NETWORKS:
         pytest.skip("a network is one example")
     data = new_data(name)
     together, alone = model.predict(data), [model.predict([each]) for each in data]
@@ -225,6 +231,9 @@ def test_what_chooses_the_epoch():
     assert SequenceClassification().choice(two) == Tagging().choice(three) == Choice("accuracy", ties="loss")
     assert GraphRegression(measure="r2").choice({}) == Choice("r2", ties="last")
     assert GraphRegression().choice({}) == Choice("rmse", higher=False, ties="last")
+    assert NodeRegression().choice({}) == Choice("rmse", higher=False, ties="loss")
+    assert NodeRegression(measure="r2").choice({}) == Choice("r2", ties="loss")
+    assert NodeRegression.gat().choice({}).by == "loss"
     assert SequenceToSequence().choice({}) == LanguageModeling().choice({}) == Choice("loss", higher=False)
 
 
@@ -343,7 +352,7 @@ def test_numbers_of_every_epoch_go_to_tensorboard(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-@pytest.mark.parametrize("name", ["nodes", "nodes by gat", "graphs", "numbers", "sounds", "tagged vectors"])
+@pytest.mark.parametrize("name", ["nodes", "nodes by gat", "levels", "graphs", "numbers", "sounds", "tagged vectors"])
 def test_features_of_another_precision(name, dtype, tmp_path):
     """NumPy's numbers are float64, weights float32; rounded to bfloat16 and back, all dtypes hold the same features."""
 
@@ -371,7 +380,7 @@ def test_features_of_another_precision(name, dtype, tmp_path):
     assert str(load(path).predict(some)) == str(trained.predict(some))
 
 
-@pytest.mark.parametrize("name", ["nodes", "nodes by gat", "graphs", "numbers", "texts", "sounds", "tags"])
+@pytest.mark.parametrize("name", [*NETWORKS, "graphs", "numbers", "texts", "sounds", "tags"])
 def test_a_page_of_what_was_trained(trained, name):
     """The model of a recipe takes no raw Data; `arguments` are what the recipe gives it."""
     found, _ = trained(name)
@@ -380,7 +389,7 @@ def test_a_page_of_what_was_trained(trained, name):
     arguments = found.arguments(data)
     with torch.no_grad():
         said = found.model(*arguments)
-    assert len(said) == (data.num_nodes if name in ("nodes", "nodes by gat", "tags") else 1)
+    assert len(said) == (data.num_nodes if name in (*NETWORKS, "tags") else 1)
     page = explore(found.model, data, args=found.arguments)
     assert page.scenes[0]["layers"]
     with pytest.raises(TypeError, match="explore\\(trained.model, data, args=trained.arguments\\)"):

@@ -5,7 +5,7 @@ import torch
 
 from graphattn.recipes import NodeClassification
 from graphattn.recipes.models.node import drop_features
-from graphattn.recipes.node_classification import sparse_if_few
+from graphattn.recipes.of_network import sparse_if_few
 from tests.recipes import toys
 
 

@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import global_add_pool, global_mean_pool
 
-from graphattn.graphs import CompleteGraph
 from graphattn.nn import EncoderLayer, HopBias
-from graphattn.recipes.batches import graph_of
+from graphattn.recipes.batches import all_pairs, graph_of
 from graphattn.recipes.models.dtype import as_weights
 
 TYPICAL_NODES = 10  # of a molecule: brings sums over nodes to the size of one
@@ -21,7 +20,7 @@ class Regressor(nn.Module):
     Args:
         in_channels: Features of a node; edge_dim: of an edge.
         channels, heads, blocks: Of the layers; a block has one of each kind.
-        is_global: Whether there is attention from every node to every node; batches then have `hops`.
+        is_global: Whether there is attention from every node to every node. Batches then have `hops`, else they are counted.
         max_hops: Longer ways along the edges count as one length.
         is_sum: Whether the number grows with the graph, as a solubility does, or is a mean over its nodes.
 
@@ -59,12 +58,13 @@ class Regressor(nn.Module):
     def forward(self, data: Data) -> Tensor:
         x, edges = self.embed(as_weights(self, data.x)), graph_of(data)
         edge_attr = as_weights(self, data.edge_attr)
-        all_pairs = CompleteGraph([queries for queries, _ in edges.sizes])
-        hop_bias = None if self.hop_bias is None else self.hop_bias(data.hops)
+        everyone, hop_bias = all_pairs(edges), None
+        if self.hop_bias is not None:
+            hop_bias = self.hop_bias(data.hops) if "hops" in data else self.hop_bias.along(edges)
         for number, layer in enumerate(self.bonds):
             x = layer(x, edges, edge_attr)
             if self.everywhere:
-                x = self.everywhere[number](x, all_pairs, edge_bias=hop_bias)
+                x = self.everywhere[number](x, everyone, edge_bias=hop_bias)
         batch = edges.batch(x.device)
         if self.is_sum:
             total = global_add_pool(self.atom(x), batch, edges.num_examples) / TYPICAL_NODES

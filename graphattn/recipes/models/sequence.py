@@ -5,6 +5,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from graphattn.graphs import Graph
+from graphattn.graphs.convert import GraphLike
 from graphattn.nn import AttentionReadout, EncoderLayer, GraphTransformer, RotaryPositions
 from graphattn.recipes.models.dtype import as_weights
 from graphattn.recipes.models.words import WordEmbedding
@@ -50,8 +51,10 @@ class SequenceClassifier(nn.Module):
         self.head = nn.Linear(channels, num_classes)
         self.dropout, self.word_decay = nn.Dropout(dropout), word_decay
 
-    def forward(self, x: Tensor, graph: Graph) -> Tensor:
-        return self.head(self.dropout(self.readout(self.encoder(self.embed(as_weights(self, x)), graph), graph)))
+    def forward(self, x: Tensor, graph: GraphLike, pos: Tensor | None = None) -> Tensor:
+        """Positions [num_nodes, axes] are needed where the graph does not tell them, as the edges of a grid do not."""
+        encoded = self.encoder(self.embed(as_weights(self, x)), graph, pos=pos)
+        return self.head(self.dropout(self.readout(encoded, graph)))
 
     def parameter_groups(self, weight_decay: float) -> list[Any]:
         """Vectors of words, which are drawn to 0 more strongly, and the rest."""
