@@ -8,28 +8,38 @@ import torch_geometric.nn as pyg
 from torch.export import Dim
 
 from graphattn import PerHead, accelerate, as_graph, causal
+from graphattn.hub.names import MODULES
 from graphattn.nn import (
     ALiBi,
     AttentionReadout,
     ClassNode,
+    ContinuousPositions,
     DecoderLayer,
     EdgeTypeBias,
     EncoderLayer,
+    FeedForward,
     GATConv,
     GATv2Conv,
     GPSConv,
     GraphAttention,
     GraphTransformer,
+    GraphTransformerDecoder,
     HeteroGraphAttention,
     HopBias,
     LanguageModel,
+    LearnedPositions,
     LinearAttention,
     MeanReadout,
+    RandomSigns,
     RecurrentPositions,
     RelativeBias,
     Relu,
+    Residual,
     RotaryPositions,
     Seq2Seq,
+    SignInvariant,
+    SinusoidalPositions,
+    T5Bias,
     TokenEmbedding,
     TopK,
     TransformerConv,
@@ -125,6 +135,36 @@ def bipartite():
     )
 
 
+def graph_decoder():
+    return Call(
+        lambda model, x, mask: model(x, x + 1, mask, mask),
+        GraphTransformerDecoder(8, 1, 2, positions=RotaryPositions(99.0)),
+    )
+
+
+def positions_added(encoding):
+    """Of the places of the nodes, and of two coordinates where there are two axes."""
+
+    def forward(positions, layer, x, edge_index):
+        place = torch.arange(x.size(0), device=x.device)
+        pos = torch.stack([place % 4, place % 3], 1) if isinstance(positions, LearnedPositions) else place
+        return layer(x + positions(pos), edge_index)
+
+    return lambda: Call(forward, encoding(), GraphAttention(8, 4, 2))
+
+
+def without_edges(module):
+    return lambda: Call(lambda module, x, edge_index: module(x), module())
+
+
+def signs():
+    return Call(lambda signs, x, edge_index: signs(x, as_graph(edge_index, x.size(0))), RandomSigns())
+
+
+def residual():
+    return Call(lambda block, x, edge_index: block(x, torch.tanh, as_graph(edge_index, x.size(0))), Residual(8))
+
+
 def seq2seq():
     everywhere = torch.ones_like
     return Call(
@@ -190,6 +230,14 @@ CASES = {
         on_edges,
     ),
     "HeteroGraphAttention": (two_relations, on_edges),
+    "GraphTransformerDecoder": (graph_decoder, masked),
+    "T5Bias": (lambda: EncoderLayer(8, 2, edge_bias=T5Bias(2, num_buckets=8, max_distance=20)), on_edges),
+    "LearnedPositions": (positions_added(lambda: LearnedPositions((4, 3), 8)), on_edges),
+    "SinusoidalPositions": (positions_added(lambda: SinusoidalPositions(8, 99.0)), on_edges),
+    "SignInvariant": (without_edges(lambda: SignInvariant(8, 4, 3)), on_edges),
+    "RandomSigns": (signs, on_edges),
+    "Residual": (residual, on_edges),
+    "FeedForward": (without_edges(lambda: FeedForward(8, 5, "swiglu")), on_edges),
     "LanguageModel": (lambda: LanguageModel(20, 8, 2, 2), tokens_and_triangle),
     "Seq2Seq": (seq2seq, tokens_and_triangle),
 }
@@ -223,6 +271,12 @@ def assert_same(run, layer, arguments_of):
     for size in SIZES:
         arguments = arguments_of(size)
         torch.testing.assert_close(run(*arguments), layer(*arguments).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_no_class_is_left_out():
+    """Positions that are counted one by one stay operators: the page on data and models says so."""
+    found = {type(module) for make, _ in CASES.values() for module in make().modules()}
+    assert set(MODULES.values()) - found == {RecurrentPositions, ContinuousPositions}
 
 
 @pytest.mark.parametrize("name", CASES)
