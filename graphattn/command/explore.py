@@ -65,8 +65,8 @@ def write_table(path: str, trained: Trained, examples: dict[str, Data]) -> None:
     tables = []
     for name, data in examples.items():
         arguments = trained.arguments(data)
-        tokens = data.get("tokens")
-        labels = tokens if isinstance(tokens, list) and len(tokens) == data.num_nodes else None
+        found = data.get("tokens", data.get("labels"))
+        labels = found if isinstance(found, list) and len(found) == data.num_nodes else None
         table = attention_table(attention_of(trained.model, *arguments), labels=labels)
         table.insert(0, "input", name)
         tables.append(table.drop(columns="example"))

@@ -98,6 +98,7 @@ def of_network(files: list[str], source: dict[str, Any]) -> Inputs:
     columns, options = source.get("columns"), source.get("options", {})
     if len(files) == 2 and columns is not None:
         tables = from_tables(*files, **columns)
+        tables.data.labels = tables.nodes  # as pages and tables call them
         return Inputs(tables.nodes, prepared(tables.data, **options), tables.failures)
     if len(files) != 1:
         wanted = "one file" if columns is None else "the files of the edges and of the nodes"

@@ -335,6 +335,7 @@ def tables(folder, **columns):
 
 
 def test_networks_in_tables(tmp_path, capsys):
+    pytest.importorskip("pandas")
     data, model = toys.network(), tmp_path / "model.pt"
     likes = [["tea", "coffee", "milk"][label] if node % 7 else "" for node, label in enumerate(data.y.tolist())]
     edges, nodes = tables(tmp_path, likes=likes)
@@ -350,6 +351,11 @@ def test_networks_in_tables(tmp_path, capsys):
     assert np.mean(right) > 0.75
     alone = load(model).predict(data)
     assert alone.labels == [row[1] for row in found[1:]]
+    for name in ("page.html", "weights.csv"):
+        assert run("explore", model, tmp_path / name, edges, nodes) == 1  # the edge to nobody
+    assert '"n7"' in (tmp_path / "page.html").read_text()
+    weights = (tmp_path / "weights.csv").read_text().splitlines()
+    assert weights[0].endswith("source_label,target_label") and re.search(r",n\d+,n\d+$", weights[1])
     assert "there is no file" in fails(capsys, "predict", model, tmp_path / "none.npz")
     assert "the files of the edges and of the nodes (got 3 files)" in fails(
         capsys, "predict", model, edges, nodes, nodes
