@@ -7,7 +7,8 @@
 Each process owns a range of the nodes with as many edges as the others have, with features and labels; keys and values that own
 nodes see come from their owners, layer by layer. The model is that of `examples.node_classification` without dropout of
 features, which is drawn by the place of a number in its tensor; dropout of attention is drawn by the edge and is the same on any
-number of processes. A run that was cut off goes on from --checkpoint, on any number of processes.
+number of processes. A run that was cut off goes on from --checkpoint, on any number of processes; by itself where
+torch.distributed.run has --max-restarts.
 """
 
 import argparse

@@ -11,11 +11,21 @@ from graphattn.distributed.exchange import Pending, add_at, give_back
 from graphattn.distributed.parts import Part
 from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.offsets import table_of
-from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, accumulation_dtype
+from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of
 from graphattn.kernels.parts import Merger
 from graphattn.kernels.parts import Part as KernelPart
 from graphattn.running.arguments import bias_of, nodes_of, normal_form
-from graphattn.running.execution import cast, compute, kernel_gradients, sink_gradient, with_bias_for_kernel, with_sink
+from graphattn.running.execution import (
+    cast,
+    compute,
+    flatten,
+    kernel_gradients,
+    run_shown,
+    sink_gradient,
+    with_bias_for_kernel,
+    with_sink,
+)
+from graphattn.running.hidden import ShowHidden
 
 
 class Call(NamedTuple):
@@ -130,13 +140,11 @@ class AttendParts(torch.autograd.Function):
         own, parameters, biases = split(flat, num_parameters)
         merger, chosen = Merger(call.plan.normalizer.merge, call.num_queries), []
         for number, key, value in steps(call, own):
-            plan, inputs = with_bias_for_kernel(
-                *problem_of(call, number, own, key, value, parameters, biases[number]), call.kernel
-            )
-            result, run_by = compute(plan, inputs, call.kernel)
+            given = problem_of(call, number, own, key, value, parameters, biases[number])
+            result, run_by = result_of_part(call, *given)
             chosen.append(run_by)
-            merger.add(result, KernelPart(plan.graph, edges=slice(0)))
-            del key, value, inputs, result
+            merger.add(result, KernelPart(given[0].graph, edges=slice(0)))
+            del key, value, given, result
         merged = with_sink(merger.total, sink)
         ctx.call, ctx.num_parameters, ctx.chosen = call, num_parameters, chosen
         ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
@@ -169,11 +177,24 @@ class AttendParts(torch.autograd.Function):
         return None, None, None if by_sink is None else cast(by_sink, sink), *cast_back
 
 
+def result_of_part(call: Call, plan: Plan, inputs: Inputs) -> tuple[Partial, list[Kernel] | None]:
+    """The result of a part and the kernels that ran; None for these where NaN behind a bias of -inf had to be left out."""
+    has_bias = inputs.bias is not None or inputs.bias_by_offset is not None
+    shows_hidden = ShowHidden(plan, inputs) if has_bias else None
+    result, run_by = compute(*with_bias_for_kernel(plan, inputs, call.kernel), call.kernel)
+    if shows_hidden is None or not shows_hidden.answer():
+        return result, run_by
+    out, edge_out, lse = run_shown(plan, inputs, call.kernel, with_lse=True)
+    return Partial(out, lse, edge_out), None
+
+
 def gradients_of_part(
-    call: Call, chosen: list[Kernel], given: tuple[Plan, Inputs], merged: Partial, grad: Partial
+    call: Call, chosen: list[Kernel] | None, given: tuple[Plan, Inputs], merged: Partial, grad: Partial
 ) -> tuple[Inputs | Gradients, Tensor | None]:
     """Gradients of the inputs of a part, and that of its bias in the form in which it was given."""
     plan, inputs = given
+    if chosen is None:
+        return gradients_of_shown(call, plan, inputs, merged, grad)
     with torch.enable_grad():
         table = inputs.bias_by_offset
         leaf = None if table is None else table.detach().requires_grad_()
@@ -187,6 +208,33 @@ def gradients_of_part(
         return found, found.bias_by_offset
     (of_table,) = torch.autograd.grad(bias, leaf, found.bias.to(bias.dtype))
     return found, of_table
+
+
+def gradients_of_shown(
+    call: Call, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial
+) -> tuple[Gradients, Tensor | None]:
+    """The same by autograd, which knows what was left out."""
+    leaves = inputs.each(lambda x: x.detach().requires_grad_())
+    with torch.enable_grad():
+        out, edge_out, lse = run_shown(plan, leaves, call.kernel, with_lse=True)
+    results, cotangents = [out, edge_out], [grad.out, grad.edge_out]
+    if plan.normalizer.merge == "lse":
+        # out = sum of share * out of the part, with share = exp(lse of the part - lse).
+        share = (lse.detach() - merged.lse.masked_fill(merged.lse == -torch.inf, 0.0)).exp()
+        part = Partial(out.detach(), lse.detach(), None if edge_out is None else edge_out.detach())
+        of_lse = share * (delta_of(part, grad) - delta_of(merged, grad))
+        results, cotangents = [*results, lse], [g if g is None else share[..., None] * g for g in cotangents] + [of_lse]
+    pairs = [(x, g.to(x.dtype)) for x, g in zip(results, cotangents) if x is not None and g is not None]
+    flat = [x for x in flatten(leaves) if x is not None]
+    outputs, gradients_of_outputs = zip(*pairs)
+    found = iter(torch.autograd.grad(outputs, flat, gradients_of_outputs, allow_unused=True))
+    *six, by_offset = [None if x is None else zeros_if_none(next(found), x) for x in flatten(leaves)[:7]]
+    gradients = Gradients.of(six, tuple(found))._replace(bias_by_offset=by_offset)
+    return gradients, gradients.bias if by_offset is None else by_offset
+
+
+def zeros_if_none(gradient: Tensor | None, x: Tensor) -> Tensor:
+    return torch.zeros_like(x) if gradient is None else gradient
 
 
 def split(flat: Sequence[Any], num_parameters: int) -> tuple[Own, tuple[Tensor, ...], Sequence[Tensor | None]]:

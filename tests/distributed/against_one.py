@@ -5,6 +5,8 @@ import torch.distributed as dist
 
 from graphattn import attend, attention_scores, attention_weights, weighted_sum
 from graphattn.distributed import shard
+from graphattn.formulas.normalizers import Softmax
+from graphattn.graphs.local import numbers_at
 from graphattn.nn import ALiBi
 from graphattn.testing.problems import CASES, OPTIONS, arguments_of, problem
 
@@ -107,6 +109,57 @@ def check_rules(names, dtype, how):
         assert_near(found, wanted[sharded.rows], dtype, what)
         for one, other, rows in zip(own, whole, at):
             assert_near(one.grad, other.grad[rows], dtype, f"gradient: {what}")
+
+
+def key_three_is_hidden(graph):
+    """A rule by which one head loses an edge to the key 3, the other all of them."""
+    key, query = graph.edge_index()
+    key, query = (
+        numbers_at(getattr(graph, "key_numbers", 0), key),
+        numbers_at(getattr(graph, "query_numbers", 0), query),
+    )
+    bias = torch.stack([key - query, query % 3 - key], 1).double() / 10
+    bias[:, 1].masked_fill_(key == 3, -torch.inf)
+    bias[:, 0].masked_fill_((key == 3) & (query == 2), -torch.inf)
+    return bias
+
+
+def check_hidden_keys(names, how):
+    """NaN and infinity behind a bias of -inf show nowhere, and where they are seen they show as on one process."""
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph, **how)
+        generator = torch.Generator().manual_seed(0)
+        widths = {"query": 6, "key": 6, "value": 5, "edge_features": 3, "edge_query": 3}
+        counts = {"key": graph.num_keys, "value": graph.num_keys, "edge_features": graph.num_edges}
+        whole = {
+            key: torch.randn(counts.get(key, graph.num_queries), 2, width, generator=generator, dtype=torch.float64)
+            for key, width in widths.items()
+        }
+        whole["key"][3], whole["value"][3, :, 1] = torch.nan, torch.inf
+        sinks = [torch.zeros(2, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+        for option in ({}, {"normalizer": "relu"}, {"normalizer": "sink"}, {"edge_features": True}):
+            left = [key for key in whole if key in PER_KEY or key == "query" or option.get("edge_features")]
+            given = {key: whole[key].clone().requires_grad_() for key in left}
+            own = {key: whole[key][places(sharded, key)].clone().requires_grad_() for key in left}
+            has_sink = option.get("normalizer") == "sink"
+            plain = {key: x for key, x in option.items() if key == "normalizer" and not has_sink}
+            results = []
+            for tensors, where, sink in ((given, graph, sinks[0]), (own, sharded, sinks[1])):
+                extra = {"normalizer": Softmax(sink)} if has_sink else plain
+                results.append(as_list(attend(graph=where, bias=key_three_is_hidden, **tensors, **extra)))
+            what = f"{name}, {option}, {how}, rank {dist.get_rank()}"
+            for one, other in zip(results[1], results[0]):
+                assert_near(one, other[sharded.rows], torch.float64, what)
+            for found in results:
+                sum(x.nan_to_num().square().sum() for x in found).backward()
+            for key, x in own.items():
+                wanted = given[key].grad[places(sharded, key)]
+                assert_near(x.grad, wanted, torch.float64, f"gradient of {key}: {what}")
+            if has_sink:
+                total = sinks[1].grad.clone()
+                dist.all_reduce(total)
+                assert_near(total, sinks[0].grad, torch.float64, f"gradient of the sink: {what}")
 
 
 def check_edges(names):

@@ -10,8 +10,14 @@ def test_layers_and_their_parameters(pool):
     pool.run(layers.check_layers)
 
 
-def test_recomputed_and_compiled_layers(two):
-    two.run(layers.check_weights_recomputing_and_compiling)
+def test_recomputed_layers(two):
+    two.run(layers.check_recomputing)
+
+
+def test_compiled_layers(two):
+    two.run(layers.check_compiled_layers)
+    for words in two.run(layers.compiled_as_one_piece):
+        assert "compiled code cannot wait for other processes; the layers in between are compiled" in words
 
 
 def test_second_derivatives_and_graphs_of_heads(two):

@@ -6,6 +6,7 @@ import torch
 from graphattn.testing.problems import CASES, OPTIONS
 from tests.distributed.against_one import (
     check_edges,
+    check_hidden_keys,
     check_no_sum_of_edges,
     check_one_tensor_as_key_and_value,
     check_options,
@@ -59,3 +60,8 @@ def test_rounds_take_what_is_given_per_edge(pool):
 
 def test_edges_have_the_weights_of_one_process(pool):
     pool.run(check_edges, ALL)
+
+
+@pytest.mark.parametrize("how", [{}, {"rounds": 2}, {"strategy": "halo"}], ids=str)
+def test_what_a_bias_hides_shows_on_no_process(two, how):
+    two.run(check_hidden_keys, ["causal", "complete_rectangular", "union_three", "edge_list"], how)

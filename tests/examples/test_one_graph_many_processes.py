@@ -1,5 +1,10 @@
 """The example gives the same numbers on one and on two processes, also where it goes on from a checkpoint."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.distributed import example
@@ -29,6 +34,27 @@ def test_a_run_that_was_cut_off_goes_on_on_another_number_of_processes(pools, tm
     assert "epoch_3" in names[0] and "last" in names[0] and "epoch_4" not in names[0]
     (found,) = pools[1].run(example.train, example.RECIPE.epochs, str(tmp_path))
     assert abs(found["loss"] - alone["loss"]) < 1e-5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="torch.distributed.run needs gloo by name and signals of Unix")
+def test_a_run_of_which_a_process_is_killed_goes_on_by_itself(pools, tmp_path):
+    (alone,) = pools[1].run(example.train)
+    options = [
+        "--standalone",
+        "--nproc-per-node=2",
+        "--max-restarts=1",
+        "-m",
+        "tests.distributed.elastic",
+        str(tmp_path),
+    ]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *options], cwd=root, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "result.json").read_text())
+    assert (found["restarts"], found["steps"]) == (1, example.RECIPE.epochs - 3)
+    assert abs(found["loss"] - alone["loss"]) < 1e-5 and found["test"] == alone["test"]
 
 
 def test_picture(tmp_path):
