@@ -12,6 +12,7 @@ from typing_extensions import Self
 from graphattn.distributed.agreement import Agreement
 from graphattn.distributed.exchange import fetch
 from graphattn.distributed.heads import attend_heads, check_heads
+from graphattn.distributed.overlap import attend_split
 from graphattn.distributed.parts import (
     Part,
     Parts,
@@ -21,6 +22,7 @@ from graphattn.distributed.parts import (
 )
 from graphattn.distributed.reduce import AllReduce
 from graphattn.distributed.run import attend_parts
+from graphattn.distributed.split import Split
 from graphattn.distributed.traffic import Traffic, traffic_of
 from graphattn.formulas.normalizers import as_normalizer
 from graphattn.formulas.scores import as_score
@@ -69,6 +71,7 @@ class ShardedGraph(SpreadGraph):
     frame: Graph
     where: Where
     parts: tuple[Part, ...]
+    split: Split | None  # of the one part, where its rows are computed in two goes
     strategy: str
     is_whole: bool  # whether the one part holds all edges of the own rows, in their order
     agreement: Agreement
@@ -127,13 +130,15 @@ class ShardedGraph(SpreadGraph):
         return traffic_of(self.parts, self.where)
 
     @classmethod
-    def of(cls, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool) -> Self:
+    def of(
+        cls, whole: Graph, where: Where, parts: Parts, split: Split | None, agreement: Agreement, is_checked: bool
+    ) -> Self:
         """As `shard` makes it."""
         graph = cls.__new__(cls)
-        graph._set(whole, where, parts, agreement, is_checked)
+        graph._set(whole, where, parts, split, agreement, is_checked)
         return graph
 
-    def _set(self, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool) -> None:
+    def _set(self, whole, where, parts, split, agreement, is_checked) -> None:
         own = [
             [overlap(ptr, number, rows) for number in range(whole.num_examples)]
             for ptr, rows in (
@@ -143,7 +148,7 @@ class ShardedGraph(SpreadGraph):
         ]
         self._freeze(
             sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where, parts=parts.parts,
-            strategy=parts.strategy, is_whole=parts.is_whole, agreement=agreement, is_checked=is_checked,
+            split=split, strategy=parts.strategy, is_whole=parts.is_whole, agreement=agreement, is_checked=is_checked,
         )  # fmt: skip
 
     def whole_part(self) -> Part:
@@ -182,9 +187,7 @@ class ShardedGraph(SpreadGraph):
         if self.strategy == "heads":
             results = attend_heads(self.whole, self.where, query, key, value, options, with_lse)
         elif not self.runs_in_parts(options, with_lse):
-            key, value = self.fetch_both(key, value)
-            run: Any = attend_with_lse if with_lse else attend_over
-            results = run(query, key, value, self.local(), options)
+            results = self.attend_whole(query, key, value, options, attend_with_lse if with_lse else attend_over)
         else:
             results = self.attend_parts(query, key, value, options)
         return results if isinstance(results, tuple) else (results,)
@@ -194,6 +197,14 @@ class ShardedGraph(SpreadGraph):
         if self.device is not None or all(part.graph.device in (None, device) for part in self.parts):
             return self
         return self.remember(("moved", device), lambda: self.to(device))
+
+    def attend_whole(self, query: Tensor, key: Tensor, value: Tensor, options: Options, run: Any) -> Any:
+        """All keys that own rows see at once; in the meantime the rows that wait for none, where there are enough of them."""
+        if self.split is not None and query.dim() == 3:
+            tensors, halo = (query, key, value), self.whole_part().halo
+            return attend_split(self.split, self.local(), halo, tensors, options, run)
+        key, value = self.fetch_both(key, value)
+        return run(query, key, value, self.local(), options)
 
     def fetch_both(self, key: Tensor, value: Tensor) -> list[Tensor]:
         """Keys and values of all that own rows see; a batch of tensors is one of more channels."""
@@ -258,6 +269,9 @@ class ShardedGraph(SpreadGraph):
             kernels += [chosen] if chosen not in kernels else []
             refusals |= reasons
         moved = f"{self.strategy} ({traffic.received} rows, {traffic.received * width} bytes)"
+        if self.split is not None and query.dim() == 3:
+            inner = self.num_queries - self.split.num_outer_rows
+            moved = f"{moved[:-1]}, under way while {inner} of {self.num_queries} rows are computed)"
         if self.strategy == "heads":
             moved = f"heads ({self.bytes_of_heads(query, width)} bytes)"
         return f"{moved} + {' + '.join(kernels)}", refusals
@@ -287,7 +301,8 @@ class ShardedGraph(SpreadGraph):
         whole = self.whole._map_tensors(function)
         parts = tuple(part._replace(graph=part.graph._map_tensors(function)) for part in self.parts)
         same = whole is self.whole and all(one.graph is other.graph for one, other in zip(parts, self.parts))
-        return self if same else self.twin(whole=whole, parts=parts)
+        split = None if same or self.split is None else self.split.map(function)
+        return self if same else self.twin(whole=whole, parts=parts, split=split)
 
     def _describe(self) -> str:
         rows, keys = self.rows, self.key_rows
@@ -316,7 +331,7 @@ def facts_of_call(tensors: tuple[Tensor, Tensor, Tensor], options: Options) -> d
     features = options.edge_features
     return names | {
         "batch": tensors[0].shape[:-3],
-        "requires_grad": torch.is_grad_enabled() and any(x.requires_grad for x in tensors),
+        "requires_grad": [torch.is_grad_enabled() and x.requires_grad for x in tensors],
         "scale": options.scale,
         "dropout": options.dropout,
         "score": as_score(options.score).name,

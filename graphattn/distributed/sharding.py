@@ -21,6 +21,7 @@ from graphattn.distributed.parts import (
 )
 from graphattn.distributed.ranges import own_ptr, parse_ptr
 from graphattn.distributed.sharded import ShardedGraph
+from graphattn.distributed.split import split_that_pays
 from graphattn.graphs import EdgeListGraph, Graph, UnionGraph, as_graph
 from graphattn.graphs.sizes import parse_integer
 from graphattn.graphs.spread import SpreadGraph
@@ -75,7 +76,9 @@ def shard(
 
     agreement.compare("shard", facts)
     whole, where = found[0]
-    return ShardedGraph.of(whole, where, parts_of(whole, where, strategy, rounds), agreement, check)
+    parts = parts_of(whole, where, strategy, rounds)
+    split = split_that_pays(whole, where, parts, agreement.group)
+    return ShardedGraph.of(whole, where, parts, split, agreement, check)
 
 
 class Wish(NamedTuple):

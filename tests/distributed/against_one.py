@@ -1,10 +1,12 @@
 """What processes compute together, against one that computes all: run on each of them."""
 
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
 
-from graphattn import attend, attention_scores, attention_weights, weighted_sum
-from graphattn.distributed import shard
+from graphattn import BandedGraph, attend, attention_scores, attention_weights, weighted_sum
+from graphattn.distributed import shard, split
 from graphattn.formulas.normalizers import Softmax
 from graphattn.graphs.local import numbers_at
 from graphattn.nn import ALiBi
@@ -32,6 +34,40 @@ def places(sharded, name):
     if name in PER_QUERY:
         return sharded.rows
     return sharded.key_rows if name in PER_KEY else sharded.edges if name in PER_EDGE else slice(None)
+
+
+@contextmanager
+def rows_in_two_goes():
+    """Splits rows where graphs are far too small for it."""
+    least = split.LEAST_SHARE, split.LEAST_EDGES
+    split.LEAST_SHARE = split.LEAST_EDGES = 0
+    try:
+        yield
+    finally:
+        split.LEAST_SHARE, split.LEAST_EDGES = least
+
+
+def check_split_options(names, options):
+    """Rows that see own keys alone are computed while the others' keys are under way; how many graphs were split."""
+    with rows_in_two_goes():
+        check_options(names, options, torch.float64, {})
+        check_rules(names, torch.float64, {})
+        check_second_derivatives()
+        return sum(shard(CASES[name][0]).split is not None for name in names)
+
+
+def check_second_derivatives():
+    graph = BandedGraph(20, 2, 1)
+    sharded = shard(graph)
+    x = torch.randn(20, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for given, where in ((x.clone(), graph), (x[sharded.rows].clone(), sharded)):
+        given.requires_grad_()
+        out = attend(given, given, given, where)
+        (force,) = torch.autograd.grad(out.square().sum(), given, create_graph=True)
+        found += [force, torch.autograd.grad(force.square().sum(), given)[0]]
+    for one, other in zip(found[2:], found[:2]):
+        assert_near(one, other[sharded.rows], torch.float64, "second derivatives")
 
 
 def check_options(names, options, dtype, how):

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from tests.distributed import example
 
-RESTARTS = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+RESTARTS = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 DIES_AFTER = 3  # epochs
 
 

@@ -11,6 +11,7 @@ from tests.distributed.against_one import (
     check_one_tensor_as_key_and_value,
     check_options,
     check_rules,
+    check_split_options,
 )
 
 ALL = list(CASES)
@@ -56,6 +57,10 @@ def test_no_sum_of_edges_is_given_where_none_is_wanted(pool, kernel):
 
 def test_rounds_take_what_is_given_per_edge(pool):
     pool.run(check_options, SOME, ["edges", "relu", "sink"], torch.float64, {"rounds": 3})
+
+
+def test_rows_that_wait_for_nobody_are_computed_first(two):
+    assert min(two.run(check_split_options, ALL, ["edge_values", "sink", "top_k"])) >= 25
 
 
 def test_edges_have_the_weights_of_one_process(pool):

@@ -35,6 +35,12 @@ def test_what_is_counted_is_sent(two):
         assert sum(sent) == 4 * wanted + 2 * wanted
 
 
+def test_rows_are_computed_while_keys_and_their_gradients_are_under_way(two):
+    for forward, backward in two.run(volumes.order_of_work):
+        assert forward == ["send", "inner", "wait", "outer", "outer"]
+        assert backward == ["outer", "outer", "send", "inner", "wait"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read as Linux tells it")
 def test_a_ring_holds_two_blocks(pools):
     """Of four processes, of whose keys a halo holds all, packed and unpacked."""

@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from benchmarks.memory import resident
 from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, GlobalGraph, GridGraph, attend, causal, choose_kernel
-from graphattn.distributed import shard
+from graphattn.distributed import overlap, shard
 
 
 def received(*graphs):
@@ -73,6 +73,54 @@ def peak_of(strategy, n):
     with torch.no_grad():
         attend(query, key, key, sharded)
     return (resident("VmHWM") - before) / 2**20
+
+
+def order_of_work():
+    """What a forward and a backward pass do one after the other: keys leave, rows are computed, keys are waited for, ..."""
+    done, run, exchange_rows = [], overlap.run_piece, overlap.exchange
+
+    class Note(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, name):
+            ctx.name = name
+            done.append(name)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            done.append(ctx.name)
+            return grad, None
+
+    def noted_piece(piece, *given):
+        name = "inner" if piece is sharded.split.inner else "outer"
+        return tuple(Note.apply(x, name) for x in run(piece, *given))
+
+    class NotedWork:
+        def __init__(self, work):
+            self.work = work
+
+        def wait(self):
+            done.append("wait")
+            self.work.wait()
+
+    def noted_exchange(*given):
+        done.append("send")
+        received, work = exchange_rows(*given)
+        return received, NotedWork(work)
+
+    sharded = shard(BandedGraph(6000, 20, 20))
+    assert choose_kernel(sharded, torch.randn(3000, 1, 4)).kernel.startswith(
+        "halo (20 rows, 640 bytes, under way while 2980 of 3000 rows are computed) + "
+    )
+    x = torch.randn(sharded.num_queries, 1, 4, requires_grad=True)
+    overlap.run_piece, overlap.exchange = noted_piece, noted_exchange
+    try:
+        out = attend(x, x, x, sharded)
+        forward, done = done, []
+        out.sum().backward()
+    finally:
+        overlap.run_piece, overlap.exchange = run, exchange_rows
+    return forward, done
 
 
 def choices():
