@@ -1,5 +1,6 @@
 """One graph over many processes: each owns some rows, and layers take them as they take any graph."""
 
+from graphattn.distributed.edges import OwnEdges, read_edges
 from graphattn.distributed.features import MappedRows
 from graphattn.distributed.loader import Level, RowBatch, RowLoader
 from graphattn.distributed.placing import Placing, placing
@@ -12,6 +13,7 @@ from graphattn.distributed.traffic import Traffic
 __all__ = [
     "Level",
     "MappedRows",
+    "OwnEdges",
     "Placing",
     "RowBatch",
     "RowLoader",
@@ -21,6 +23,7 @@ __all__ = [
     "balanced_ptr",
     "mean_of_all",
     "placing",
+    "read_edges",
     "shard",
     "share_batch_norms",
 ]

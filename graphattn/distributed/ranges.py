@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from graphattn.graphs import Graph, GridGraph, UnionGraph
 from graphattn.graphs.sizes import parse_counts
@@ -31,10 +32,15 @@ def balanced_ptr(graph: Graph, num_processes: int) -> Ptr:
     >>> balanced_ptr(causal(1000), 4)
     (0, 500, 707, 866, 1000)
     """
-    ends = graph.degrees("cpu").cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = torch.searchsorted(ends, torch.tensor([total * rank // num_processes for rank in range(1, num_processes)]))
-    return (0, *(min(cut + 1, graph.num_queries) for cut in cuts.tolist()), graph.num_queries)
+    return cut_evenly(graph.degrees("cpu"), num_processes)
+
+
+def cut_evenly(degrees: Tensor, size: int) -> Ptr:
+    """Ranges of queries [num_queries] with equal sums of their numbers of edges."""
+    ends, count = degrees.cumsum(0), len(degrees)
+    total = int(ends[-1]) if count else 0
+    cuts = torch.searchsorted(ends, torch.tensor([total * rank // size for rank in range(1, size)], dtype=torch.int64))
+    return (0, *(min(cut + 1, count) for cut in cuts.tolist()), count)
 
 
 def own_ptr(graph: Graph, side: int, size: int) -> Ptr:

@@ -23,7 +23,7 @@ OTHERS = {
 def words_of(function, *arguments, **options):
     try:
         function(*arguments, **options)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     return "no error"
 
