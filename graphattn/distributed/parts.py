@@ -39,6 +39,8 @@ class Part(NamedTuple):
     graph: LocalGraph  # own queries x the keys that the halo fetches
     halo: Halo
     edges: Places | None  # places among the edges of the own rows; None where they were not looked for
+    rows: slice | None = None  # among the own rows, where it has some of them only
+    keys: slice | None = None  # among the keys that the halo fetches, where parts share one
 
 
 class Parts(NamedTuple):
@@ -105,16 +107,21 @@ def ring_parts(graph: Line, where: Where) -> list[Part]:
     return parts
 
 
-def union_parts(graph: UnionGraph, where: Where, parts_of: Callable[[Graph, Where], list[Part]]) -> list[Part] | None:
-    """A structured member in its own way, and what the others add to it as edges; None where no member is structured."""
+def base_of(graph: UnionGraph) -> Graph | None:
+    """The largest structured member of a union."""
     structured = [
         member
         for member in graph.graphs
         if is_line(member) or (isinstance(member, GridGraph) and member.num_examples == 1)
     ]
-    if not structured or graph.num_examples > 1 or graph.edges_by_key:
+    return max(structured, key=lambda member: member.num_edges, default=None)
+
+
+def union_parts(graph: UnionGraph, where: Where, parts_of: Callable[[Graph, Where], list[Part]]) -> list[Part] | None:
+    """A structured member in its own way, and what the others add to it as edges; None where no member is structured."""
+    base = base_of(graph)
+    if base is None or graph.num_examples > 1 or graph.edges_by_key:
         return None
-    base = max(structured, key=lambda member: member.num_edges)
     start, stop = where.rows
     others = [edges_of_rows(member, start, stop) for member in graph.graphs if member is not base]
     rest = by_query(torch.cat(others, 1).unique(dim=1))

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from graphattn.distributed.exchange import Pending, add_at, give_back
+from graphattn.distributed.exchange import Halo, Pending, add_at, give_back
 from graphattn.distributed.parts import Part
 from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.offsets import table_of
 from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of
-from graphattn.kernels.parts import Merger
+from graphattn.kernels.parts import Merger, at_rows, take_partial
 from graphattn.kernels.parts import Part as KernelPart
 from graphattn.running.arguments import bias_of, nodes_of, normal_form
 from graphattn.running.execution import (
@@ -101,20 +102,26 @@ def without_sink(normalizer: Any) -> Normalizer:
     return normalizer if normalizer.sink is None else replace(normalizer, sink=None)
 
 
-def steps(call: Call, own: Own) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Number, keys and values of each part; those of the next are already under way while one is used."""
+def fetches(parts: Sequence[Part]) -> list[list[int]]:
+    """Numbers of parts that share what is fetched, which follow one another."""
+    return [list(numbers) for _, numbers in groupby(range(len(parts)), key=lambda number: id(parts[number].halo))]
 
-    def ask(number: int) -> list[Pending]:
-        halo = call.parts[number].halo
+
+def steps(call: Call, own: Own) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Numbers of parts, their keys and values; those of the next are already under way while one is used."""
+
+    def ask(numbers: list[int]) -> list[Pending]:
+        halo = call.parts[numbers[0]].halo
         return [Pending(x.flatten(1), halo) for x in (own.key, own.value)]
 
-    pending = ask(0)
-    for number in range(len(call.parts)):
+    groups = fetches(call.parts)
+    pending = ask(groups[0])
+    for place, numbers in enumerate(groups):
         key, value = (each.wait() for each in pending)
         pending = []
-        if number + 1 < len(call.parts):
-            pending = ask(number + 1)
-        yield number, key.unflatten(1, own.key.shape[1:]), value.unflatten(1, own.value.shape[1:])
+        if place + 1 < len(groups):
+            pending = ask(groups[place + 1])
+        yield numbers, key.unflatten(1, own.key.shape[1:]), value.unflatten(1, own.value.shape[1:])
         del key, value  # before those after the next are asked for
 
 
@@ -124,10 +131,11 @@ def problem_of(call: Call, number: int, own: Own, key: Tensor, value: Tensor, pa
     def at_edges(x: Tensor | None) -> Tensor | None:
         return None if x is None or part.edges is None else x[part.edges]
 
+    key, value = at_rows(key, part.keys), at_rows(value, part.keys)
     of_edges = bias if kind == "edge" else None if own.bias is None else at_edges(own.bias)
     inputs = Inputs(
-        own.query, key, value, of_edges, at_edges(own.edge_features), own.edge_query, parameters,
-        bias if kind == "offset" else None,
+        at_rows(own.query, part.rows), key, value, of_edges, at_edges(own.edge_features),
+        at_rows(own.edge_query, part.rows), parameters, bias if kind == "offset" else None,
     )  # fmt: skip
     return call.plan_of(number), inputs
 
@@ -139,12 +147,14 @@ class AttendParts(torch.autograd.Function):
     def forward(ctx, call, num_parameters, sink, *flat):
         own, parameters, biases = split(flat, num_parameters)
         merger, chosen = Merger(call.plan.normalizer.merge, call.num_queries), []
-        for number, key, value in steps(call, own):
-            given = problem_of(call, number, own, key, value, parameters, biases[number])
-            result, run_by = result_of_part(call, *given)
-            chosen.append(run_by)
-            merger.add(result, KernelPart(given[0].graph, edges=slice(0)))
-            del key, value, given, result
+        for numbers, key, value in steps(call, own):
+            for number in numbers:
+                given = problem_of(call, number, own, key, value, parameters, biases[number])
+                result, run_by = result_of_part(call, *given)
+                chosen.append(run_by)
+                merger.add(result, kernel_part(call.parts[number]))
+                del given, result
+            del key, value
         merged = with_sink(merger.total, sink)
         ctx.call, ctx.num_parameters, ctx.chosen = call, num_parameters, chosen
         ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
@@ -165,12 +175,19 @@ class AttendParts(torch.autograd.Function):
         merged, grad = Partial(out, lse, edge_out), Partial.gradient(grad_out, grad_edge_out)
         total = Total(own, parameters)
         of_biases: list[Tensor | None] = []
-        for number, key, value in steps(call, own):
-            given = problem_of(call, number, own, key, value, parameters, biases[number])
-            found, of_bias = gradients_of_part(call, ctx.chosen[number], given, merged, grad)
-            of_biases.append(of_bias)
-            total.add(call.parts[number], found, None if call.kinds[number] == "edge" else of_bias, len(own.key))
-            del key, value, given, found
+        for numbers, key, value in steps(call, own):
+            of_keys = []
+            for number in numbers:
+                given = problem_of(call, number, own, key, value, parameters, biases[number])
+                here = kernel_part(call.parts[number])
+                results = take_partial(merged, here), take_partial(grad, here)
+                found, of_bias = gradients_of_part(call, ctx.chosen[number], given, *results)
+                of_biases.append(of_bias)
+                total.add(call.parts[number], found, None if call.kinds[number] == "edge" else of_bias)
+                of_keys.append((call.parts[number].keys, found.key, found.value))
+                del given, found
+            total.add_keys(call.parts[numbers[0]].halo, len(key), of_keys)
+            del key, value, of_keys
         by_sink = sink_gradient(sink, merged, grad)
         found = [*total.gradients(), *of_biases]
         cast_back = [None if g is None or x is None else cast(g, x) for g, x in zip(found, flat)]
@@ -237,6 +254,12 @@ def zeros_if_none(gradient: Tensor | None, x: Tensor) -> Tensor:
     return torch.zeros_like(x) if gradient is None else gradient
 
 
+def kernel_part(part: Part) -> KernelPart:
+    """Where the results of a part lie among those of the own rows."""
+    rows: Any = part.rows  # a range does as indices do
+    return KernelPart(part.graph, query_rows=rows, edges=slice(0))
+
+
 def split(flat: Sequence[Any], num_parameters: int) -> tuple[Own, tuple[Tensor, ...], Sequence[Tensor | None]]:
     return Own(*flat[:6]), tuple(flat[6 : 6 + num_parameters]), flat[6 + num_parameters :]
 
@@ -250,24 +273,37 @@ class Total:
         self.parameters = [torch.zeros_like(x, dtype=dtype) for x in parameters]
         self.dtype = dtype
 
-    def add(self, part: Part, found: Any, of_edges: Tensor | None, num_own: int) -> None:
-        """Those of one part; what belongs to keys goes back to their owners."""
-        query, key, value, bias, features, edge_query = self.own
-        assert key is not None and value is not None
-        packed = torch.cat([found.key.to(self.dtype).flatten(1), found.value.to(self.dtype).flatten(1)], 1)
-        returned = give_back(packed, part.halo, num_own)
-        width = found.key[0].numel() if len(found.key) else key.size(1) * key.size(2)
-        key += returned[:, :width].view_as(key)
-        value += returned[:, width:].view_as(value)
+    def add(self, part: Part, found: Any, of_edges: Tensor | None) -> None:
+        """Those of one part but for its keys."""
+        query, _, _, bias, features, edge_query = self.own
+        rows = slice(None) if part.rows is None else part.rows
         for total, gradient in ((query, found.query), (edge_query, found.edge_query)):
             if total is not None and gradient is not None:
-                total += gradient
+                total[rows] += gradient
         for total, gradient in ((bias, of_edges), (features, found.edge_features)):
             if total is not None and gradient is not None and part.edges is not None:
                 add_at(total, part.edges, gradient.to(self.dtype))
         for total, gradient in zip(self.parameters, found.parameters):
             if gradient is not None:
                 total += gradient
+
+    def add_keys(self, halo: Halo, count: int, found: list[tuple[slice | None, Tensor, Tensor]]) -> None:
+        """Those of the keys and values of the parts that share a halo; they go back to the owners."""
+        _, key, value, *_ = self.own
+        assert key is not None and value is not None
+        width = key.shape[1:].numel()
+        packed = None
+        for rows, of_key, of_value in found:
+            both = torch.cat([x.to(self.dtype).flatten(1) for x in (of_key, of_value)], 1)
+            if rows is None:
+                packed = both
+            else:
+                packed = both.new_zeros(count, both.size(1)) if packed is None else packed
+                packed[rows] += both
+        assert packed is not None  # each fetch is of a part
+        returned = give_back(packed, halo, len(key))
+        key += returned[:, :width].view_as(key)
+        value += returned[:, width:].view_as(value)
 
     def gradients(self) -> list[Tensor | None]:
         return [*self.own, *self.parameters]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from typing_extensions import Self
 
 from graphattn.distributed.agreement import Agreement
 from graphattn.distributed.exchange import fetch
+from graphattn.distributed.head_to_tail import blocks_of, edges_of_blocks, order_of, whole_part_of_blocks
 from graphattn.distributed.heads import attend_heads, check_heads
+from graphattn.distributed.hubs import Hubs, attend_hubs
 from graphattn.distributed.overlap import attend_split
 from graphattn.distributed.parts import (
     Part,
@@ -25,10 +28,11 @@ from graphattn.distributed.run import attend_parts
 from graphattn.distributed.split import Split
 from graphattn.distributed.traffic import Traffic, traffic_of
 from graphattn.formulas.normalizers import as_normalizer
+from graphattn.formulas.offsets import OffsetRule
 from graphattn.formulas.scores import as_score
 from graphattn.functional import attend_over, attend_with_lse, choice_over
 from graphattn.graphs import Graph, LocalGraph
-from graphattn.graphs.local import frame_of
+from graphattn.graphs.local import Numbers, frame_of
 from graphattn.graphs.rows import Places, edges_between
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.running.arguments import (
@@ -59,8 +63,9 @@ class ShardedGraph(SpreadGraph):
     of the own rows, in their order in the whole graph (`edges`).
 
     Attributes:
-        rows: The queries of this process, a slice of the whole graph's.
-        key_rows: Its keys.
+        rows: The queries of this process among those of the whole graph: a slice, or, with order='head_to_tail', int64 indices.
+        key_rows: Its keys, likewise.
+        order: 'head_to_tail' where each process owns a range from the head and one from the tail of the nodes.
         strategy: 'halo': the keys that own rows see are fetched. 'ring': the keys of one process after the other are, and two
             blocks of them are in memory at a time. 'heads': all rows of some heads are gathered (DeepSpeed-Ulysses).
     """
@@ -72,18 +77,28 @@ class ShardedGraph(SpreadGraph):
     where: Where
     parts: tuple[Part, ...]
     split: Split | None  # of the one part, where its rows are computed in two goes
+    hubs: Hubs | None  # rows whose queries go to the owners of their keys; the parts lack them
+    order: str | None
     strategy: str
     is_whole: bool  # whether the one part holds all edges of the own rows, in their order
     agreement: Agreement
     is_checked: bool
 
     @property
-    def rows(self) -> slice:  # type: ignore[override]
-        return slice(*self.where.rows)
+    def rows(self) -> Places:  # type: ignore[override]
+        return slice(*self.where.rows) if self.order is None else self.nodes
 
     @property
-    def key_rows(self) -> slice:
-        return slice(*self.where.key_ptr[self.where.rank : self.where.rank + 2])
+    def key_rows(self) -> Places:
+        return slice(*self.where.key_ptr[self.where.rank : self.where.rank + 2]) if self.order is None else self.nodes
+
+    @property
+    def nodes(self) -> Tensor:
+        """The numbers of the own queries: int64 [num_queries], rising."""
+        if self.order is None:
+            return torch.arange(*self.where.rows)
+        order = self.remember("order", lambda: order_of(self.whole.num_queries, self.where.size))
+        return order[slice(*self.where.rows)]
 
     @property
     def rank(self) -> int:
@@ -98,12 +113,12 @@ class ShardedGraph(SpreadGraph):
         return self.where.group
 
     @property
-    def query_numbers(self) -> int:  # type: ignore[override]
-        return self.rows.start
+    def query_numbers(self) -> Numbers:  # type: ignore[override]
+        return self.where.rows[0] if self.order is None else self.nodes
 
     @property
-    def key_numbers(self) -> int:  # type: ignore[override]
-        return self.key_rows.start
+    def key_numbers(self) -> Numbers:  # type: ignore[override]
+        return self.where.key_ptr[self.where.rank] if self.order is None else self.nodes
 
     @property
     def device(self) -> torch.device | None:
@@ -112,7 +127,12 @@ class ShardedGraph(SpreadGraph):
     @property
     def edges(self) -> Places:
         """Places of the edges of the own rows in `edge_index()` of the graph that was sharded: a slice, or indices that rise."""
-        return self.remember("edges", lambda: edges_between(self.whole, *self.where.rows))
+        return self.remember("edges", self.find_edges)
+
+    def find_edges(self) -> Places:
+        if self.order is not None and is_line(self.whole):
+            return edges_of_blocks(self.whole, self.where)
+        return edges_between(self.whole, *self.where.rows)
 
     @property
     def num_edges(self) -> int:
@@ -127,18 +147,16 @@ class ShardedGraph(SpreadGraph):
     @property
     def traffic(self) -> Traffic:
         """Rows of keys that this process receives and sends in a forward pass, and how many are in memory."""
-        return traffic_of(self.parts, self.where)
+        return traffic_of(self.parts, self.hubs, self.where)
 
     @classmethod
-    def of(
-        cls, whole: Graph, where: Where, parts: Parts, split: Split | None, agreement: Agreement, is_checked: bool
-    ) -> Self:
-        """As `shard` makes it."""
+    def of(cls, whole: Graph, where: Where, parts: Parts, agreement: Agreement, is_checked: bool, **more: Any) -> Self:
+        """As `shard` makes it; more are split, hubs and order."""
         graph = cls.__new__(cls)
-        graph._set(whole, where, parts, split, agreement, is_checked)
+        graph._set(whole, where, parts, agreement, is_checked, **more)
         return graph
 
-    def _set(self, whole, where, parts, split, agreement, is_checked) -> None:
+    def _set(self, whole, where, parts, agreement, is_checked, split=None, hubs=None, order=None) -> None:
         own = [
             [overlap(ptr, number, rows) for number in range(whole.num_examples)]
             for ptr, rows in (
@@ -147,14 +165,17 @@ class ShardedGraph(SpreadGraph):
             )
         ]
         self._freeze(
-            sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where, parts=parts.parts,
-            split=split, strategy=parts.strategy, is_whole=parts.is_whole, agreement=agreement, is_checked=is_checked,
+            sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where,
+            parts=parts.parts, split=split, hubs=hubs, order=order, strategy=parts.strategy, is_whole=parts.is_whole,
+            agreement=agreement, is_checked=is_checked,
         )  # fmt: skip
 
     def whole_part(self) -> Part:
         """All edges of the own rows over all keys that they see; collective the first time."""
         if self.is_whole and len(self.parts) == 1:
             return self.parts[0]
+        if self.order is not None and is_line(self.whole):
+            return self.remember("whole part", partial(whole_part_of_blocks, self.whole, self.where))
         return self.remember("whole part", lambda: whole_part(self.whole, self.where))
 
     @uncompiled
@@ -183,13 +204,21 @@ class ShardedGraph(SpreadGraph):
         if here is not self:
             return here.attend(query, key, value, options, with_lse)
         options = self.agreed(query, key, value, options, with_lse)
+        in_parts = self.runs_in_parts(options, with_lse)
         results: Any
         if self.strategy == "heads":
             results = attend_heads(self.whole, self.where, query, key, value, options, with_lse)
-        elif not self.runs_in_parts(options, with_lse):
-            results = self.attend_whole(query, key, value, options, attend_with_lse if with_lse else attend_over)
+        elif not in_parts:
+            run: Any = attend_with_lse if with_lse else attend_over
+            results = self.attend_part(self.whole_part(), query, key, value, options, run)
+        elif self.hubs is not None and len(self.parts) == 1:
+            results = self.attend_part(self.parts[0], query, key, value, options, attend_over)
         else:
             results = self.attend_parts(query, key, value, options)
+        if self.hubs is not None and in_parts:
+            (out,) = results if isinstance(results, tuple) else (results,)
+            found = attend_hubs(self.hubs, self.where, query, key, value, options)
+            results = out.index_copy(-3, self.hubs.rows.to(out.device), found)
         return results if isinstance(results, tuple) else (results,)
 
     def moved(self, device: torch.device) -> "ShardedGraph":
@@ -198,25 +227,23 @@ class ShardedGraph(SpreadGraph):
             return self
         return self.remember(("moved", device), lambda: self.to(device))
 
-    def attend_whole(self, query: Tensor, key: Tensor, value: Tensor, options: Options, run: Any) -> Any:
-        """All keys that own rows see at once; in the meantime the rows that wait for none, where there are enough of them."""
-        if self.split is not None and query.dim() == 3:
-            tensors, halo = (query, key, value), self.whole_part().halo
-            return attend_split(self.split, self.local(), halo, tensors, options, run)
-        key, value = self.fetch_both(key, value)
-        return run(query, key, value, self.local(), options)
-
-    def fetch_both(self, key: Tensor, value: Tensor) -> list[Tensor]:
-        """Keys and values of all that own rows see; a batch of tensors is one of more channels."""
+    def attend_part(self, part: Part, query: Tensor, key: Tensor, value: Tensor, options: Options, run: Any) -> Any:
+        """All its keys at once; in the meantime the rows that wait for none, where there are enough of them."""
+        if self.split is not None and part is self.parts[0] and query.dim() == 3:
+            return attend_split(self.split, part.graph, part.halo, (query, key, value), options, run)
         if key.dim() == 3:
-            return self.fetch(key, value)
-        found = self.fetch(key.transpose(0, 1).contiguous(), value.transpose(0, 1).contiguous())
-        return [x.transpose(0, 1) for x in found]
+            key, value = fetch((key, value), part.halo)
+        else:  # a batch of tensors is one of more channels
+            found = fetch([x.transpose(0, 1).contiguous() for x in (key, value)], part.halo)
+            key, value = (x.transpose(0, 1) for x in found)
+        return run(query, key, value, part.graph, options)
 
     def runs_in_parts(self, options: Options, with_lse: bool) -> bool:
         """Whether parts run one by one and merge; else all keys that own rows see are fetched."""
         if self.is_whole and len(self.parts) == 1:
             return False
+        if self.hubs is not None and not (options.bias is None or isinstance(options.bias, OffsetRule)):
+            return False  # other rules may know the own edges alone
         normalizer = as_normalizer(options.normalizer)
         per_edge = isinstance(options.bias, Tensor) or options.edge_features is not None
         knows_edges = all(part.edges is not None for part in self.parts)
@@ -261,6 +288,7 @@ class ShardedGraph(SpreadGraph):
         refusals = {name: words for name, words in self.refusals(query, width).items() if name != self.strategy}
         kernels: list[str] = []
         graphs = [part.graph for part in self.parts] if self.strategy != "heads" else [self.whole]
+        graphs += [] if self.hubs is None else [self.hubs.graph]
         for graph in graphs:
             own_query = query[..., :1, :, :].expand(*query.shape[:-3], graph.num_queries, -1, -1)
             own_key, own_value = (x[..., :1, :, :].expand(*x.shape[:-3], graph.num_keys, -1, -1) for x in (key, value))
@@ -272,6 +300,9 @@ class ShardedGraph(SpreadGraph):
         if self.split is not None and query.dim() == 3:
             inner = self.num_queries - self.split.num_outer_rows
             moved = f"{moved[:-1]}, under way while {inner} of {self.num_queries} rows are computed)"
+        if self.hubs is not None:
+            instead = f"{traffic.queries_sent} queries of hubs go to their keys instead of {self.hubs.spared} rows here"
+            moved = f"{moved[:-1]}; {instead})"
         if self.strategy == "heads":
             moved = f"heads ({self.bytes_of_heads(query, width)} bytes)"
         return f"{moved} + {' + '.join(kernels)}", refusals
@@ -300,16 +331,19 @@ class ShardedGraph(SpreadGraph):
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ShardedGraph":
         whole = self.whole._map_tensors(function)
         parts = tuple(part._replace(graph=part.graph._map_tensors(function)) for part in self.parts)
+        hubs = self.hubs and self.hubs._replace(graph=self.hubs.graph._map_tensors(function))
         same = whole is self.whole and all(one.graph is other.graph for one, other in zip(parts, self.parts))
         split = None if same or self.split is None else self.split.map(function)
-        return self if same else self.twin(whole=whole, parts=parts, split=split)
+        return self if same else self.twin(whole=whole, parts=parts, split=split, hubs=hubs)
 
     def _describe(self) -> str:
-        rows, keys = self.rows, self.key_rows
-        return (
-            f"ShardedGraph(queries {rows.start} .. {rows.stop - 1} and keys {keys.start} .. {keys.stop - 1} of {self.whole!r},"
-            f" strategy={self.strategy!r}, rank {self.rank} of {self.num_processes})"
-        )
+        where = self.where
+        rows, keys = (ptr[where.rank : where.rank + 2] for ptr in (where.query_ptr, where.key_ptr))
+        owned = f"queries {rows[0]} .. {rows[1] - 1} and keys {keys[0]} .. {keys[1] - 1}"
+        if self.order is not None:
+            blocks = blocks_of(self.whole.num_queries, where.size)[where.rank]
+            owned = f"nodes {' and '.join(f'{start} .. {stop - 1}' for start, stop in blocks)}"
+        return f"ShardedGraph({owned} of {self.whole!r}, strategy={self.strategy!r}, rank {self.rank} of {where.size})"
 
 
 def overlap(ptr: Sequence[int], example: int, rows: Sequence[int]) -> int:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from graphattn.distributed.agreement import Agreement
+from graphattn.distributed.head_to_tail import ptr_of_blocks, ring_of_blocks
+from graphattn.distributed.hubs import with_hubs
 from graphattn.distributed.parts import (
     Parts,
     Where,
@@ -37,6 +39,7 @@ def shard(
     key_ptr: Sequence[int] | None = None,
     strategy: str | None = None,
     rounds: int | None = None,
+    order: str | None = None,
     own_edges: bool = False,
     check: bool = True,
     timeout: float = 60.0,
@@ -56,6 +59,9 @@ def shard(
             structured member and the edges that the others add each in its way; with 'halo' all of them at once, as edges.
         rounds: Own keys first, then the keys of others in so many rounds, so that a large halo is never in memory as a whole, and
             own edges are computed while others' keys are under way.
+        order: 'head_to_tail' for a complete graph or a band of one example, causal ones above all, whose late rows see most keys:
+            each process owns a range from the head and one from the tail, so that all have equally many edges, in each step of the
+            ring too. `rows` and `key_rows` are then indices. Options that do not merge write the edges out.
         own_edges: `graph` is an EdgeListGraph of the size of the whole, but holds the edges of this process's queries only.
         check: Compare options, dtypes and sizes over all processes in each call, so that a difference is an error on all of them;
             one small message. False where that has been seen to hold.
@@ -67,7 +73,7 @@ def shard(
     """
     group = group_of_mesh(mesh)
     agreement = Agreement.of(group, timeout)
-    wish = Wish(query_ptr, key_ptr, strategy, rounds, own_edges, check)
+    wish = Wish(query_ptr, key_ptr, strategy, rounds, order, own_edges, check)
     found: list[tuple[Graph, Where]] = []
 
     def facts() -> dict[str, Any]:
@@ -76,9 +82,13 @@ def shard(
 
     agreement.compare("shard", facts)
     whole, where = found[0]
+    if order is not None and is_line(whole):
+        parts = Parts(tuple(ring_of_blocks(whole, where)), False, "ring")
+        return ShardedGraph.of(whole, where, parts, agreement, check, order=order)
     parts = parts_of(whole, where, strategy, rounds)
+    parts, hubs = with_hubs(whole, parts, where) if strategy is None and rounds is None else (parts, None)
     split = split_that_pays(whole, where, parts, agreement.group)
-    return ShardedGraph.of(whole, where, parts, split, agreement, check)
+    return ShardedGraph.of(whole, where, parts, agreement, check, split=split, hubs=hubs)
 
 
 class Wish(NamedTuple):
@@ -88,6 +98,7 @@ class Wish(NamedTuple):
     key_ptr: Sequence[int] | None
     strategy: str | None
     rounds: int | None
+    order: str | None
     own_edges: bool
     check: bool
 
@@ -96,9 +107,33 @@ class Wish(NamedTuple):
         whole = as_graph(graph)
         if isinstance(whole, SpreadGraph):
             raise ValueError(f"'graph' is sharded already (got {whole!r}); give the whole one")
+        if self.order is not None:
+            self.check_order(whole)
+            ptr = ptr_of_blocks(whole.num_queries, agreement.size)
+            return whole, Where(group, agreement.rank, ptr, ptr)
         where = Where(group, agreement.rank, *ranges_of(whole, self.query_ptr, self.key_ptr, agreement.size))
         check_strategy(whole, where, self.strategy, self.rounds, self.own_edges)
         return whole, where
+
+    def check_order(self, graph: Graph) -> None:
+        if self.order != "head_to_tail":
+            raise ValueError(f"'order' must be None or 'head_to_tail' (got {self.order!r})")
+        if not is_line(graph) or graph.num_queries != graph.num_keys:
+            raise ValueError(
+                f"order 'head_to_tail' is for complete graphs and bands of one example with as many keys as queries (got {graph!r})"
+            )
+        others = {
+            "query_ptr": self.query_ptr,
+            "key_ptr": self.key_ptr,
+            "rounds": self.rounds,
+            "own_edges": self.own_edges,
+        }
+        given = [name for name, value in others.items() if value is not None and value is not False]
+        if given or self.strategy not in (None, "ring"):
+            raise ValueError(
+                f"order 'head_to_tail' makes the ranges itself and runs as a ring (got {given}, strategy={self.strategy!r});"
+                " leave them out"
+            )
 
     def facts(self, graph: Graph, where: Where) -> dict[str, Any]:
         """What must be the same on all processes."""

@@ -75,7 +75,7 @@ def split_of(graph: Graph, where: Where, part: Part) -> Split | None:
 
 def split_that_pays(graph: Graph, where: Where, parts: Parts, group: dist.ProcessGroup) -> Split | None:
     """A split of all processes if enough of their edges, taken together, can be computed before keys have come; collective."""
-    if not parts.is_whole or where.size == 1:
+    if len(parts.parts) != 1 or parts.strategy != "halo" or where.size == 1:
         return None
     (part,) = parts.parts
     split = split_of(graph, where, part)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from graphattn.distributed.hubs import Hubs
 from graphattn.distributed.parts import Part, Where
 
 
@@ -16,18 +17,27 @@ class Traffic(NamedTuple):
     received: int
     sent: int
     in_memory: int  # of other processes, at a time
+    queries_received: int = 0  # of hubs of others, whose keys are here
+    queries_sent: int = 0  # own hubs', to the owners of their keys; a result comes back for each
 
-    def num_bytes(self, kv_heads: int, dim: int, value_dim: int | None = None, itemsize: int = 4) -> int:
-        """Bytes received in a forward pass.
+    def num_bytes(
+        self, kv_heads: int, dim: int, value_dim: int | None = None, itemsize: int = 4, heads: int | None = None
+    ) -> int:
+        """Bytes received in a forward pass; `heads` are those of queries, as many as of keys by default.
 
         >>> Traffic(own=100, received=10, sent=10, in_memory=10).num_bytes(kv_heads=4, dim=16)
         5120
         """
-        return self.received * kv_heads * (dim + (dim if value_dim is None else value_dim)) * itemsize
+        value_dim, heads = dim if value_dim is None else value_dim, kv_heads if heads is None else heads
+        results = self.queries_sent * (value_dim + 1) * max(itemsize, 4)  # with their log-sum-exp
+        queries = self.queries_received * dim * itemsize
+        return self.received * kv_heads * (dim + value_dim) * itemsize + heads * (queries + results)
 
 
-def traffic_of(parts: Sequence[Part], where: Where) -> Traffic:
-    received = [part.halo.num_received for part in parts]
-    sent = sum(sum(part.halo.send_counts) for part in parts)
+def traffic_of(parts: Sequence[Part], hubs: Hubs | None, where: Where) -> Traffic:
+    halos = list({id(part.halo): part.halo for part in parts}.values())  # which parts may share
+    received = [halo.num_received for halo in halos]
+    sent = sum(sum(halo.send_counts) for halo in halos)
     own = where.key_ptr[where.rank + 1] - where.key_ptr[where.rank]
-    return Traffic(own, sum(received), sent, max((a + b for a, b in zip([0, *received], received)), default=0))
+    most = max((a + b for a, b in zip([0, *received], received)), default=0)
+    return Traffic(own, sum(received), sent, most, *((0, 0) if hubs is None else hubs.moved(where.rank)))

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 
 from graphattn import BandedGraph, attend, attention_scores, attention_weights, weighted_sum
-from graphattn.distributed import shard, split
+from graphattn.distributed import hubs, shard, split
 from graphattn.formulas.normalizers import Softmax
 from graphattn.graphs.local import numbers_at
 from graphattn.nn import ALiBi
@@ -37,19 +37,53 @@ def places(sharded, name):
 
 
 @contextmanager
-def rows_in_two_goes():
-    """Splits rows where graphs are far too small for it."""
-    least = split.LEAST_SHARE, split.LEAST_EDGES
-    split.LEAST_SHARE = split.LEAST_EDGES = 0
+def small_enough(**least):
+    """Takes what pays for large graphs alone: by the module, what it asks for."""
+    modules = {"rows_in_two_goes": split, "hubs": hubs}
+    kept = [(modules[name], dict(vars(modules[name]))) for name in least]
+    for name, (share, number) in least.items():
+        names = [each for each in vars(modules[name]) if each.startswith("LEAST_")]
+        for each in names:
+            setattr(modules[name], each, share if each == "LEAST_SHARE" else number)
     try:
         yield
     finally:
-        split.LEAST_SHARE, split.LEAST_EDGES = least
+        for module, before in kept:
+            for each in [each for each in before if each.startswith("LEAST_")]:
+                setattr(module, each, before[each])
+
+
+def check_hubs(names, options):
+    """Queries of the fullest rows go to the owners of their keys; how many graphs had such rows."""
+    with small_enough(hubs=(-10, -10), rows_in_two_goes=(0, 0)):
+        check_options(names, options, torch.float64, {})
+        check_rules(names, torch.float64, {})
+        check_edges(names)
+        check_sums(names)
+        return sum(shard(CASES[name][0]).hubs is not None for name in names)
+
+
+def check_sums(names):
+    """Results that add up instead of being merged, for a batch of tensors."""
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph)
+        generator = torch.Generator().manual_seed(0)
+        counts = graph.num_queries, graph.num_keys, graph.num_keys
+        whole = [torch.randn(2, n, 2, 6, generator=generator, dtype=torch.float64).requires_grad_() for n in counts]
+        at = sharded.rows, sharded.key_rows, sharded.key_rows
+        own = [x.detach()[:, rows].clone().requires_grad_() for x, rows in zip(whole, at)]
+        wanted, found = (attend(*x, where, normalizer="relu") for x, where in ((whole, graph), (own, sharded)))
+        assert_near(found, wanted[:, sharded.rows], torch.float64, name)
+        wanted.square().sum().backward()
+        found.square().sum().backward()
+        for one, other, rows in zip(own, whole, at):
+            assert_near(one.grad, other.grad[:, rows], torch.float64, f"gradient: {name}")
 
 
 def check_split_options(names, options):
     """Rows that see own keys alone are computed while the others' keys are under way; how many graphs were split."""
-    with rows_in_two_goes():
+    with small_enough(rows_in_two_goes=(0, 0)):
         check_options(names, options, torch.float64, {})
         check_rules(names, torch.float64, {})
         check_second_derivatives()

@@ -120,6 +120,9 @@ def refusals():
         words_of(shard, rule.whole, strategy="ring"),
         words_of(shard, causal(N), strategy="rings"),
         words_of(shard, causal(N), strategy="ring", rounds=2),
+        words_of(shard, causal(N), order="tail"),
+        words_of(shard, rule.whole, order="head_to_tail"),
+        words_of(shard, causal(N), order="head_to_tail", strategy="halo"),
     ]
 
 

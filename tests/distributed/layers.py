@@ -61,10 +61,10 @@ def layers_of(graph):
     yield TransformerConv(8, 4, 2), {}
 
 
-def check_layers():
+def check_layers(head_to_tail=False):
     x = features(NODES, 8)
-    for graph in graphs():
-        sharded = shard(graph)
+    for graph in [causal(NODES)] if head_to_tail else graphs():
+        sharded = shard(graph, order="head_to_tail") if head_to_tail else shard(graph)
         for layer, given in layers_of(graph):
             layer = layer.double()
             whole, own = x.clone().requires_grad_(), x[sharded.rows].clone().requires_grad_()

@@ -71,8 +71,11 @@ def test_what_a_part_cannot_do_is_refused_in_words(two):
             "strategy 'ring' runs complete graphs and bands of one example",
             "'strategy' must be one of",
             "'rounds' are of strategy 'halo'",
+            "'order' must be None or 'head_to_tail' (got 'tail')",
+            "order 'head_to_tail' is for complete graphs and bands of one example",
+            "order 'head_to_tail' makes the ranges itself and runs as a ring (got [], strategy='halo')",
         ]
-        for words, begin in zip(found, wanted):
+        for words, begin in zip(found, wanted, strict=True):
             assert begin in words, words
 
 

@@ -10,6 +10,10 @@ def test_layers_and_their_parameters(pool):
     pool.run(layers.check_layers)
 
 
+def test_layers_over_head_and_tail(two):
+    two.run(layers.check_layers, True)
+
+
 def test_recomputed_layers(two):
     two.run(layers.check_recomputing)
 

@@ -7,16 +7,19 @@ from graphattn.testing.problems import CASES, OPTIONS
 from tests.distributed.against_one import (
     check_edges,
     check_hidden_keys,
+    check_hubs,
     check_no_sum_of_edges,
     check_one_tensor_as_key_and_value,
     check_options,
     check_rules,
     check_split_options,
 )
+from tests.distributed.pool import Pool
 
 ALL = list(CASES)
 LINES = [name for name, (graph, _) in CASES.items() if type(graph).__name__ in ("CompleteGraph", "BandedGraph")
          and graph.num_examples == 1 and not graph.edges_by_key]  # fmt: skip
+SQUARES = [name for name in LINES if CASES[name][0].num_queries == CASES[name][0].num_keys]
 # One graph of each kind.
 SOME = ["complete_rectangular", "causal", "causal_ragged", "band_dilated_offset_rectangular", "grid_strided", "grid_shift",
         "global", "prefix", "edge_list", "edge_list_repeated", "union_three", "complement", "batch_mixed",
@@ -41,6 +44,13 @@ def test_rings_are_what_one_process_computes(pool):
     pool.run(check_options, LINES, ["plain", "sink", "relu", "additive", "top_k"], torch.float64, {"strategy": "ring"})
 
 
+def test_rings_of_a_block_from_the_head_and_one_from_the_tail(pool):
+    how = {"order": "head_to_tail"}
+    pool.run(check_rules, SQUARES, torch.float64, how)
+    pool.run(check_options, SQUARES, ["plain", "edge_values", "cosine", "top_k"], torch.float64, how)
+    pool.run(check_one_tensor_as_key_and_value, ["causal"], torch.float64, how)
+
+
 @pytest.mark.parametrize("how", [{"strategy": "ring"}, {"rounds": 2}, {}], ids=str)
 def test_one_tensor_as_key_and_value(pool, how):
     names = (
@@ -61,6 +71,13 @@ def test_rounds_take_what_is_given_per_edge(pool):
 
 def test_rows_that_wait_for_nobody_are_computed_first(two):
     assert min(two.run(check_split_options, ALL, ["edge_values", "sink", "top_k"])) >= 25
+
+
+def test_queries_of_hubs_go_to_their_keys(pools, two):
+    four = pools.setdefault(4, pools.get(4) or Pool(4))
+    assert min(two.run(check_hubs, ALL, ["plain", "cosine"])) >= 15
+    names = ["global", "union_three", "union_ragged", "edge_list_star", "edge_list_repeated"]
+    assert min(four.run(check_hubs, names, ["additive", "cosine", "edge_values", "top_k"])) == len(names)
 
 
 def test_edges_have_the_weights_of_one_process(pool):

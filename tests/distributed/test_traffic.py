@@ -35,6 +35,32 @@ def test_what_is_counted_is_sent(two):
         assert sum(sent) == 4 * wanted + 2 * wanted
 
 
+def test_head_and_tail_balance_each_step_of_a_causal_ring(pools):
+    pool = pools.setdefault(4, pools.get(4) or Pool(4))
+    found = pool.run(volumes.work_of_steps, 800)
+    block = 100 * 100
+    for rank, ((balanced, rows, traffic), (alone, _, _)) in enumerate(found):
+        assert rows == traffic.own == 200 and balanced == [2 * block + 100, 2 * block, 2 * block, 2 * block]
+        assert sum(alone) == 4 * block * rank + 2 * block + 100  # from a seventh to nearly twice the mean
+        assert traffic.received == 100 * 3 + 100 * (3 - rank)  # heads of all, and tails of those behind
+        assert traffic.in_memory <= 400
+
+
+def test_a_hub_sends_its_query_instead_of_fetching_all_keys(pools):
+    pool = pools.setdefault(4, pools.get(4) or Pool(4))
+    n, quarter = 4000, 1000
+    for rank, (union, star, halo, spread, words) in enumerate(pool.run(volumes.hubs, n)):
+        neighbours = (rank > 0) * 3 + (rank < 3) * 1
+        is_hub = rank == 0
+        assert halo.received == (3 * quarter if is_hub else neighbours + 1) and halo.queries_sent == 0
+        for traffic, others in ((union, neighbours), (star, 0)):
+            assert traffic.received == others + (not is_hub)  # and the key of the hub
+            assert (traffic.queries_sent, traffic.queries_received) == ((3, 0) if is_hub else (0, 1))
+        assert star.num_bytes(2, 8) == (3 * 2 * 9 * 4 if is_hub else 2 * 16 * 4 + 2 * 8 * 4)
+        assert (spread.queries_sent, spread.queries_received) == (0, 0)
+        assert ("3 queries of hubs go to their keys instead of 3000 rows here" in words) == is_hub
+
+
 def test_rows_are_computed_while_keys_and_their_gradients_are_under_way(two):
     for forward, backward in two.run(volumes.order_of_work):
         assert forward == ["send", "inner", "wait", "outer", "outer"]

@@ -75,6 +75,29 @@ def peak_of(strategy, n):
     return (resident("VmHWM") - before) / 2**20
 
 
+def work_of_steps(n):
+    """Edges that this process computes in each step of a causal ring, of head and tail and of one range."""
+    found = []
+    for how in ({"order": "head_to_tail"}, {"strategy": "ring"}):
+        edges = {}
+        sharded = shard(causal(n), **how)
+        for part in sharded.parts:
+            edges[id(part.halo)] = edges.get(id(part.halo), 0) + part.graph.num_edges
+        found.append((list(edges.values()), sharded.num_queries, sharded.traffic))
+    return found
+
+
+def hubs(n):
+    """A node that sees all: what is moved with its query sent out, and with all its keys fetched."""
+    union, star = BandedGraph(n, 3, 1) | GlobalGraph(n, [4]), GlobalGraph(n, [4])
+    found = [shard(graph).traffic for graph in (union, star)]
+    spread = shard(EdgeListGraph(torch.arange(2 * n).view(2, n) % n, n))  # no row sees much
+    sharded = shard(star)
+    x = torch.randn(sharded.num_queries, 2, 8)
+    words = choose_kernel(sharded, x).kernel
+    return *found, shard(union, strategy="halo").traffic, spread.traffic, words
+
+
 def order_of_work():
     """What a forward and a backward pass do one after the other: keys leave, rows are computed, keys are waited for, ..."""
     done, run, exchange_rows = [], overlap.run_piece, overlap.exchange
