@@ -71,29 +71,34 @@ def read_edges(
         >>> dist.destroy_process_group()
     """
     agreement = Agreement.of(group_of_mesh(mesh), timeout)
-    found: list[Columns] = []
-
-    def facts() -> dict[str, Any]:
-        sizes = (
-            parse_integer("num_queries", num_queries),
-            parse_integer("num_keys", num_queries if num_keys is None else num_keys),
-        )
-        if query_ptr is not None and parse_flag("balanced", balanced):
-            raise ValueError(f"'balanced' makes the ranges itself (got query_ptr={query_ptr}); leave one of them out")
-        found.append(Columns.of(files, *sizes, parse_integer("chunk", chunk, minimum=1)))
-        ptr = None if query_ptr is None else parse_ptr("query_ptr", query_ptr, num_queries, agreement.size)
-        return {"files": found[0].counts, "sizes": sizes, "query_ptr": ptr, "balanced": balanced, "chunk": chunk}
-
-    agreement.compare("read_edges", facts)
-    (columns,) = found
-    if balanced:
-        ptr = balanced_ranges(columns, agreement)
-    else:
-        ptr = even_ptr(num_queries, agreement.size) if query_ptr is None else tuple(query_ptr)
+    columns, ptr = agreed(files, num_queries, num_keys, query_ptr, balanced, chunk, agreement)
     edges = torch.cat([columns.sent(piece, ptr, agreement) for piece in columns.pieces(agreement)])
     key, query, places = edges[edges[:, 2].argsort()].t().contiguous()
     graph = EdgeListGraph.owning(torch.stack([key, query]), columns.num_queries, columns.num_keys)
     return OwnEdges(graph, places, ptr)
+
+
+def agreed(
+    files: Any, num_queries: Any, num_keys: Any, query_ptr: Any, balanced: Any, chunk: Any, agreement: Agreement
+) -> tuple["Columns", Ptr]:
+    """The arguments of `read_edges`, checked and compared over all processes."""
+    found: list[tuple[Columns, Ptr | None]] = []
+
+    def facts() -> dict[str, Any]:
+        sizes = [parse_integer("num_queries", num_queries)]
+        sizes.append(sizes[0] if num_keys is None else parse_integer("num_keys", num_keys))
+        if parse_flag("balanced", balanced) and query_ptr is not None:
+            raise ValueError(f"'balanced' makes the ranges itself (got query_ptr={query_ptr}); leave one of them out")
+        columns = Columns.of(files, sizes[0], sizes[1], parse_integer("chunk", chunk, minimum=1))
+        ptr = None if query_ptr is None else parse_ptr("query_ptr", query_ptr, sizes[0], agreement.size)
+        found.append((columns, ptr))
+        return {"files": columns.counts, "sizes": sizes, "query_ptr": ptr, "balanced": balanced, "chunk": chunk}
+
+    agreement.compare("read_edges", facts)
+    columns, ptr = found[0]
+    if balanced:
+        return columns, balanced_ranges(columns, agreement)
+    return columns, even_ptr(columns.num_queries, agreement.size) if ptr is None else ptr
 
 
 class Columns(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graphattn import BandedGraph, GridGraph, causal
-from graphattn.distributed import placing
+from graphattn.distributed import Traffic, placing
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
 BYTES = 4 * (32 + 32) * 2  # a key and a value: 4 heads of 32 channels, bfloat16
@@ -29,6 +29,14 @@ def figures(row):
 def test_bytes_are_those_of_the_graphs(row, graph):
     for size, wanted in zip((8, 64, 512), figures(row)):
         assert max(placing(graph, size).halo) * BYTES == pytest.approx(wanted, rel=0.06)
+
+
+def test_bytes_of_global_tokens_are_those_of_their_queries():
+    hubs, edge = 16, Traffic(own=0, received=1024, sent=0, in_memory=0)
+    for size, wanted in zip((8, 64, 512), figures("the same with 16 global tokens")):
+        traffic = edge._replace(queries_sent=hubs * (size - 1))
+        assert traffic.num_bytes(kv_heads=4, dim=32, itemsize=2) == pytest.approx(wanted, rel=0.06)
+        assert f"{10**7 * (1 - 1 / size) * BYTES / 1e9:.1f}" in TEXT
 
 
 def test_bytes_of_a_mesh_are_those_of_cubes():
