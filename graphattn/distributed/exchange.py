@@ -72,8 +72,10 @@ def exchange(
 
 def as_bytes(rows: Tensor) -> Tensor:
     """Half precision as bytes: not every backend has it."""
-    is_half = rows.dtype in (torch.float16, torch.bfloat16)
-    return rows.flatten(1).view(torch.uint8) if is_half and rows.numel() else rows.flatten(1) if is_half else rows
+    if rows.dtype not in (torch.float16, torch.bfloat16):
+        return rows
+    rows = rows.flatten(1)
+    return rows.view(torch.uint8) if rows.numel() else rows.new_empty(len(rows), 2 * rows.size(1), dtype=torch.uint8)
 
 
 def give_back(grad: Tensor, halo: Halo, num_own: int) -> Tensor:

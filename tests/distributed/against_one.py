@@ -63,6 +63,25 @@ def check_hubs(names, options):
         return sum(shard(CASES[name][0]).hubs is not None for name in names)
 
 
+def check_half_precision(names, dtype, how):
+    """Results and gradients in half precision, where some processes only send or only receive."""
+    for name in names:
+        graph, _ = CASES[name]
+        sharded = shard(graph, **how)
+        generator = torch.Generator().manual_seed(0)
+        counts = graph.num_queries, graph.num_keys, graph.num_keys
+        whole = [torch.randn(n, 2, 6, generator=generator).to(dtype).requires_grad_() for n in counts]
+        at = sharded.rows, sharded.key_rows, sharded.key_rows
+        own = [x.detach()[rows].clone().requires_grad_() for x, rows in zip(whole, at)]
+        wanted, found = attend(*whole, graph), attend(*own, sharded)
+        wanted.sum().backward()
+        found.sum().backward()
+        for one, other in zip([found, *(x.grad for x in own)], [wanted, *(x.grad for x in whole)]):
+            other = other[sharded.rows if other.size(0) == graph.num_queries else sharded.key_rows]
+            assert one.dtype is dtype
+            torch.testing.assert_close(one.float(), other.float(), rtol=2e-2, atol=2e-2, msg=f"{name}, {how}")
+
+
 def check_sums(names):
     """Results that add up instead of being merged, for a batch of tensors."""
     for name in names:

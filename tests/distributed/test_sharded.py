@@ -6,6 +6,7 @@ import torch
 from graphattn.testing.problems import CASES, OPTIONS
 from tests.distributed.against_one import (
     check_edges,
+    check_half_precision,
     check_hidden_keys,
     check_hubs,
     check_no_sum_of_edges,
@@ -78,6 +79,12 @@ def test_queries_of_hubs_go_to_their_keys(pools, two):
     assert min(two.run(check_hubs, ALL, ["plain", "cosine"])) >= 15
     names = ["global", "union_three", "union_ragged", "edge_list_star", "edge_list_repeated"]
     assert min(four.run(check_hubs, names, ["additive", "cosine", "edge_values", "top_k"])) == len(names)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("how", [{}, {"strategy": "halo"}], ids=str)
+def test_half_precision_where_some_send_and_some_receive(two, dtype, how):
+    two.run(check_half_precision, ["causal", "band_uneven", "edge_list_star", "complete_rectangular"], dtype, how)
 
 
 def test_edges_have_the_weights_of_one_process(pool):
