@@ -112,7 +112,7 @@ def weighted_sum(weights: Tensor | Sequence[Tensor], value: Tensor, graph: Graph
     if isinstance(graph, PerHead):
         return sums_by_heads(weighted_sum, weights, value, graph)
     if isinstance(graph, SpreadGraph):
-        graph.agree("a weighted sum", value)
+        graph.agree("a weighted sum", [value])
         value, graph = graph.fetch(value)[0], graph.local()
     if not isinstance(graph, Graph):
         refuse_recording()

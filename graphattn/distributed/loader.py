@@ -10,6 +10,7 @@ from graphattn.graphs import EdgeListGraph, Graph, LocalGraph, as_graph
 from graphattn.graphs.csr import CSR, row_pointer, rows_of
 from graphattn.graphs.local import frame_of
 from graphattn.graphs.sizes import parse_integer
+from graphattn.graphs.spread import SpreadGraph
 
 
 class Level(NamedTuple):
@@ -58,6 +59,8 @@ class RowLoader(DataLoader):
 
     def __init__(self, graph: Any, num_layers: int, nodes: Tensor | None = None, **options: Any):
         whole: Graph = as_graph(graph)
+        if isinstance(whole, SpreadGraph):
+            raise ValueError(f"RowLoader makes batches of the rows of a whole graph (got {whole!r}); give that")
         if any(queries != keys for queries, keys in whole.sizes):
             raise ValueError(f"'graph' must have as many keys as queries (got {whole!r})")
         if "collate_fn" in options:

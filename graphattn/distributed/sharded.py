@@ -187,9 +187,21 @@ class ShardedGraph(SpreadGraph):
         return fetch(tensors, self.whole_part().halo)
 
     @uncompiled
-    def agree(self, what: str, *tensors: Tensor) -> None:
+    def agree(self, what: str, keys: Sequence[Tensor], queries: Sequence[Tensor] = ()) -> None:
+        def facts() -> dict[str, Any]:
+            for side, name, rows, tensors in ((0, "queries", "rows", queries), (1, "keys", "key_rows", keys)):
+                for x in tensors:
+                    if x.size(0) != self.shape[side]:
+                        raise ValueError(
+                            f"{what} takes a row for each of the {self.shape[side]} own {name} of rank {self.rank} (got"
+                            f" {list(x.shape)}); pass those of this process, x[graph.{rows}]"
+                        )
+            return facts_of_tensors([*queries, *keys])
+
         if self.is_checked:
-            self.agreement.compare(what, lambda: facts_of_tensors(tensors))
+            self.agreement.compare(what, facts)
+        else:
+            facts()
 
     @uncompiled
     def total(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from graphattn.graphs.graph import Graph
 from graphattn.graphs.recording import refuse_make_fx
 from graphattn.graphs.sizes import Counts, Sizes, parse_counts, parse_sizes
 from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
+from graphattn.graphs.spread import SpreadGraph
 
 FORMS = (
     "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
@@ -53,10 +54,14 @@ def check_sizes(graph: Graph, num_queries: Counts | None, num_keys: Counts | Non
         counts = parse_counts(name, counts)
         sizes = tuple(size[own] for size in graph.sizes)
         if counts != sizes and (len(counts) > 1 or counts[0] != sum(sizes)):
+            advice = (
+                "pass the rows of this process, x[graph.rows]"
+                if isinstance(graph, SpreadGraph)
+                else "a graph does not follow when nodes are removed from a Data: take graph.subgraph(nodes)"
+            )
             raise ValueError(
                 f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys in {graph.num_examples} "
-                f"example(s) (got {name}={list(counts) if len(counts) > 1 else counts[0]}); a graph does not follow "
-                f"when nodes are removed from a Data: take graph.subgraph(nodes)"
+                f"example(s) (got {name}={list(counts) if len(counts) > 1 else counts[0]}); {advice}"
             )
     return graph
 

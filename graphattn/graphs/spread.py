@@ -1,6 +1,7 @@
 """SpreadGraph: what functions and layers see of a graph whose keys lie with several processes."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -44,8 +45,8 @@ class SpreadGraph(Graph):
         """What would run, and why nothing else."""
 
     @abstractmethod
-    def agree(self, what: str, *tensors: Tensor) -> None:
-        """Raises on every process if they do not call the same with tensors of the same kind; collective."""
+    def agree(self, what: str, keys: Sequence[Tensor], queries: Sequence[Tensor] = ()) -> None:
+        """Raises on every process if they do not call the same with tensors of one kind, a row for each own node; collective."""
 
     @abstractmethod
     def total(self, x: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ def with_keys(query: Tensor, key: Tensor, graph: GraphLike) -> tuple[Tensor, Gra
     """The keys and the graph to score edges with: those of other processes are fetched."""
     if not isinstance(graph, SpreadGraph):
         return key, graph
-    graph.agree("the scores of edges", query, key)
+    graph.agree("the scores of edges", [key], [query])
     return graph.fetch(key)[0], graph.local()
 
 
@@ -295,9 +295,14 @@ def check_no_batch(function: str, query) -> None:
 
 def check_graph(graph: Graph, query: Tensor, num_queries: int, num_keys: int) -> None:
     if graph.shape != (num_queries, num_keys):
+        advice = (
+            "pass the rows of this process, x[graph.rows] and key[graph.key_rows]"
+            if isinstance(graph, SpreadGraph)
+            else "nodes may have been dropped or added (Data.subgraph) after the graph was made: use graph.subgraph(nodes)"
+        )
         raise ValueError(
             f"'graph' joins {graph.num_queries} queries to {graph.num_keys} keys (got {num_queries} queries and {num_keys}"
-            " keys); nodes may have been dropped or added (Data.subgraph) after the graph was made: use graph.subgraph(nodes)"
+            f" keys); {advice}"
         )
     if graph.device is not None and graph.device != query.device:
         raise ValueError(

@@ -6,9 +6,19 @@ import time
 import torch
 import torch.distributed as dist
 
-from graphattn import BandedGraph, CompleteGraph, EdgeListGraph, attend, causal
-from graphattn.distributed import shard
+from graphattn import (
+    BandedGraph,
+    CompleteGraph,
+    EdgeListGraph,
+    attend,
+    attention_scores,
+    attention_weights,
+    causal,
+    weighted_sum,
+)
+from graphattn.distributed import RowLoader, shard
 from graphattn.graphs import RuleGraph
+from graphattn.nn import GraphAttention
 
 N = 24
 OTHERS = {
@@ -76,6 +86,23 @@ def wrong_rows():
     if dist.get_rank() == 0:
         given[0] = given[0][1:]
     return words_of(attend, *given, sharded)
+
+
+def rows_of_all():
+    """What a process is told that gives the rows of the whole graph."""
+    sharded, x = shard(BandedGraph(N, 2, 1)), torch.ones(N, 2, 4)
+    own, weights = x[sharded.rows], torch.ones(sharded.num_edges, 2)
+    unchecked = shard(BandedGraph(N, 2, 1), check=False)
+    return [
+        words_of(attend, x, x, x, sharded),
+        words_of(attention_weights, own, x, sharded),
+        words_of(attention_scores, x, own, sharded),
+        words_of(weighted_sum, weights, x, sharded),
+        words_of(weighted_sum, weights, x, unchecked),
+        words_of(weighted_sum, weights, x if dist.get_rank() else own, sharded),
+        words_of(GraphAttention(4, 4), x[:, 0], sharded),
+        words_of(RowLoader, sharded, 1),
+    ]
 
 
 def foreign_edges():

@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as checkpoint
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint as recomputed
 
@@ -24,6 +26,7 @@ from graphattn.nn import (
     TransformerConv,
 )
 from graphattn.nn.readout import AttentionReadout, MeanReadout
+from tests.distributed.against_one import small_enough
 from tests.distributed.faults import words_of
 
 NODES = 30
@@ -84,7 +87,14 @@ def check_layers(head_to_tail=False):
 
 
 def check_recomputing():
-    graph = causal(NODES)
+    """A ring, and rows in two goes and hubs where graphs are small."""
+    check_recomputed(causal(NODES))
+    with small_enough(hubs=(-10, -10), rows_in_two_goes=(0, 0)):
+        check_recomputed(BandedGraph(NODES, 2, 1))
+        check_recomputed(GlobalGraph(NODES, [4]))
+
+
+def check_recomputed(graph):
     sharded = shard(graph)
     x = features(NODES, 8)
     torch.manual_seed(0)
@@ -229,17 +239,22 @@ def train_alone(steps):
     return losses, model
 
 
-def check_three_steps():
-    """Under DistributedDataParallel; parameters after three steps are those of one process."""
+def check_three_steps(shards_parameters=False):
+    """Under DistributedDataParallel or fully_shard; parameters after three steps are those of one process."""
     losses, alone = train_alone(3)
     model, optimizer = start()
     graph, x, labels, mask = problem()
     sharded = shard(graph)
-    wrapped = DistributedDataParallel(model)
+    if shards_parameters:
+        wrapped = fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    else:
+        wrapped = DistributedDataParallel(model)
     own = [t[sharded.rows] for t in (x, labels, mask)]
     found = [step(wrapped, optimizer, own[0], sharded, *own[1:], number) for number in range(3)]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(losses), rtol=0, atol=1e-12)
     for one, other in zip(model.parameters(), alone.parameters()):
+        one = one.full_tensor() if shards_parameters else one
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 

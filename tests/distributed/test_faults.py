@@ -41,6 +41,17 @@ def test_mistakes_of_one_are_said_on_all(two):
     assert all("'query_ptr' must rise from 0 to 24 in 3 numbers" in words for words in two.run(faults.wrong_ptr))
 
 
+def test_rows_of_the_whole_graph_are_refused(two):
+    for rank, (whole, weights, scores, *sums, layer, loader) in enumerate(two.run(faults.rows_of_all)):
+        assert whole.endswith("pass the rows of this process, x[graph.rows] and key[graph.key_rows]")
+        assert "takes a row for each of the 12 own keys of rank" in weights and "x[graph.key_rows]" in weights
+        assert "takes a row for each of the 12 own queries of rank" in scores and "x[graph.rows]" in scores
+        assert all("a weighted sum" in words and "12 own keys of rank" in words for words in sums)
+        assert sums[2].startswith("ValueError: a weighted sum takes") == (rank == 1)
+        assert layer.endswith("(got num_queries=24); pass the rows of this process, x[graph.rows]")
+        assert "batches of the rows of a whole graph" in loader
+
+
 def test_who_does_not_come_is_waited_for_no_longer_than_the_timeout(two):
     found = two.run(faults.absent_from_shard)
     assert found[0].startswith("RuntimeError: not every process came to shard within 1.5 seconds")

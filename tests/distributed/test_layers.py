@@ -45,6 +45,10 @@ def test_three_steps_under_data_parallel_are_those_of_one_process(pool):
     pool.run(layers.check_three_steps)
 
 
+def test_three_steps_with_sharded_parameters_are_too(two):
+    two.run(layers.check_three_steps, True)
+
+
 def test_a_checkpoint_of_four_goes_on_on_two_and_one(pools, tmp_path):
     for size in (1, 2, 4):
         pools.setdefault(size, Pool(size)) if size not in pools else None
