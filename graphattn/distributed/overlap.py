@@ -151,4 +151,4 @@ def joined(split: Split, found: Sequence[Tensor]) -> Tensor:
     inner, outer = found
     rows = split.outer[0].rows
     assert isinstance(rows, Tensor)
-    return inner.index_copy(0, rows, outer)
+    return inner.index_copy(0, rows.to(inner.device), outer)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -79,6 +78,7 @@ class ShardedGraph(SpreadGraph):
     split: Split | None  # of the one part, where its rows are computed in two goes
     hubs: Hubs | None  # rows whose queries go to the owners of their keys; the parts lack them
     order: str | None
+    moved_to: torch.device | None  # where `moved` has brought what is computed here
     strategy: str
     is_whole: bool  # whether the one part holds all edges of the own rows, in their order
     agreement: Agreement
@@ -166,7 +166,7 @@ class ShardedGraph(SpreadGraph):
         ]
         self._freeze(
             sizes=tuple(zip(*own)), edges_by_key=False, whole=whole, frame=frame_of(whole), where=where,
-            parts=parts.parts, split=split, hubs=hubs, order=order, strategy=parts.strategy, is_whole=parts.is_whole,
+            parts=parts.parts, split=split, hubs=hubs, order=order, moved_to=None, strategy=parts.strategy, is_whole=parts.is_whole,
             agreement=agreement, is_checked=is_checked,
         )  # fmt: skip
 
@@ -174,9 +174,14 @@ class ShardedGraph(SpreadGraph):
         """All edges of the own rows over all keys that they see; collective the first time."""
         if self.is_whole and len(self.parts) == 1:
             return self.parts[0]
+        return self.remember("whole part", self.make_whole_part)
+
+    def make_whole_part(self) -> Part:
         if self.order is not None and is_line(self.whole):
-            return self.remember("whole part", partial(whole_part_of_blocks, self.whole, self.where))
-        return self.remember("whole part", lambda: whole_part(self.whole, self.where))
+            part = whole_part_of_blocks(self.whole, self.where)
+        else:
+            part = whole_part(self.whole, self.where)
+        return part if self.moved_to is None else part._replace(graph=part.graph.to(self.moved_to))
 
     @uncompiled
     def local(self) -> LocalGraph:
@@ -234,10 +239,14 @@ class ShardedGraph(SpreadGraph):
         return results if isinstance(results, tuple) else (results,)
 
     def moved(self, device: torch.device) -> "ShardedGraph":
-        """A formula, some of whose parts may be written out on CPU, where the tensors are."""
-        if self.device is not None or all(part.graph.device in (None, device) for part in self.parts):
+        """A formula, some of whose parts may be written out on CPU, where the tensors are.
+
+        On every process it is another graph then, whatever there is to move, so that none has found together with others what
+        they look for alone.
+        """
+        if self.device is not None or device.type == "cpu" or self.moved_to is not None:
             return self
-        return self.remember(("moved", device), lambda: self.to(device))
+        return self.remember(("moved", device), lambda: self.mapped(lambda x: x.to(device)).twin(moved_to=device))
 
     def attend_part(self, part: Part, query: Tensor, key: Tensor, value: Tensor, options: Options, run: Any) -> Any:
         """All its keys at once; in the meantime the rows that wait for none, where there are enough of them."""
@@ -340,13 +349,21 @@ class ShardedGraph(SpreadGraph):
         queries, keys = (self.whole.shape[side] - self.shape[side] for side in (0, 1))
         return (queries * of_query + keys * width) // size + self.num_queries * of_query * (size - 1) // size
 
+    def graphs_here(self) -> list[LocalGraph]:
+        """All that are computed on this process."""
+        pieces = [] if self.split is None else [self.split.inner, *self.split.outer]
+        hubs = [] if self.hubs is None else [self.hubs.graph]
+        return [*(part.graph for part in self.parts), *(piece.graph for piece in pieces), *hubs]
+
     def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "ShardedGraph":
-        whole = self.whole._map_tensors(function)
+        graphs = [self.whole, *self.graphs_here()]
+        return self if all(graph._map_tensors(function) is graph for graph in graphs) else self.mapped(function)
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "ShardedGraph":
         parts = tuple(part._replace(graph=part.graph._map_tensors(function)) for part in self.parts)
+        split = self.split and self.split.map(function)
         hubs = self.hubs and self.hubs._replace(graph=self.hubs.graph._map_tensors(function))
-        same = whole is self.whole and all(one.graph is other.graph for one, other in zip(parts, self.parts))
-        split = None if same or self.split is None else self.split.map(function)
-        return self if same else self.twin(whole=whole, parts=parts, split=split, hubs=hubs)
+        return self.twin(whole=self.whole._map_tensors(function), parts=parts, split=split, hubs=hubs)
 
     def _describe(self) -> str:
         where = self.where

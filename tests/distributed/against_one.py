@@ -63,6 +63,23 @@ def check_hubs(names, options):
         return sum(shard(CASES[name][0]).hubs is not None for name in names)
 
 
+def devices_of_moved(names):
+    """Where the graphs are that a process computes with, once a sharded graph has moved."""
+    with small_enough(hubs=(-10, -10), rows_in_two_goes=(0, 0)):
+        graphs = [shard(CASES[name][0]) for name in names]
+        moved = [graph.to("meta") for graph in graphs]
+    for graph in graphs:
+        if graph.device is None:  # where it is moved for each call, once and on all processes
+            there = graph.moved(torch.device("meta"))
+            assert there is not graph and there is graph.moved(torch.device("meta")) is there.moved(
+                torch.device("meta")
+            )
+            moved.append(there)
+            assert there.whole_part().graph.device in (None, torch.device("meta"))
+    found = [graph.device for one in moved for graph in one.graphs_here() if graph.device is not None]
+    return sorted({device.type for device in found}), len(found)
+
+
 def check_half_precision(names, dtype, how):
     """Results and gradients in half precision, where some processes only send or only receive."""
     for name in names:

@@ -14,6 +14,7 @@ from tests.distributed.against_one import (
     check_options,
     check_rules,
     check_split_options,
+    devices_of_moved,
 )
 from tests.distributed.pool import Pool
 
@@ -79,6 +80,11 @@ def test_queries_of_hubs_go_to_their_keys(pools, two):
     assert min(two.run(check_hubs, ALL, ["plain", "cosine"])) >= 15
     names = ["global", "union_three", "union_ragged", "edge_list_star", "edge_list_repeated"]
     assert min(four.run(check_hubs, names, ["additive", "cosine", "edge_values", "top_k"])) == len(names)
+
+
+def test_all_that_is_computed_moves_to_a_device(two):
+    for devices, count in two.run(devices_of_moved, ["global", "union_three", "edge_list", "batch_mixed"]):
+        assert devices == ["meta"] and count >= 8
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
