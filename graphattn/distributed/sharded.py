@@ -65,8 +65,9 @@ class ShardedGraph(SpreadGraph):
         rows: The queries of this process among those of the whole graph: a slice, or, with order='head_to_tail', int64 indices.
         key_rows: Its keys, likewise.
         order: 'head_to_tail' where each process owns a range from the head and one from the tail of the nodes.
-        strategy: 'halo': the keys that own rows see are fetched. 'ring': the keys of one process after the other are, and two
-            blocks of them are in memory at a time. 'heads': all rows of some heads are gathered (DeepSpeed-Ulysses).
+        strategy: 'halo': the keys that own rows see are fetched; by default, rows that see so many keys that their queries are
+            fewer bytes send these to the owners of the keys instead. 'ring': the keys of one process after the other are, and
+            two blocks of them are in memory at a time. 'heads': all rows of some heads are gathered (DeepSpeed-Ulysses).
     """
 
     __eq__, __hash__ = object.__eq__, object.__hash__
