@@ -81,7 +81,11 @@ def graph_of(data: Data) -> EdgeListGraph:
 def start_processes() -> None:
     """Those of torch.distributed.run, or one alone."""
     if "RANK" in os.environ:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, size = next(dist.rendezvous("env://"))
+        # The store outlives processes that are started again: what dead ones said of themselves stays under another name.
+        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     else:
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 
