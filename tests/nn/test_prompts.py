@@ -31,6 +31,6 @@ def test_prompts_are_shorter_than_texts_and_known():
 
 
 def test_a_single_prompt_goes_into_a_list():
-    with pytest.raises(TypeError, match=r"got a tensor \[2\]\); of a single one write \[prompt\]"):
+    with pytest.raises(ValueError, match=r"got a tensor \[2\]\); of a single one write \[prompt\]"):
         parse_prompts(torch.tensor([3, 4]), 6)
     assert [prompt.tolist() for prompt in parse_prompts(torch.tensor([[3, 4]]), 6)] == [[3, 4]]
