@@ -10,18 +10,19 @@ from graphattn.inputs import from_image
 from graphattn.nn import GraphTransformer, MeanReadout, SinusoidalPositions
 from graphattn.viz import explore
 
-paths = sorted(Path("images").glob("*/*.png"), key=lambda path: path.stem)
+paths = sorted(Path("images").glob("*/*.png"))
 classes = sorted({path.parent.name for path in paths})
 examples = [from_image(Image.open(path), patch=2, reach=1) for path in paths]  # 2 x 2 pixels see 3 x 3 patches
 for data, path in zip(examples, paths):
     data.x, data.y = data.x / 255, torch.tensor([classes.index(path.parent.name)])
-train, test = examples[200:], examples[:200]
+torch.manual_seed(0)
+train, test = torch.utils.data.random_split(examples, [0.8, 0.2])  # they come class by class
 
 
 class Model(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.start, self.end = torch.nn.Linear(4, 32), torch.nn.Linear(32, len(classes))
+        self.start, self.end = torch.nn.Linear(examples[0].num_features, 32), torch.nn.Linear(32, len(classes))
         self.positions = SinusoidalPositions(32, max_period=100)
         self.layers = GraphTransformer(32, 2, heads=4, norm_first=True)
 
@@ -30,7 +31,6 @@ class Model(torch.nn.Module):
         return self.end(MeanReadout()(x, batch.graph))
 
 
-torch.manual_seed(0)
 model = Model()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 for _ in range(20):

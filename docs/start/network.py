@@ -37,4 +37,5 @@ for _ in range(60):
     loss.backward()
     optimizer.step()
 print(f"{100 * (scores.argmax(1) == data.y)[~known].float().mean():.0f} % of the others are right")
-explore(model, data, "network.html", classes=["one", "other"])  # a page: whom does each attend to?
+names = list(network)
+explore(model, data, "network.html", classes=["one", "other"], labels=names)  # a page: whom does each attend to?

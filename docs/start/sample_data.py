@@ -39,9 +39,8 @@ def main(folder="."):
     write_table(folder / "edges.csv", ["source", "target"], club.edges())
     sides = [[node, int(club.nodes[node]["club"] == "Officer"), int(node in (0, 33))] for node in club]
     write_table(folder / "nodes.csv", ["node", "label", "known"], sides)
-    write_table(
-        folder / "reviews.csv", ["text", "label"], [[" ".join(data.tokens), int(data.y)] for data in ToySentences()]
-    )
+    reviews = [[" ".join(data.tokens), ToySentences.classes[int(data.y)]] for data in ToySentences()]
+    write_table(folder / "reviews.csv", ["text", "label"], reviews)
     for number, data in enumerate(ToySounds(keep_waveform=True)):
         write_wav(folder / "recordings" / ToySounds.classes[int(data.y)] / f"{number}.wav", data.waveform, 8000)
     write_images(folder / "images")

@@ -41,6 +41,13 @@ def graph_of_form(x: Any, num_queries: Counts | None = None, num_keys: Counts | 
             return check_sizes(read(x), num_queries, num_keys)
     if hasattr(x, "graphs"):  # a PerHead, whose file is above this one
         raise TypeError(f"one graph for all heads is needed here (got {x}); give one of {FORMS}")
+    if isinstance(x, type) and issubclass(x, Graph):
+        raise TypeError(f"no graph can be made of a class (got {x.__name__}); make one, as {x.__name__}(...)")
+    if isinstance(x, (int, float)):  # as in a list of edges, which stands for a batch of graphs
+        raise TypeError(
+            f"no graph can be made of {type(x).__name__}; a list is a batch of graphs: of edges make a tensor "
+            f"[2, num_edges] first, torch.tensor([sources, targets]) or torch.tensor(pairs).t()"
+        )
     raise TypeError(f"no graph can be made of {type(x).__name__}; give {FORMS}")
 
 
@@ -77,13 +84,11 @@ def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None)
         return check_sizes(_from_mask(x), num_queries, num_keys)
     if x.dtype not in INDEX_DTYPES:
         raise TypeError(
-            f"a dense tensor must hold integers (edge_index) or bools (a mask) (got {x.dtype}); values are never a "
-            f"bias: give the mask, `x != 0`, and the values to the layer as edge features or bias"
+            f"a dense tensor must hold integers (edge_index) or bools (a mask) (got {x.dtype}); {_what_of_floats(x)}"
         )
     if x.dim() != 2 or x.size(0) != 2:
         raise ValueError(
-            f"a tensor of integers is an edge_index [2, num_edges] (got shape {list(x.shape)}); "
-            f"give an adjacency matrix as a bool mask [num_queries, num_keys]"
+            f"a tensor of integers is an edge_index [2, num_edges] (got shape {list(x.shape)}); {_what_of_integers(x)}"
         )
     if isinstance(x, EdgeIndex) and num_queries is None:
         num_keys, num_queries = x.sparse_size()
@@ -92,6 +97,23 @@ def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None)
     if num_queries is None:
         raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
     return _from_edge_index(x, parse_sizes(num_queries, num_keys))
+
+
+def _what_of_floats(x: Tensor) -> str:
+    if x.dim() == 2 and x.size(0) == 2:
+        return "write edge_index.long() if it is one"
+    return (
+        "values are never a bias: give the mask, `x != 0` (of a mask of torch's, 0 where a key is seen and -inf elsewhere, "
+        "`x == 0`), and the values to the layer as edge features or bias"
+    )
+
+
+def _what_of_integers(x: Tensor) -> str:
+    if x.dim() == 1:
+        return "the graph of a batch vector, all nodes of an example, is CompleteGraph(batch.bincount().tolist())"
+    if x.dim() == 2 and x.size(1) == 2:
+        return "write edge_index.t() if it holds a pair in each row"
+    return "give an adjacency matrix as a bool mask [num_queries, num_keys]"
 
 
 def _from_edge_index(x: Tensor, sizes: Sizes) -> Graph:

@@ -55,6 +55,13 @@ class Acceleration:
         lines += [f"  {name or '(model)'} left: {reason}" for name, reason in self.left.items()]
         return "\n".join(lines)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises: a model is changed in place, and `model = accelerate(model)` has lost its name."""
+        raise TypeError(
+            "'accelerate' changes a model in place and gives a report, which cannot be called; write accelerate(model) alone"
+            " and go on with the model"
+        )
+
 
 def accelerate(model: Module) -> Acceleration:
     """Puts graphattn's kernels under PyG's TransformerConv, GATConv, GATv2Conv and GPSConv, wherever they are in `model`.

@@ -20,7 +20,7 @@ from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.scores import LEARNED, check_score, learned_score
-from graphattn.nn.sizes import both_sizes, check_features, check_sizes
+from graphattn.nn.sizes import both_features, both_sizes, check_features, check_sizes
 from graphattn.nn.talking_heads import TalkingHeads
 from graphattn.running.arguments import check_dropout
 
@@ -221,7 +221,7 @@ class GraphAttention(AttentionMessages):
     ) -> Tensor | tuple[Any, ...]:
         """Attention over `graph`: the output alone, or a tuple of it, of the new edge features if `update_edges`, and, with
         `return_attention_weights=True`, of (edge_index, weights [num_edges, heads])."""
-        source, target = (x, x) if isinstance(x, Tensor) else x
+        source, target = both_features(x)
         check_features(source, target, self.in_channels)
         query, key, value = self.project(source, target)
         seen, features, bias = self.edges_given(graph, edge_attr, edge_bias, pos, query, key)

@@ -12,6 +12,7 @@ from graphattn.graphs.per_head import PerHead, as_graph_or_heads
 from graphattn.nn.attention import GraphAttention
 from graphattn.nn.feed_forward import FeedForward
 from graphattn.nn.residual import Residual
+from graphattn.nn.sizes import check_features
 from graphattn.nn.torch_weights import (
     Copies,
     check_layer,
@@ -94,6 +95,7 @@ class EncoderLayer(torch.nn.Module):
         pos: Tensor | None = None,
         edge_bias: Tensor | Callable[[Graph], Tensor] | None = None,
     ) -> Tensor:
+        check_features(x, x, self.channels)
         graph = as_graph_or_heads(graph, x.size(0))
         return self.run(x, graph, lambda y: self.attention(y, graph, edge_attr, pos=pos, edge_bias=edge_bias))
 

@@ -25,6 +25,11 @@ def parse_ends(end: Any) -> frozenset[int]:
 def parse_prompts(prompts: Any, max_length: int) -> list[Tensor]:
     """Checked prompts, in int64 as what is written behind them."""
     max_length = parse_integer("max_length", max_length, minimum=1)
+    if isinstance(prompts, Tensor) and prompts.dim() < 2:
+        raise ValueError(
+            f"'prompts' must be a list of tensors of tokens [num_tokens] (got a tensor {list(prompts.shape)}); of a single one"
+            " write [prompt]"
+        )
     prompts = list(prompts)
     for prompt in prompts:
         if not isinstance(prompt, Tensor):

@@ -17,6 +17,7 @@ from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.encoder import EncoderLayer
 from graphattn.nn.per_head import biases_of
 from graphattn.nn.plain import check_plain
+from graphattn.nn.sizes import check_features
 from graphattn.nn.torch_weights import Copies, layer_options
 
 
@@ -81,6 +82,7 @@ class Stack(torch.nn.Module):
 
     def graphs_of_layers(self, x: Tensor, graph: Any) -> list[Graph | PerHead]:
         """The graph of each layer, from one for all or one for each."""
+        check_features(x, x, self.channels)
         given = one_for_each(graph, len(self.layers))
         return once_for_each(lambda one: as_graph_or_heads(one, x.size(0)), given)
 

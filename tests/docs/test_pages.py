@@ -74,7 +74,9 @@ def sample(tmp_path_factory):
 @pytest.mark.parametrize(("name", "least"), [("network", 80), ("text", 90), ("sound", 90), ("image", 90)])
 def test_scripts_of_the_start_learn(name, least, sample, monkeypatch, capsys):
     monkeypatch.chdir(sample)
-    runpy.run_path(str(DOCS / "start" / f"{name}.py"))
+    made = runpy.run_path(str(DOCS / "start" / f"{name}.py"))
+    if name != "network":  # every class is tested
+        assert len({int(data.y) for data in made["test"]}) == len(made["classes"])
     assert int(re.match(r"(\d+) % ", capsys.readouterr().out)[1]) >= least
     assert (sample / f"{name}.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 

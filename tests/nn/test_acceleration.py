@@ -442,3 +442,8 @@ def test_explained_while_accelerated(kind):
 def test_restore_takes_a_model():
     with pytest.raises(TypeError, match="'model' must be a torch.nn.Module .got BandedGraph"):
         restore(BandedGraph(3, 1, 1))
+
+
+def test_the_report_is_not_the_model():
+    with pytest.raises(TypeError, match="changes a model in place"):
+        accelerate(pyg.GATConv(4, 4))(torch.randn(3, 4), torch.tensor([[0], [1]]))

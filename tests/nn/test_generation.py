@@ -513,7 +513,7 @@ def test_options_of_beams_that_mean_nothing(options, error, words):
         ([torch.tensor([1]), torch.tensor([-1])], 9, ValueError, r"tokens 0 .. 4 .got -1"),
         ([torch.tensor([1.0])], 9, ValueError, "'tokens' must be integers"),
         ([[1, 2]], 9, TypeError, "'prompts' must be a list of tensors .*got one of list"),
-        (torch.tensor([1, 2]), 9, ValueError, r"'tokens' must be integers \[num_nodes\]"),
+        (torch.tensor([1, 2]), 9, ValueError, r"'prompts' must be a list .* of a single one write \[prompt\]"),
     ],
     ids=str,
 )

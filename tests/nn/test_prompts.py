@@ -28,3 +28,9 @@ def test_prompts_are_shorter_than_texts_and_known():
         check_known(frozenset(), prompts, 2)
     with pytest.raises(ValueError, match="'end' must be one of the tokens 0 .. 1"):
         check_known(frozenset([2]), [], 2)
+
+
+def test_a_single_prompt_goes_into_a_list():
+    with pytest.raises(ValueError, match=r"got a tensor \[2\]\); of a single one write \[prompt\]"):
+        parse_prompts(torch.tensor([3, 4]), 6)
+    assert [prompt.tolist() for prompt in parse_prompts(torch.tensor([[3, 4]]), 6)] == [[3, 4]]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from graphattn.nn.sizes import both_sizes, check_features, check_sizes
+from graphattn.nn.sizes import both_features, both_sizes, check_features, check_sizes
 
 
 def test_sizes_of_both_ends():
@@ -34,3 +34,16 @@ def test_features_have_the_sizes_of_their_side():
         check_features(source.expand(2, 5, 3), target, -1)
     with pytest.raises(TypeError, match="got list"):
         check_features([], target, 4)
+
+
+def test_features_are_one_tensor_or_two():
+    x = torch.randn(5, 3)
+    assert both_features(x) == (x, x) and both_features([x, x]) == (x, x)
+    for other in (x.numpy(), (x, x, x), None):
+        with pytest.raises(TypeError, match=f"a pair .* of tensors .got {type(other).__name__}"):
+            both_features(other)
+
+
+def test_a_padded_batch_is_told_what_to_do():
+    with pytest.raises(ValueError, match=r"got \[2, 5, 3\].*of a padded batch graphattn.from_padded makes both"):
+        check_features(torch.randn(2, 5, 3), torch.randn(2, 5, 3), 3)

@@ -171,3 +171,12 @@ def test_reset_is_repeatable():
         model.reset_parameters()
         states.append({name: value.clone() for name, value in model.state_dict().items()})
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("model", [GraphTransformer(12, 2, heads=3), GraphTransformer(12, 2, heads=3).layers[0]])
+def test_features_are_looked_at_before_the_graph(model):
+    """As whoever comes from torch's encoder calls it: the graph is right, and x is what to change."""
+    with pytest.raises(ValueError, match=r"'x' must be \[num_nodes, 12\] \(got \[2, 6, 12\]\)"):
+        model(torch.randn(2, 6, 12), CompleteGraph(6))
+    with pytest.raises(TypeError, match="got ndarray"):
+        model(torch.randn(6, 12).numpy(), CompleteGraph(6))

@@ -12,6 +12,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("numbers.js", "paint.js", "scenes.js", "explorer.js")  # in the order in which they run
+PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif")
 
 
 class Page:
@@ -46,7 +47,12 @@ class Page:
         return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found.group()], page)
 
     def save(self, path: str | PathLike[str]) -> "Page":
-        """Writes the page as one file; folders that are missing are made."""
+        """Writes the page as one file; folders that are missing are made. ValueError where its name is that of a picture."""
+        if Path(path).suffix.lower() in PICTURES:
+            raise ValueError(
+                f"a page is a file of HTML (got {str(path)!r}); save it as page.html: in a browser its button 'save as SVG' keeps"
+                " a picture, and draw_words, draw_network and others of graphattn.viz draw one at once"
+            )
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(self.html(), encoding="utf-8")
         return self

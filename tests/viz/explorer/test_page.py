@@ -104,6 +104,13 @@ def test_repeated_edges_add_up():
     )
 
 
+@pytest.mark.parametrize("name", ["page.png", "page.SVG"])
+def test_a_page_is_no_picture(tmp_path, name):
+    with pytest.raises(ValueError, match=f"a page is a file of HTML .got .*{name}"):
+        explore(GraphTransformer(8, 1, heads=2), sentence(), tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_too_many_weights_keep_the_largest_and_say_so(browser, tmp_path):
     torch.manual_seed(0)
     model, data = GraphAttention(8, 2, heads=3).eval(), sentence(40)
