@@ -138,7 +138,11 @@ def from_edges(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
 def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
     inputs = {name: column for name, column in given.items() if name in INPUTS}
     if len(inputs) != 1:
-        raise ValueError(f"--csv needs the column of the input, one of --text, --smiles, --wav, --image (got {inputs})")
+        got = " ".join(f"--{name}" for name in inputs) or "none"
+        raise ValueError(
+            f"--csv needs the column of the input, one of --text, --smiles, --wav, --image (got {got}); {args.csv} has the columns"
+            f" {list(read_rows(args.csv)[0])}"
+        )
     ((kind, column),) = inputs.items()
     if kind == "text" and "target" in given and not holds_numbers(args.csv, given["target"]):
         rows = read_rows(args.csv, (column, given["target"]))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ def read_pixels(image: Any, axes: int = 2, channels: str | None = None, counts: 
     """
     if channels not in (None, *PLACES):
         raise ValueError(f"'channels' needs to be 'first', 'last' or None (got {channels!r})")
+    if isinstance(image, str | PathLike):
+        raise TypeError(f"'image' needs to be an image, not its path (got {image!r}); PIL.Image.open(path) reads it")
     if is_pil(image):
         image, channels = read_pil(image, axes, channels), "last"
     if isinstance(image, list | tuple) and any(hasattr(entry, "shape") or is_pil(entry) for entry in image):

@@ -217,12 +217,12 @@ def test_classes_of_pyg(tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, match",
     [
-        ("--csv x.csv", "needs the column of the input"),
+        ("--csv x.csv", "needs the column of the input.*x.csv has the columns \\['a', 'b'\\]"),
         ("--tu MUTAG --text a", "columns belong to --csv"),
         ("--csv x.csv --text a --wav b --label c", "needs the column of the input"),
         ("--csv x.csv --smiles a", "--label COL for classes, --target COL for numbers"),
         ("--csv x.csv --wav a --target b", "give --label for classes"),
-        ("--csv none.csv --text a --label b", "none.csv"),
+        ("--csv none.csv --text a --label b", "there is no file 'none.csv'"),
         ("--csv x.csv --text c --label b", "has no column 'c'"),
         ("--csv x.csv --text a --label b --set chanels=3", "--set knows .* \\(got chanels\\)"),
         ("--csv x.csv --text a --label b --set channels", "--set needs OPTION=VALUE"),

@@ -57,6 +57,7 @@ def test_every_dtype_keeps_its_values(dtype):
         ([np.zeros((5, 5))] * 3, TypeError, r"one image \(got a list of 3\); call once for each"),
         ([torch.zeros(5, 5)] * 2, TypeError, r"one image \(got a list of 2\)"),
         (np.array([["a"]]), TypeError, "'image' needs numbers"),
+        ("cat.png", TypeError, r"not its path \(got 'cat.png'\); PIL.Image.open"),
         (np.zeros((2, 3, 8, 8)), ValueError, "one image at a time"),
         (np.zeros((0, 8)), ValueError, "no pixels"),
         (np.array([[1e300, 1.0]]), ValueError, "NaN or infinite"),  # beyond float32
