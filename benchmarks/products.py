@@ -19,11 +19,24 @@ CALLS: dict[str, Callable[..., Tensor]] = {
 TENSORS = {"aten::mm": 2, "aten::bmm": 2, "aten::addmm": 3, "aten::baddbmm": 3, "aten::bernoulli_": 1}
 
 
-def products_of(call: Callable[[], object]) -> Callable[[], list[Tensor]]:
-    """A function that repeats the products of matrices and draws of a call, on random numbers of the same shapes."""
+Step = tuple[Callable[..., Tensor], list[Tensor]]
+
+
+def steps_of(call: Callable[[], object]) -> list[Step]:
+    """The products of matrices and draws of a call, each with random numbers of the same shapes."""
     call()
     with torch.autograd.profiler.profile(use_kineto=False, record_shapes=True) as profile:
         call()
     found = [(event.name, event.input_shapes) for event in profile.function_events or () if event.name in CALLS]
-    steps = [(CALLS[name], [torch.randn(shape) for shape in shapes[: TENSORS[name]]]) for name, shapes in found]
-    return lambda: [function(*tensors) for function, tensors in steps]
+    return [(CALLS[name], [torch.randn(shape) for shape in shapes[: TENSORS[name]]]) for name, shapes in found]
+
+
+def products_of(call: Callable[[], object]) -> Callable[[], None]:
+    """A function that repeats them."""
+    steps = steps_of(call)
+
+    def repeat() -> None:
+        for function, tensors in steps:
+            function(*tensors)  # forgotten at once: memory that is new each time would cost as much
+
+    return repeat
