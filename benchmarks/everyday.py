@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     from benchmarks.ratios import draw_ratios
 
     name = "everyday_busy" if options.busy else "everyday"
-    title = "Whole models after accelerate beside PyG's, a Transformer block beside torch's"
+    title = "Models of PyG after accelerate, and a block of torch's"
     draw_ratios(report.rows, options.out / f"{name}.png", PRODUCTS, title)
 
 

@@ -12,6 +12,7 @@ from benchmarks.report import Row
 
 COLOURS = {"forward": "C0", "forward + backward": "C1"}
 FARTHEST = 12.0  # a bound beyond is written, not drawn: it would make bars short
+WIDTH_OF_NUMBER = 0.6  # on the axis: a mark so near would stand in it
 
 
 def ratios(rows: list[Row], bound: str) -> list[tuple[str, str, float, float]]:
@@ -35,7 +36,8 @@ def draw_ratios(rows: list[Row], path: Path, bound: str, title: str) -> None:
         place = works.index(work) + (-0.2 if is_forward else 0.2)
         label = pass_ if work == works[0] else None
         axes.barh(place, ratio, height=0.36, color=COLOURS[pass_], label=label)
-        axes.text(ratio + 0.08, place, f"{ratio:.1f}", va="center", fontsize="small")
+        end = max(ratio, most) if abs(most - ratio) < WIDTH_OF_NUMBER else ratio
+        axes.text(end + 0.08, place, f"{ratio:.1f}", va="center", fontsize="small")
         if most <= FARTHEST:
             axes.plot([most] * 2, [place - 0.2, place + 0.2], color="black", linewidth=2)
     axes.plot([], [], color="black", linewidth=2, label=f"{bound} (where nearer than {FARTHEST:.0f})")
