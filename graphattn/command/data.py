@@ -18,6 +18,7 @@ from graphattn import datasets
 from graphattn.command.network import prepared, read_network
 from graphattn.datasets.csv_file import read_rows
 from graphattn.datasets.failures import Failure
+from graphattn.inputs.files import check_file
 
 INPUTS = ("text", "smiles", "wav", "image")
 
@@ -95,6 +96,7 @@ def load(args: argparse.Namespace) -> Loaded:
         data, names, failures = datasets.from_folder(args.wav_folder or args.image_folder, kind, **options)
         return Loaded(data, "sequence classification", names, source_of(kind, data, options), failures)
     if args.text_file:
+        check_file(args.text_file)
         lines = Path(args.text_file).read_text(encoding="utf-8-sig").splitlines()
         return Loaded([line for line in lines if line.strip()], "language modeling", source={"kind": "line"})
     if args.npz:

@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(arguments)
     try:
         return args.run(args)
-    except FileNotFoundError as error:
-        print(f"graphattn {args.command}: there is no file {error.filename!r}", file=sys.stderr)
-        return 1
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         print(f"graphattn {args.command}: {error}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from torch_geometric.io import read_npz
 from torch_geometric.transforms import NormalizeFeatures
 from torch_geometric.utils import to_undirected
 
+from graphattn.inputs.files import check_file
 from graphattn.recipes.checkpoint import read_whole
 
 # What the arrays of a file may be called; the first is PyG's name.
@@ -69,8 +70,7 @@ def prepared(data: Data, undirected: bool, normalize: bool) -> Data:
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file '{path}'")
+    check_file(path)
     if Path(path).suffix == ".pt":
         content = read_whole(path)
         if not isinstance(content, dict):

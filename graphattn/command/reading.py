@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch_geometric.data import Data
@@ -68,18 +67,7 @@ def read_inputs(words: list[str], source: dict[str, Any]) -> Inputs:
     if kind == "graph":
         return read_words(words, read_network)
     reader = READERS[kind]
-    if kind in ("wav", "image"):
-        reader = of_file(reader)
     return read_words(words, lambda word: reader(word, **options))
-
-
-def of_file(reader: Callable[..., Data]) -> Callable[..., Data]:
-    def read(path: str, **options: Any) -> Data:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file '{path}'")
-        return reader(path, **options)
-
-    return read
 
 
 def read_words(words: list[str], read: Callable[[str], Data]) -> Inputs:

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from graphattn.datasets.failures import Failure, check_any, number_classes, read_each
 from graphattn.datasets.pictures import read_image
 from graphattn.inputs import Vocabulary, from_audio, from_smiles, from_text
+from graphattn.inputs.files import check_file
 
 Row = dict[str, str]
 DELIMITERS = ",;\t|"
@@ -26,6 +27,7 @@ def read_rows(path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> li
         FileNotFoundError: if there is no such file.
         ValueError: if it has no such columns, no rows, or another encoding.
     """
+    check_file(path)
     try:
         content = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

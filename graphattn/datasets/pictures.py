@@ -7,6 +7,7 @@ import numpy as np
 from torch_geometric.data import Data
 
 from graphattn.inputs import from_image
+from graphattn.inputs.files import check_file
 
 
 def read_image(
@@ -27,6 +28,7 @@ def read_image(
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(f"files of images need Pillow ({error}); pip install pillow") from error
+    check_file(path)
     try:
         with Image.open(path) as opened:
             image = opened.convert(mode)

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.signal
 
-from graphattn.inputs.wav import ORDERS, check_file, read_wav
+from graphattn.inputs.files import check_file
+from graphattn.inputs.wav import ORDERS, read_wav
 
 LARGEST_FACTOR = 10_000  # of a ratio of rates: beyond it filters have millions of taps
 

@@ -8,6 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from graphattn.inputs.files import check_file
+
 ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}  # first letters of the file: order of its bytes
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 WIDTHS = {PCM: (1, 2, 3, 4, 8), FLOAT: (4, 8)}  # bytes of one number
@@ -71,13 +73,6 @@ def read_bytes(source: str | PathLike | BinaryIO) -> tuple[bytes, str]:
             f"a wav file is read as bytes (got {type(content).__name__} from {source!r}); open it by mode 'rb'"
         )
     return content, str(getattr(source, "name", type(source).__name__))
-
-
-def check_file(path: str | PathLike) -> None:
-    if Path(path).is_dir():
-        raise IsADirectoryError(f"'{path}' is a folder; give a file of it, or a list of them")
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file '{path}'")
 
 
 def find_sound(content: bytes, order: str, name: str) -> tuple[Form, memoryview]:

@@ -104,7 +104,7 @@ def test_folders_of_sounds_and_images(tmp_path, capsys):
         assert "sequence classification: 24 examples" in capsys.readouterr().out
         found = predictions(capsys, tmp_path / "model.pt", tmp_path / folder / "a" / file)
         assert found[0] == ["input", "predicted", "a", "b"] and found[1][1] in "ab"
-        assert "there is no file" in fails(capsys, "predict", tmp_path / "model.pt", "nowhere")
+        assert "there is no file 'nowhere'" in fails(capsys, "predict", tmp_path / "model.pt", "nowhere")
     assert load(tmp_path / "model.pt").facts["source"] == {"kind": "image", "options": {"side": 16, "patch": 8}}
 
 
@@ -155,7 +155,7 @@ def test_files_that_hold_no_network(tmp_path, capsys):
     )
     np.savez(tmp_path / "c.npz", edges=np.array([{}], dtype=object))
     assert "cannot be read as .npz" in fails(capsys, "train", "--npz", tmp_path / "c.npz")
-    assert "there is no file" in fails(capsys, "train", "--npz", tmp_path / "none.npz")
+    assert f"there is no file '{tmp_path / 'none.npz'}'" in fails(capsys, "train", "--npz", tmp_path / "none.npz")
     for name, match in (("y", "no labels"), ("test_mask", "--split 60 20 20")):
         path = network_file(tmp_path / "d.npz")
         arrays = {each: value for each, value in np.load(path).items() if each != name}
@@ -356,7 +356,7 @@ def test_networks_in_tables(tmp_path, capsys):
     assert '"n7"' in (tmp_path / "page.html").read_text()
     weights = (tmp_path / "weights.csv").read_text().splitlines()
     assert weights[0].endswith("source_label,target_label") and re.search(r",n\d+,n\d+$", weights[1])
-    assert "there is no file" in fails(capsys, "predict", model, tmp_path / "none.npz")
+    assert f"there is no file '{tmp_path / 'none.npz'}'" in fails(capsys, "predict", model, tmp_path / "none.npz")
     assert "the files of the edges and of the nodes (got 3 files)" in fails(
         capsys, "predict", model, edges, nodes, nodes
     )
@@ -496,7 +496,8 @@ def test_a_device_that_is_not_there(device, tmp_path, capsys):
 
 
 def test_predict_says_what_it_needs(tmp_path, capsys):
-    assert "there is no file" in fails(capsys, "predict", tmp_path / "none.pt", "a")
+    assert f"there is no file '{tmp_path / 'none.pt'}'" in fails(capsys, "predict", tmp_path / "none.pt", "a")
+    assert "there is no file 'none.txt'" in fails(capsys, "train", "--text-file", "none.txt")
     model = tmp_path / "model.pt"
     GraphClassification().scheduled(epochs=1).train(toys.graphs(), save=model, progress=False)
     assert "does not say what raw input it reads" in fails(capsys, "predict", model, "a")
