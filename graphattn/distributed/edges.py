@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from graphattn.distributed.agreement import Agreement
-from graphattn.distributed.exchange import exchange
-from graphattn.distributed.ranges import Ptr, cut_evenly, even_ptr, parse_ptr
+from graphattn.distributed.exchange import exchange_counted, total_of
+from graphattn.distributed.ranges import Ptr, cut_evenly, even_ptr, owners, parse_ptr
 from graphattn.distributed.sharding import group_of_mesh
 from graphattn.graphs import EdgeListGraph
 from graphattn.graphs.sizes import parse_flag, parse_integer
@@ -170,15 +170,10 @@ class Columns(NamedTuple):
     def sent(self, piece: tuple[int, Tensor], ptr: Ptr, agreement: Agreement) -> Tensor:
         """[own edges, 3]: key, query and place of those of this round's edges that end at own queries; collective."""
         start, edges = piece
-        owner = torch.searchsorted(torch.tensor(ptr[1:]), edges[1].contiguous(), right=True)
+        owner = owners(ptr, edges[1])
         order = owner.argsort(stable=True)
         rows = torch.stack([*edges, torch.arange(start, start + edges.size(1))], 1)[order]
-        counts = torch.bincount(owner, minlength=agreement.size)
-        theirs = torch.empty_like(counts)
-        dist.all_to_all_single(theirs, counts, group=agreement.group)
-        received, work = exchange(rows, counts.tolist(), theirs.tolist(), agreement.group)
-        work.wait()
-        return received
+        return exchange_counted(rows, torch.bincount(owner, minlength=agreement.size), agreement.group)
 
 
 def balanced_ranges(columns: Columns, agreement: Agreement) -> Ptr:
@@ -186,5 +181,4 @@ def balanced_ranges(columns: Columns, agreement: Agreement) -> Ptr:
     degrees = torch.zeros(columns.num_queries, dtype=torch.int64)
     for _, edges in columns.pieces(agreement):
         degrees += torch.bincount(edges[1], minlength=columns.num_queries)
-    dist.all_reduce(degrees, group=agreement.group)
-    return cut_evenly(degrees, agreement.size)
+    return cut_evenly(total_of(degrees, agreement.group), agreement.size)

@@ -70,6 +70,23 @@ def exchange(
     return received, work
 
 
+def exchange_counted(rows: Tensor, counts: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """Sends numbers for one rank after the other, so many to each; those that have come, on the CPU. Collective."""
+    device = control_device(group)
+    theirs = torch.empty_like(counts).to(device)
+    dist.all_to_all_single(theirs, counts.to(device), group=group)
+    received, work = exchange(rows.to(device), counts.tolist(), theirs.tolist(), group)
+    work.wait()
+    return received.cpu()
+
+
+def total_of(counts: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The sum of the counts of all processes, on the CPU. Collective."""
+    total = counts.to(control_device(group))
+    dist.all_reduce(total, group=group)
+    return total.cpu()
+
+
 def as_bytes(rows: Tensor) -> Tensor:
     """Half precision as bytes: not every backend has it."""
     if rows.dtype not in (torch.float16, torch.bfloat16):
@@ -136,7 +153,7 @@ def make_halo(keys: Places, key_ptr: Sequence[int], rank: int, group: dist.Proce
     """For the keys that this rank's rows see, in rising order; collective: owners are told which of theirs are seen."""
     first, last = key_ptr[rank], key_ptr[rank + 1]
     device = control_device(group)
-    keys = torch.arange(keys.start, keys.stop) if isinstance(keys, slice) else keys.cpu()
+    keys = indices(keys)
     ends = torch.searchsorted(keys, torch.tensor(key_ptr))
     counts = ends.diff()
     low, high = int(ends[rank]), int(ends[rank + 1])
@@ -156,6 +173,11 @@ def as_range(places: Tensor) -> Places:
         return slice(0, 0)
     is_range = bool((places.diff() == 1).all())
     return slice(int(places[0]), int(places[-1]) + 1) if is_range else places
+
+
+def indices(places: Places) -> Tensor:
+    """int64 on the CPU: the way back from `as_range`."""
+    return torch.arange(places.start, places.stop) if isinstance(places, slice) else places.cpu()
 
 
 def control_device(group: dist.ProcessGroup) -> torch.device:

@@ -8,7 +8,7 @@ first and the last, the second the second and the last but one, and so on (Brand
 import torch
 from torch import Tensor
 
-from graphattn.distributed.exchange import Halo, as_range, make_halo
+from graphattn.distributed.exchange import Halo, as_range, indices, make_halo
 from graphattn.distributed.parts import Line, Part, Where
 from graphattn.distributed.ranges import Ptr, even_ptr, ptr_of_counts
 from graphattn.graphs import EdgeListGraph, LocalGraph
@@ -41,11 +41,8 @@ def order_of(count: int, size: int) -> Tensor:
 
 def edges_of_blocks(graph: Line, where: Where) -> Tensor:
     """Places of the edges of the own rows in the whole graph."""
-    found = []
-    for block in blocks_of(graph.num_queries, where.size)[where.rank]:
-        edges = edges_between(graph, *block)
-        found.append(torch.arange(edges.start, edges.stop) if isinstance(edges, slice) else edges)
-    return torch.cat(found)
+    blocks = blocks_of(graph.num_queries, where.size)[where.rank]
+    return torch.cat([indices(edges_between(graph, *block)) for block in blocks])
 
 
 def whole_part_of_blocks(graph: Line, where: Where) -> Part:
@@ -54,7 +51,7 @@ def whole_part_of_blocks(graph: Line, where: Where) -> Part:
     for start, stop in blocks_of(graph.num_queries, where.size)[where.rank]:
         local, keys, _ = rows_between(graph, start, stop)
         key, query = local.edge_index("cpu")
-        edges.append(torch.stack([key + keys.start if isinstance(keys, slice) else keys[key], query + before]))
+        edges.append(torch.stack([indices(keys)[key], query + before]))
         before += stop - start
     key, query = torch.cat(edges, 1)
     keys, key = order.argsort()[key].unique(return_inverse=True)

@@ -4,16 +4,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from graphattn.distributed.exchange import control_device, exchange, make_halo
+from graphattn.distributed.exchange import exchange_counted, make_halo, total_of
 from graphattn.distributed.heads import Exchange
 from graphattn.distributed.parts import Part, Parts, Where, base_of
+from graphattn.distributed.ranges import owners
 from graphattn.distributed.run import without_sink
 from graphattn.formulas.normalizers import as_normalizer
 from graphattn.functional import attend_over, attend_with_lse
 from graphattn.graphs import EdgeListGraph, Graph, LocalGraph, UnionGraph
+from graphattn.graphs.local import numbers_at
 from graphattn.graphs.rows import by_query, cut_edges, edges_of_rows
 from graphattn.kernels.kernel import Partial, accumulation_dtype
 from graphattn.running.arguments import Options
@@ -45,9 +46,7 @@ def with_hubs(graph: Graph, parts: Parts, where: Where) -> tuple[Parts, Hubs | N
     *others, part = parts.parts
     is_list = isinstance(part.graph.graph, EdgeListGraph) and not graph.edges_by_key
     rows, spared = hub_rows(part, where) if is_list else (EMPTY[0], 0)
-    num_hubs = torch.tensor(len(rows), device=control_device(where.group))
-    dist.all_reduce(num_hubs, group=where.group)
-    if not int(num_hubs):
+    if not int(total_of(torch.tensor(len(rows)), where.group)):
         return parts, None
     edges = numbered(part, where)[:, torch.isin(part.graph.edge_index("cpu")[1], rows)] if len(rows) else EMPTY
     if isinstance(graph, UnionGraph) and others:
@@ -67,9 +66,7 @@ def hub_rows(part: Part, where: Where) -> tuple[Tensor, int]:
     """
     nothing = EMPTY[0], 0
     key, query = part.graph.edge_index("cpu")
-    before, num_own = part.halo.before, part.graph.num_keys - part.halo.num_received
-    is_foreign = (key < before) | (key >= before + num_own)
-    pairs = torch.stack([query, key])[:, is_foreign].unique(dim=1)
+    pairs = torch.stack([query, key])[:, part.is_foreign(key)].unique(dim=1)
     if not pairs.numel():
         return nothing
     counts = torch.bincount(pairs[0], minlength=part.graph.num_queries)
@@ -78,11 +75,9 @@ def hub_rows(part: Part, where: Where) -> tuple[Tensor, int]:
     last = torch.full((part.graph.num_keys,), -1).scatter_reduce_(0, pairs[1], place[pairs[0]], "amax")
     last = last[last >= 0]
     spared = torch.bincount(last, minlength=len(order)).cumsum(0)
-    numbers = part.graph.key_numbers
-    numbers = numbers[pairs[1]] if isinstance(numbers, Tensor) else pairs[1] + numbers
-    owner = torch.searchsorted(torch.tensor(where.key_ptr[1:]), numbers, right=True)
-    owners = torch.bincount(torch.stack([pairs[0], owner]).unique(dim=1)[0], minlength=len(order))
-    gain = spared - owners[order].cumsum(0)
+    owner = owners(where.key_ptr, numbers_at(part.graph.key_numbers, pairs[1]))
+    num_owners = torch.bincount(torch.stack([pairs[0], owner]).unique(dim=1)[0], minlength=len(order))
+    gain = spared - num_owners[order].cumsum(0)
     best = int(gain.argmax())
     if gain[best] <= max(LEAST_SHARE * len(last), LEAST_ROWS):
         return nothing
@@ -92,8 +87,7 @@ def hub_rows(part: Part, where: Where) -> tuple[Tensor, int]:
 def numbered(part: Part, where: Where) -> Tensor:
     """The edges of a part in the numbers of the whole graph."""
     key, query = part.graph.edge_index("cpu")
-    numbers = part.graph.key_numbers
-    return torch.stack([numbers[key] if isinstance(numbers, Tensor) else key + numbers, query + where.rows[0]])
+    return torch.stack([numbers_at(part.graph.key_numbers, key), query + where.rows[0]])
 
 
 def without_rows(graph: Graph, part: Part, rows: Tensor, where: Where) -> Part:
@@ -117,13 +111,13 @@ def beside(part: Part, graph: LocalGraph) -> LocalGraph:
 def hubs_of(graph: Graph, part: Part, edges: Tensor, rows: Tensor, spared: int, where: Where) -> Hubs:
     """Sends the edges of the hubs, by query, to the owners of their keys; collective."""
     key, query = edges
-    owner = torch.searchsorted(torch.tensor(where.key_ptr[1:]), key, right=True)
+    owner = owners(where.key_ptr, key)
     order = owner.argsort(stable=True)
     pairs = torch.stack([owner, torch.searchsorted(rows + where.rows[0], query)]).unique(dim=1)
     sent = torch.stack([key, query], 1)[order]
-    key, query = exchanged(sent, torch.bincount(owner, minlength=where.size), where).t().contiguous()
+    key, query = exchange_counted(sent, torch.bincount(owner, minlength=where.size), where.group).t().contiguous()
     numbers = query.unique()  # rising, as those of one rank after the other are
-    senders = torch.searchsorted(torch.tensor(where.query_ptr[1:]), numbers, right=True)
+    senders = owners(where.query_ptr, numbers)
     first, last = where.key_ptr[where.rank : where.rank + 2]
     num_queries = torch.searchsorted(numbers, torch.tensor(graph.query_ptr)).diff().tolist()
     num_keys = [max(0, min(stop, last) - max(start, first)) for start, stop in pairwise(graph.key_ptr)]
@@ -131,16 +125,6 @@ def hubs_of(graph: Graph, part: Part, edges: Tensor, rows: Tensor, spared: int, 
     local = LocalGraph(EdgeListGraph.owning(index, num_queries, num_keys), part.graph.frame, numbers, first)
     counts = [torch.bincount(ranks, minlength=where.size).tolist() for ranks in (pairs[0], senders)]
     return Hubs(rows, pairs[1], tuple(counts[0]), tuple(counts[1]), beside(part, local), spared)
-
-
-def exchanged(rows: Tensor, counts: Tensor, where: Where) -> Tensor:
-    """Numbers on CPU for one rank after the other."""
-    device = control_device(where.group)
-    theirs = torch.empty_like(counts).to(device)
-    dist.all_to_all_single(theirs, counts.to(device), group=where.group)
-    received, work = exchange(rows.to(device), counts.tolist(), theirs.tolist(), where.group)
-    work.wait()
-    return received.cpu()
 
 
 def attend_hubs(hubs: Hubs, where: Where, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.distributed.exchange import Halo, exchange
+from graphattn.distributed.exchange import Halo, exchange, indices
 from graphattn.distributed.heads import Exchange
 from graphattn.distributed.split import Piece, Split
 from graphattn.formulas.offsets import OffsetRule, offsets_of
@@ -60,10 +60,7 @@ class Send(torch.autograd.Function):
             returned = Exchange.apply(grad, halo.recv_counts, halo.send_counts, halo.group)
         else:
             returned = ctx.under_way.wait_back()
-        send = halo.send
-        if isinstance(send, slice):
-            send = torch.arange(send.start, send.stop)
-        send = send.to(grad.device)
+        send = indices(halo.send).to(grad.device)
         totals = []
         for shape, rows in zip(ctx.shapes, returned.split([shape[1:].numel() for shape in ctx.shapes], 1)):
             totals.append(rows.new_zeros(shape).index_add(0, send, rows.unflatten(1, shape[1:])))

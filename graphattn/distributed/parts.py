@@ -1,6 +1,7 @@
 """The edges of the own rows in parts, each with the way in which its keys come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple, TypeGuard
 
 import torch
@@ -42,6 +43,16 @@ class Part(NamedTuple):
     rows: slice | None = None  # among the own rows, where it has some of them only
     keys: slice | None = None  # among the keys that the halo fetches, where parts share one
 
+    @property
+    def own_keys(self) -> tuple[int, int]:
+        """The range of keys, among those that the halo fetches, that are this process's own."""
+        return self.halo.before, self.halo.before + self.graph.num_keys - self.halo.num_received
+
+    def is_foreign(self, key: Tensor) -> Tensor:
+        """Which keys have come from other processes."""
+        first, last = self.own_keys
+        return (key < first) | (key >= last)
+
 
 class Parts(NamedTuple):
     """Parts that share no edge and hold all edges of the own rows."""
@@ -49,6 +60,11 @@ class Parts(NamedTuple):
     parts: tuple[Part, ...]
     is_whole: bool  # whether the one part holds all edges in their order
     strategy: str
+
+
+def fetches(parts: Sequence[Part]) -> list[list[int]]:
+    """Numbers of parts that share what is fetched, which follow one another."""
+    return [list(numbers) for _, numbers in groupby(range(len(parts)), key=lambda number: id(parts[number].halo))]
 
 
 def whole_part(graph: Graph, where: Where) -> Part:

@@ -43,6 +43,15 @@ def cut_evenly(degrees: Tensor, size: int) -> Ptr:
     return (0, *(min(cut + 1, count) for cut in cuts.tolist()), count)
 
 
+def owners(ptr: Ptr, nodes: Tensor) -> Tensor:
+    """The rank that owns each node.
+
+    >>> owners((0, 2, 5), torch.tensor([0, 4, 2]))
+    tensor([0, 1, 1])
+    """
+    return torch.searchsorted(torch.tensor(ptr[1:]), nodes.contiguous(), right=True)
+
+
 def own_ptr(graph: Graph, side: int, size: int) -> Ptr:
     """Even ranges of queries (side 0) or keys (side 1); whole slabs of the first axis of a grid."""
     members = graph.graphs if isinstance(graph, UnionGraph) else (graph,)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphattn.distributed.exchange import Halo, Pending, add_at, give_back
-from graphattn.distributed.parts import Part
+from graphattn.distributed.parts import Part, fetches
 from graphattn.formulas.normalizers import Normalizer
 from graphattn.formulas.offsets import table_of
 from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Partial, Plan, accumulation_dtype, delta_of
@@ -100,11 +99,6 @@ def bias_of_part(rule: Any, part: Part, heads: int, device: torch.device) -> tup
 
 def without_sink(normalizer: Any) -> Normalizer:
     return normalizer if normalizer.sink is None else replace(normalizer, sink=None)
-
-
-def fetches(parts: Sequence[Part]) -> list[list[int]]:
-    """Numbers of parts that share what is fetched, which follow one another."""
-    return [list(numbers) for _, numbers in groupby(range(len(parts)), key=lambda number: id(parts[number].halo))]
 
 
 def steps(call: Call, own: Own) -> Iterator[tuple[list[int], Tensor, Tensor]]:

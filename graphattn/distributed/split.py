@@ -9,9 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from graphattn.distributed.exchange import as_range
+from graphattn.distributed.exchange import as_range, indices, total_of
 from graphattn.distributed.parts import Part, Parts, Where
 from graphattn.graphs import BandedGraph, CompleteGraph, EdgeListGraph, Graph, GridGraph, LocalGraph
+from graphattn.graphs.local import numbers_at
 from graphattn.graphs.rows import Places, cut, rows_between
 
 # What must be computable before keys have come, so that a second call of the kernels pays: a share of all edges, and so many for
@@ -81,8 +82,7 @@ def split_that_pays(graph: Graph, where: Where, parts: Parts, group: dist.Proces
     split = split_of(graph, where, part)
     inner = 0 if split is None else split.inner.graph.num_edges
     counts = torch.tensor([inner, part.graph.num_edges, part.halo.num_received, split is None])
-    dist.all_reduce(counts, group=group)
-    inner, edges, received, refusals = counts.tolist()
+    inner, edges, received, refusals = total_of(counts, group).tolist()
     is_enough = inner >= LEAST_SHARE * edges and inner >= LEAST_EDGES * where.size
     return split if received and not refusals and is_enough else None
 
@@ -121,7 +121,7 @@ def range_piece(graph: Graph, where: Where, part: Part, start: int, stop: int) -
     if not isinstance(keys, slice) or not isinstance(edges, slice):
         return None
     # Numbers of keys among the rows fetched, which are those received from lower ranks, own ones, and others received.
-    ptr = (0, part.halo.before, part.graph.num_keys - part.halo.num_received + part.halo.before, part.graph.num_keys)
+    ptr = (0, *part.own_keys, part.graph.num_keys)
     low, own, high = (
         slice(*(min(max(place - fetched, lower), upper) for place in (keys.start, keys.stop)))
         for lower, upper in zip(ptr, ptr[1:])  # noqa: RUF007
@@ -150,19 +150,15 @@ def split_edges(part: Part) -> Split:
     """Rows of given edges: those with a key of others, wherever they are, and all rows, in which they have no edges."""
     local, halo = part.graph, part.halo
     key, query = local.edge_index("cpu")
-    num_own = local.num_keys - halo.num_received
-    ends = halo.before, halo.before + num_own
-    is_foreign = (key < ends[0]) | (key >= ends[1])
     is_outer = torch.zeros(local.num_queries, dtype=torch.bool)
-    is_outer[query[is_foreign]] = True
+    is_outer[query[part.is_foreign(key)]] = True
     in_outer = is_outer[query]
     inner_edges, outer_edges = (~in_outer).nonzero().flatten(), in_outer.nonzero().flatten()
     is_key = torch.zeros(local.num_keys, dtype=torch.bool)
     is_key[key[outer_edges]] = True
     rows, keys = is_outer.nonzero().flatten(), is_key.nonzero().flatten()
-    all_rows, own_keys = torch.arange(local.num_queries), torch.arange(*ends)
-    own_places = torch.arange(halo.own.start, halo.own.stop) if isinstance(halo.own, slice) else halo.own.cpu()
-    seen = own_places[keys[(keys >= ends[0]) & (keys < ends[1])] - halo.before]
+    all_rows, own_keys = torch.arange(local.num_queries), torch.arange(*part.own_keys)
+    seen = indices(halo.own)[keys[~part.is_foreign(keys)] - halo.before]
     nothing = slice(0, 0)
     inner = Piece(among(local, inner_edges, all_rows, own_keys), None, nothing, halo.own, nothing, inner_edges)
     received = slice(0, halo.before), slice(halo.before, halo.num_received)
@@ -179,10 +175,7 @@ def among(local: LocalGraph, edges: Tensor, rows: Tensor, keys: Tensor) -> Local
     graph: Graph = EdgeListGraph.owning(index, counts[0], counts[1])
     if local.device is not None:
         graph = graph.to(local.device)
-    numbers = [
-        own.cpu()[places] if isinstance(own, Tensor) else places + own
-        for own, places in ((local.query_numbers, rows), (local.key_numbers, keys))
-    ]
+    numbers = numbers_at(local.query_numbers, rows), numbers_at(local.key_numbers, keys)
     return LocalGraph(graph, local.frame, *(compact(x) for x in numbers))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from graphattn.distributed.hubs import Hubs
-from graphattn.distributed.parts import Part, Where
+from graphattn.distributed.parts import Part, Where, fetches
 
 
 class Traffic(NamedTuple):
@@ -35,7 +35,7 @@ class Traffic(NamedTuple):
 
 
 def traffic_of(parts: Sequence[Part], hubs: Hubs | None, where: Where) -> Traffic:
-    halos = list({id(part.halo): part.halo for part in parts}.values())  # which parts may share
+    halos = [parts[numbers[0]].halo for numbers in fetches(parts)]
     received = [halo.num_received for halo in halos]
     sent = sum(sum(halo.send_counts) for halo in halos)
     own = where.key_ptr[where.rank + 1] - where.key_ptr[where.rank]
