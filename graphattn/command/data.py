@@ -131,10 +131,8 @@ def from_edges(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
     columns = {name: getattr(args, name) for name in ("id", "features") if getattr(args, name)}
     found = datasets.from_tables(args.edges, args.nodes, **columns, **given)
     loaded = of_network(found.data, args)
-    id = args.id or next(iter(read_rows(args.nodes)[0]))
-    source = loaded.source | {"columns": {"id": id, "features": found.features}}
-    names = found.classes
-    return Loaded(loaded.data, loaded.task, names, source, found.failures)
+    source = loaded.source | {"columns": {"id": found.id, "features": found.features}}
+    return Loaded(loaded.data, loaded.task, found.classes, source, found.failures)
 
 
 def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
@@ -146,7 +144,7 @@ def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
             f" {list(read_rows(args.csv)[0])}"
         )
     ((kind, column),) = inputs.items()
-    if kind == "text" and "target" in given and not holds_numbers(args.csv, given["target"]):
+    if kind == "text" and "target" in given and not hold_numbers(cells_of(args.csv, given["target"])):
         rows = read_rows(args.csv, (column, given["target"]))
         pairs = [(row[column] or "", row[given["target"]] or "") for row in rows]
         return Loaded(pairs, "sequence to sequence", source={"kind": "line", "column": column})
@@ -178,8 +176,8 @@ MOST_CLASSES = 20  # of whole numbers or fractions; more of them, most once or t
 
 def check_classes(path: str, column: str, kind: str) -> None:
     """Raises ValueError where a column of labels holds numbers, hardly two of them alike."""
-    cells = [row[column] or "" for row in read_rows(path, (column,))]
-    if len(set(cells)) > max(MOST_CLASSES, len(cells) / 3) and holds_numbers(path, column):
+    cells = cells_of(path, column)
+    if len(set(cells)) > max(MOST_CLASSES, len(cells) / 3) and hold_numbers(cells):
         how = (
             f"give --target {column}"
             if kind == "smiles"
@@ -190,10 +188,14 @@ def check_classes(path: str, column: str, kind: str) -> None:
         )
 
 
-def holds_numbers(path: str, column: str) -> bool:
-    """Whether each cell of a column is a number."""
+def cells_of(path: str, column: str) -> list[str]:
+    return [row[column] or "" for row in read_rows(path, (column,))]
+
+
+def hold_numbers(cells: list[str]) -> bool:
+    """Whether each cell is a number, or empty."""
     try:
-        return all(float(row[column] or "nan") is not None for row in read_rows(path, (column,)))
+        return all(float(cell or "nan") is not None for cell in cells)
     except ValueError:
         return False
 

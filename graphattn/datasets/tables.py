@@ -1,6 +1,7 @@
 """A network as two tables: a row for each edge, a row for each node."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Tables(NamedTuple):
         classes: Names of the labels, None without these.
         features: Columns that x holds.
         failures: Rows of the edges that could not be read.
+        id: Column of the names.
     """
 
     data: Data
@@ -29,6 +31,7 @@ class Tables(NamedTuple):
     classes: list[str] | None
     features: list[str]
     failures: list[Failure]
+    id: str
 
 
 def from_tables(
@@ -73,7 +76,7 @@ def from_tables(
     names = [name_of_node(row, id, place, nodes) for place, row in enumerate(rows, start=1)]
     known = {name: place for place, name in enumerate(names)}
     if len(known) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})[:5]
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)[:5]
         raise ValueError(
             f"'{nodes}' has rows with one name (got {twice} twice or more in {id!r}); give each node its own"
         )
@@ -89,7 +92,7 @@ def from_tables(
     elif target:
         cells = [(row[target] or "").strip() for row in rows]
         data.y = torch.tensor([number_in(cell, target) if cell else torch.nan for cell in cells], dtype=torch.float64)
-    return Tables(data, names, classes, chosen, failures)
+    return Tables(data, names, classes, chosen, failures, id)
 
 
 def name_of_node(row: Row, column: str, place: int, path: str | os.PathLike[str]) -> str:

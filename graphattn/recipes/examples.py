@@ -188,11 +188,15 @@ def edge_dim_of(examples: Iterable[Data]) -> int | None:
     return None
 
 
-def node_features(data: Data) -> Tensor:
-    """Features of the nodes, float; errors as `check_features`, and on words, which are for other recipes."""
+def node_features(data: Data, num_features: int | None = None) -> Tensor:
+    """Features of the nodes, float; errors as `check_features`, on words, which are for other recipes, and on another number of
+    features than asked for."""
     if isinstance(data.x, Tensor) and data.x.dim() == 1 and not data.x.is_floating_point():
         raise ValueError(
             f"the nodes have a number of a word each (got x of {data.x.dtype} {list(data.x.shape)}); texts are for the recipes"
             " SequenceClassification and Tagging, categories for torch.nn.functional.one_hot"
         )
-    return check_features(data.x[:, None] if isinstance(data.x, Tensor) and data.x.dim() == 1 else data.x, "nodes")
+    x = check_features(data.x[:, None] if isinstance(data.x, Tensor) and data.x.dim() == 1 else data.x, "nodes")
+    if num_features is not None and x.size(1) != num_features:
+        raise ValueError(f"the nodes need {num_features} features as those of other examples (got {x.size(1)})")
+    return x

@@ -18,6 +18,11 @@ def scale_of(features: Sequence[Tensor]) -> dict[str, Any]:
     return {"mean": x.mean(0), "deviation": x.std(0).clamp(min=1e-6)}
 
 
+def in_unit(found: Tensor, facts: dict[str, Any]) -> Tensor:
+    """Numbers of mean 0 and deviation 1 in the unit of the targets."""
+    return found * facts["target_deviation"] + facts["target_mean"]
+
+
 def scaled(x: Tensor, facts: dict[str, Any]) -> Tensor:
     """Features by what `scale_of` found."""
     if facts["mean"] is None:

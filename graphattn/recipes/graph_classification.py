@@ -59,12 +59,7 @@ class GraphClassification(OfClasses):
         degrees = graph_of(Data(num_nodes=data.num_nodes, **edges_or_graph(data))).degrees()[:, None].float()
         if data.x is None and not facts["num_features"]:
             return degrees
-        x = node_features(data)
-        if x.size(1) != facts["num_features"]:
-            raise ValueError(
-                f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
-            )
-        return torch.cat([x, degrees], -1)
+        return torch.cat([node_features(data, facts["num_features"]), degrees], -1)
 
     def encode(self, example: Any, facts: dict[str, Any]) -> Data:
         x = scaled(self.features(example, facts), facts)

@@ -20,7 +20,7 @@ from graphattn.recipes.examples import (
     edges_or_graph,
     node_features,
 )
-from graphattn.recipes.features import scale_of, scaled
+from graphattn.recipes.features import in_unit, scale_of, scaled
 from graphattn.recipes.measures import OF_NUMBERS, check_measure
 from graphattn.recipes.models.regressor import Regressor
 from graphattn.recipes.schedule import Schedule
@@ -92,12 +92,7 @@ class GraphRegression(OfExamples):
         return data
 
     def nodes(self, example: Data, facts: dict[str, Any]) -> Tensor:
-        x = node_features(example)
-        if x.size(1) != facts["num_features"]:
-            raise ValueError(
-                f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
-            )
-        return x
+        return node_features(example, facts["num_features"])
 
     def tensors(self, data: Any, facts: dict[str, Any]) -> dict[str, Tensor]:
         """x, edge_index, and edge_attr where there are features of edges."""
@@ -107,7 +102,7 @@ class GraphRegression(OfExamples):
     def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
         """The number, []."""
         batch = Data(**tensors | {"x": scaled(tensors["x"], facts)})
-        return self.outputs(model, batch)[0] * facts["target_deviation"] + facts["target_mean"]
+        return in_unit(self.outputs(model, batch)[0], facts)
 
     def target(self, example: Any, facts: dict[str, Any]) -> Tensor:
         return number_of(example)[None]
@@ -142,8 +137,7 @@ class GraphRegression(OfExamples):
 
     def predict(self, model: nn.Module, data: Any, facts: dict[str, Any]) -> Tensor:
         """The number of each graph, [num_graphs], in the unit of the targets."""
-        scores = self.scores(model, self.batches_of(data, facts))
-        return scores * facts["target_deviation"] + facts["target_mean"]
+        return in_unit(self.scores(model, self.batches_of(data, facts)), facts)
 
 
 def number_of(data: Data) -> Tensor:

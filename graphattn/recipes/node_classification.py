@@ -11,8 +11,8 @@ from torch_geometric.data import Data
 from graphattn.recipes.choice import Choice
 from graphattn.recipes.features import scaled
 from graphattn.recipes.labels import check_labels, classes_of, encode_labels
-from graphattn.recipes.measures import OF_CLASSES, check_measure, class_figures
-from graphattn.recipes.of_network import Masks, Network, OfNetwork, gat_options
+from graphattn.recipes.measures import OF_CLASSES, class_figures
+from graphattn.recipes.of_network import Masks, Network, OfNetwork
 from graphattn.recipes.parts import masks_by
 from graphattn.recipes.predicted import Predicted
 
@@ -40,16 +40,7 @@ class NodeClassification(OfNetwork):
     """
 
     name: ClassVar[str] = "node classification"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.measure not in ("", "loss"):
-            check_measure(self.measure, OF_CLASSES)
-
-    @classmethod
-    def gat(cls, **changes: Any) -> "NodeClassification":
-        """The network and training of Veličković et al. 2018, section 3.3; the lowest validation loss is reported."""
-        return cls(**(gat_options() | changes))
+    all_measures: ClassVar = OF_CLASSES
 
     def choice(self, facts: dict[str, Any]) -> Choice:
         if self.measure == "loss":

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphattn.recipes.choice import Choice
-from graphattn.recipes.features import scaled
-from graphattn.recipes.measures import OF_NUMBERS, check_measure
-from graphattn.recipes.of_network import Masks, Network, OfNetwork, gat_options
+from graphattn.recipes.features import in_unit, scaled
+from graphattn.recipes.measures import OF_NUMBERS
+from graphattn.recipes.of_network import Masks, Network, OfNetwork
 from graphattn.recipes.parts import given_parts, masks_of_parts, split_examples
 
 
@@ -31,16 +31,7 @@ class NodeRegression(OfNetwork):
     """
 
     name: ClassVar[str] = "node regression"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.measure not in ("", "loss"):
-            check_measure(self.measure, OF_NUMBERS)
-
-    @classmethod
-    def gat(cls, **changes: Any) -> "NodeRegression":
-        """The network and training of Veličković et al. 2018 with one number in place of the classes."""
-        return cls(**(gat_options() | changes))
+    all_measures: ClassVar = OF_NUMBERS
 
     def choice(self, facts: dict[str, Any]) -> Choice:
         measure = self.measure or "rmse"
@@ -91,12 +82,11 @@ class NodeRegression(OfNetwork):
     def predict(self, model: nn.Module, data: Data, facts: dict[str, Any]) -> Tensor:
         """The number of every node, [num_nodes], in the unit of the targets."""
         x, graph = self.inputs(data, facts)
-        return model(x, graph)[:, 0] * facts["target_deviation"] + facts["target_mean"]
+        return in_unit(model(x, graph)[:, 0], facts)
 
     def answer(self, model: nn.Module, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Tensor:
         """The number of each node, [num_nodes]."""
-        found = model(scaled(tensors["x"], facts), tensors["edge_index"])[:, 0]
-        return found * facts["target_deviation"] + facts["target_mean"]
+        return in_unit(model(scaled(tensors["x"], facts), tensors["edge_index"])[:, 0], facts)
 
 
 def numbers_of(data: Data) -> Tensor:

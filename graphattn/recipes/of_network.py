@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import add_self_loops, is_undirected
+from typing_extensions import Self
 
 from graphattn.graphs import EdgeListGraph, Graph
 from graphattn.nn import GraphAttention
 from graphattn.recipes.features import scaled
 from graphattn.recipes.labels import check_features
+from graphattn.recipes.measures import Measure, check_measure
 from graphattn.recipes.models.node import GAT, NodeTransformer
 from graphattn.recipes.parts import masks_of
 from graphattn.recipes.recipe import Recipe, Task
@@ -41,6 +43,7 @@ class OfNetwork(Recipe):
     """One `Data` with x, edge_index (or a graph), y and masks, or shares of the nodes in place of masks. An epoch is one step."""
 
     is_of_nodes: ClassVar[bool] = True
+    all_measures: ClassVar[Mapping[str, Measure]]
 
     schedule: Schedule = Schedule(
         epochs=150, lr=0.01, batch_size=1, weight_decay=0.0, optimizer="adam", shape="one_cycle"
@@ -59,11 +62,20 @@ class OfNetwork(Recipe):
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise ValueError(f"'model' must be one of {list(MODELS)} (got {self.model!r})")
+        if self.measure not in ("", "loss"):
+            check_measure(self.measure, self.all_measures)
 
     @classmethod
-    @abstractmethod
-    def gat(cls, **changes: Any) -> "OfNetwork":
-        """The network and training of Veličković et al. 2018."""
+    def gat(cls, **changes: Any) -> Self:
+        """The network and training of Veličković et al. 2018, section 3.3, which has a number in place of the classes where numbers
+        are learned; the lowest validation loss is reported."""
+        schedule = Schedule(
+            epochs=1000, lr=0.005, batch_size=1, weight_decay=5e-4, optimizer="adam", shape="constant", patience=100
+        )
+        options: dict[str, Any] = {"layers": 2, "heads": 8, "hidden_channels": 64, "score": "additive"}
+        options |= {"share_weights": True, "dropout": 0.6, "attention_dropout": 0.6, "self_loops": True}
+        options |= {"schedule": schedule, "model": "gat", "measure": "loss"}
+        return cls(**(options | changes))
 
     @abstractmethod
     def known(self, data: Data) -> Tensor:
@@ -176,13 +188,3 @@ def sparse_if_few(x: Tensor) -> Tensor:
     if x.layout != torch.strided:
         return x
     return x.to_sparse_csr() if x.numel() and (x != 0).double().mean() < 0.05 else x
-
-
-def gat_options() -> dict[str, Any]:
-    """The network and training of Veličković et al. 2018, section 3.3; the lowest validation loss is reported."""
-    schedule = Schedule(
-        epochs=1000, lr=0.005, batch_size=1, weight_decay=5e-4, optimizer="adam", shape="constant", patience=100
-    )
-    options: dict[str, Any] = {"layers": 2, "heads": 8, "hidden_channels": 64, "score": "additive"}
-    options |= {"share_weights": True, "dropout": 0.6, "attention_dropout": 0.6, "self_loops": True}
-    return options | {"schedule": schedule, "model": "gat", "measure": "loss"}

@@ -80,12 +80,7 @@ class SequenceClassification(OfClasses):
                     f"the model reads texts (got {data} without 'tokens'); make it by graphattn.inputs.from_text"
                 )
             return word_rows(tokens, vocabulary_of(facts["words"]), ends_of, lower=False)
-        x = node_features(data)
-        if x.size(1) != facts["num_features"]:
-            raise ValueError(
-                f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
-            )
-        return x
+        return node_features(data, facts["num_features"])
 
     def build(self, facts: dict[str, Any]) -> nn.Module:
         is_text = facts["words"] is not None

@@ -92,12 +92,7 @@ class Tagging(OfExamples):
                     f"the model reads texts (got {example} without 'tokens'); make it by graphattn.inputs.from_text"
                 )
             return word_rows(tokens, vocabulary_of(facts["words"]), ends_and_shape_of, lower=True)
-        x = node_features(example)
-        if x.size(1) != facts["num_features"]:
-            raise ValueError(
-                f"the nodes need {facts['num_features']} features as those of other examples (got {x.size(1)})"
-            )
-        return x
+        return node_features(example, facts["num_features"])
 
     def target(self, example: Any, facts: dict[str, Any]) -> Tensor:
         y = check_labels(example.get("y"), example.num_nodes, "nodes")
