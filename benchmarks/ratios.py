@@ -19,9 +19,9 @@ def ratios(rows: list[Row], bound: str) -> list[tuple[str, str, float, float]]:
     """(work, pass, the peer's time over that of the first, the peer's time over that of `bound`), in the order of the rows."""
     found = []
     for (work, pass_), group in groupby(rows, lambda row: (row.work, row.pass_)):
-        first, peer, *others = (row.timing.median for row in group if row.peer != bound)
-        assert not others, f"{work!r} has more than one peer"
-        alone = next(row.timing.median for row in rows if (row.work, row.pass_, row.peer) == (work, pass_, bound))
+        times = {row.peer: row.timing.median for row in group}
+        alone = times.pop(bound)
+        first, peer = times.values()
         found.append((work, pass_, peer / first, peer / alone))
     return found
 

@@ -35,7 +35,7 @@ from graphattn.kernels.parts import (
 )
 from graphattn.kernels.plain.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.running.generators import Generators
-from graphattn.running.hidden import ShowHidden, run_what_is_left
+from graphattn.running.hidden import ShowHidden, results_of, run_what_is_left
 
 
 def run(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Tensor, Tensor | None]:
@@ -218,10 +218,6 @@ class Attend(torch.autograd.Function):
         else:
             gradients, by_sink = gradients_with_lse(plan, ctx.kernel, inputs, merged, grad)
         return None, None, None, *cast_like((by_sink, *flatten(gradients)), (sink, *flatten(inputs)))
-
-
-def results_of(result: Partial, with_lse: bool) -> tuple[Any, ...]:
-    return (result.out, result.edge_out, result.lse) if with_lse else (result.out, result.edge_out)
 
 
 # Kernels make weights again as exp(score - lse), where a large lse has lost digits: by this much, weights are too far off.

@@ -16,7 +16,7 @@ from torch import Tensor
 from graphattn.formulas.scores import Custom
 from graphattn.graphs import EdgeListGraph
 from graphattn.kernels.finite import AreFinite
-from graphattn.kernels.kernel import Inputs, Plan
+from graphattn.kernels.kernel import Inputs, Partial, Plan
 from graphattn.kernels.parts import sizes_of
 from graphattn.kernels.plain.differentiable import (
     attend_differentiably,
@@ -128,12 +128,17 @@ def take_heads(inputs: Inputs, heads: Tensor) -> Inputs:
     )
 
 
+def results_of(result: Partial, with_lse: bool) -> tuple[Any, ...]:
+    """(out, edge_out), and the log-sum-exp if wanted."""
+    return (result.out, result.edge_out, result.lse) if with_lse else (result.out, result.edge_out)
+
+
 def run_what_is_left(run: Callable, plan: Plan, inputs: Inputs, with_lse: bool = False) -> tuple[Any, ...]:
     """(out, edge_out) of `run(plan, inputs)`, before they are divided by degrees, and the log-sum-exp that it gives if wanted."""
     plan, inputs = with_bias_of_edges(plan, inputs)
     if stays_whole(plan, inputs):
         result = attend_differentiably(plan, inputs, hidden_by_bias(inputs.bias))
-        return (result.out, result.edge_out, result.lse) if with_lse else (result.out, result.edge_out)
+        return results_of(result, with_lse)
     parts = list(what_is_left(plan, inputs))
     results = [run(left.plan, left.inputs) for left in parts]
     back = torch.cat([left.heads for left in parts]).argsort()
