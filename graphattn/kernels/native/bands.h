@@ -111,7 +111,13 @@ INLINE void fill(real *x, int64_t count, real number) {
 /* Where the numbers of a node and head begin in a table [nodes, heads, size]. */
 INLINE int64_t place_of(int64_t node, int64_t heads, int64_t head, int64_t size) { return (node * heads + head) * size; }
 
-/* `count` rows of a chunk from a node on, side by side, times a factor; what copy_rows gives. Tables are as wide as one head. */
+/* The rows of nodes that are read; a table is as wide as one head. */
+INLINE Table band_queries(const Bands *b) { return (Table){b->query, b->storage, b->query_row, b->dim}; }
+INLINE Table band_keys(const Bands *b) { return (Table){b->key, b->storage, b->key_row, b->dim}; }
+INLINE Table band_values(const Bands *b) { return (Table){b->value, b->storage, b->value_row, b->value_dim}; }
+INLINE Table band_grads_out(const Bands *b) { return (Table){b->grad_out, b->result_storage, b->heads * b->value_dim, b->value_dim}; }
+
+/* `count` rows of a chunk from a node on, side by side, times a factor; what copy_rows gives. */
 INLINE wide copy_chunk(real *rows, const Table *table, int64_t node, int64_t step, int64_t head, int64_t count, real factor) {
     const int64_t size = table->width, at = node * table->row + head * size;
     return copy_rows(rows, size, table->start, table->storage, at, step * table->row, size, count, factor);

@@ -49,9 +49,7 @@ void EXPORTED(bands_backward_by_query)(const void *work, int64_t first, int64_t 
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *grads = take(&scratch, (BLOCK + ROWS) * TILE);
     real *lse = take(&scratch, RUN), *delta = take(&scratch, RUN), *factors = take(&scratch, RUN);
     fill(factors, RUN, b->scale);
-    const Table query_table = {b->query, b->storage, b->query_row, dim}, key_table = {b->key, b->storage, b->key_row, dim};
-    const Table value_table = {b->value, b->storage, b->value_row, value_dim};
-    const Table grad_table = {b->grad_out, b->result_storage, b->heads * value_dim, value_dim};
+    const Table query_table = band_queries(b), key_table = band_keys(b), value_table = band_values(b), grad_table = band_grads_out(b);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
@@ -109,9 +107,7 @@ void EXPORTED(bands_backward_by_key)(const void *work, int64_t first, int64_t la
     real *query_sums = take(&scratch, of_rows); /* rows of `padded` numbers */
     real *rows_of_keys = query_sums + (of_rows ? CHUNK * padded : 0);
     fill(ones, RUN, 1);
-    const Table query_table = {b->query, b->storage, b->query_row, dim}, key_table = {b->key, b->storage, b->key_row, dim};
-    const Table value_table = {b->value, b->storage, b->value_row, value_dim};
-    const Table grad_table = {b->grad_out, b->result_storage, b->heads * value_dim, value_dim};
+    const Table query_table = band_queries(b), key_table = band_keys(b), value_table = band_values(b), grad_table = band_grads_out(b);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->kv_heads);
         put_in_lanes(keys, &key_table, &run, b->step, 1);

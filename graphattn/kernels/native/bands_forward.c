@@ -36,8 +36,7 @@ void EXPORTED(bands_forward)(const void *work, int64_t first, int64_t last, int6
     real *scores = take(&scratch, (BLOCK + ROWS) * TILE), *shrink = take(&scratch, TILE);
     real *top = take(&scratch, RUN), *total = take(&scratch, RUN);
     wide sign = {0};
-    const Table query_table = {b->query, b->storage, b->query_row, dim}, key_table = {b->key, b->storage, b->key_row, dim};
-    const Table value_table = {b->value, b->storage, b->value_row, value_dim};
+    const Table query_table = band_queries(b), key_table = band_keys(b), value_table = band_values(b);
     for (int64_t item = first; item < last; item++) {
         const Run run = run_of(b, item, b->heads);
         const int64_t kv_head = run.head / (b->heads / b->kv_heads);
