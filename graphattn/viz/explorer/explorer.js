@@ -11,7 +11,7 @@ for (const scene of data.scenes) {
     for (let head = 0; head < layer.heads; head++) scene.views.push(new View(layer, head, scene.views.length));
 }
 const ORDERS = { layer: 'layer', narrow: 'spread, narrow first', wide: 'spread, wide first', near: 'distance, near first', far: 'distance, far first' };
-const START = { scene: 0, first: 0, second: -1, direction: 'row', scale: 'row', order: 'layer', side: -1, node: 0, kept: 0, step: 0, theme: '' };
+const START = { scene: 0, first: 0, second: -1, direction: 'row', scale: 'row', order: 'layer', side: -1, node: 0, kept: 0, step: 0, zoom: '', theme: '' };
 const MOST_ROWS = 12;
 
 let state = { ...START }, scene, picture, isExport = false, redrawing = 0;
@@ -331,6 +331,12 @@ function write() {
 
 function zoom(factor, x, y) {
   picture.zoomBy(factor || 1e-9, x, y);
+  state.zoom = picture.zoomed;
+  layout();
+}
+function pan(x, y) {
+  picture.pan(x, y);
+  state.zoom = picture.zoomed;
   layout();
 }
 
@@ -410,11 +416,17 @@ function openScene() {
   showTools();
   drawHeads();
   layout();
+  if (picture.zoomBy && state.zoom) {
+    picture.zoomTo(state.zoom);
+    layout();
+  }
 }
 function open(chosen) {
+  const tabs = at('scenes'), hadFocus = tabs.contains(document.activeElement);
   history.replaceState(null, '', `#${new URLSearchParams({ theme: state.theme, ...chosen })}`);
   readAddress();
   openScene();
+  if (hadFocus) tabs.querySelector('[aria-selected=true]').focus();
 }
 
 function change(chosen) {
@@ -437,9 +449,8 @@ let drag = null;
 at('stage').addEventListener('pointermove', (event) => {
   const [x, y] = placeOf(event);
   if (drag && picture.pan && (drag.moved ||= Math.hypot(x - drag.x, y - drag.y) > 4)) {
-    picture.pan(x - drag.x, y - drag.y);
-    Object.assign(drag, { x, y });
-    return layout();
+    pan(x - drag.x, y - drag.y);
+    return Object.assign(drag, { x, y });
   }
   const found = picture.hit(x, y);
   if (found && !state.kept && !playing && (found.node !== state.node || found.side !== state.side)) change(found);
@@ -471,9 +482,10 @@ function move(key) {
   change({ node: Math.max(0, Math.min(count - 1, node)), kept: 1 });
   scrollTo();
 }
-function scrollTo() {  // what the keys choose comes into sight in a long text
-  const frame = at('frame'), [, y] = picture.centre(state);
-  if (y < frame.scrollTop + 20 || y > frame.scrollTop + frame.clientHeight - 20) frame.scrollTop = y - frame.clientHeight / 2;
+function scrollTo() {  // what the keys choose comes into sight, in a long text and in a picture that is zoomed
+  const frame = at('frame'), [x, y] = picture.centre(state), { width, height } = picture;
+  if (picture.zoomBy && (x < 0 || x > width || y < 0 || y > height)) pan(width / 2 - x, height / 2 - y);
+  else if (y < frame.scrollTop + 20 || y > frame.scrollTop + frame.clientHeight - 20) frame.scrollTop = y - frame.clientHeight / 2;
 }
 const KEYS = {
   Escape: () => change({ kept: 0 }),

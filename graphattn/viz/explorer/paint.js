@@ -1,5 +1,7 @@
 // Two ways to draw the same marks: on a canvas, fast, and as SVG, to be kept. Both take the same calls.
 
+const HALO = 3;  // pixels of paper around a name that lies on lines
+
 class CanvasPaint {
   constructor(canvas) { this.canvas = canvas; this.g = canvas.getContext('2d'); }
   open(width, height) {
@@ -36,11 +38,13 @@ class CanvasPaint {
     if (style.fill) this.g.fill(path, style.rule || 'nonzero');
     if (style.stroke) this.g.stroke(path);
   }
-  text(x, y, text, { fill, size = 12, anchor = 'start', alpha = 1 }) {
-    this.use({ alpha, fill });
+  text(x, y, text, { fill, size = 12, anchor = 'start', alpha = 1, halo }) {
+    this.use({ alpha, fill, stroke: halo, width: HALO });
     this.g.font = `${size}px system-ui, sans-serif`;
     this.g.textAlign = { start: 'left', middle: 'center', end: 'right' }[anchor];
     this.g.textBaseline = 'middle';
+    this.g.lineJoin = 'round';
+    if (halo) this.g.strokeText(text, x, y);
     this.g.fillText(text, x, y);
   }
   image(source, x, y, width, height, isSmooth = false) {
@@ -71,13 +75,14 @@ class SvgPaint {
   rect(x, y, width, height, style) { this.add('rect', { x, y, width, height }, style); }
   circle(cx, cy, r, style) { this.add('circle', { cx, cy, r }, style); }
   path(d, style) { this.add('path', style.rule ? { d, 'fill-rule': style.rule } : { d }, style); }
-  text(x, y, text, { fill, size = 12, anchor = 'start', alpha = 1 }) {
+  text(x, y, text, { fill, size = 12, anchor = 'start', alpha = 1, halo }) {
     const at = { x, y, 'font-size': size, 'text-anchor': anchor, 'dominant-baseline': 'central' };
-    this.add('text', at, { alpha, fill }).textContent = text;
+    if (halo) Object.assign(at, { 'paint-order': 'stroke', 'stroke-linejoin': 'round' });
+    this.add('text', at, { alpha, fill, stroke: halo, width: HALO }).textContent = text;
   }
-  image(source, x, y, width, height) {
+  image(source, x, y, width, height, isSmooth = false) {
     const href = source instanceof HTMLCanvasElement ? source.toDataURL() : source.src;
-    this.add('image', { x, y, width, height, href, preserveAspectRatio: 'none', 'image-rendering': 'auto' });
+    this.add('image', { x, y, width, height, href, preserveAspectRatio: 'none', 'image-rendering': isSmooth ? 'auto' : 'pixelated' });
   }
   get source() { return new XMLSerializer().serializeToString(this.svg); }
 }

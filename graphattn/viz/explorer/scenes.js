@@ -1,6 +1,7 @@
 // The inputs: each says where its nodes are, what lies under the attention, and how attention is marked on it.
 
 const INSET = 3;
+const FAR = 200;  // pixels from word to word, up and down: a longer line would only hide the words between
 
 // How strong a mark is, 0 .. 1.
 const share = (shown, weight) => Math.min(1, Math.abs(weight) / (shown.top || 1));
@@ -16,13 +17,10 @@ class Words {
     this.isWriting = scene.kind === 'writing';
     const order = scene.sides.length > 1 ? [1, 0] : [0];  // what attends stands above what it attends to
     for (const side of order) {
-      const row = document.createElement('div');
+      const row = document.createElement('div'), name = document.createElement('b');
       row.className = 'row';
-      if (order.length > 1) {
-        const name = document.createElement('b');
-        name.textContent = scene.sides[side].many;
-        row.append(name);
-      }
+      name.textContent = scene.sides[side].many;
+      if (order.length > 1 && side === order[0]) row.append(name);
       scene.sides[side].labels.forEach((label, node) => {
         const span = document.createElement('span');
         span.textContent = label;
@@ -31,6 +29,7 @@ class Words {
         this.spans[side].push(span);
         row.append(span, ' ');
       });
+      if (order.length > 1 && side !== order[0]) row.append(name);  // behind its words: between the rows are the lines
       holder.append(row);
     }
     this.holder = holder;
@@ -77,14 +76,14 @@ class Words {
   }
   drawArc(paint, from, to, weight, shown) {
     const style = { stroke: colourOf(shown, weight), width: 0.7 + 4 * share(shown, weight), alpha: 0.25 + 0.6 * share(shown, weight) };
-    const [startX, endX] = [from.x + from.width / 2, to.x + to.width / 2];
-    if (shown.side !== shown.otherSide) {
-      const isAbove = from.y < to.y, start = isAbove ? from.y + from.height : from.y, end = isAbove ? to.y : to.y + to.height;
-      const middle = (start + end) / 2;
+    const [startX, endX] = [from.x + from.width / 2, to.x + to.width / 2], down = to.y - from.y;
+    if (Math.abs(down) >= 4) {  // another line of words: between the sides that face each other
+      if (shown.side === shown.otherSide && Math.abs(down) > FAR) return;
+      const start = down > 0 ? from.y + from.height : from.y, end = down > 0 ? to.y : to.y + to.height, middle = (start + end) / 2;
       paint.path(`M${startX} ${start}C${startX} ${middle},${endX} ${middle},${endX} ${end}`, style);
     } else if (from !== to) {
-      const rise = Math.min(13, 5 + Math.abs(startX - endX) / 12) + (from.y === to.y ? 0 : 6), [start, end] = [from.y, to.y];
-      paint.path(`M${startX} ${start}C${startX} ${start - rise},${endX} ${end - rise},${endX} ${end}`, style);
+      const rise = Math.min(13, 5 + Math.abs(startX - endX) / 12), y = from.y;
+      paint.path(`M${startX} ${y}C${startX} ${y - rise},${endX} ${y - rise},${endX} ${y}`, style);
     }
   }
   drawVeil(paint, shown) {
@@ -94,7 +93,7 @@ class Words {
     this.places.forEach((row, side) => row.forEach((at, node) => {
       const isLater = this.isWriting && side === shown.steps.side && node >= shown.written;
       const isHidden = isLater || (side === shown.otherSide && !seen[node]);
-      if (isHidden) paint.rect(at.x - 2, at.y - 2, at.width + 4, at.height + 6, { fill: shown.colours.paper, alpha: isLater ? 0.88 : 0.66 });
+      if (isHidden) paint.rect(at.x - 2, at.y - 2, at.width + 4, at.height + 6, { fill: shown.colours.paper, alpha: isLater ? 0.85 : 0.55 });
     }));
   }
 }
@@ -226,6 +225,7 @@ class Molecule {
   layout(width) {
     const { width: wide, height } = this.scene.shown;
     this.scale = Math.min(1.15, width / wide);
+    this.thick = Math.min(1, this.scale);  // marks are as thick as the drawing is large
     this.width = wide * this.scale;
     this.height = height * this.scale;
     this.places = this.scene.shown.places.map(([x, y]) => [x * this.scale, y * this.scale]);
@@ -247,23 +247,23 @@ class Molecule {
         const { nodes, weights } = shown.view.of(atom, 'row');
         nodes.forEach((other, i) => {
           if (!isBond(atom, other) || !weights[i]) return;
-          paint.path(this.half(atom, other), { stroke: colourOf(shown, weights[i]), width: 3 + 11 * share(shown, weights[i]), alpha: 0.28 });
+          paint.path(this.half(atom, other), { stroke: colourOf(shown, weights[i]), width: this.thick * (3 + 11 * share(shown, weights[i])), alpha: 0.28 });
         });
       }
     const seen = new Set(shown.nodes);
     shown.nodes.forEach((node, i) => {
       const weight = shown.weights[i], [x, y] = this.places[node], style = { stroke: colourOf(shown, weight), alpha: 0.3 + 0.6 * share(shown, weight) };
       const [from, to] = shown.direction === 'row' ? [shown.node, node] : [node, shown.node];
-      if (weight && isBond(from, to)) paint.path(this.half(from, to), { ...style, width: 4 + 12 * share(shown, weight) });
-      if (weight) paint.circle(x, y, 15, { fill: style.stroke, alpha: 0.1 + 0.5 * share(shown, weight) });
-      paint.circle(x, y, 15, { stroke: shown.colours.seen, width: 1 });
+      if (weight && isBond(from, to)) paint.path(this.half(from, to), { ...style, width: this.thick * (4 + 12 * share(shown, weight)) });
+      if (weight) paint.circle(x, y, 15 * this.thick, { fill: style.stroke, alpha: 0.1 + 0.5 * share(shown, weight) });
+      paint.circle(x, y, 15 * this.thick, { stroke: shown.colours.seen, width: 1 });
     });
     this.places.forEach(([x, y], atom) => {
-      if (!seen.has(atom) && atom !== shown.node) paint.circle(x, y, 16, { fill: shown.colours.paper, alpha: 0.6 });
+      if (!seen.has(atom) && atom !== shown.node) paint.circle(x, y, 16 * this.thick, { fill: shown.colours.paper, alpha: 0.5 });
     });
     if (shown.node < 0) return;
     const [x, y] = this.places[shown.node];
-    paint.circle(x, y, 18, { stroke: shown.colours.chosen, width: 2.5 });
+    paint.circle(x, y, 18 * this.thick, { stroke: shown.colours.chosen, width: 2.5 });
   }
 }
 
@@ -295,38 +295,66 @@ class Network {
     this.zoom = next === 1 ? { factor: 1, x: 0, y: 0 } : { factor: next, x: atX - by * (atX - zoom.x), y: atY - by * (atY - zoom.y) };
   }
   pan(x, y) { this.zoom = { ...this.zoom, x: this.zoom.x + x, y: this.zoom.y + y }; }
+  get zoomed() {  // as it stands in the address: how much larger, and where the corner lies in shares of the picture
+    const { factor, x, y } = this.zoom;
+    return factor === 1 ? '' : [factor, x / this.width, y / this.height].map((value) => +value.toFixed(3)).join();
+  }
+  zoomTo(zoomed) {
+    const [factor, x, y] = zoomed.split(',').map(Number);
+    if (factor > 1 && Number.isFinite(x + y)) this.zoom = { factor: Math.min(40, factor), x: x * this.width, y: y * this.height };
+  }
   centre({ node }) { return this.places[node]; }
   hit(x, y) { return nearest(this.places, x, y, Math.max(10, this.radius + 4)); }
   drawBase(paint, colours) {
     const lines = this.links.map(([one, other]) => `M${this.places[one].map(Math.round).join(' ')}L${this.places[other].map(Math.round).join(' ')}`);
     paint.path(lines.join(''), { stroke: colours.line, width: 1 });
-    const classes = this.scene.shown.classes;
-    this.places.forEach(([x, y], node) => {
-      const fill = classes ? colours.classes[classes[node] % colours.classes.length] : colours.panel;
-      paint.circle(x, y, this.radius, { fill, stroke: colours.soft, width: 0.8 });
-    });
+    this.places.forEach((_, node) => this.drawNode(paint, colours, node));
+  }
+  drawNode(paint, colours, node) {
+    const classes = this.scene.shown.classes, [x, y] = this.places[node];
+    const fill = classes ? colours.classes[classes[node] % colours.classes.length] : colours.panel;
+    paint.circle(x, y, this.radius, { fill, stroke: colours.soft, width: 0.8 });
   }
   drawMarks(paint, shown) {
-    const from = this.places[shown.node], seen = new Set(shown.nodes), names = this.scene.sides[0].labels;
-    const { ink, paper, dark } = shown.colours, classes = this.scene.shown.classes, strong = classes || dark === ink ? 0.8 : 0.45;
-    const marked = new Set(shown.nodes.filter((node, i) => share(shown, shown.weights[i]) > strong));
-    const nameColour = (node) => (marked.has(node) ? paper : classes && (seen.has(node) || node === shown.node) ? dark : ink);
-    this.places.forEach(([atX, atY], node) => {
-      if (!seen.has(node) && node !== shown.node) paint.circle(atX, atY, this.radius + 1, { fill: shown.colours.paper, alpha: 0.6 });
-    });
-    shown.nodes.forEach((node, i) => {
-      const weight = shown.weights[i], [toX, toY] = this.places[node];
-      if (from) paint.path(`M${from[0]} ${from[1]}L${toX} ${toY}`, weight
+    const from = this.places[shown.node], { colours } = shown, weights = new Map(Array.from(shown.nodes, (node, i) => [node, shown.weights[i]]));
+    const isLeftOut = (node) => !weights.has(node) && node !== shown.node;
+    const veil = ([x, y]) => paint.circle(x, y, this.radius + 1, { fill: colours.paper, alpha: 0.6 });
+    if (!this.hasNames) this.places.forEach((place, node) => isLeftOut(node) && veil(place));
+    for (const [node, weight] of from ? weights : [])
+      paint.path(`M${from[0]} ${from[1]}L${this.places[node][0]} ${this.places[node][1]}`, weight
         ? { stroke: colourOf(shown, weight), width: 1 + 6 * share(shown, weight), alpha: 0.3 + 0.6 * share(shown, weight) }
-        : { stroke: shown.colours.seen, width: 1, dash: [3, 3] });
-      if (weight) paint.circle(toX, toY, this.radius + 1, { fill: colourOf(shown, weight), alpha: 0.15 + 0.75 * share(shown, weight) });
-      paint.circle(toX, toY, this.radius, { stroke: shown.colours.seen, width: 1.5 });
+        : { stroke: colours.seen, width: 1, dash: [3, 3] });
+    this.places.forEach(([x, y], node) => {  // over the lines, which would hide names
+      if (isLeftOut(node) && !this.hasNames) return;
+      this.drawNode(paint, colours, node);
+      if (isLeftOut(node)) return veil([x, y]);
+      const weight = weights.get(node);
+      if (weight) paint.circle(x, y, this.radius + 1, { fill: colourOf(shown, weight), alpha: 0.15 + 0.75 * share(shown, weight) });
+      if (weights.has(node)) paint.circle(x, y, this.radius, { stroke: colours.seen, width: 1.5 });
     });
-    if (from) paint.circle(...from, this.radius + 2, { stroke: shown.colours.chosen, width: 2.5 });
-    if (this.radius >= 7)
-      this.places.forEach(([atX, atY], node) => paint.text(atX, atY, names[node], { fill: nameColour(node), size: names[node].length > 3 ? 9 : 11, anchor: 'middle' }));
-    else [shown.node, ...shown.strongest.slice(0, 8).map(([node]) => node)].filter((node) => this.places[node]).forEach((node) =>
-      paint.text(this.places[node][0] + this.radius + 3, this.places[node][1], names[node], { fill: shown.colours.ink, size: 11 }));
+    if (from) paint.circle(...from, this.radius + 2, { stroke: colours.chosen, width: 2.5 });
+    if (this.hasNames) this.drawAllNames(paint, shown, weights);
+    else this.drawSomeNames(paint, shown);
+  }
+  get hasNames() { return this.radius >= 7; }
+  drawAllNames(paint, shown, weights) {
+    const names = this.scene.sides[0].labels, { ink, paper, dark } = shown.colours, { classes } = this.scene.shown;
+    const strong = classes || dark === ink ? 0.8 : 0.45;
+    const colourOfName = (node) => {
+      if (weights.has(node) && share(shown, weights.get(node)) > strong) return paper;
+      return classes && (weights.has(node) || node === shown.node) ? dark : ink;
+    };
+    this.places.forEach(([x, y], node) => paint.text(x, y, names[node], { fill: colourOfName(node), size: names[node].length > 3 ? 9 : 11, anchor: 'middle' }));
+  }
+  drawSomeNames(paint, shown) {  // of the chosen node and the strongest, where one does not cover another
+    const names = this.scene.sides[0].labels, drawn = [];
+    for (const node of [shown.node, ...shown.strongest.slice(0, 8).map(([node]) => node)]) {
+      if (!this.places[node]) continue;
+      const x = this.places[node][0] + this.radius + 3, y = this.places[node][1], end = x + 7 * names[node].length;
+      if (drawn.some((other) => Math.abs(other.y - y) < 13 && x < other.end && other.x < end)) continue;
+      drawn.push({ x, y, end });
+      paint.text(x, y, names[node], { fill: shown.colours.ink, halo: shown.colours.paper, size: 11 });
+    }
   }
 }
 
@@ -343,8 +371,10 @@ class WithNames {
     if (picture.zoomBy) {
       this.zoomBy = (...by) => picture.zoomBy(...by);
       this.pan = (...by) => picture.pan(...by);
+      this.zoomTo = (zoomed) => picture.zoomTo(zoomed);
     }
   }
+  get zoomed() { return this.picture.zoomed; }
   layout(width) {
     this.picture.layout(width);
     this.width = this.picture.width;

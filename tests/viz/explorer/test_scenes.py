@@ -332,3 +332,138 @@ def test_names_are_text_and_no_markup(show):
         page.evaluate("[...document.querySelectorAll('#text span')].map((span) => span.textContent)")[11] == "</script>"
     )
     assert page.evaluate("document.querySelectorAll('#text b').length") == 0
+
+
+def elements_of(page):
+    """What lies in the SVG of the page, in the order in which it is drawn: (kind, attributes, text)."""
+    import xml.etree.ElementTree
+
+    with page.expect_download() as download:
+        page.click("#svg")
+    svg = xml.etree.ElementTree.fromstring(download.value.path().read_text())
+    return [(element.tag.rpartition("}")[2], element.attrib, element.text) for element in svg]
+
+
+def test_lines_to_other_lines_of_a_text_cross_no_words(show):
+    page = show("words", "#node=5", viewport={"width": 400, "height": 800})
+    settle(page)
+    words = page.evaluate("picture.places[0]")
+    assert len({round(word["y"]) for word in words}) > 1
+    sides = {round(word["y"] + side * word["height"], 2) for word in words for side in (0, 1)}
+    paths = [about["d"] for kind, about, _ in elements_of(page) if kind == "path"]
+    ends = [tuple(map(float, re.fullmatch(r"M\S+ (\S+)C.* (\S+)", path).groups())) for path in paths]
+    gaps = {round(abs(end - start), 2) for start, end in ends if abs(end - start) >= 4}
+    assert gaps and max(gaps) < min(word["height"] for word in words)
+    assert all(round(end, 2) in sides for line in ends for end in line)
+
+
+def test_no_line_hides_the_name_of_a_node(show):
+    page = show("network", "#node=33")
+    settle(page)
+    drawn = elements_of(page)
+    last_line = max(place for place, (kind, *_) in enumerate(drawn) if kind == "path")
+    above = [
+        about
+        for kind, about, _ in drawn[last_line:]
+        if kind == "circle" and about["fill"] != "none" and "opacity" not in about
+    ]
+    covered = {(float(about["cx"]), float(about["cy"])) for about in above}
+    names = [about for kind, about, _ in drawn if kind == "text" and about["text-anchor"] == "middle"]
+    assert len(names) == 34 and {(float(name["x"]), float(name["y"])) for name in names} == covered
+
+
+def test_names_in_a_large_network_lie_apart_on_paper(browser, tmp_path):
+    import torch
+    from torch_geometric.data import Data
+
+    from graphattn.nn import GATConv
+    from graphattn.viz import explore
+    from tests.chromium import Tab
+
+    torch.manual_seed(0)
+    data = Data(x=torch.randn(500, 8), edge_index=torch.randint(500, (2, 9000)))
+    explore(GATConv(8, 2).eval(), data, tmp_path / "page.html")
+    page = Tab(browser).page
+    page.goto(f"file://{tmp_path}/page.html")
+    page.wait_for_selector("body[data-ready]")
+    counts = set()
+    for node in range(0, 500, 50):
+        page.evaluate(f"change({{ node: {node} }})")
+        settle(page)
+        names = [about | {"text": text} for kind, about, text in elements_of(page) if kind == "text"][
+            :-1
+        ]  # but the title
+        counts.add(len(names))
+        assert {name["stroke"] for name in names} == {"#ffffff"} and {name["paint-order"] for name in names} == {
+            "stroke"
+        }
+        boxes = [(float(name["x"]), float(name["y"]), float(name["x"]) + 7 * len(name["text"])) for name in names]
+        for place, (left, y, right) in enumerate(boxes):
+            assert not [
+                other for other in boxes[:place] if abs(other[1] - y) < 13 and left < other[2] and other[0] < right
+            ]
+    assert max(counts) > 5 and len(counts) > 1
+
+
+def test_lines_between_two_rows_leave_their_names_alone(show):
+    page = show("translation")
+    last_word = page.evaluate("Math.max(...picture.places[0].map(({ y, height }) => y + height))")
+    name = page.evaluate(
+        "document.querySelector('#text .row:last-child b').getBoundingClientRect().top - at('text').getBoundingClientRect().top"
+    )
+    assert name >= last_word
+
+
+def test_marks_on_a_molecule_are_as_large_as_its_drawing(show):
+    radius = {}
+    for width in (400, 1400):
+        page = show("molecule", "#node=1", viewport={"width": width, "height": 800})
+        settle(page)
+        circles = [float(about["r"]) for kind, about, _ in elements_of(page) if kind == "circle"]
+        radius[width] = max(circles) / page.evaluate("picture.picture.scale")
+    assert radius[400] == pytest.approx(18) and radius[1400] <= 18
+
+
+def test_zoom_stands_in_the_address_and_keys_stay_in_sight(show):
+    page = show("network")
+    page.click("[aria-label=larger]")
+    page.click("[aria-label=larger]")
+    page.focus("#stage")
+    for _ in range(33):
+        page.keyboard.press("ArrowRight")
+        settle(page)
+        x, y = page.evaluate("picture.centre(state)")
+        width, height = page.evaluate("[picture.width, picture.height]")
+        assert 0 <= x <= width and 0 <= y <= height
+    again = show("network", page.evaluate("location.hash"))
+    assert again.evaluate("picture.picture.zoom.factor") == 2.25
+    assert again.evaluate("picture.centre(state)") == pytest.approx([x, y], abs=1)
+    for broken in ("#zoom=x", "#zoom=-3,0,0", "#zoom=2,NaN,0"):
+        assert show("network", broken).evaluate("picture.picture.zoom.factor") == 1
+
+
+def test_the_focus_is_seen_and_stays(browser, tmp_path, made):
+    from graphattn.viz import join_pages
+    from tests.chromium import Tab
+
+    join_pages([made("words")["page"], made("network")["page"]], path=tmp_path / "page.html")
+    page = Tab(browser).page
+    page.goto(f"file://{tmp_path}/page.html")
+    page.wait_for_selector("body[data-ready]")
+    page.focus("[role=tab] >> nth=1")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
+    while page.evaluate("document.activeElement.id") != "stage":
+        page.keyboard.press("Tab")
+    ring = page.evaluate(
+        "(({ outlineStyle, outlineWidth }) => [outlineStyle, outlineWidth])(getComputedStyle(at('frame')))"
+    )
+    assert ring == ["solid", "2px"]  # of the frame: what it cuts off is not seen
+
+
+def test_pixels_stay_pixels_in_svg(show):
+    drawn = {
+        name: {about["image-rendering"] for kind, about, _ in elements_of(show(name)) if kind == "image"}
+        for name in ("image", "sound", "molecule")
+    }
+    assert drawn == {"image": {"pixelated"}, "sound": {"pixelated"}, "molecule": {"auto"}}
