@@ -1,4 +1,4 @@
-"""The pictures of docs/lecture.md: each idea of the self-attention lectures, drawn.
+"""The pictures of docs/lecture: each idea of the self-attention lectures, drawn.
 
     python -m examples.lecture              # into docs/lecture, less than a minute; nothing to download
 

@@ -46,6 +46,8 @@ SLOW = (
     "tests/docs/test_extending.py::test_the_kernel_runs",
     "tests/docs/test_howto.py",
     "tests/docs/test_lecture.py::test_the_lines_run",
+    "tests/docs/test_making.py::test_notebooks_run",
+    "tests/docs/test_making.py::test_the_page_of_attention_is_what_is_made_today",
     "tests/docs/test_pages.py::test_scripts_of_the_start_learn",
     "tests/docs/test_pages.py::test_the_script_for_molecules_learns",
     "tests/docs/test_site.py",

@@ -1,4 +1,6 @@
-"""The page of attention that the site shows: small models, each trained for seconds on one of the five kinds of input."""
+"""The page of attention that Ideas shows: small models, each trained for seconds on one of the five kinds of input."""
+
+from pathlib import Path
 
 import torch
 from torch_geometric.datasets import KarateClub
@@ -6,7 +8,9 @@ from torch_geometric.loader import DataLoader
 
 from graphattn.datasets import Digits, ToyMolecules, ToySentences, ToySounds
 from graphattn.nn import GATConv, GraphTransformer, MeanReadout, SinusoidalPositions, TokenEmbedding
-from graphattn.viz import explore, join_pages
+from graphattn.viz import Page, explore, join_pages
+
+PATH = Path(__file__).parents[1] / "explorer.html"
 
 
 class Reader(torch.nn.Module):
@@ -81,24 +85,32 @@ def learn_network(model: torch.nn.Module, data, epochs: int) -> torch.nn.Module:
     return model.eval()
 
 
-def make() -> str:
-    """The page, as text."""
+def make(trained: bool = True) -> Page:
+    """The page; of models as they are made, in less time, where they need not be trained."""
     torch.manual_seed(0)
+
+    def epochs(count: int) -> int:
+        return count if trained else 0
+
     train, test = ToySentences("train"), ToySentences("test")
     sentence = next(data for data in test if "not" in data.tokens and data.num_nodes <= 10)
-    reader = learn(Reader(len(train.vocabulary)), list(train), 30)
+    reader = learn(Reader(len(train.vocabulary)), list(train), epochs(30))
     pages = [explore(reader, {"a sentence: every word sees every word": sentence}, classes=["blame", "praise"])]
     sound = ToySounds("test", keep_waveform=True)[0]
-    listener = learn(Watcher(40, 4, unit=0.01), list(ToySounds("train")), 4)
+    listener = learn(Watcher(40, 4, unit=0.01), list(ToySounds("train")), epochs(4))
     pages.append(explore(listener, {"a sound: a band": sound}, classes=list(ToySounds.classes)))
     digits = Digits("train", patch=2)
-    watcher = learn(Watcher(4, 10, unit=1), list(digits), 8)
+    watcher = learn(Watcher(4, 10, unit=1), list(digits), epochs(8))
     pages.append(explore(watcher, {"an image: a grid": Digits("test", patch=2)[3]}, classes=list(Digits.classes)))
     molecules = list(ToyMolecules("train"))
-    chemist = learn(Chemist(molecules[0].num_features, molecules[0].edge_attr.size(1)), molecules, 15)
+    chemist = learn(Chemist(molecules[0].num_features, molecules[0].edge_attr.size(1)), molecules, epochs(15))
     acid = max(ToyMolecules("test"), key=lambda data: data.num_nodes * int(data.y))
     pages.append(explore(chemist, {"a molecule: its bonds": acid}, classes=list(ToyMolecules.classes)))
     club = KarateClub()[0]
-    member = learn_network(Member(), club, 60)
+    member = learn_network(Member(), club, epochs(60))
     pages.append(explore(member, {"a network: its friendships": club}, classes=[f"group {i + 1}" for i in range(4)]))
-    return join_pages(pages, "whom does it attend to?").html()
+    return join_pages(pages, "whom does it attend to?")
+
+
+def write() -> None:
+    make().save(PATH)

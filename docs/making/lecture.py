@@ -1,63 +1,56 @@
-"""The lecture as a page for each section, with a notebook beside it whose answers are those that the tests check."""
+"""The notebook beside each page of the lecture: its text, its lines, and the answers that the tests check."""
 
 import doctest
 import re
-from typing import NamedTuple
+from pathlib import Path
 
 import jupytext
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-SECONDS = 10  # of the longest notebook in a new process, imports included: 4.8 ... 9.4 on two cores at work
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FOLDER = Path(__file__).parents[1] / "lecture"
+BLOCK = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SLIDER = re.compile(r'^<div class="slider".*\n', re.MULTILINE)  # moves on the site alone
 
 
-class Section(NamedTuple):
-    """One section: its title, the name of its page, and its Markdown without the title."""
-
-    title: str
-    name: str
-    text: str
+def pages() -> list[Path]:
+    """The pages of the lecture, in their order."""
+    return sorted(FOLDER.glob("*.md"))
 
 
-def sections_of(lecture: str) -> list[Section]:
-    parts = re.split(r"^## ", lecture, flags=re.MULTILINE)[1:]
-    sections = []
-    for part in parts:
-        title, _, text = part.partition("\n")
-        name = re.sub(r"[^\w]+", "-", re.sub(r"^\d+\. ", "", title).lower()).strip("-")
-        sections.append(Section(title, f"{len(sections) + 1:02}-{name}", text))
-    return sections
-
-
-def page_of(section: Section, before: Section | None, after: Section | None) -> str:
-    """The page of a section, with the way to its notebook and its neighbours."""
-    text = section.text.replace("](lecture/", "](").replace("](../examples/", "](../../examples/")
-    text = re.sub(r"\]\(#(\d+)-[^)]*\)", r"](../lecture.md)", text)
-    text = text.replace("](../benchmarks)", "](../../benchmarks)").replace("](speed.md)", "](../speed.md)")
-    ways = [f"[{other.title}]({other.name}.md)" for other in (before, after) if other is not None]
-    notebook = f"[Notebook]({section.name}.ipynb) (runs in under {SECONDS} seconds)"
-    return f"# {section.title}\n\n{text.strip()}\n\n---\n\n{' · '.join([notebook, *ways])}\n"
-
-
-def notebook_of(section: Section, earlier: list[Section]) -> nbformat.NotebookNode:
-    """Text and code in turn; the code of the sections before runs in the first cell."""
-    cells = [new_markdown_cell(f"# {section.title}")]
-    setup = [example.source for old in earlier for block in BLOCK.findall(old.text) for example in parse(block)]
+def notebook_of(page: Path) -> nbformat.NotebookNode:
+    """Text and code in turn; the code of the pages before runs in the first cell."""
+    title, _, text = page.read_text(encoding="utf-8").partition("\n")
+    text = SLIDER.sub("", text.rpartition("\n---\n")[0])  # the last line leads to other pages
+    cells = [new_markdown_cell(title)]
+    setup = [example.source for before in pages() if before < page for example in examples_of(before)]
     if setup:
-        cells.append(new_code_cell("# from the sections before\n" + "".join(setup).rstrip()))
+        cells.append(new_code_cell("# from the pages before\n" + "".join(setup).rstrip()))
     place = 0
-    for block in BLOCK.finditer(section.text):
-        cells += prose(section.text[place : block.start()])
+    for block in BLOCK.finditer(text):
+        cells += prose(text[place : block.start()])
         for example in parse(block[1]):
-            cell = new_code_cell(example.source.rstrip(), execution_count=None)
+            cell = new_code_cell(example.source.rstrip())
             if example.want:
                 cell.outputs = [new_output("stream", name="stdout", text=example.want)]
             cells.append(cell)
         place = block.end()
-    cells += prose(section.text[place:])
+    cells += prose(text[place:])
+    number_cells(cells)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def number_cells(cells: list[nbformat.NotebookNode]) -> None:
+    """Names of cells that stay the same when a notebook is written again, and the order in which its code ran."""
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"
+    for count, cell in enumerate((cell for cell in cells if cell.cell_type == "code"), start=1):
+        cell.execution_count = count
+
+
+def examples_of(page: Path) -> list[doctest.Example]:
+    return [example for block in BLOCK.findall(page.read_text(encoding="utf-8")) for example in parse(block)]
 
 
 def parse(block: str) -> list[doctest.Example]:
@@ -65,12 +58,9 @@ def parse(block: str) -> list[doctest.Example]:
 
 
 def prose(text: str) -> list[nbformat.NotebookNode]:
-    text = re.sub(r"!\[([^\]]*)\]\(lecture/[^)]*\)", r"*(picture: \1)*", text).strip()
-    return [new_markdown_cell(text)] if text else []
+    return [new_markdown_cell(text.strip())] if text.strip() else []
 
 
-def write_notebook(notebook: nbformat.NotebookNode) -> str:
-    """The file of a notebook; the same text for the same notebook."""
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"
-    return jupytext.writes(notebook, fmt="ipynb")
+def write() -> None:
+    for page in pages():
+        page.with_suffix(".ipynb").write_text(jupytext.writes(notebook_of(page), fmt="ipynb"), encoding="utf-8")

@@ -1,5 +1,6 @@
 """The tables of the cheat sheet, asked of the library: what a layer takes, which kernel runs a graph."""
 
+import html
 import re
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def table(behind: str) -> dict[str, list[str]]:
     """{code of the first cell: the other cells} of the first table behind these words."""
     text = SHEET.split(behind, 1)[1]
     lines = re.search(r"(^\|.*\n)+", text, re.MULTILINE)[0].splitlines()
-    rows = [[cell.strip(" `") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    return {row[0].replace("\\|", "|"): row[1:] for row in rows[:1] + rows[2:]}
+    rows = [[re.sub("</?code>", "", cell).strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
+    return {html.unescape(row[0]): row[1:] for row in rows[:1] + rows[2:]}
 
 
 LAYERS = table("## Layers")

@@ -1,4 +1,4 @@
-"""The lecture: its lines run, its pictures and links are there."""
+"""The lecture: its lines run from its first page to its last, each page has a picture, and the index names every page."""
 
 import doctest
 import re
@@ -6,28 +6,46 @@ from pathlib import Path
 
 import pytest
 
-LECTURE = Path(__file__).parents[2] / "docs" / "lecture.md"
-TEXT = LECTURE.read_text(encoding="utf-8")
-SECTIONS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]
+DOCS = Path(__file__).parents[2] / "docs"
+INDEX = (DOCS / "lecture.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in sorted((DOCS / "lecture").glob("*.md"))}
 
 
 def test_the_lines_run():
+    """One after the other: each page goes on with the names of those before."""
     pytest.importorskip("rdkit")
-    result = doctest.testfile(str(LECTURE), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    names: dict = {}
+    for path, text in PAGES.items():
+        page = parser.get_doctest(text, names, path.stem, str(path), 0)
+        page.globs = names  # not a copy
+        runner.run(page, clear_globs=False)
+    result = runner.summarize(verbose=False)
     assert result.attempted > 60 and result.failed == 0
 
 
-def test_every_link_leads_to_a_file_or_a_section():
-    anchors = {re.sub(r"[^\w\- ]", "", section.split("\n")[0].lower()).replace(" ", "-") for section in SECTIONS}
-    for link in re.findall(r"\]\(([^)]+)\)", TEXT):
-        path, _, anchor = link.partition("#")
-        assert (LECTURE.parent / path).exists() if path else anchor in anchors, link
+def test_the_index_names_every_page_in_order():
+    linked = re.findall(r"^(\d+)\. \[(.+)\]\((lecture/.+\.md)\)$", INDEX, re.MULTILINE)
+    titles = [(f"# {number}. {title}", DOCS / path) for number, title, path in linked]
+    assert titles == [(text.partition("\n")[0], path) for path, text in PAGES.items()]
 
 
-def test_every_section_has_code_and_a_picture():
-    for section in SECTIONS:
-        assert ">>> " in section and re.search(r"!\[.+\]\(lecture/\w+\.png\)", section), section.split("\n")[0]
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_has_code_a_picture_a_notebook_and_links_to_files(path):
+    text = PAGES[path]
+    assert "\n```pycon\n>>> " in text and re.search(r"!\[.+\]\(\w+\.png\)", text)
+    assert re.search(rf"\[Notebook\]\({path.stem}\.ipynb\).* \(runs in under 10 seconds\)", text)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+def test_a_page_leads_to_its_neighbours():
+    paths = list(PAGES)
+    for place, path in enumerate(paths):
+        last = PAGES[path].rstrip().splitlines()[-1]
+        wanted = [paths[other].name for other in (place - 1, place + 1) if 0 <= other < len(paths)]
+        assert re.findall(r"\]\(([^)]+\.md)\)", last) == wanted
 
 
 def test_pictures_are_small():
-    assert sum(path.stat().st_size for path in LECTURE.with_suffix("").glob("*.png")) < 1_000_000
+    assert sum(path.stat().st_size for path in (DOCS / "lecture").glob("*.png")) < 1_000_000
