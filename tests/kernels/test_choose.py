@@ -119,10 +119,12 @@ def test_a_bias_by_offset_and_dilation_move_the_crossover():
     choices = choose_kernel(band, query[:600]), choose_kernel(dilated, query)
     assert [choice.kernel for choice in choices] == ["edges_cpu"] * 2
     assert [choice.refusals["banded_torch"].split(" of its")[0] for choice in choices] == [
-        f"'banded_torch' is slower than edges that fill less than {share}%" for share in (50, 85)
+        f"'banded_torch' is slower than edges that fill less than {least['banded_torch']:.0%}"
+        for least in (CROSSOVERS.least_share_of_tiles, CROSSOVERS.least_share_of_dilated_tiles)
     ]
     assert choose_kernel(band, query[:600], bias=ALiBi(2)).kernel == "banded_torch"
-    assert "less than 25%" in choose_kernel(BandedGraph(600, 1, 1), query[:600].float()).refusals["banded_cpu"]
+    least = CROSSOVERS.least_share_of_tiles["banded_cpu"]
+    assert f"less than {least:.0%}" in choose_kernel(BandedGraph(600, 1, 1), query[:600].float()).refusals["banded_cpu"]
 
 
 @pytest.mark.parametrize(

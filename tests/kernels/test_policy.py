@@ -26,7 +26,8 @@ def test_policy_and_crossovers_name_kernels():
 def test_nothing_waits_that_is_asked_for():
     narrow = problem(BandedGraph(600, 1, 1))
     banded = BY_NAME["banded_torch"]
-    assert "fill less than 50% of its tiles" in why_wait(banded, *narrow, None)
+    least = CROSSOVERS.least_share_of_tiles[banded.name]
+    assert f"fill less than {least:.0%} of its tiles" in why_wait(banded, *narrow, None)
     assert why_wait(banded, *narrow, "banded") is None and why_wait(banded, *narrow, "banded_torch") is None
 
 
