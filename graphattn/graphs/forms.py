@@ -95,7 +95,10 @@ def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None)
         if num_keys is None and num_queries is not None:
             num_keys = num_queries
     if num_queries is None:
-        raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
+        raise ValueError(
+            "an edge_index does not tell how many nodes there are (got no 'num_queries'); give it, or "
+            "a graph, EdgeListGraph(edge_index, num_nodes)"
+        )
     return _from_edge_index(x, parse_sizes(num_queries, num_keys))
 
 

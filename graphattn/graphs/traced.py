@@ -164,7 +164,10 @@ def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, An
         if num_queries is None and x.dtype == torch.bool:
             num_queries, num_keys = x.shape
         if num_queries is None:
-            raise ValueError("an edge_index does not tell how many nodes there are (got no 'num_queries'); give it")
+            raise ValueError(
+                "an edge_index does not tell how many nodes there are (got no 'num_queries'); give it, or "
+                "a graph, EdgeListGraph(edge_index, num_nodes)"
+            )
         return TracedGraph(x, num_queries, num_queries if num_keys is None else num_keys)
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x) and num_queries is not None:
         refuse_export(x)

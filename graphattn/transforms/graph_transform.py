@@ -64,7 +64,9 @@ def present_graph(data: Data) -> Graph:
     elif data.edge_index is not None:
         graph = EdgeListGraph(data.edge_index, count_nodes(data))
     else:
-        raise ValueError(f"{data} has no graph to add edges to; set one first, by another transform of graphattn")
+        raise ValueError(
+            f"{data} has neither a graph nor an edge_index; set one first, by another transform of graphattn"
+        )
     if graph.shape != (data.num_nodes, data.num_nodes):
         raise ValueError(
             f"the graph joins {graph.num_queries} queries to {graph.num_keys} keys, the data has "

@@ -1,14 +1,56 @@
-"""Figures of docs/scaling.md that follow from formulas."""
+"""The page on many processes: its lines run, its figures that follow from formulas are right."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
+from torch_geometric.data import Data
 
 from graphattn import BandedGraph, GridGraph, causal
-from graphattn.distributed import Traffic, placing
+from graphattn.distributed import MappedRows, Traffic, placing
+from graphattn.nn import EncoderLayer, GraphAttention
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
 BYTES = 4 * (32 + 32) * 2  # a key and a value: 4 heads of 32 channels, bfloat16
+START, *BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "--8<--" not in block]
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """The only process of a group, in a folder with the files that the page reads."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    edges = np.random.default_rng(0).integers(0, 50, (2, 300))
+    np.save("edges_0.npy", edges[:, :100])
+    np.save("edges_1.npy", edges[:, 100:])
+    MappedRows.save("features.npy", torch.randn(50, 8))
+    MappedRows.save("edge_attr.npy", torch.randn(300, 3))
+    yield {"torch": torch, "num_nodes": 50, "x": torch.randn(50, 8), "y": torch.randint(8, (50,)), "edges": edges}
+    dist.destroy_process_group()
+
+
+def test_the_blocks_run(alone):
+    alone |= {"whole_graph": BandedGraph(50, 2, 2), "model": EncoderLayer(8, heads=2)}
+    exec(START, alone)
+    assert all(weight.grad is not None for weight in alone["model"].parameters())
+    alone |= {
+        "data": Data(pos=torch.rand(50, 2), edge_index=torch.from_numpy(alone["edges"])),
+        "out": torch.randn(50, 8),
+    }
+    alone |= {"layers": [GraphAttention(8, 8), GraphAttention(8, 8)], "train_nodes": torch.arange(40)}
+    alone |= {"criterion": torch.nn.functional.cross_entropy}
+    files, order, batches = BLOCKS
+    exec(files, alone)
+    assert torch.equal(alone["x"], alone["MappedRows"]("features.npy")[:]) and alone["edge_attr"].shape == (300, 3)
+    exec(order, alone)
+    assert torch.equal(alone["before"], alone["out"][alone["data"].node_order.argsort()])
+    alone["graph"] = BandedGraph(50, 2, 2)
+    exec(batches, alone)
+    assert alone["loss"].isfinite()
 
 
 def figures(row):

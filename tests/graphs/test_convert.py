@@ -52,7 +52,9 @@ def test_edge_index():
 
 
 def test_edge_index_needs_sizes():
-    with pytest.raises(ValueError, match="does not tell how many nodes"):
+    with pytest.raises(
+        ValueError, match=r"does not tell how many nodes.*; give it, or a graph, EdgeListGraph\(edge_index, num_nodes\)"
+    ):
         as_graph(EDGE_INDEX)
     with pytest.raises(ValueError, match=r"'num_keys' needs 'num_queries' \(got num_keys=8 alone\)"):
         as_graph(EDGE_INDEX, num_keys=8)

@@ -45,5 +45,5 @@ def test_bad_nodes():
         GlobalNodes([0, 3, -4])(line(3))
     with pytest.raises(ValueError, match=r"\[2\] are not among the 2 nodes"):
         GlobalNodes([2])(Batch.from_data_list([line(3), line(2)]))
-    with pytest.raises(ValueError, match="has no graph to add edges to"):
+    with pytest.raises(ValueError, match="has neither a graph nor an edge_index"):
         GlobalNodes()(Data(x=torch.rand(3, 1)))

@@ -97,7 +97,7 @@ def test_a_stale_graph_is_named():
         ValueError, match=r"joins 5 queries to 5 keys, the data has 3 nodes; was it cut \(Data.subgraph\)"
     ):
         present_graph(data)
-    with pytest.raises(ValueError, match=r"has no graph to add edges to; set one first"):
+    with pytest.raises(ValueError, match=r"has neither a graph nor an edge_index; set one first"):
         present_graph(Data(x=torch.rand(3, 1)))
 
 
