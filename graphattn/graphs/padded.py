@@ -120,7 +120,10 @@ def as_bools(mask: Any) -> Tensor:
     """A mask [num_examples, length] of bools, of 0 and 1, or of 0 and -inf."""
     if not isinstance(mask, Tensor) or mask.dim() != 2:
         got = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"'mask' must be a tensor [num_examples, length] (got {got})")
+        raise ValueError(
+            f"'mask' must be a tensor [num_examples, length] (got {got}); of numbers of nodes [num_examples] make"
+            " torch.arange(length) < counts[:, None]"
+        )
     if mask.dtype == torch.bool:
         return mask
     is_zero, is_one = mask == 0, mask == 1

@@ -55,7 +55,9 @@ class SpreadGraph(Graph):
     def refuse(self) -> NoReturn:
         raise ValueError(
             f"edges of a {type(self).__name__} lead to keys of other processes, so that its own numbers do not name them (got"
-            f" {self!r}); `local()` is the graph of the own queries over the keys that `fetch` gives"
+            f" {self!r}); change edges before `shard` (self loops: SelfLoops, and add_self_loops=False in the layer), ask"
+            " attention_weights(query, key, graph) for weights; `local()` is the graph of the own queries over the keys that"
+            " `fetch` gives"
         )
 
     def allows(self, query: Index, key: Index) -> Tensor:

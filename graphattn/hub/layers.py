@@ -63,13 +63,23 @@ def from_pretrained(name_or_path: str | Path, **options: Any) -> Module:
 
     Raises:
         ValueError: on a file; it would be looked for on the Hub.
+        FileNotFoundError: on a path that leads to no folder, and names no repository.
     """
     if Path(name_or_path).is_file():
         raise ValueError(
             f"'name_or_path' must be a folder or a repository of the Hub (got the file {str(name_or_path)!r}); files of recipes"
             " are read by graphattn.recipes.load"
         )
+    if not Path(name_or_path).is_dir() and is_path(name_or_path):
+        raise FileNotFoundError(
+            f"there is no folder '{name_or_path}'; a repository of the Hub is named like 'name/model'"
+        )
     return Saved.from_pretrained(str(name_or_path), **options).model
+
+
+def is_path(name: str | Path) -> bool:
+    """Whether it can be nothing but a path: a repository has a name, or one behind that of its owner."""
+    return isinstance(name, Path) or name[:1] in (".", "/", "~") or "\\" in name or name.count("/") > 1
 
 
 def as_hub_model(model: Any) -> HubMixin:

@@ -18,6 +18,7 @@ from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.exported import exported_complete, is_exporting
 from graphattn.graphs.recording import refuse_recording
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
 from graphattn.nn.linear_attention import linear_attend
@@ -42,6 +43,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
       'performer' a causal one.
     - Gradients of 'multihead' can be differentiated again (forces); PyG's cannot.
     - Zero nodes are valid.
+    - Where nodes lie with several processes (`graphattn.distributed`), `graph` is needed (the complete one, sharded), and a norm
+      that sees one node or all: 'batch_norm' with `share_batch_norms`, 'layer_norm' with mode 'node'.
     - `batch` must ascend, as PyG needs but does not check.
     - Dropout of attention weights draws from another generator.
 
@@ -71,6 +74,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
         **kwargs: Any,
     ) -> Tensor:
         """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
+        if isinstance(edge_index, SpreadGraph):
+            refuse_own_nodes(self, edge_index, graph)
         seen = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
         results = []
         if self.conv is not None:
@@ -100,6 +105,20 @@ class GPSConv(torch_geometric.nn.GPSConv):
         if isinstance(graph, TracedGraph):
             return each_alone_uncompiled(self.attn, x, graph)
         return each_alone(self.attn, x, graph)
+
+
+def refuse_own_nodes(conv: GPSConv, edges: SpreadGraph, graph: GraphLike | None) -> None:
+    """ValueError where something would be taken over the nodes of this process that is one over all of them."""
+    if graph is None:
+        raise ValueError(
+            "global attention over all nodes needs those of other processes"
+            f" (got {edges!r} and no 'graph'); give graph=shard(CompleteGraph(num_nodes)), or another one"
+        )
+    if conv.norm1 is not None and conv.norm_with_batch and getattr(conv.norm1, "mode", "graph") != "node":
+        raise ValueError(
+            f"{conv.norm1} takes its mean over the nodes of an example, which lie with several processes (got {edges!r}); take"
+            " norm='batch_norm' and share_batch_norms(model, graph), or norm='layer_norm' with norm_kwargs={'mode': 'node'}"
+        )
 
 
 def complete_graph(x: Tensor, batch: Tensor | None) -> Graph:

@@ -14,6 +14,7 @@ from graphattn.graphs.ahead import prefix_of
 from graphattn.graphs.exported import exported_edges, is_exporting
 from graphattn.graphs.per_head import PerHead, as_graph_or_heads, once_for_each
 from graphattn.graphs.rule import CAUSAL, Rule, follows, graph_of_rule, of_any_prefix, rule_of
+from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, opened
 from graphattn.nn.transformer import PerLayer
 
@@ -113,6 +114,13 @@ class NextTokenModel(torch.nn.Module):
         given = graph.graphs if isinstance(graph, PerLayer) else [graph]
         of_layers = once_for_each(lambda one: as_graph_or_heads(one, tokens.size(0)), given)
         graphs = [one for layer in of_layers for one in (layer.graphs if isinstance(layer, PerHead) else (layer,))]
+        for one in graphs:
+            if isinstance(one, SpreadGraph):
+                raise ValueError(
+                    f"{type(self).__name__} asks the whole graph what comes next (got {one!r}); give the sharded one to a module"
+                    " of TokenEmbedding, GraphTransformer (behind a source GraphTransformerDecoder) and Linear, and the embedding"
+                    " positions_of(graph)[1] of graphattn.nn.positions.coordinates"
+                )
         if isinstance(graphs[0], TracedGraph):
             notes = self.training and len(graphs) == len(of_layers)
             tensors = [one.tensor for one in graphs if isinstance(one, TracedGraph)]  # all are

@@ -18,13 +18,16 @@ from graphattn.nn import (
     EncoderLayer,
     GATConv,
     GATv2Conv,
+    GPSConv,
     GraphAttention,
     GraphTransformer,
+    LanguageModel,
     RelativeBias,
     RotaryPositions,
     T5Bias,
     TransformerConv,
 )
+from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.readout import AttentionReadout, MeanReadout
 from tests.distributed.against_one import small_enough
 from tests.distributed.faults import words_of
@@ -295,3 +298,30 @@ def refused():
         words_of(shown, own, sharded, return_attention_weights=True),
         words_of(GATConv(8, 4, 2), own, sharded),
     ]
+
+
+def check_global_attention():
+    """Over the nodes of all processes, by a graph of its own; own rows alone would be another result."""
+    torch.manual_seed(0)
+    conv = GPSConv(8, GraphAttention(8, 4, 2), heads=2).double().eval()
+    whole, every, x = BandedGraph(NODES, 2, 2), CompleteGraph(NODES), features(NODES, 8)
+    local, far = shard(whole), shard(every)
+    out = conv(x[local.rows], local, graph=far)
+    torch.testing.assert_close(out, conv(x, whole, graph=every)[local.rows], rtol=0, atol=1e-12)
+    by_node = GPSConv(8, GraphAttention(8, 4, 2), heads=2, norm="layer_norm", norm_kwargs={"mode": "node"}).double()
+    out = by_node(x[local.rows], local, graph=far)
+    torch.testing.assert_close(out, by_node(x, whole, graph=every)[local.rows], rtol=0, atol=1e-12)
+    by_graph = GPSConv(8, GraphAttention(8, 4, 2), heads=2, norm="layer_norm").double()
+    return words_of(conv, x[local.rows], local), words_of(by_graph, x[local.rows], local, graph=far)
+
+
+def check_language_of_tokens():
+    """What the message says in the place of a LanguageModel."""
+    torch.manual_seed(0)
+    model = LanguageModel(9, 8, num_layers=1, heads=2).eval()
+    tokens, two_texts = torch.arange(NODES) % 9, causal([5, NODES - 5])
+    graph = shard(two_texts)
+    x = model.embedding(tokens[graph.rows], positions_of(graph)[1])
+    out = model.lin_out(model.decoder(x, graph))
+    torch.testing.assert_close(out, model(tokens, two_texts)[graph.rows], rtol=0, atol=1e-5)
+    return words_of(model, tokens[graph.rows], graph)

@@ -37,6 +37,14 @@ def test_what_needs_the_edges_of_all_is_refused_in_words(two):
         assert "edges of a ShardedGraph lead to keys" in found[3]
 
 
+def test_global_attention_needs_a_graph_of_all_nodes(two):
+    for without_graph, by_graph in two.run(layers.check_global_attention):
+        assert "give graph=shard(CompleteGraph(num_nodes))" in without_graph
+        assert "takes its mean over the nodes of an example" in by_graph
+    for words in two.run(layers.check_language_of_tokens):
+        assert "give the sharded one to a module of TokenEmbedding, GraphTransformer" in words
+
+
 def test_readouts_and_norms_reduce_over_processes(pool):
     pool.run(layers.check_readouts_and_norms)
 

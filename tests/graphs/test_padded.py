@@ -114,6 +114,7 @@ PADDED = torch.zeros(2, 3, 4)
         (lambda: from_padded(torch.zeros(3)), r"'x' must be a tensor \[num_examples, length, ...\] \(got \[3\]\)"),
         (lambda: from_padded(PADDED, torch.ones(2, 4)), r"'mask' must be .* \[2, 3\] \(got \[2, 4\]\)"),
         (lambda: from_padded(PADDED, torch.ones(2, 3, 1)), r"'mask' must be a tensor .* \(got \[2, 3, 1\]\)"),
+        (lambda: from_padded(PADDED, torch.tensor([2, 3])), r"make torch.arange\(length\) < counts"),
         (
             lambda: from_padded(PADDED, torch.full((2, 3), 0.5)),
             r"\(got torch.float32 with other numbers\); give a bool",

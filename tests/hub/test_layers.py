@@ -1,6 +1,7 @@
 """Every layer, score, position and bias goes into a folder and comes back bit for bit."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -356,3 +357,14 @@ def test_a_file_is_not_looked_for_on_the_hub(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"")
     with pytest.raises(ValueError, match="files of recipes are read by graphattn.recipes.load"):
         from_pretrained(tmp_path / "model.pt")
+
+
+def test_a_path_is_not_looked_for_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (tmp_path / "nothing", str(tmp_path / "nothing"), "./nothing", "runs/one/nothing", Path("nothing")):
+        with pytest.raises(
+            FileNotFoundError, match="there is no folder .*; a repository of the Hub is named like 'name/model'"
+        ):
+            from_pretrained(name)
+    save_pretrained(GraphAttention(8, 4), tmp_path / "model")
+    assert isinstance(from_pretrained("./model"), GraphAttention)
