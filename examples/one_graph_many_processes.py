@@ -101,22 +101,22 @@ def train(data: Data, recipe: Recipe, run: int = 0, folder: Path | None = None) 
     wrapped = DistributedDataParallel(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.epochs, pct_start=0.1)
-    first = load_checkpoint(folder, wrapped, optimizer, schedule)
-    seconds, loss = [], torch.tensor(0.0)
+    first, loss = load_checkpoint(folder, wrapped, optimizer, schedule)
+    seconds = []
     for epoch in range(first, recipe.epochs):
         begin = time.perf_counter()
         torch.manual_seed(1000 * run + epoch)  # so that an epoch is the same in a run that was cut off
-        loss = step(wrapped.train(), optimizer, own)
+        loss = step(wrapped.train(), optimizer, own).item()
         schedule.step()
         seconds.append(time.perf_counter() - begin)
         if folder is not None:
-            save_checkpoint(folder, wrapped, optimizer, schedule, epoch + 1)
+            save_checkpoint(folder, wrapped, optimizer, schedule, epoch + 1, loss)
     traffic = own.graph.traffic
     width = recipe.hidden_channels // recipe.heads
     counts = {"own": traffic.own, "received": traffic.received, "bytes": traffic.num_bytes(recipe.heads, width)}
     return {
         "processes": own.graph.num_processes,
-        "loss": loss.item(),
+        "loss": loss,
         "test": tested(model, own),
         "seconds": sorted(seconds)[len(seconds) // 2] if seconds else 0.0,
         "ranks": gather(counts),
@@ -150,25 +150,31 @@ def gather(mine):
     return found
 
 
-def save_checkpoint(folder: Path, model, optimizer, schedule, epoch: int) -> None:
+def save_checkpoint(folder: Path, model, optimizer, schedule, epoch: int, loss: float) -> None:
     weights, state = get_state_dict(model, optimizer)
-    content = {"model": weights, "optimizer": state, "schedule": schedule.state_dict(), "epoch": epoch}
+    content = {"model": weights, "optimizer": state, "schedule": schedule.state_dict(), "epoch": epoch, "loss": loss}
     checkpoint.save(content, checkpoint_id=folder / f"epoch_{epoch}")
     if dist.get_rank() == 0:  # only what is complete is named
         (folder / "last.tmp").write_text(str(epoch))
         (folder / "last.tmp").replace(folder / "last")
 
 
-def load_checkpoint(folder: Path | None, model, optimizer, schedule) -> int:
-    """The number of epochs that are done."""
+def load_checkpoint(folder: Path | None, model, optimizer, schedule) -> tuple[int, float]:
+    """The number of epochs that are done, and the loss of the last."""
     if folder is None or not (folder / "last").exists():
-        return 0
+        return 0, float("nan")
     weights, state = get_state_dict(model, optimizer)
-    content = {"model": weights, "optimizer": state, "schedule": schedule.state_dict(), "epoch": 0}
+    content = {"model": weights, "optimizer": state, "schedule": schedule.state_dict(), "epoch": 0, "loss": 0.0}
     checkpoint.load(content, checkpoint_id=folder / f"epoch_{(folder / 'last').read_text()}")
+    epochs = content["schedule"]["total_steps"]
+    if epochs != schedule.total_steps:
+        raise ValueError(
+            f"the run in '{folder}' is one of {epochs} epochs, over which its learning rate rises and falls (got"
+            f" {schedule.total_steps}); give as many, or another folder"
+        )
     set_state_dict(model, optimizer, model_state_dict=content["model"], optim_state_dict=content["optimizer"])
     schedule.load_state_dict(content["schedule"])
-    return content["epoch"]
+    return content["epoch"], content["loss"]
 
 
 def orders(data: Data) -> dict[str, Data]:

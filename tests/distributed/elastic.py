@@ -22,8 +22,8 @@ def main(folder: Path) -> None:
         steps.append(len(steps))
         return step(*arguments)
 
-    def save_and_die(folder, model, optimizer, schedule, epoch):
-        save(folder, model, optimizer, schedule, epoch)
+    def save_and_die(folder, model, optimizer, schedule, epoch, loss):
+        save(folder, model, optimizer, schedule, epoch, loss)
         dist.barrier()  # so that the epoch is known to be done
         if epoch == DIES_AFTER and RESTARTS == 0 and dist.get_rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -33,8 +33,8 @@ def train_in_two_parts(folder):
     """As a run that was cut off after three epochs."""
     cut_off = example.save_checkpoint
 
-    def save(folder, model, optimizer, schedule, epoch):
-        cut_off(folder, model, optimizer, schedule, epoch)
+    def save(folder, model, optimizer, schedule, epoch, loss):
+        cut_off(folder, model, optimizer, schedule, epoch, loss)
         if epoch == 3:
             raise KeyboardInterrupt
 
