@@ -16,9 +16,10 @@ from torch_geometric.utils import is_undirected
 
 from graphattn import datasets
 from graphattn.command.network import prepared, read_network
-from graphattn.datasets.csv_file import read_rows
+from graphattn.datasets.csv_file import Row, check_cells, read_rows
 from graphattn.datasets.failures import Failure
 from graphattn.inputs.files import check_file
+from graphattn.recipes import NodeClassification, NodeRegression
 
 INPUTS = ("text", "smiles", "wav", "image")
 
@@ -67,7 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         columns.add_argument(f"--{name}", metavar="COL")
     columns.add_argument("--label", metavar="COL", help="classes")
     columns.add_argument("--id", metavar="COL", help="names of --nodes (default: the first column)")
-    columns.add_argument("--features", nargs="+", metavar="COL", help="numbers of --nodes (default: all other columns)")
+    columns.add_argument(
+        "--features", nargs="+", metavar="COL", help="numbers and categories of --nodes (default: all other columns)"
+    )
+    columns.add_argument(
+        "--categories", nargs="+", metavar="COL", help="those of them whose numbers are categories too"
+    )
     columns.add_argument("--target", metavar="COL", help="numbers; beside --text, texts that are to be written")
     more = parser.add_argument_group("more about the data")
     more.add_argument("--name", help="argument 'name' of the class that --pyg names, such as Cora")
@@ -106,7 +112,7 @@ def load(args: argparse.Namespace) -> Loaded:
 
 def check_columns(args: argparse.Namespace, given: dict[str, str]) -> None:
     """Raises ValueError on columns without the file that has them."""
-    for_nodes = {name: getattr(args, name) for name in ("nodes", "id", "features") if getattr(args, name)}
+    for_nodes = {name: getattr(args, name) for name in ("nodes", "id", "features", "categories") if getattr(args, name)}
     if for_nodes and not args.edges:
         raise ValueError(f"--edges FILE is missing (got {' '.join(f'--{name}' for name in for_nodes)} without it)")
     if args.edges and not args.nodes:
@@ -128,10 +134,10 @@ def from_edges(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
         raise ValueError(
             f"--edges needs what is to be learned of --nodes: --label COL for classes, or --target COL for numbers (got {given})"
         )
-    columns = {name: getattr(args, name) for name in ("id", "features") if getattr(args, name)}
+    columns = {name: getattr(args, name) for name in ("id", "features", "categories") if getattr(args, name)}
     found = datasets.from_tables(args.edges, args.nodes, **columns, **given)
     loaded = of_network(found.data, args)
-    source = loaded.source | {"columns": {"id": found.id, "features": found.features}}
+    source = loaded.source | {"columns": {name: getattr(found, name) for name in ("id", "features", "categories")}}
     return Loaded(loaded.data, loaded.task, found.classes, source, found.failures)
 
 
@@ -145,12 +151,12 @@ def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
         )
     ((kind, column),) = inputs.items()
     if kind == "text" and "target" in given and not hold_numbers(cells_of(args.csv, given["target"])):
-        rows = read_rows(args.csv, (column, given["target"]))
-        pairs = [(row[column] or "", row[given["target"]] or "") for row in rows]
-        return Loaded(pairs, "sequence to sequence", source={"kind": "line", "column": column})
+        return from_pairs(args, column, given["target"])
     if kind == "text" and "label" not in given and "target" not in given:
-        texts = [row[column] for row in read_rows(args.csv, (column,))]
-        return Loaded([text for text in texts if text], "language modeling", source={"kind": "line", "column": column})
+        rows, failures = whole_rows(args.csv, (column,))
+        texts = [row[column] for row in rows]
+        source = {"kind": "line", "column": column}
+        return Loaded([text for text in texts if text], "language modeling", source=source, failures=failures)
     if "label" not in given and "target" not in given:
         raise ValueError(
             "--csv needs what is to be learned: --label COL for classes, --target COL for numbers (got neither)"
@@ -164,11 +170,51 @@ def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
     if "label" in given:
         check_classes(args.csv, given["label"], kind)
     data, names, failures = datasets.from_csv(args.csv, **given, **options)
+    tell_repeats(args.csv, column)
     source = source_of(kind, data, options) | {"column": column}
     if "target" in given:
         return Loaded(data, "graph regression", None, source, failures)
     task = "graph classification" if kind == "smiles" else "sequence classification"
     return Loaded(data, task, names, source, failures)
+
+
+def from_pairs(args: argparse.Namespace, column: str, target: str) -> Loaded:
+    """Texts and what is to be written for each. Raises ValueError where these are a few words again and again, unless the task is
+    named: they are classes, which would be learned letter by letter."""
+    rows, failures = whole_rows(args.csv, (column, target))
+    pairs = [(row[column] or "", row[target] or "") for row in rows]
+    different = {text for _, text in pairs}
+    task = "sequence to sequence"
+    if args.task != task and len(different) <= min(MOST_CLASSES, len(pairs) / 3):
+        raise ValueError(
+            f"--target {target} has {len(different)} different texts in {len(pairs)} rows, which look like classes (got"
+            f" {sorted(different)[:5]}); give --label {target} for classes, or --task '{task}' to have them written"
+        )
+    return Loaded(pairs, task, source={"kind": "line", "column": column}, failures=failures)
+
+
+def whole_rows(path: str, columns: tuple[str, ...]) -> tuple[list[Row], list[Failure]]:
+    """The rows of a file, and those whose cells are more than its columns."""
+    rows, failures = [], []
+    for place, row in enumerate(read_rows(path, columns)):
+        try:
+            check_cells(row)
+            rows.append(row)
+        except ValueError as error:
+            failures.append(Failure(f"row {place + 1}", str(error), place))
+    return rows, failures
+
+
+def tell_repeats(path: str, column: str) -> None:
+    """Says how many rows have the input of another one: as test examples they were seen in training."""
+    cells = [cell.strip() for cell in cells_of(path, column) if cell.strip()]
+    repeats = len(cells) - len(set(cells))
+    if repeats:
+        print(
+            f"{repeats} of {len(cells)} rows repeat the {column!r} of another one; test examples that were trained on flatter the"
+            " figures",
+            file=sys.stderr,
+        )
 
 
 MOST_CLASSES = 20  # of whole numbers or fractions; more of them, most once or twice, are numbers to be predicted
@@ -215,10 +261,39 @@ def of_network(data: Data, args: argparse.Namespace) -> Loaded:
             file=sys.stderr,
         )
     options = {"undirected": args.undirected, "normalize": args.normalize}
-    data, y = prepared(data, **options), data.get("y")
+    if data.get("x") is None and data.edge_index is not None:
+        print(
+            "the nodes have no features x; the logarithms of their numbers of incoming and outgoing edges are taken",
+            file=sys.stderr,
+        )
+        options["degrees"] = True
+    data = prepared(data, **options)
+    is_regression = getattr(args, "target", None) or getattr(args, "task", None) == NodeRegression.name
+    if not is_regression:
+        data = with_classes(data)
+    y = data.get("y")
     is_number = isinstance(y, torch.Tensor) and y.is_floating_point() and bool((y.isfinite() & (y != y.round())).any())
-    task = "node regression" if is_number or getattr(args, "target", None) else "node classification"
+    task = NodeRegression.name if is_number or is_regression else NodeClassification.name
     return Loaded(data, task, source={"kind": "network", "options": options})
+
+
+def with_classes(data: Data) -> Data:
+    """With labels of whole numbers, where they are a few such numbers written as floating point; nan is an unknown label, -1."""
+    y = data.get("y")
+    if not isinstance(y, torch.Tensor) or not y.is_floating_point() or y.dim() != 1:
+        return data
+    known = y[~y.isnan()]
+    values = known.unique()
+    if not values.isfinite().all() or bool((values != values.round()).any()) or not 2 <= len(values) <= MOST_CLASSES:
+        return data
+    print(
+        f"the labels y are {len(values)} whole numbers (as {y.dtype}) and taken for classes; --task '{NodeRegression.name}'"
+        " predicts them as numbers",
+        file=sys.stderr,
+    )
+    data = copy.copy(data)
+    data.y = torch.where(y.isnan(), -1, y.nan_to_num()).long()
+    return data
 
 
 def of_dataset(args: argparse.Namespace) -> Loaded:

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 from torch import Tensor
@@ -25,6 +26,8 @@ EXAMPLES = """
 What cannot be read is told with its reason; the rest is predicted, and the exit code is 1.
 """
 
+LONGEST_NAME = 200  # of a file; systems take 255 bytes
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     reading.add_model(parser)
@@ -45,14 +48,25 @@ def run(args: argparse.Namespace) -> int:
         inputs = reading.read_table(args.csv, column, source)
     else:
         inputs = reading.read_inputs(args.inputs, source)
+        tell_of_files(args.inputs, source)
     inputs, predicted = predict(trained, inputs)
     if inputs.names and args.out:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         with open(args.out, "w", newline="", encoding="utf-8") as file:
             write(file, predicted, inputs.names)
     elif inputs.names:
         write(sys.stdout, predicted, inputs.names)
     tell_failures(inputs.failures, "is not predicted")
     return 1 if inputs.failures else 0
+
+
+def tell_of_files(words: list[str], source: dict[str, Any]) -> None:
+    """Says which texts are names of files: their content is rarely meant by them to be left alone."""
+    if source["kind"] not in ("text", "line"):
+        return
+    for word in words:
+        if len(word) < LONGEST_NAME and Path(word).is_file():
+            print(f"'{word}' is read as a text, not as the file of this name; --csv {word} reads that", file=sys.stderr)
 
 
 def predict(trained: Trained, inputs: reading.Inputs) -> tuple[reading.Inputs, Any]:

@@ -2,16 +2,17 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch_geometric.data import Data
 
-from graphattn.command.network import prepared, read_network
+from graphattn.command.network import SUFFIXES, prepared, read_network
 from graphattn.datasets import from_csv, from_tables
-from graphattn.datasets.csv_file import read_rows
+from graphattn.datasets.csv_file import read_rows, read_sound
 from graphattn.datasets.failures import Failure, read_each
 from graphattn.datasets.pictures import read_image
-from graphattn.inputs import from_audio, from_smiles, from_text
+from graphattn.inputs import from_smiles, from_text
 from graphattn.recipes import Trained, load
 
 
@@ -32,7 +33,7 @@ class Inputs(NamedTuple):
 READERS: Mapping[str, Callable[..., Data]] = {
     "text": from_text,
     "smiles": from_smiles,
-    "wav": from_audio,
+    "wav": read_sound,
     "image": read_image,
 }
 
@@ -88,9 +89,9 @@ def of_network(files: list[str], source: dict[str, Any]) -> Inputs:
         tables = from_tables(*files, **columns)
         tables.data.labels = tables.nodes  # as pages and tables call them
         return Inputs(tables.nodes, prepared(tables.data, **options), tables.failures)
-    if len(files) != 1:
+    if len(files) != 1 or (columns is not None and Path(files[0]).suffix not in SUFFIXES):
         wanted = "one file" if columns is None else "the files of the edges and of the nodes"
-        raise ValueError(f"the model reads one network at a time, {wanted} (got {len(files)} files)")
+        raise ValueError(f"the model reads one network at a time, {wanted} (got {' '.join(files)})")
     data = prepared(read_network(files[0]), **options)
     return Inputs(list(range(data.num_nodes or 0)), data, [])
 

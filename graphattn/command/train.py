@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     options: dict[str, Any] = {"split": split_of(args.split), "seed": args.seed, "log": args.log, "device": args.device}
     options |= {"names": loaded.names, "progress": sys.stderr.isatty(), "save": args.save}
     print(f"{args.task or loaded.task}: {size_of(loaded.data)}")
+    if loaded.names:
+        print(f"classes: {counted(loaded.names, loaded.data)}")
     if len(recipes) > 1:
         trained, tried = best_of(recipes, loaded.data, **options)
         by = trained.recipe.choice(trained.facts).by
@@ -174,6 +176,18 @@ def split_of(words: list[str] | None) -> Any:
         raise ValueError(
             f"--split needs three shares such as 80 10 10, or the number of a split (got {words})"
         ) from None
+
+
+SHOWN_CLASSES = 12
+
+
+def counted(names: list[str], found: Any) -> str:
+    """The number and name of each class, and how many examples or nodes it has."""
+    y = torch.cat([each.y for each in found]) if isinstance(found, list) else found.y
+    counts = torch.bincount(y[y >= 0], minlength=len(names)).tolist()
+    classes = [f"{place} {name} ({count})" for place, (name, count) in enumerate(zip(names, counts, strict=True))]
+    more = f" and {len(classes) - SHOWN_CLASSES} more" if len(classes) > SHOWN_CLASSES else ""
+    return ", ".join(classes[:SHOWN_CLASSES]) + more
 
 
 def size_of(found: Any) -> str:

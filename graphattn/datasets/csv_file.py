@@ -1,8 +1,11 @@
 """Rows of a CSV file as examples."""
 
 import csv
+import gzip
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -18,30 +21,62 @@ from graphattn.inputs.files import check_file
 
 Row = dict[str, str]
 DELIMITERS = ",;\t|"
+UNKNOWN = ("nan", "<na>", "null", "n/a", "#n/a")  # what programs write into the cell of a name that is missing
 
 
 def read_rows(path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> list[Row]:
-    """The rows of a file whose first line names the columns, UTF-8; the delimiter is that of the names.
+    """The rows of a file whose first line names the columns, UTF-8 (or UTF-16 with its mark), as it is or by gzip; the delimiter is
+    that of the names, which are taken without spaces around them. What `check_cells` says of a row concerns that row alone.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has no such columns, no rows, or another encoding.
+        ValueError: if it has no such columns, two of one name, no rows, or another encoding.
     """
-    check_file(path)
-    try:
-        content = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"'{path}' is not UTF-8 ({error}); save it in that encoding") from error
-    delimiter = max(DELIMITERS, key=content.partition("\n")[0].count)
+    content = read_text(path)
+    lines = content.splitlines()
+    if not lines:
+        raise ValueError(f"'{path}' is empty (got {len(content)} characters); its first line names the columns")
+    delimiter = max(DELIMITERS, key=re.sub('"[^"]*"', "", lines[0]).count)
     reader = csv.DictReader(StringIO(content, newline=""), delimiter=delimiter)
-    names = list(reader.fieldnames or ())
+    names = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = names
     missing = [column for column in columns if column not in names]
     if missing:
         raise ValueError(f"'{path}' has no column {', '.join(map(repr, missing))}; its first line names {names}")
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise ValueError(f"'{path}' has several columns of one name (got {twice} in its first line); rename them")
     rows = list(reader)
     if not rows:
         raise ValueError(f"'{path}' has no rows below the names of its columns (got {len(content)} characters)")
     return rows
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """What a file of text says; files of gzip are unpacked. Raises FileNotFoundError, ValueError on another encoding."""
+    check_file(path)
+    content = Path(path).read_bytes()
+    if content.startswith(b"PK\x03\x04"):
+        raise ValueError(f"'{path}' is a zip archive or a spreadsheet, not CSV; unpack it, or save it as CSV")
+    try:
+        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        is_wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is not UTF-8 ({error}); save it in that encoding") from error
+    except (OSError, EOFError) as error:
+        raise ValueError(f"'{path}' is a damaged file of gzip ({error})") from error
+
+
+def check_cells(row: Row) -> None:
+    """Raises ValueError on a row with more cells than columns: a delimiter inside a text without quotes shifts all that follow."""
+    surplus = [cell for cell in row.get(None, ()) if cell.strip()]  # type: ignore[call-overload] # where csv puts them
+    if surplus:
+        count = len(row) - 1
+        raise ValueError(
+            f"it has more cells than the {count} columns that the first line names (got {surplus[:3]} beyond them); put a text that"
+            " holds the delimiter in quotes"
+        )
 
 
 def from_csv(
@@ -92,6 +127,7 @@ def from_csv(
     make = maker(kind, Path(path).parent, [row[column] or "" for row in rows], options)
 
     def read(row: Row) -> Data:
+        check_cells(row)
         y = {} if not target else {"y": torch.tensor([number_in(row[target] or "", target)])}
         name = {} if not label else {"label": name_in(row[label] or "", label)}
         data = make(row[column] or "")
@@ -103,7 +139,10 @@ def from_csv(
         ((f"row {place}", row) for place, row in enumerate(rows, start=1)), read, f"reading {path}"
     )
     check_any(found, failures, path)
-    return found, number_classes(found, (data.label for data in found)) if label else None, failures
+    names = with_one_spelling([data.label for data in found]) if label else []
+    for data, name in zip(found, names, strict=False):
+        data.label = name
+    return found, number_classes(found, names) if label else None, failures
 
 
 def maker(kind: str, folder: Path, cells: list[str], options: dict[str, Any]) -> Callable[[str], Data]:
@@ -132,10 +171,7 @@ def sound_reader(folder: Path, options: dict[str, Any]) -> Callable[[str], Data]
 
     def read(cell: str) -> Data:
         path = folder / cell.strip()
-        try:
-            data = from_audio(path, **options)
-        except ImportError as error:  # of this file, as others may be wav
-            raise ValueError(str(error)) from error
+        data = read_sound(path, **options)
         rates.append(data.sample_rate)
         if data.sample_rate != rates[0]:
             raise ValueError(
@@ -147,11 +183,22 @@ def sound_reader(folder: Path, options: dict[str, Any]) -> Callable[[str], Data]
     return read
 
 
+def read_sound(path: str | os.PathLike[str], **options: Any) -> Data:
+    """`from_audio` of a file. Raises ValueError where a library is missing: it is this file that needs it, others may be wav."""
+    try:
+        return from_audio(path, **options)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+
+
 def number_in(cell: str, column: str) -> float:
+    if not cell.strip():
+        raise ValueError(f"{column!r} is empty")
     try:
         value = float(cell)
     except ValueError:
-        raise ValueError(f"{column!r} is no number (got {cell!r})") from None
+        hint = "; write numbers with a point, 1.5" if re.fullmatch(r"\s*-?\d+,\d+\s*", cell) else ""
+        raise ValueError(f"{column!r} is no number (got {cell!r}){hint}") from None
     if not math.isfinite(value):
         raise ValueError(f"{column!r} is not finite (got {cell!r})")
     return value
@@ -160,4 +207,24 @@ def number_in(cell: str, column: str) -> float:
 def name_in(cell: str, column: str) -> str:
     if not cell.strip():
         raise ValueError(f"{column!r} is empty")
+    if cell.strip().lower() in UNKNOWN:
+        raise ValueError(f"{column!r} is missing (got {cell.strip()!r})")
     return cell.strip()
+
+
+def with_one_spelling(names: list[str]) -> list[str]:
+    """Names that are all numbers, those of one value by the shortest of their spellings; others as they are.
+
+    >>> with_one_spelling(['1', '0.0', '1.0', '']), with_one_spelling(['01', '1']), with_one_spelling(['1', '1.0', 'b'])
+    (['1', '0.0', '1', ''], ['01', '1'], ['1', '1.0', 'b'])
+    """
+    shortest: dict[float, str] = {}
+    for name in sorted({name for name in names if name}, key=lambda name: (len(name), name)):
+        try:
+            value = float(name)
+        except ValueError:
+            return names
+        if re.fullmatch(r"0\d.*", name):  # a code, not a number
+            return names
+        shortest.setdefault(value, name)
+    return [shortest[float(name)] if name else name for name in names]

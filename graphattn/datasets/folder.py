@@ -12,6 +12,7 @@ from graphattn.datasets.failures import Failure, check_any, number_classes, read
 from graphattn.datasets.pictures import read_image
 
 KINDS = ("wav", "image")
+PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}  # of data that are split already
 
 
 def from_folder(
@@ -30,13 +31,19 @@ def from_folder(
 
     Raises:
         NotADirectoryError: if there is no such folder.
-        ValueError: on another kind, and if no file can be read.
+        ValueError: on another kind, on folders that are parts of the data rather than classes, and if no file can be read.
     """
     if kind not in KINDS:
         raise ValueError(f"'kind' must be one of {list(KINDS)} (got {kind!r})")
     folder = Path(path)
     if not folder.is_dir():
         raise NotADirectoryError(f"there is no folder '{path}'; give one that holds a folder for each class")
+    folders = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    if folders and {name.lower() for name in folders} <= PARTS:
+        raise ValueError(
+            f"the folders of '{path}' are parts of the data, not classes (got {folders}); give one of them, such as"
+            f" '{folder / folders[0]}', or a folder that holds the classes of all"
+        )
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
     of_file: Callable[[str], Data] = (
         sound_reader(folder, options) if kind == "wav" else reader_of_images(folder, options)

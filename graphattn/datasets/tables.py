@@ -1,15 +1,17 @@
 """A network as two tables: a row for each edge, a row for each node."""
 
 import os
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphattn.datasets.csv_file import Row, name_in, number_in, read_rows
+from graphattn.datasets.columns import Categories, categories_of, features_in
+from graphattn.datasets.csv_file import Row, check_cells, name_in, number_in, read_rows, with_one_spelling
 from graphattn.datasets.failures import Failure
 
 
@@ -17,13 +19,14 @@ class Tables(NamedTuple):
     """A network out of tables.
 
     Attributes:
-        data: x [num_nodes, num_features], edge_index, and y if there is a label (int64, -1 where the cell is empty) or a target
-            (float64, nan where it is empty).
+        data: x [num_nodes, num_features] unless there are none, num_nodes, edge_index, and y if there is a label (int64, -1
+            where the cell is empty) or a target (float64, nan where it is empty).
         nodes: Their names, in the order of the rows.
         classes: Names of the labels, None without these.
         features: Columns that x holds.
         failures: Rows of the edges that could not be read.
         id: Column of the names.
+        categories: Of each column of words among the features, the words: x has a column for each, in this order.
     """
 
     data: Data
@@ -32,6 +35,7 @@ class Tables(NamedTuple):
     features: list[str]
     failures: list[Failure]
     id: str
+    categories: Categories
 
 
 def from_tables(
@@ -41,22 +45,28 @@ def from_tables(
     features: Sequence[str] | None = None,
     label: str | None = None,
     target: str | None = None,
+    categories: Sequence[str] | Mapping[str, Sequence[str]] = (),
 ) -> Tables:
     """A network in two CSV files, whose first lines name the columns.
 
     Args:
         edges: The first two columns are the names of the node that is attended to (source) and of the one that attends to it
-            (target); others are passed over. Edges go one way: `torch_geometric.transforms.ToUndirected` adds the other.
+            (target); others are passed over, which a warning says. Edges go one way: `torch_geometric.transforms.ToUndirected`
+            adds the other.
         nodes: A row for each node.
         id: The column of its name; the first by default.
-        features: Columns of numbers; by default all but the name, the label and the target.
-        label: The column of a class; an empty cell is an unknown one.
+        features: Columns of numbers or of categories, words that come again and again, each of which gets a column of ones and
+            zeros; by default all but the name, the label and the target.
+        label: The column of a class; an empty cell, or one of nan, is an unknown one.
         target: The column of a number; an empty cell is an unknown one.
+        categories: Columns whose numbers are categories too; or, for a table that a trained model shall read, the categories of
+            each column as they were found then (`Tables.categories`): others are told by a warning, and 0 in each column.
 
     An edge to a node that has no row is left out, and in the failures.
 
     Raises:
-        ValueError: on columns that are not there, features that are no numbers, and names that two nodes have.
+        ValueError: on columns that are not there, features that are neither numbers nor categories, such as dates, and names
+            that two nodes have.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -71,7 +81,7 @@ def from_tables(
     """
     if label and target:
         raise ValueError(f"give 'label' for classes or 'target' for numbers (got {label!r} and {target!r})")
-    rows = read_rows(nodes, tuple(name for name in (id, label, target, *(features or ())) if name))
+    rows = read_rows(nodes, tuple(name for name in (id, label, target, *(features or ()), *categories) if name))
     id = id or next(iter(rows[0]))
     names = [name_of_node(row, id, place, nodes) for place, row in enumerate(rows, start=1)]
     known = {name: place for place, name in enumerate(names)}
@@ -81,22 +91,37 @@ def from_tables(
             f"'{nodes}' has rows with one name (got {twice} twice or more in {id!r}); give each node its own"
         )
     chosen = list(features) if features else [name for name in rows[0] if name and name not in (id, label, target)]
+    if not isinstance(categories, Mapping):
+        categories = categories_of(rows, chosen, categories, nodes)
+    known_words = {column: list(words) for column, words in categories.items()}
     edge_index, failures = ends_in(edges, known)
-    data = Data(x=numbers_in(rows, chosen, nodes), edge_index=edge_index)
+    data = Data(x=features_in(rows, chosen, known_words, nodes), edge_index=edge_index, num_nodes=len(rows))
     classes = None
     if label:
-        cells = [(row[label] or "").strip() for row in rows]
-        classes = sorted(set(cells) - {""})
-        places = {name: place for place, name in enumerate(classes)}
-        data.y = torch.tensor([places.get(cell, -1) for cell in cells])
+        data.y, classes = labels_in(rows, label)
     elif target:
         cells = [(row[target] or "").strip() for row in rows]
         data.y = torch.tensor([number_in(cell, target) if cell else torch.nan for cell in cells], dtype=torch.float64)
-    return Tables(data, names, classes, chosen, failures, id)
+    return Tables(data, names, classes, chosen, failures, id, known_words)
+
+
+def labels_in(rows: list[Row], column: str) -> tuple[Tensor, list[str]]:
+    """The place of each label among the sorted names, int64 [num_rows], -1 where it is unknown; and the names."""
+    found: list[str] = []
+    for row in rows:
+        try:
+            found.append(name_in(row[column] or "", column))
+        except ValueError:
+            found.append("")
+    cells = with_one_spelling(found)
+    classes = sorted(set(cells) - {""})
+    places = {name: place for place, name in enumerate(classes)}
+    return torch.tensor([places.get(cell, -1) for cell in cells]), classes
 
 
 def name_of_node(row: Row, column: str, place: int, path: str | os.PathLike[str]) -> str:
     try:
+        check_cells(row)
         return name_in(row[column] or "", column)
     except ValueError as error:
         raise ValueError(f"'{path}', row {place}: {error}") from None
@@ -105,12 +130,21 @@ def name_of_node(row: Row, column: str, place: int, path: str | os.PathLike[str]
 def ends_in(path: str | os.PathLike[str], known: dict[str, int]) -> tuple[Tensor, list[Failure]]:
     """edge_index, and the rows whose ends no node has."""
     rows = read_rows(path)
-    columns = list(rows[0])[:2]
+    columns = [name for name in rows[0] if name is not None]
     if len(columns) < 2:
-        raise ValueError(f"'{path}' needs two columns, of the two ends of an edge (got {columns})")
+        raise ValueError(
+            f"'{path}' needs two columns, of the two ends of an edge, with , ; | or a tab between them (got {columns})"
+        )
+    if columns[0] in known and columns[1] in known:
+        raise ValueError(
+            f"the first line of '{path}' is an edge (got {columns[:2]}), not the names of the columns; put such a line above it:"
+            " source,target"
+        )
+    if len(columns) > 2:
+        warnings.warn(f"the columns {columns[2:]} of '{path}' are not read: edges have two ends here", stacklevel=3)
     ends, failures = [], []
     for number, row in enumerate(rows, start=1):
-        pair = [(row[column] or "").strip() for column in columns]
+        pair = [(row[column] or "").strip() for column in columns[:2]]
         strange = [name for name in pair if name not in known]
         if strange:
             failures.append(Failure(f"row {number}", f"no node is called {strange[0]!r}"))
@@ -122,17 +156,3 @@ def ends_in(path: str | os.PathLike[str], known: dict[str, int]) -> tuple[Tensor
             " name nodes as the other table does"
         )
     return torch.tensor(ends).t().contiguous(), failures
-
-
-def numbers_in(rows: list[Row], columns: list[str], path: str | os.PathLike[str]) -> Tensor | None:
-    """float32 [num_rows, num_columns]; None without columns."""
-    found = []
-    for place, row in enumerate(rows, start=1):
-        for column in columns:
-            try:
-                found.append(number_in((row[column] or "").strip(), column))
-            except ValueError as error:
-                raise ValueError(
-                    f"'{path}', row {place}: {error}; features are numbers, name the columns that are: 'features'"
-                ) from None
-    return torch.tensor(found).view(len(rows), len(columns)) if columns else None

@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -248,9 +248,9 @@ class Training:
         if not isinstance(state, dict) or "begun" not in state:
             raise ValueError(f"'{keep.path}' is no checkpoint of a training; give another path, or do not resume")
         if state["recipe"] != keep.recipe:
+            other = "; ".join(differences(state["recipe"], keep.recipe))
             raise ValueError(
-                f"'{keep.path}' was made by another recipe, {state['recipe']} (got {keep.recipe}); give the same arguments, or"
-                " another path"
+                f"'{keep.path}' was made by another recipe: {other}; give the same arguments, or another path"
             )
         for name, part in self.stateful.items():
             part.load_state_dict(state[name])
@@ -270,3 +270,16 @@ def average(old: Tensor, new: Tensor, count: Tensor, decay: float) -> Tensor:
     """Exponential average of the weights, quicker in the first steps, so that the random start is forgotten."""
     seen = int(count)
     return torch.lerp(old, new, 1 - min(decay, (1 + seen) / (10 + seen))) if new.is_floating_point() else new
+
+
+def differences(made_with: Any, given: Any, name: str = "") -> Iterator[str]:
+    """Where the arguments of a checkpoint differ from those that are given.
+
+    >>> list(differences({'seed': 0, 'options': {'lr': 0.1, 'heads': 2}}, {'seed': 1, 'options': {'lr': 0.1, 'heads': 4}}))
+    ['seed 0 (got 1)', 'heads 2 (got 4)']
+    """
+    if isinstance(made_with, dict) and isinstance(given, dict):
+        for key in dict.fromkeys((*made_with, *given)):
+            yield from differences(made_with.get(key), given.get(key), str(key))
+    elif made_with != given:
+        yield f"{name} {made_with!r} (got {given!r})".strip()

@@ -127,7 +127,7 @@ class Trained:
         names = list(dict.fromkeys(name for figures in self.figures.values() for name in figures))
         lines = [f"{'part':<12}{'examples':>10}" + "".join(f"{name:>12}" for name in names)]
         for part, figures in self.figures.items():
-            numbers = "".join(f"{figures.get(name, float('nan')):>12.4f}" for name in names)
+            numbers = "".join(in_column(figures.get(name, float("nan"))) for name in names)
             lines.append(f"{part:<12}{self.counts.get(part, 0):>10}{numbers}")
         weights = sum(parameter.numel() for parameter in self.model.parameters())
         by = self.recipe.choice(self.facts).by
@@ -135,3 +135,13 @@ class Trained:
         spent = f"{self.seconds:.0f} CPU seconds, seed {self.seed}"
         lines.append(f"{self.counts.get('train', 0)} examples to train on, {weights:,} weights, {spent}")
         return "\n".join(lines)
+
+
+def in_column(value: float, width: int = 12) -> str:
+    """A number right-aligned in a column, with a space before it.
+
+    >>> in_column(0.5), in_column(1234567890.5)
+    ('      0.5000', '   1.235e+09')
+    """
+    written = f"{value:.4f}"
+    return f"{written if len(written) < width else f'{value:.4g}':>{width}}"

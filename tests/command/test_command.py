@@ -263,8 +263,12 @@ def test_options_reach_the_recipe():
 
 
 def test_usage(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr()
+    assert not printed.out and all(
+        word in printed.err for word in ("usage: graphattn", "--help has examples", *COMMANDS)
+    )
     for words in (
-        [],
         ["fly"],
         ["train"],
         ["train", "--csv", "a", "--npz", "b"],
@@ -272,7 +276,9 @@ def test_usage(capsys):
     ):
         with pytest.raises(SystemExit) as found:
             main(words)
-        assert found.value.code == 2 and "usage: graphattn" in capsys.readouterr().err
+        printed = capsys.readouterr().err
+        assert found.value.code == 2 and "usage: graphattn" in printed
+        assert f"graphattn{' train' if words[0] == 'train' else ''} --help" in printed
     with pytest.raises(SystemExit) as found:
         main(["--version"])
     assert found.value.code == 0 and capsys.readouterr().out == f"graphattn {__version__}\n"
@@ -376,7 +382,121 @@ def test_numbers_of_nodes(tmp_path, capsys):
     path = network_file(tmp_path / "network.npz", y=levels.y.numpy() + 0.5)
     assert run("train", "--npz", path, "--model", "gat", *quick) == 0
     assert "node regression" in capsys.readouterr().out
-    assert "row 1: 'name' is no number (got 'n0'); features are" in fails(capsys, *words, *quick, "--features", "name")
+    printed = fails(capsys, *words, *quick, "--features", "name")
+    assert "row 1: 'name' is no number (got 'n0'), and 120 different words in 120 rows are no categories" in printed
+
+
+def test_categories_of_nodes_are_the_same_in_predictions(tmp_path, capsys):
+    (tmp_path / "later").mkdir()
+    model, labels = tmp_path / "model.pt", ["ab"[node] for node in toys.network().y.clamp(max=1).tolist()]
+    towns, floors = [["Rome", "Oslo"][label == "a"] for label in labels], [node % 3 for node in range(120)]
+    edges, nodes = tables(tmp_path, town=towns, floor=floors, label=labels)
+    words = ("train", "--edges", edges, "--nodes", nodes, "--id", "name", "--label", "label", "--split", 60, 20, 20)
+    quick = ("--features", "town", "floor", "--model", "gat", "--epochs", 60, "--save", model)
+    assert run(*words, *quick, "--categories", "floor") == 0
+    printed = capsys.readouterr()
+    assert "warning: the columns ['length'] of" in printed.err and "classes: 0 a (40), 1 b (80)" in printed.out
+    assert load(model).facts["num_features"] == 5
+    edges, others = tables(tmp_path / "later", town=["Rome", *towns[1:-1], "Bonn"], floor=["", *floors[1:]])
+    assert run("predict", model, edges, nodes) == run("predict", model, edges, others) == 1  # the edge to nobody
+    printed = capsys.readouterr()
+    assert "1 categories of 'town' that the training data had not (got ['Bonn']" in printed.err
+    first, second = (list(csv.reader(part.splitlines())) for part in printed.out.split("input,")[1:])
+    same = [row[1] == other[1] == label for row, other, label in zip(first[1:], second[1:], labels, strict=True)]
+    assert np.mean(same) > 0.9
+
+
+def test_networks_without_features(tmp_path, capsys):
+    model, path = tmp_path / "model.pt", tmp_path / "network.npz"
+    data = toys.network()
+    masks = {name: data[name].numpy() for name in ("train_mask", "val_mask", "test_mask")}
+    np.savez(path, edge_index=data.edge_index.numpy(), Y=data.y.numpy(), **masks)
+    assert run("train", "--npz", path, "--save", model, "--epochs", 1, "--model", "gat") == 0
+    assert "the nodes have no features x; the logarithms" in capsys.readouterr().err
+    degrees = torch.bincount(data.edge_index[1], minlength=120).float().log1p()
+    data.x = torch.stack([degrees, degrees], 1)  # the edges go both ways
+    found = [row[1] for row in predictions(capsys, model, path)[1:]]
+    assert found == [str(label) for label in load(model).predict(data).labels]
+
+
+@pytest.mark.parametrize("y, told", [([0.0, 1.0], True), ([0.0, 0.5], False)])
+def test_labels_that_are_whole_numbers(y, told, tmp_path, capsys):
+    labels = np.array(y)[toys.network().y.clamp(max=1).numpy()]
+    labels[0] = np.nan
+    quick = ("--epochs", 1, "--model", "gat", "--split", 60, 20, 20)
+    path = network_file(tmp_path / "network.npz", y=labels)
+    assert run("train", "--npz", path, *quick) == 0
+    printed = capsys.readouterr()
+    assert ("taken for classes; --task 'node regression'" in printed.err) == told
+    assert ("node classification" if told else "node regression") in printed.out
+    assert run("train", "--npz", path, *quick, "--task", "node regression") == 0
+    printed = capsys.readouterr()
+    assert "node regression" in printed.out and "taken for classes" not in printed.err
+
+
+def test_files_of_other_kinds_than_networks(tmp_path, capsys):
+    data, path = toys.network(), tmp_path / "network.pt"
+    torch.save(data, path)
+    assert "torch.save(data.to_dict(), path) writes one of a Data (" in fails(capsys, "train", "--npz", path)
+    printed = fails(capsys, "train", "--npz", tables(tmp_path)[0])
+    assert "it is no archive" in printed and "--edges and --nodes" in printed
+    arrays = {"x": data.x.numpy(), "edge_index": data.edge_index.numpy(), "names": np.array(["a", "b"])}
+    np.savez(tmp_path / "words.npz", y=np.array(["a", "b", "c"])[data.y.numpy()], **arrays)
+    assert "['y'] of" in fails(
+        capsys, "train", "--npz", tmp_path / "words.npz"
+    )  # names of something else are passed over
+
+
+def test_texts_that_look_like_classes(tmp_path, capsys):
+    rows = [(" ".join(data.tokens), ["bad", "good"][data.y]) for data in toys.reviews(20)]
+    path = write_csv(tmp_path / "reviews.csv", ("review", "stars"), rows)
+    words = ("train", "--csv", path, "--text", "review", "--target", "stars")
+    printed = fails(capsys, *words)
+    assert "2 different texts in 20 rows" in printed and "--label stars" in printed
+    assert "--task 'sequence to sequence'" in printed
+    quick = ("--epochs", 1, "--set", "channels=8", "--set", "layers=1", "--task", "sequence to sequence")
+    assert run(*words, *quick) == 0
+    assert "sequence to sequence: 20 examples" in capsys.readouterr().out
+
+
+def test_what_is_told_of_texts(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [(" ".join(data.tokens), ["bad", "good"][data.y]) for data in toys.reviews(40)]
+    write_csv(tmp_path / "reviews.csv", ("review", "stars"), [*rows, rows[0]])
+    quick = ("--epochs", 1, "--set", "channels=8", "--save", "models and more/model.pt")
+    assert run("train", "--csv", "reviews.csv", "--text", "review", "--label", "stars", *quick) == 0
+    printed = capsys.readouterr()
+    repeats = 41 - len({text for text, _ in rows})
+    assert f"{repeats} of 41 rows repeat the 'review' of another one" in printed.err
+    good = sum(label == "good" for _, label in [*rows, rows[0]])
+    assert f"classes: 0 bad ({41 - good}), 1 good ({good})" in printed.out
+    assert run("predict", "models and more/model.pt", "reviews.csv", "--out", "new folder/found.csv") == 0
+    assert "'reviews.csv' is read as a text" in capsys.readouterr().err
+    assert len((tmp_path / "new folder" / "found.csv").read_text().splitlines()) == 2
+
+
+def test_texts_with_delimiters_are_left_out(tmp_path, capsys):
+    (tmp_path / "lines.csv").write_text("text,\n" + "a b c a,\n" * 12 + "a, b, c,\n")
+    assert run("train", "--csv", tmp_path / "lines.csv", "--text", "text", "--epochs", 1) == 0
+    printed = capsys.readouterr()
+    assert "language modeling: 12 examples" in printed.out and "row 13: it has more cells" in printed.err
+
+
+def test_sounds_that_need_a_library_stop_no_others(tmp_path, capsys, monkeypatch):
+    for label in ("a", "b"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for number in range(4):
+            samples = np.random.default_rng(number).integers(-9000, 9000, 2400).astype(np.int16)
+            scipy.io.wavfile.write(tmp_path / "sounds" / label / f"{number}.wav", 8000, samples)
+    model, sound = tmp_path / "model.pt", tmp_path / "sounds" / "a" / "0.wav"
+    assert run("train", "--wav-folder", tmp_path / "sounds", "--epochs", 1, "--save", model) == 0
+    (tmp_path / "other.mp3").write_bytes(b"ID3 and so on")
+    monkeypatch.setitem(sys.modules, "soundfile", None)  # as if it were not installed
+    capsys.readouterr()
+    assert run("predict", model, tmp_path / "other.mp3", sound) == 1
+    printed = capsys.readouterr()
+    assert "other.mp3" in printed.err and "graphattn[audio]" in printed.err
+    assert len(printed.out.splitlines()) == 2
 
 
 def test_sounds_of_several_rates(tmp_path, capsys):

@@ -1,5 +1,9 @@
 """CSV files as users have them."""
 
+import gzip
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import scipy.io.wavfile
@@ -84,3 +88,57 @@ def test_columns_and_files(tmp_path):
         from_csv(write(tmp_path, "text,n\na,b\n"), text="text", target="n")
     with pytest.raises(FileNotFoundError):
         from_csv(tmp_path / "none.csv", text="text")
+
+
+def test_files_of_other_programs(tmp_path):
+    text = "text ; label\r\na b;z\r\n"
+    expected = [{"text": "a b", "label": "z"}]
+    assert read_rows(write(tmp_path, text, encoding="utf-16")) == expected  # with a mark in front
+    (tmp_path / "data.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert read_rows(tmp_path / "data.csv.gz") == expected
+    assert read_rows(write(tmp_path, '"a, b, c";label\n1;2\n')) == [{"a, b, c": "1", "label": "2"}]
+    assert read_rows(write(tmp_path, text.replace("\r\n", "\r"))) == expected
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("data.csv", text)
+    (tmp_path / "data.zip").write_bytes(packed.getvalue())
+    with pytest.raises(ValueError, match="is a zip archive or a spreadsheet"):
+        read_rows(tmp_path / "data.zip")
+    (tmp_path / "data.csv.gz").write_bytes(gzip.compress(text.encode())[:-9])
+    with pytest.raises(ValueError, match="is a damaged file of gzip"):
+        read_rows(tmp_path / "data.csv.gz")
+
+
+def test_first_lines_that_name_no_columns(tmp_path):
+    with pytest.raises(ValueError, match="is empty"):
+        read_rows(write(tmp_path, ""))
+    with pytest.raises(ValueError, match=r"several columns of one name \(got \['text'\]"):
+        read_rows(write(tmp_path, "text,text\na,b\n"))
+
+
+def test_a_text_that_holds_the_delimiter_shifts_no_label(tmp_path):
+    path = write(tmp_path, "text,label\ngood, really,yes\nbad,no,\nbad,no\n")  # a last delimiter is harmless
+    data, classes, failures = from_csv(path, text="text", label="label")
+    assert classes == ["no"] and len(data) == 2
+    assert [failure.where for failure in failures] == ["row 1"]
+    assert "more cells than the 2 columns that the first line names (got ['yes'] beyond them)" in failures[0].reason
+
+
+def test_labels_that_are_missing_or_spelled_in_two_ways(tmp_path):
+    cells = ("1", "0", "1.0", "nan", "NULL", "1.00")
+    path = write(tmp_path, "text,label\n" + "".join(f"a,{cell}\n" for cell in cells))
+    data, classes, failures = from_csv(path, text="text", label="label")
+    assert classes == ["0", "1"] and [each.y.item() for each in data] == [1, 0, 1, 1]
+    assert [str(failure) for failure in failures] == [
+        "row 4: 'label' is missing (got 'nan')", "row 5: 'label' is missing (got 'NULL')"
+    ]  # fmt: skip
+    codes = from_csv(write(tmp_path, "text,label\na,01\na,1\n"), text="text", label="label")
+    assert codes[1] == ["01", "1"]
+
+
+def test_numbers_with_a_comma_and_none(tmp_path):
+    path = write(tmp_path, "text;n\na;1,5\na;\na;2.5\n")
+    _, _, failures = from_csv(path, text="text", target="n")
+    assert [failure.reason for failure in failures] == [
+        "'n' is no number (got '1,5'); write numbers with a point, 1.5", "'n' is empty"
+    ]  # fmt: skip

@@ -38,3 +38,12 @@ def test_what_is_no_folder_of_classes(tmp_path):
         from_folder(tmp_path, "mp4")
     with pytest.raises(ValueError, match="nothing in .* could be read"):
         from_folder(tmp_path, "wav")
+
+
+def test_folders_of_parts_are_no_classes(tmp_path):
+    for part in ("Train", "val"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        (tmp_path / part / "cat" / "a.png").write_bytes(b"")
+    (tmp_path / ".hidden").mkdir()
+    with pytest.raises(ValueError, match=r"are parts of the data, not classes \(got \['Train', 'val'\]\)"):
+        from_folder(tmp_path, "image")

@@ -189,9 +189,9 @@ def test_a_run_in_pieces_has_the_result_of_one_long_run(name, tmp_path):
 def test_another_recipe_does_not_go_on(tmp_path):
     recipe, make = SMALL["graphs"]
     recipe.scheduled(epochs=2).train(make(), save=tmp_path / "model.pt", minutes=1e-9, progress=False)
-    with pytest.raises(ValueError, match="made by another recipe"):
+    with pytest.raises(ValueError, match=r"made by another recipe: epochs 2 \(got 3\); give"):
         recipe.scheduled(epochs=3).train(make(), save=tmp_path / "model.pt", resume=True, progress=False)
-    with pytest.raises(ValueError, match="made by another recipe"):
+    with pytest.raises(ValueError, match=r"made by another recipe: seed 0 \(got 1\); give"):
         recipe.scheduled(epochs=2).train(make(), save=tmp_path / "model.pt", resume=True, seed=1, progress=False)
     with pytest.raises(ValueError, match="made by another recipe"):
         recipe.scheduled(epochs=2).train(make()[:90], save=tmp_path / "model.pt", resume=True, progress=False)
