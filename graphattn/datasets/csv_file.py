@@ -128,21 +128,18 @@ def from_csv(
 
     def read(row: Row) -> Data:
         check_cells(row)
-        y = {} if not target else {"y": torch.tensor([number_in(row[target] or "", target)])}
-        name = {} if not label else {"label": name_in(row[label] or "", label)}
         data = make(row[column] or "")
-        for attribute, value in (y | name).items():
-            data[attribute] = value
+        if target:
+            data.y = torch.tensor([number_in(row[target] or "", target)])
+        if label:
+            data.label = name_in(row[label] or "", label)
         return data
 
-    found, failures = read_each(
-        ((f"row {place}", row) for place, row in enumerate(rows, start=1)), read, f"reading {path}"
-    )
+    numbered = ((f"row {place}", row) for place, row in enumerate(rows, start=1))
+    found, failures = read_each(numbered, read, f"reading {path}")
     check_any(found, failures, path)
-    names = with_one_spelling([data.label for data in found]) if label else []
-    for data, name in zip(found, names, strict=False):
-        data.label = name
-    return found, number_classes(found, names) if label else None, failures
+    classes = number_classes(found, with_one_spelling([data.label for data in found])) if label else None
+    return found, classes, failures
 
 
 def maker(kind: str, folder: Path, cells: list[str], options: dict[str, Any]) -> Callable[[str], Data]:

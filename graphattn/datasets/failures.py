@@ -31,10 +31,11 @@ def check_any(found: list[Data], failures: list[Failure], path: Any) -> None:
 
 
 def number_classes(found: list[Data], names: Iterable[str]) -> list[str]:
-    """Sorted names of the classes; the `label` (str) of each example becomes y, its place among them."""
+    """Sorted names of the classes; the place of its name among them becomes y of each example, in place of its `label`."""
+    names = list(names)
     classes = sorted(set(names))
     places = {name: place for place, name in enumerate(classes)}
-    for data in found:
-        data.y = torch.tensor([places[data.label]])
+    for data, name in zip(found, names, strict=True):
+        data.y = torch.tensor([places[name]])
         del data.label
     return classes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphattn.datasets.columns import Categories, categories_of, features_in
+from graphattn.datasets.columns import Categories, categories_of, cells_of, features_in
 from graphattn.datasets.csv_file import Row, check_cells, name_in, number_in, read_rows, with_one_spelling
 from graphattn.datasets.failures import Failure
 
@@ -83,26 +83,20 @@ def from_tables(
         raise ValueError(f"give 'label' for classes or 'target' for numbers (got {label!r} and {target!r})")
     rows = read_rows(nodes, tuple(name for name in (id, label, target, *(features or ()), *categories) if name))
     id = id or next(iter(rows[0]))
-    names = [name_of_node(row, id, place, nodes) for place, row in enumerate(rows, start=1)]
+    names = names_of_nodes(rows, id, nodes)
     known = {name: place for place, name in enumerate(names)}
-    if len(known) < len(names):
-        twice = sorted(name for name, count in Counter(names).items() if count > 1)[:5]
-        raise ValueError(
-            f"'{nodes}' has rows with one name (got {twice} twice or more in {id!r}); give each node its own"
-        )
     chosen = list(features) if features else [name for name in rows[0] if name and name not in (id, label, target)]
     if not isinstance(categories, Mapping):
         categories = categories_of(rows, chosen, categories, nodes)
-    known_words = {column: list(words) for column, words in categories.items()}
     edge_index, failures = ends_in(edges, known)
-    data = Data(x=features_in(rows, chosen, known_words, nodes), edge_index=edge_index, num_nodes=len(rows))
+    data = Data(x=features_in(rows, chosen, categories, nodes), edge_index=edge_index, num_nodes=len(rows))
     classes = None
     if label:
         data.y, classes = labels_in(rows, label)
     elif target:
-        cells = [(row[target] or "").strip() for row in rows]
-        data.y = torch.tensor([number_in(cell, target) if cell else torch.nan for cell in cells], dtype=torch.float64)
-    return Tables(data, names, classes, chosen, failures, id, known_words)
+        data.y = targets_in(rows, target)
+    words = {column: list(found) for column, found in categories.items()}
+    return Tables(data, names, classes, chosen, failures, id, words)
 
 
 def labels_in(rows: list[Row], column: str) -> tuple[Tensor, list[str]]:
@@ -119,12 +113,27 @@ def labels_in(rows: list[Row], column: str) -> tuple[Tensor, list[str]]:
     return torch.tensor([places.get(cell, -1) for cell in cells]), classes
 
 
-def name_of_node(row: Row, column: str, place: int, path: str | os.PathLike[str]) -> str:
-    try:
-        check_cells(row)
-        return name_in(row[column] or "", column)
-    except ValueError as error:
-        raise ValueError(f"'{path}', row {place}: {error}") from None
+def targets_in(rows: list[Row], column: str) -> Tensor:
+    """float64 [num_rows], nan where it is unknown."""
+    cells = cells_of(rows, column)
+    return torch.tensor([number_in(cell, column) if cell else torch.nan for cell in cells], dtype=torch.float64)
+
+
+def names_of_nodes(rows: list[Row], column: str, path: str | os.PathLike[str]) -> list[str]:
+    """The name in each row. Raises ValueError where there is none, and where two nodes have one."""
+    names = []
+    for place, row in enumerate(rows, start=1):
+        try:
+            check_cells(row)
+            names.append(name_in(row[column] or "", column))
+        except ValueError as error:
+            raise ValueError(f"'{path}', row {place}: {error}") from None
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)[:5]
+    if twice:
+        raise ValueError(
+            f"'{path}' has rows with one name (got {twice} twice or more in {column!r}); give each node its own"
+        )
+    return names
 
 
 def ends_in(path: str | os.PathLike[str], known: dict[str, int]) -> tuple[Tensor, list[Failure]]:

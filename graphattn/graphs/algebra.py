@@ -300,7 +300,11 @@ def _check_operands(graphs: Sequence[Any]) -> None:
         raise ValueError("'|' and '&' join at least one graph (got none)")
     for graph in graphs:
         if not isinstance(graph, Graph):
-            raise TypeError(f"'|', '&' and '~' join graphs (got {type(graph).__name__}); see graphattn.as_graph")
+            sizes = next((each.shape for each in graphs if isinstance(each, Graph)), ("num_queries", "num_keys"))
+            raise TypeError(
+                f"'|', '&' and '~' join graphs (got {type(graph).__name__}); make a graph of an edge_index, a mask, a sparse"
+                f" matrix or a network by graphattn.as_graph(x, {sizes[0]}, {sizes[1]})"
+            )
         if graph.sizes != graphs[0].sizes:
             raise ValueError(
                 f"'|' and '&' need graphs of equal sizes (got {graphs[0]!r} with {_shown(graphs[0])} "

@@ -1,6 +1,8 @@
 """One graph in the forms of other libraries: tensors, arrays, sparse matrices, networkx."""
 
+import os
 import sys
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,24 @@ def graph_of_form(x: Any, num_queries: Counts | None = None, num_keys: Counts | 
             f"no graph can be made of {type(x).__name__}; a list is a batch of graphs: of edges make a tensor "
             f"[2, num_edges] first, torch.tensor([sources, targets]) or torch.tensor(pairs).t()"
         )
-    raise TypeError(f"no graph can be made of {type(x).__name__}; give {FORMS}")
+    raise TypeError(f"no graph can be made of {type(x).__name__}{advice_on(x)}; give {FORMS}")
+
+
+def advice_on(x: Any) -> str:
+    """What leads from things that are often taken for a graph to one."""
+    if isinstance(x, str | PathLike):
+        return (
+            f" (got {os.fspath(x)!r}): files are not read here, but by graphattn.datasets.from_tables(edges, nodes), numpy.load,"
+            " networkx.read_edgelist or pandas"
+        )
+    if hasattr(x, "columns") and hasattr(x, "to_numpy"):  # a table of pandas, polars, ...
+        return (
+            f" (got the columns {[str(name) for name in x.columns][:8]}): networkx.from_pandas_edgelist(table, source, target)"
+            " makes a network of two columns with names, table[[source, target]].to_numpy().T an edge_index of two with numbers"
+        )
+    if isinstance(x, dict):
+        return ": networkx.from_dict_of_lists(neighbours) makes a network of lists of neighbours"
+    return ""
 
 
 def check_sizes(graph: Graph, num_queries: Counts | None, num_keys: Counts | None) -> Graph:

@@ -363,12 +363,15 @@ class Graph(ABC):
     def __or__(self, other: "Graph") -> "Graph":
         from graphattn.graphs.algebra import union
 
-        return union(self, other) if isinstance(other, Graph) else NotImplemented
+        return union(self, other)
 
     def __and__(self, other: "Graph") -> "Graph":
         from graphattn.graphs.algebra import intersection
 
-        return intersection(self, other) if isinstance(other, Graph) else NotImplemented
+        return intersection(self, other)
+
+    # What has operators of its own, such as a tensor of edges, stands on the left: the same sentence says what it should be.
+    __ror__, __rand__ = __or__, __and__
 
     def __invert__(self) -> "Graph":
         from graphattn.graphs.algebra import complement

@@ -1,5 +1,6 @@
 """RuleGraph: the edges for which a function of query and key says yes."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,18 +48,26 @@ class RuleGraph(Graph):
         num_keys: Counts | None = None,
         rule: Callable[[Tensor, Tensor], Tensor] | None = None,
     ):
+        if callable(num_queries):
+            count = "num_queries" if num_keys is None or callable(num_keys) else num_keys
+            raise TypeError(
+                f"'num_queries' is the first argument (got the rule there); write RuleGraph({count}, rule=...)"
+            )
         if rule is None and callable(num_keys):
             raise TypeError(
                 f"'rule' is the third argument (got it as 'num_keys'); write RuleGraph({num_queries}, rule=...)"
             )
+        if callable(rule):
+            check_arguments(rule)
         self._set(parse_sizes(num_queries, num_keys), rule)
 
     def _set(self, sizes: Sequence[tuple[int, int]], rule: Any, edges_by_key: bool = False) -> None:
         if not callable(rule):
             raise TypeError(f"'rule' must be a function (query, key) -> bool (got {type(rule).__name__})")
-        pair = torch.zeros(1, dtype=torch.long, device="cpu")
         if min(map(max, zip(*sizes))):
-            check_answer(named(rule), rule(pair, pair), pair.shape)
+            ask(
+                rule, *torch.zeros(2, 2, dtype=torch.long, device="cpu")
+            )  # two pairs: for one, `and` and `<= <` would pass
         self._freeze(sizes=tuple(sizes), edges_by_key=edges_by_key, rule=rule)
 
     def _restore(self, sizes, edges_by_key, rule):
@@ -75,7 +84,7 @@ class RuleGraph(Graph):
         pairs = torch.broadcast_tensors(query, key, same)
         # An index of another example may be none of this one.
         query, key = (torch.where(pairs[2], x, 0).long() for x in pairs[:2])
-        return check_answer(named(self.rule), self.rule(query, key), query.shape) & pairs[2]
+        return ask(self.rule, query, key) & pairs[2]
 
     def _split(self) -> list[Graph]:
         return [self._of([size], self.rule, self.edges_by_key) for size in self.sizes]
@@ -91,6 +100,37 @@ class RuleGraph(Graph):
         queries, keys = zip(*self.sizes)
         counts = abbreviate(queries) if queries == keys else f"{abbreviate(queries)}, {abbreviate(keys)}"
         return f"RuleGraph({counts}, rule={name_of(self.rule)})"
+
+
+def check_arguments(rule: Callable[..., Any]) -> None:
+    """Raises TypeError on a function that does not take two arguments."""
+    try:
+        signature = inspect.signature(rule)
+    except ValueError:  # of some functions in C
+        return
+    try:
+        signature.bind(0, 0)
+    except TypeError as error:
+        hint = (
+            "; a mask_mod of FlexAttention: lambda query, key: rule(0, 0, query, key)"
+            if len(signature.parameters) == 4
+            else ""
+        )
+        raise TypeError(f"{named(rule)} must take (query, key) (got {signature}){hint}") from error
+
+
+def ask(rule: Callable[[Tensor, Tensor], Tensor], query: Tensor, key: Tensor) -> Tensor:
+    """What a rule says of pairs. Raises TypeError where it asks for one bool of many pairs, or does not give one for each."""
+    try:
+        answer = rule(query, key)
+    except RuntimeError as error:
+        if "is ambiguous" not in str(error) and "converted to Scalar" not in str(error):
+            raise
+        raise TypeError(
+            f"{named(rule)} is asked for many pairs at once (got {list(query.shape)} of them), of which 'and', 'or', 'not', 'if',"
+            " 'in', min, max, a < b < c and .item() make one value; combine tensors by &, | and ~, as in (a < b) & (b < c)"
+        ) from error
+    return check_answer(named(rule), answer, query.shape)
 
 
 def name_of(rule: Callable[..., Any]) -> str:

@@ -7,11 +7,14 @@ from typing import Any
 
 from torch.nn import Module
 
+from graphattn.nn.other_names import check_names
+
 ARGUMENTS = "_made_with"
 
 
 def remember_arguments(kinds: Iterable[type[Module]]) -> None:
-    """From now on objects of these classes remember what they are made with; those of subclasses, made otherwise, do not."""
+    """From now on objects of these classes remember what they are made with; those of subclasses, made otherwise, do not.
+    Arguments that other libraries call otherwise are named in the error."""
     for kind in kinds:
         kind.__init__ = remembering(kind, kind.__init__)  # type: ignore[method-assign]
 
@@ -21,6 +24,7 @@ def remembering(kind: type[Module], init: Any) -> Any:
 
     @functools.wraps(init)
     def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+        check_names(kind.__name__, signature, kwargs)
         init(self, *args, **kwargs)
         if type(self) is kind:
             self.__dict__[ARGUMENTS] = given(signature, self, args, kwargs)

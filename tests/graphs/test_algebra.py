@@ -167,3 +167,12 @@ def test_repr():
     graph = ~(causal(3) | GlobalGraph(3, [1]))
     assert repr(graph) == "(~(BandedGraph(3, before=2, after=0) | GlobalGraph(3, nodes=[1])))"
     assert repr(graph.T) == repr(graph) + ".T"
+
+
+@pytest.mark.parametrize("other", [torch.tensor([[0], [1]]), [[0], [1]], None, 3])
+def test_what_is_no_graph_is_told_the_way_to_one(other):
+    graph = BandedGraph(3, 1, 0)
+    for join in (lambda a, b: a | b, lambda a, b: a & b):
+        for pair in ((graph, other), (other, graph)):
+            with pytest.raises(TypeError, match=rf"got {type(other).__name__}\); .* graphattn.as_graph\(x, 3, 3\)"):
+                join(*pair)

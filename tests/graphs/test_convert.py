@@ -4,6 +4,7 @@ import gc
 import sys
 import types
 import weakref
+from pathlib import Path
 
 import networkx
 import numpy as np
@@ -15,6 +16,7 @@ from torch_geometric.data import Batch, Data, HeteroData
 from torch_geometric.transforms import AddSelfLoops
 
 from graphattn.graphs import BatchedGraph, CompleteGraph, EdgeListGraph, as_graph, causal
+from graphattn.inputs import from_network
 from graphattn.testing.cases import ASYMMETRIC, REPEATED, SQUARE
 
 EDGE_INDEX = torch.tensor(ASYMMETRIC).t().contiguous()  # 6 queries, 8 keys
@@ -328,3 +330,26 @@ def test_an_edge_list_beside_other_edges_is_refused(change, batched):
         as_graph(change(data))
     data.graph = [causal(4), causal(4)] if batched else causal(4)  # a formula is another graph on purpose
     assert as_graph(change(data)).num_edges == 10 * (1 + batched)
+
+
+class Table:
+    """What a table of pandas shows of itself."""
+
+    columns = ("source", "target")
+
+    def to_numpy(self): ...
+
+
+@pytest.mark.parametrize(
+    "x, match",
+    [
+        ("edges.csv", r"of str \(got 'edges.csv'\): files are not read here, but by graphattn.datasets.from_tables"),
+        (Path("edges.csv"), r"\(got 'edges.csv'\): files are not read here"),
+        (Table(), r"of Table \(got the columns \['source', 'target'\]\): networkx.from_pandas_edgelist"),
+        ({"a": ["b"]}, "of dict: networkx.from_dict_of_lists"),
+    ],
+)
+def test_what_is_often_taken_for_a_graph(x, match):
+    for read in (as_graph, from_network):
+        with pytest.raises(TypeError, match=match):
+            read(x)

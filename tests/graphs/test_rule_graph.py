@@ -102,3 +102,32 @@ def test_a_rule_may_look_up_what_it_knows_of_nodes():
     kind = torch.tensor([0, 1, 0, 1])
     graph = RuleGraph([3, 4], rule=lambda query, key: kind[query] == kind[key])
     assert graph.mask().sum() == graph.num_edges == 5 + 8
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda query, key: (query >= key) and (key > 1),
+        lambda query, key: not query > key,
+        lambda query, key: query >= key if query > 2 else key < 1,
+        lambda query, key: 0 <= query - key < 2,
+        lambda query, key: key in (1, 2),
+        lambda query, key: query.item() > key.item(),
+    ],
+)
+def test_rules_for_one_pair_are_refused_when_the_graph_is_made(rule):
+    for size in (1, 3):
+        with pytest.raises(TypeError, match=r"asked for many pairs at once \(got \[2\] of them\).* by &, \| and ~"):
+            RuleGraph(size, rule=rule)
+
+
+def test_arguments_in_other_places_and_numbers():
+    with pytest.raises(TypeError, match=r"'num_queries' is the first argument .* write RuleGraph\(5, rule=...\)"):
+        RuleGraph(lambda query, key: query > key, 5)
+    with pytest.raises(
+        TypeError, match=r"must take \(query, key\) \(got \(b, h, q, k\)\); a mask_mod of FlexAttention"
+    ):
+        RuleGraph(5, rule=lambda b, h, q, k: q > k)
+    with pytest.raises(TypeError, match=r"must take \(query, key\) \(got \(query\)\)$"):
+        RuleGraph(5, rule=lambda query: query > 1)
+    assert RuleGraph(3, rule=torch.ge).num_edges == 6  # a function in C, which has no signature
