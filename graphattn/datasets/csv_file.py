@@ -93,8 +93,7 @@ def from_csv(
 
     Args:
         path: Of the file; its first line names the columns.
-        text, smiles, wav, image: The column of the input, one of these: sentences, SMILES of molecules, paths of sounds or of
-            images (from the folder of the file on).
+        text, smiles, wav, image: One column of input: sentences, SMILES, or paths of files (from the folder of this one on).
         label: The column of a class; classes are numbered in the order of their sorted names.
         target: The column of a number.
         **options: Of `from_text`, `from_smiles`, `from_audio` (sample_rate brings all sounds to one) or `read_image`.
