@@ -85,7 +85,7 @@ def from_tables(
     id = id or next(iter(rows[0]))
     names = names_of_nodes(rows, id, nodes)
     known = {name: place for place, name in enumerate(names)}
-    chosen = list(features) if features else [name for name in rows[0] if name and name not in (id, label, target)]
+    chosen = chosen_of(rows, features, (id, label, target))
     if not isinstance(categories, Mapping):
         categories = categories_of(rows, chosen, categories, nodes)
     edge_index, failures = ends_in(edges, known)
@@ -97,6 +97,14 @@ def from_tables(
         data.y = targets_in(rows, target)
     words = {column: list(found) for column, found in categories.items()}
     return Tables(data, names, classes, chosen, failures, id, words)
+
+
+def chosen_of(rows: list[Row], features: Sequence[str] | None, others: tuple[str | None, ...]) -> list[str]:
+    """The columns of features: those that are named, or all but the `others`: the name, the label and the target."""
+    told = [name for name in others[1:] if name and name in (features or ())]
+    if told:
+        raise ValueError(f"what is to be learned is among the features (got {told}); leave it out of them")
+    return [name for name in rows[0] if name and name not in others] if features is None else list(features)
 
 
 def labels_in(rows: list[Row], column: str) -> tuple[Tensor, list[str]]:

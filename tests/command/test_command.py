@@ -417,6 +417,12 @@ def test_networks_without_features(tmp_path, capsys):
     data.x = torch.stack([degrees, degrees], 1)  # the edges go both ways
     found = [row[1] for row in predictions(capsys, model, path)[1:]]
     assert found == [str(label) for label in load(model).predict(data).labels]
+    nodes = write_csv(tmp_path / "nodes.csv", ("id", "kind"), [(node, "ab"[node % 2]) for node in range(120)])
+    edges = write_csv(tmp_path / "edges.csv", ("from", "to"), data.edge_index.t().tolist())
+    words = ("--edges", edges, "--nodes", nodes, "--label", "kind", "--split", 60, 20, 20, "--epochs", 1)
+    assert run("train", *words, "--model", "gat", "--save", model) == 0
+    capsys.readouterr()
+    assert len(predictions(capsys, model, edges, nodes)[1:]) == 120  # whose kinds are not read as features
 
 
 @pytest.mark.parametrize("y, told", [([0.0, 1.0], True), ([0.0, 0.5], False)])

@@ -40,6 +40,7 @@ def test_names_in_another_column_and_order(tmp_path):
         (EDGES, NODES, {"label": "likes"}, "row 2: 'level' is empty; features are numbers"),
         (EDGES, NODES.replace("41", "old"), {}, r"row 2: 'age' is no number \(got 'old'\) as 2 of its other cells are"),
         (EDGES, NODES.replace("cid,25", "cid,25,9"), {}, "row 3: it has more cells than the 4 columns"),
+        (EDGES, NODES, {"features": ["age", "likes"], "label": "likes"}, r"among the features \(got \['likes'\]\)"),
         ("ann,bob\nbob,cid\n", NODES, {"features": ["age"]}, r"is an edge \(got \['ann', 'bob'\]\), not the names"),
         (EDGES, NODES + "ann,1,tea,1\n", {"features": ["age"]}, r"\['ann'\] twice or more in 'name'"),
         (EDGES, NODES + ",1,tea,1\n", {"features": ["age"]}, "row 4: 'name' is empty"),
@@ -93,6 +94,7 @@ def test_words_that_do_not_come_again_are_no_categories(tmp_path):
 def test_networks_without_features_know_their_nodes(tmp_path):
     edges, nodes = written(tmp_path, "a,b\n0,1\n", people(5, kind="abaaa".__getitem__))
     found = from_tables(edges, nodes, label="kind")
+    assert found.features == [] and from_tables(edges, nodes, features=found.features).data.x is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert found.data.num_nodes == 5 and found.data.x is None
