@@ -124,6 +124,11 @@ def check_columns(args: argparse.Namespace, given: dict[str, str]) -> None:
 def options_of(kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """How raw input of a kind is read."""
     if kind == "image":
+        if args.patch < 1 or args.side < 1 or args.side % args.patch:
+            raise ValueError(
+                f"--side must be a multiple of --patch, both 1 or more (got {args.side} and {args.patch}); give for example --side"
+                f" {max(args.side // max(args.patch, 1), 1) * max(args.patch, 1)} --patch {max(args.patch, 1)}"
+            )
         return {"side": args.side, "patch": args.patch}
     return {"sample_rate": args.sample_rate} if kind == "wav" and args.sample_rate else {}
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +35,9 @@ def read_whole(path: str | os.PathLike[str]) -> Any:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "Weights only" in reason:
+        if not zipfile.is_zipfile(path):  # torch says of these what its parser stumbled over
+            reason = "torch.save did not write it, or not to its end"
+        elif "Weights only" in reason:
             reason = "it holds objects of other kinds than tensors, numbers and words"
         raise ValueError(
             f"'{path}' cannot be read ({reason[:200]}); give a file that save() or --save wrote"

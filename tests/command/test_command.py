@@ -238,6 +238,11 @@ def test_classes_of_pyg(tmp_path, capsys):
         ("--csv x.csv --text a --label b --resume", "need a place"),
         ("--csv x.csv --text a --label b", "every class needs three examples"),
         ("--wav-folder none", "there is no folder 'none'"),
+        (
+            "--image-folder none --side 30",
+            r"multiple of --patch, both 1 or more \(got 30 and 8\); give .* --side 24 --patch 8",
+        ),
+        ("--image-folder none --side 8 --patch 0", "both 1 or more"),
         ("--edges x.csv --label b", "--edges needs --nodes FILE"),
         ("--edges x.csv --nodes x.csv", "--label COL for classes, or --target COL"),
         ("--edges x.csv --nodes x.csv --text a --label b", "--label COL for classes, or --target COL"),
@@ -446,6 +451,8 @@ def test_files_of_other_kinds_than_networks(tmp_path, capsys):
     assert "torch.save(data.to_dict(), path) writes one of a Data (" in fails(capsys, "train", "--npz", path)
     printed = fails(capsys, "train", "--npz", tables(tmp_path)[0])
     assert "it is no archive" in printed and "--edges and --nodes" in printed
+    assert "torch.save did not write it" in fails(capsys, "predict", tables(tmp_path)[0], "a word")
+    assert "objects of other kinds than tensors" in fails(capsys, "predict", path, "a word")
     arrays = {"x": data.x.numpy(), "edge_index": data.edge_index.numpy(), "names": np.array(["a", "b"])}
     np.savez(tmp_path / "words.npz", y=np.array(["a", "b", "c"])[data.y.numpy()], **arrays)
     assert "['y'] of" in fails(
