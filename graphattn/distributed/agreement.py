@@ -4,13 +4,14 @@ from collections.abc import Callable, MutableMapping
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import blake2b
+from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 
-from graphattn.distributed.exchange import takes_cpu
+from graphattn.distributed.exchange import control_device, takes_cpu
 
 _AGREEMENTS: MutableMapping[dist.ProcessGroup, dict[float, "Agreement"]] = WeakKeyDictionary()
 
@@ -26,12 +27,15 @@ class Agreement:
     def __init__(self, group: dist.ProcessGroup, timeout: float):
         self.rank, self.size, self.timeout = dist.get_rank(group), dist.get_world_size(group), timeout
         self.meet(group)
+        even_out_names(group)
         ranks, wait = dist.get_process_group_ranks(group), timedelta(seconds=timeout)
         self.group = dist.new_group(ranks, timeout=wait, backend="gloo", use_local_synchronization=True)
 
     @classmethod
     def of(cls, group: dist.ProcessGroup, timeout: float) -> "Agreement":
         """The one of a group: all graphs that it shares send their messages by one."""
+        if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < timeout < float("inf"):
+            raise ValueError(f"'timeout' must be seconds above 0 (got {timeout!r})")
         known = _AGREEMENTS.setdefault(group, {})
         if timeout in known:
             known[timeout].meet(known[timeout].group)
@@ -56,7 +60,7 @@ class Agreement:
         error, found = None, {}
         try:
             found = facts()
-        except (ValueError, TypeError, OSError) as raised:  # a file may lie with some of them only
+        except Exception as raised:  # whatever it is, the others wait for an answer
             error = raised
         own = torch.tensor([digest(found), error is not None, seed], dtype=torch.int64)
         answers = [torch.empty_like(own) for _ in range(self.size)]
@@ -86,6 +90,19 @@ class Agreement:
             for name in names
         ]
         raise ValueError(f"processes disagree about {what} (got {'; '.join(lines)}); all ranks give the same")
+
+
+def even_out_names(group: dist.ProcessGroup) -> None:
+    """Makes processes agree in the name of the next group that they make; collective.
+
+    `dist.new_group` names one that not all processes make by the number of groups that each is in, and processes that are in
+    different numbers would wait for each other in vain: those in fewer make some of their own.
+    """
+    names = getattr(getattr(dist.distributed_c10d, "_world", None), "pg_names", ())
+    most = torch.tensor(len(names), device=control_device(group))
+    dist.all_reduce(most, dist.ReduceOp.MAX, group)
+    for _ in range(int(most) - len(names)):
+        dist.new_group([dist.get_rank()], backend="gloo", use_local_synchronization=True)
 
 
 @contextmanager

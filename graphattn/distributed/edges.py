@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from graphattn.distributed.agreement import Agreement
 from graphattn.distributed.exchange import exchange_counted, total_of
+from graphattn.distributed.features import map_file
 from graphattn.distributed.ranges import Ptr, cut_evenly, even_ptr, owners, parse_ptr
 from graphattn.distributed.sharding import group_of_mesh
 from graphattn.graphs import EdgeListGraph
@@ -112,10 +113,12 @@ class Columns(NamedTuple):
     @classmethod
     def of(cls, files: Sequence[Any], num_queries: int, num_keys: int, chunk: int) -> "Columns":
         """ValueError or TypeError where a file is none of edges."""
-        if isinstance(files, (str, PathLike)) or not len(files):
+        if isinstance(files, (str, PathLike)) or not hasattr(files, "__len__") or not len(files):
             raise ValueError(f"'files' must be a sequence of files or arrays (got {files!r}); put one into a list")
-        arrays = tuple(np.load(x, mmap_mode="r") if isinstance(x, (str, PathLike)) else x for x in files)
+        arrays: tuple[Any, ...] = tuple(map_file(x) if isinstance(x, (str, PathLike)) else x for x in files)
         for file, array in zip(files, arrays):
+            if not hasattr(array, "dtype") or not hasattr(array, "shape"):
+                raise TypeError(f"'files' must hold names of files, arrays or tensors (got {type(array).__name__})")
             kind = torch.empty(0, dtype=array.dtype).numpy().dtype if isinstance(array, Tensor) else array.dtype
             if len(array.shape) != 2 or array.shape[0] != 2 or kind.kind not in "iu":
                 name = file if isinstance(file, (str, PathLike)) else type(file).__name__

@@ -8,6 +8,19 @@ import torch
 from torch import Tensor
 
 
+def map_file(path: str | PathLike) -> np.ndarray:
+    """The array of a file, which stays on disk; ValueError where it holds none that can be mapped."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"'{path}' must be a file of NumPy, as numpy.save writes them (got: {error})") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(
+            f"'{path}' must be a file of one array, as numpy.save writes them (got an archive of several, .npz or .pt)"
+        )
+    return array
+
+
 class MappedRows:
     """The rows of a file of NumPy (`numpy.save`), of which only those asked for are read.
 
@@ -23,13 +36,24 @@ class MappedRows:
     """
 
     def __init__(self, path: str | PathLike):
-        self.path, self.array = path, np.load(path, mmap_mode="r")
+        self.path, self.array = path, map_file(path)
         if self.array.ndim == 0:
             raise ValueError(f"{path!r} must hold one row for each node (got a single number)")
+        self.native = self.array.dtype.newbyteorder("=")  # torch has no other
+        try:
+            torch.from_numpy(np.empty(0, self.native))
+        except TypeError:
+            raise ValueError(f"'{path}' must hold numbers that torch has too (got {self.array.dtype})") from None
 
     @staticmethod
     def save(path: str | PathLike, rows: Tensor) -> None:
-        """Writes the file. One that does not fit into memory is made by `numpy.lib.format.open_memmap` and filled in pieces."""
+        """Writes the file. One that does not fit into memory is made by `numpy.lib.format.open_memmap` and filled in pieces.
+
+        Raises:
+            TypeError: for bfloat16, which NumPy does not have.
+        """
+        if rows.dtype is torch.bfloat16:
+            raise TypeError("NumPy has no bfloat16 (got rows of it); save rows.half() or rows.float()")
         np.save(path, rows.detach().cpu().numpy())
 
     @property
@@ -42,7 +66,7 @@ class MappedRows:
     def __getitem__(self, rows: Any) -> Tensor:
         """A tensor of its own with some rows: a slice, or indices [num_rows]; rising ones are read fastest."""
         index = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
-        return torch.from_numpy(np.array(self.array[index]))
+        return torch.from_numpy(np.array(self.array[index], self.native))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}  # workers of a DataLoader map the file themselves

@@ -127,8 +127,11 @@ def hubs_of(graph: Graph, part: Part, edges: Tensor, rows: Tensor, spared: int, 
     return Hubs(rows, pairs[1], tuple(counts[0]), tuple(counts[1]), beside(part, local), spared)
 
 
-def attend_hubs(hubs: Hubs, where: Where, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-    """[..., hubs, heads, value_dim] of the own hubs; collective."""
+def attend_hubs(
+    hubs: Hubs, where: Where, query: Tensor, key: Tensor, value: Tensor, options: Options
+) -> tuple[Tensor, ...]:
+    """[..., hubs, heads, value_dim] of the own hubs, and behind it their log-sum-exp [..., hubs, heads, 1] where there is one;
+    collective."""
     normalizer = as_normalizer(options.normalizer)
     has_lse = normalizer.merge == "lse"
     own = options._replace(normalizer=without_sink(normalizer))
@@ -144,9 +147,9 @@ def attend_hubs(hubs: Hubs, where: Where, query: Tensor, key: Tensor, value: Ten
     )
     every = spread(hubs, where, back, value.size(-1))
     if not has_lse:
-        return nodes_first(torch.stack([out for out, _ in every]).sum(0).to(query.dtype))
+        return (nodes_first(torch.stack([out for out, _ in every]).sum(0).to(query.dtype)),)
     merged = with_sink(Partial(*merge_attention([(out, lse[..., 0]) for out, lse in every])), normalizer.sink)
-    return nodes_first(merged.out.to(query.dtype))
+    return nodes_first(merged.out.to(query.dtype)), nodes_first(merged.lse[..., None])
 
 
 def nodes_first(x: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class RowLoader(DataLoader):
     Args:
         graph: A Graph over one set of nodes, or anything `as_graph` takes that knows its number of nodes.
         num_layers: Layers of the model.
-        nodes: The nodes to batch, all by default: int64 [num_rows].
+        nodes: The nodes to batch, all by default: integers [num_rows], or a mask, bool [num_nodes].
         **options: Of DataLoader: batch_size, shuffle, num_workers, sampler, ...
 
     Example:
@@ -66,8 +66,28 @@ class RowLoader(DataLoader):
         if "collate_fn" in options:
             raise ValueError("RowLoader makes its batches itself (got 'collate_fn'); change them in the loop")
         self.graph, self.num_layers = whole, parse_integer("num_layers", num_layers, minimum=1)
-        nodes = torch.arange(whole.num_queries) if nodes is None else nodes
-        super().__init__(nodes, collate_fn=Batches(whole, self.num_layers), **options)  # type: ignore[arg-type]
+        super().__init__(parse_nodes(nodes, whole.num_queries), collate_fn=Batches(whole, self.num_layers), **options)  # type: ignore[arg-type]
+
+
+def parse_nodes(nodes: Any, count: int) -> Tensor:
+    """int64 [num_rows]: nodes, or those where a mask is True."""
+    if nodes is None:
+        return torch.arange(count)
+    found = torch.as_tensor(nodes).cpu()
+    if found.dtype is torch.bool and found.shape == (count,):
+        return found.nonzero().flatten()
+    if (
+        found.dim() != 1
+        or found.dtype is torch.bool
+        or (found.numel() and (found.is_floating_point() or found.is_complex()))
+    ):
+        raise ValueError(
+            f"'nodes' must be integers [num_rows] or a mask, bool [{count}] (got {found.dtype} {list(found.shape)})"
+        )
+    found = found.long()
+    if found.numel() and (found.min() < 0 or found.max() >= count):
+        raise ValueError(f"'nodes' must be in 0 .. {count - 1} (got {int(found.min())} .. {int(found.max())})")
+    return found
 
 
 class Batches:
@@ -76,8 +96,9 @@ class Batches:
     def __init__(self, graph: Graph, num_layers: int):
         self.graph, self.num_layers = graph, num_layers
 
-    def __call__(self, nodes: list[Tensor]) -> RowBatch:
-        rows = torch.stack([torch.as_tensor(node) for node in nodes]).unique()
+    def __call__(self, nodes: list[Tensor] | Tensor) -> RowBatch:
+        """Of a batch, or of what a sampler of whole batches gives."""
+        rows = (nodes.flatten() if isinstance(nodes, Tensor) else torch.stack(nodes)).unique()
         csr, level, levels = self.graph.by_query("cpu"), rows, []
         for _ in range(self.num_layers):
             found, level = level_of(self.graph, csr, level)

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import torch
 
 from graphattn.distributed.ranges import own_ptr, parse_ptr
-from graphattn.graphs import Graph, as_graph
+from graphattn.graphs import as_graph
 from graphattn.graphs.rows import rows_between
+from graphattn.graphs.sizes import parse_integer
 
 
 class Placing(NamedTuple):
@@ -49,7 +50,7 @@ def placing(
         >>> print(placing(BandedGraph(1000, 2, 1), 4))
         4 processes: halo 0.009 keys a row (most 3), edges of the fullest 1.00 times the mean
     """
-    whole: Graph = as_graph(graph)
+    num_processes, whole = parse_integer("num_processes", num_processes, minimum=1), as_graph(graph)
     queries = own_ptr(whole, 0, num_processes)
     queries = queries if query_ptr is None else parse_ptr("query_ptr", query_ptr, whole.num_queries, num_processes)
     keys = queries if whole.num_keys == whole.num_queries else own_ptr(whole, 1, num_processes)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.graphs import Graph, GridGraph, UnionGraph
-from graphattn.graphs.sizes import parse_counts
+from graphattn.graphs import Graph, GridGraph, UnionGraph, as_graph
+from graphattn.graphs.sizes import parse_counts, parse_integer
 
 Ptr = tuple[int, ...]  # where the rows of each process start, and their number: [processes + 1]
 
@@ -23,16 +23,21 @@ def even_ptr(count: int, size: int, step: int = 1) -> Ptr:
     return (*(steps * rank // size * step for rank in range(size)), count)
 
 
-def balanced_ptr(graph: Graph, num_processes: int) -> Ptr:
+def balanced_ptr(graph: Any, num_processes: int) -> Ptr:
     """Ranges of queries with equal numbers of edges, for `query_ptr` of `shard`, where equal ranges leave all waiting for one.
 
     Causal rows see more the later they come, so that the first ranges are the longest; hubs of a network see thousands.
+
+    Args:
+        graph: A Graph, or anything `as_graph` takes that knows its number of nodes.
+        num_processes: How many processes.
 
     >>> from graphattn import causal
     >>> balanced_ptr(causal(1000), 4)
     (0, 500, 707, 866, 1000)
     """
-    return cut_evenly(graph.degrees("cpu"), num_processes)
+    size = parse_integer("num_processes", num_processes, minimum=1)
+    return cut_evenly(as_graph(graph).degrees("cpu"), size)
 
 
 def cut_evenly(degrees: Tensor, size: int) -> Ptr:

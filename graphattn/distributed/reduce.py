@@ -1,5 +1,6 @@
 """Sums and means over the rows of all processes: losses, and norms that see all nodes."""
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from graphattn.graphs.spread import SpreadGraph
+from graphattn.kernels.kernel import accumulation_dtype
 
 
 class AllReduce(torch.autograd.Function):
@@ -41,12 +43,12 @@ def mean_of_all(losses: Tensor, group: Any = None) -> Tensor:
     if not isinstance(losses, Tensor) or not losses.is_floating_point():
         raise TypeError(f"'losses' must be a floating tensor (got {getattr(losses, 'dtype', type(losses).__name__)})")
     group = group_of(group)
-    total = losses.sum()
+    total = losses.to(accumulation_dtype(losses.dtype)).sum()  # a sum of many overflows in float16
     both = torch.stack([total.detach().double(), total.new_tensor(losses.numel(), dtype=torch.float64)])
     dist.all_reduce(both, group=group)
     mean, count = both[0] / both[1], both[1]
     own = total * (dist.get_world_size(group) / count).to(total.dtype)
-    return own + (mean.to(total.dtype) - own).detach()
+    return (own + (mean.to(total.dtype) - own).detach()).to(losses.dtype)
 
 
 def group_of(group: Any) -> Any:
@@ -66,14 +68,27 @@ class SharedBatchNorm(torch.nn.BatchNorm1d):
             return super().forward(input)
         if input.dim() != 2 or input.size(1) != self.num_features:
             raise ValueError(f"'input' must be [num_nodes, {self.num_features}] (got {list(input.shape)})")
-        sums = AllReduce.apply(torch.cat([input.sum(0), input.new_tensor([len(input)])]), self.group)
-        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
-        centred = input - mean
-        variance = AllReduce.apply(centred.square().sum(0), self.group) / count
-        if self.training and self.track_running_stats:
-            self.update(mean.detach(), variance.detach() * count / (count - 1))
+        x = input.to(accumulation_dtype(input.dtype))  # a count of more than 256 is none in bfloat16
+        sums = AllReduce.apply(torch.cat([x.sum(0), x.new_tensor([len(x)])]), self.group)
+        count = float(sums[-1])
+        if count == 1 and self.training:
+            raise ValueError(
+                f"batch norm needs more than one node over all processes when training (got 1, with {len(input)} of them here)"
+            )
+        centred = x - sums[:-1] / max(count, 1.0)
+        variance = AllReduce.apply(centred.square().sum(0), self.group) / max(count, 1.0)
+        if self.training and self.track_running_stats and count:
+            self.update((sums[:-1] / count).detach(), variance.detach() * count / (count - 1))
         out = centred * (variance + self.eps).rsqrt()
-        return out if self.weight is None else out * self.weight + self.bias
+        return (out if self.weight is None else out * self.weight + self.bias).to(input.dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedBatchNorm":
+        """A copy whose statistics are those of the same processes, which are not copied."""
+        memo[id(self.group)] = self.group
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        return copied
 
     @torch.no_grad()
     def update(self, mean: Tensor, variance: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Attention over parts whose keys come from other processes: one part is computed while the keys of the next are under way."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,12 +20,15 @@ from graphattn.running.execution import (
     cast,
     compute,
     flatten,
+    gradients_with_lse,
     kernel_gradients,
+    lse_as_channel,
     run_shown,
     sink_gradient,
     with_bias_for_kernel,
     with_sink,
 )
+from graphattn.running.generators import Generators
 from graphattn.running.hidden import ShowHidden
 
 
@@ -41,6 +45,13 @@ class Call(NamedTuple):
         graph = self.parts[number].graph
         nodes = nodes_of(graph) if self.plan.dropout else None
         return self.plan._replace(graph=normal_form(graph), nodes=nodes)
+
+
+class Ran(NamedTuple):
+    """How a part was computed, so that its gradients are those of the same."""
+
+    kernels: list[Kernel] | None  # None where NaN behind a bias of -inf had to be left out
+    generators: Generators | None  # before, where the score has drawn from them
 
 
 class Own(NamedTuple):
@@ -140,25 +151,25 @@ class AttendParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, call, num_parameters, sink, *flat):
         own, parameters, biases = split(flat, num_parameters)
-        merger, chosen = Merger(call.plan.normalizer.merge, call.num_queries), []
+        merger, ran = Merger(call.plan.normalizer.merge, call.num_queries), []
         for numbers, key, value in steps(call, own):
             for number in numbers:
                 given = problem_of(call, number, own, key, value, parameters, biases[number])
-                result, run_by = result_of_part(call, *given)
-                chosen.append(run_by)
+                result, how = result_of_part(call, *given)
+                ran.append(how)
                 merger.add(result, kernel_part(call.parts[number]))
                 del given, result
             del key, value
         merged = with_sink(merger.total, sink)
-        ctx.call, ctx.num_parameters, ctx.chosen = call, num_parameters, chosen
+        ctx.call, ctx.num_parameters, ctx.ran = call, num_parameters, ran
         ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
         dtype = flat[0].dtype
         out, lse, edge_out = merged
-        ctx.mark_non_differentiable(lse)
+        ctx.set_materialize_grads(False)  # mostly nobody wants the lse
         return out.to(dtype), lse.clone(), None if edge_out is None else edge_out.to(dtype)
 
     @staticmethod
-    def backward(ctx, grad_out, _, grad_edge_out):
+    def backward(ctx, grad_out, grad_lse, grad_edge_out):
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "rings, rounds and unions in parts are differentiable once, as their keys are gone when the second derivative would"
@@ -166,7 +177,10 @@ class AttendParts(torch.autograd.Function):
             )
         *flat, out, lse, edge_out, sink = ctx.saved_tensors
         call, (own, parameters, biases) = ctx.call, split(flat, ctx.num_parameters)
+        grad_out = torch.zeros_like(out) if grad_out is None else grad_out
         merged, grad = Partial(out, lse, edge_out), Partial.gradient(grad_out, grad_edge_out)
+        if grad_lse is not None:
+            grad = grad._replace(lse=grad_lse.masked_fill(lse == -torch.inf, 0.0))
         total = Total(own, parameters)
         of_biases: list[Tensor | None] = []
         for numbers, key, value in steps(call, own):
@@ -175,44 +189,50 @@ class AttendParts(torch.autograd.Function):
                 given = problem_of(call, number, own, key, value, parameters, biases[number])
                 here = kernel_part(call.parts[number])
                 results = take_partial(merged, here), take_partial(grad, here)
-                found, of_bias = gradients_of_part(call, ctx.chosen[number], given, *results)
+                found, of_bias = gradients_of_part(call, ctx.ran[number], given, *results)
                 of_biases.append(of_bias)
                 total.add(call.parts[number], found, None if call.kinds[number] == "edge" else of_bias)
                 of_keys.append((call.parts[number].keys, found.key, found.value))
                 del given, found
             total.add_keys(call.parts[numbers[0]].halo, len(key), of_keys)
             del key, value, of_keys
-        by_sink = sink_gradient(sink, merged, grad)
+        by_sink = sink_gradient(sink, *((merged, grad) if grad_lse is None else lse_as_channel(merged, grad)))
         found = [*total.gradients(), *of_biases]
         cast_back = [None if g is None or x is None else cast(g, x) for g, x in zip(found, flat)]
         return None, None, None if by_sink is None else cast(by_sink, sink), *cast_back
 
 
-def result_of_part(call: Call, plan: Plan, inputs: Inputs) -> tuple[Partial, list[Kernel] | None]:
-    """The result of a part and the kernels that ran; None for these where NaN behind a bias of -inf had to be left out."""
+def result_of_part(call: Call, plan: Plan, inputs: Inputs) -> tuple[Partial, Ran]:
     has_bias = inputs.bias is not None or inputs.bias_by_offset is not None
     shows_hidden = ShowHidden(plan, inputs) if has_bias else None
-    result, run_by = compute(*with_bias_for_kernel(plan, inputs, call.kernel), call.kernel)
+    generators = Generators.of(plan.score, inputs.query.device)
+    result, kernels = compute(*with_bias_for_kernel(plan, inputs, call.kernel), call.kernel)
+    if generators is not None and not generators.have_moved():
+        generators = None
     if shows_hidden is None or not shows_hidden.answer():
-        return result, run_by
-    out, edge_out, lse = run_shown(plan, inputs, call.kernel, with_lse=True)
-    return Partial(out, lse, edge_out), None
+        return result, Ran(kernels, generators)
+    with nullcontext() if generators is None else generators.restored():
+        out, edge_out, lse = run_shown(plan, inputs, call.kernel, with_lse=True)
+    return Partial(out, lse, edge_out), Ran(None, generators)
 
 
 def gradients_of_part(
-    call: Call, chosen: list[Kernel] | None, given: tuple[Plan, Inputs], merged: Partial, grad: Partial
+    call: Call, ran: Ran, given: tuple[Plan, Inputs], merged: Partial, grad: Partial
 ) -> tuple[Inputs | Gradients, Tensor | None]:
     """Gradients of the inputs of a part, and that of its bias in the form in which it was given."""
     plan, inputs = given
-    if chosen is None:
-        return gradients_of_shown(call, plan, inputs, merged, grad)
+    if ran.kernels is None or ran.generators is not None:
+        return gradients_of_shown(call, ran.generators, plan, inputs, merged, grad)
     with torch.enable_grad():
         table = inputs.bias_by_offset
         leaf = None if table is None else table.detach().requires_grad_()
         plan, wide = with_bias_for_kernel(plan, inputs._replace(bias_by_offset=leaf), call.kernel)
     bias = wide.bias
     wide = wide.each(torch.Tensor.detach)
-    found, _ = kernel_gradients(plan, call.kernel, chosen, wide, merged, grad)
+    if grad.lse is None:
+        found, _ = kernel_gradients(plan, call.kernel, ran.kernels, wide, merged, grad)
+    else:
+        found, _ = gradients_with_lse(plan, call.kernel, wide, merged, grad)
     if leaf is None:
         return found, found.bias
     if bias is None or found.bias is None:
@@ -222,18 +242,18 @@ def gradients_of_part(
 
 
 def gradients_of_shown(
-    call: Call, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial
+    call: Call, generators: Generators | None, plan: Plan, inputs: Inputs, merged: Partial, grad: Partial
 ) -> tuple[Gradients, Tensor | None]:
-    """The same by autograd, which knows what was left out."""
+    """The same by autograd, which knows what was left out, and what the score has drawn."""
     leaves = inputs.each(lambda x: x.detach().requires_grad_())
-    with torch.enable_grad():
+    with nullcontext() if generators is None else generators.restored(), torch.enable_grad():
         out, edge_out, lse = run_shown(plan, leaves, call.kernel, with_lse=True)
     results, cotangents = [out, edge_out], [grad.out, grad.edge_out]
     if plan.normalizer.merge == "lse":
         # out = sum of share * out of the part, with share = exp(lse of the part - lse).
         share = (lse.detach() - merged.lse.masked_fill(merged.lse == -torch.inf, 0.0)).exp()
         part = Partial(out.detach(), lse.detach(), None if edge_out is None else edge_out.detach())
-        of_lse = share * (delta_of(part, grad) - delta_of(merged, grad))
+        of_lse = share * (delta_of(part, grad) - delta_of(merged, grad) + (0.0 if grad.lse is None else grad.lse))
         results, cotangents = [*results, lse], [g if g is None else share[..., None] * g for g in cotangents] + [of_lse]
     pairs = [(x, g.to(x.dtype)) for x, g in zip(results, cotangents) if x is not None and g is not None]
     flat = [x for x in flatten(leaves) if x is not None]

@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from graphattn.distributed.agreement import Agreement
-from graphattn.distributed.exchange import fetch
+from graphattn.distributed.exchange import fetch, total_of
+from graphattn.distributed.facts import facts_of_call, facts_of_tensors
 from graphattn.distributed.head_to_tail import blocks_of, edges_of_blocks, order_of, whole_part_of_blocks
 from graphattn.distributed.heads import attend_heads, check_heads
 from graphattn.distributed.hubs import Hubs, attend_hubs
@@ -28,7 +29,6 @@ from graphattn.distributed.split import Split
 from graphattn.distributed.traffic import Traffic, traffic_of
 from graphattn.formulas.normalizers import as_normalizer
 from graphattn.formulas.offsets import OffsetRule
-from graphattn.formulas.scores import as_score
 from graphattn.functional import attend_over, attend_with_lse, choice_over
 from graphattn.graphs import Graph, LocalGraph
 from graphattn.graphs.local import Numbers, frame_of
@@ -45,7 +45,8 @@ from graphattn.running.arguments import (
     prepare_anew,
     unfold,
 )
-from graphattn.running.execution import finish
+from graphattn.running.execution import MOST_AGAIN, finish, has_lost_digits
+from graphattn.running.with_lse import check_has_lse
 
 # Compiled code stops where processes wait for each other, and goes on behind.
 uncompiled = torch.compiler.disable(
@@ -218,26 +219,22 @@ class ShardedGraph(SpreadGraph):
 
     @uncompiled
     def attend(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> tuple[Tensor, ...]:
-        here = self.moved(query.device)
-        if here is not self:
-            return here.attend(query, key, value, options, with_lse)
         options = self.agreed(query, key, value, options, with_lse)
-        in_parts = self.runs_in_parts(options, with_lse)
-        results: Any
+        return self.moved(query.device).attend_agreed(query, key, value, options, with_lse)
+
+    def attend_agreed(
+        self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool
+    ) -> tuple[Tensor, ...]:
+        """`attend` of tensors and options that fit, where the tensors are."""
         if self.strategy == "heads":
-            results = attend_heads(self.whole, self.where, query, key, value, options, with_lse)
-        elif not in_parts:
-            run: Any = attend_with_lse if with_lse else attend_over
+            return attend_heads(self.whole, self.where, query, key, value, options, with_lse)
+        results: tuple[Tensor, ...] | None = None
+        if self.runs_in_parts(options):
+            results = self.attend_parts(query, key, value, options, with_lse)
+        if results is None:
+            run = attend_with_lse if with_lse else attend_over
             results = self.attend_part(self.whole_part(), query, key, value, options, run)
-        elif self.hubs is not None and len(self.parts) == 1:
-            results = self.attend_part(self.parts[0], query, key, value, options, attend_over)
-        else:
-            results = self.attend_parts(query, key, value, options)
-        if self.hubs is not None and in_parts:
-            (out,) = results if isinstance(results, tuple) else (results,)
-            found = attend_hubs(self.hubs, self.where, query, key, value, options)
-            results = out.index_copy(-3, self.hubs.rows.to(out.device), found)
-        return results if isinstance(results, tuple) else (results,)
+        return results
 
     def moved(self, device: torch.device) -> "ShardedGraph":
         """A formula, some of whose parts may be written out on CPU, where the tensors are.
@@ -249,7 +246,9 @@ class ShardedGraph(SpreadGraph):
             return self
         return self.remember(("moved", device), lambda: self.mapped(lambda x: x.to(device)).twin(moved_to=device))
 
-    def attend_part(self, part: Part, query: Tensor, key: Tensor, value: Tensor, options: Options, run: Any) -> Any:
+    def attend_part(
+        self, part: Part, query: Tensor, key: Tensor, value: Tensor, options: Options, run: Any
+    ) -> tuple[Tensor, ...]:
         """All its keys at once; in the meantime the rows that wait for none, where there are enough of them."""
         if self.split is not None and part is self.parts[0] and query.dim() == 3:
             return attend_split(self.split, part.graph, part.halo, (query, key, value), options, run)
@@ -258,9 +257,10 @@ class ShardedGraph(SpreadGraph):
         else:  # a batch of tensors is one of more channels
             found = fetch([x.transpose(0, 1).contiguous() for x in (key, value)], part.halo)
             key, value = (x.transpose(0, 1) for x in found)
-        return run(query, key, value, part.graph, options)
+        results = run(query, key, value, part.graph, options)
+        return results if isinstance(results, tuple) else (results,)
 
-    def runs_in_parts(self, options: Options, with_lse: bool) -> bool:
+    def runs_in_parts(self, options: Options) -> bool:
         """Whether parts run one by one and merge; else all keys that own rows see are fetched."""
         if self.is_whole and len(self.parts) == 1:
             return False
@@ -269,38 +269,70 @@ class ShardedGraph(SpreadGraph):
         normalizer = as_normalizer(options.normalizer)
         per_edge = isinstance(options.bias, Tensor) or options.edge_features is not None
         knows_edges = all(part.edges is not None for part in self.parts)
-        return (
-            normalizer.merge is not None
-            and not normalizer.scale_by_degree
-            and not with_lse
-            and (knows_edges or not per_edge)
-        )
+        return normalizer.merge is not None and not normalizer.scale_by_degree and (knows_edges or not per_edge)
 
-    def attend_parts(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[Tensor, ...]:
+    def attend_parts(
+        self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool
+    ) -> tuple[Tensor, ...] | None:
+        """Part by part; None on all processes where a log-sum-exp has lost the digits that results are merged by."""
+        has_lse = as_normalizer(options.normalizer).merge == "lse"
+        if self.hubs is not None and len(self.parts) == 1:
+            run = attend_with_lse if has_lse else attend_over
+            results = self.attend_part(self.parts[0], query, key, value, options, run)
+        else:
+            results = self.attend_merged(query, key, value, options, has_lse)
+        if self.hubs is not None:
+            rows = self.hubs.rows.to(query.device)
+            of_hubs = attend_hubs(self.hubs, self.where, query, key, value, options)
+            results = tuple(x.index_copy(-3, rows, found) for x, found in zip(results, of_hubs, strict=True))
+        if not has_lse:
+            return results
+        return None if self.is_merged_badly(results[-1]) else results if with_lse else results[:-1]
+
+    def attend_merged(
+        self, query: Tensor, key: Tensor, value: Tensor, options: Options, has_lse: bool
+    ) -> tuple[Tensor, ...]:
+        """The merged result of the parts, with the log-sum-exp behind it where there is one."""
         rule = None if isinstance(options.bias, Tensor) else options.bias
         given = options if rule is None else options._replace(bias=None)
         plan, inputs, batch = prepare_anew(query, key, value, self, given)
         merged = attend_parts(self.parts, plan, inputs, rule, options.kernel, batch or 1)
         edge_out = merged.edge_out if options.edge_sum else None  # some kernels give it all the same
-        found = [x for x in finish(plan, inputs, merged.out, edge_out) if x is not None]
+        # Some scores take queries in a wider dtype.
+        found = [x.to(query.dtype) for x in finish(plan, inputs, merged.out, edge_out) if x is not None]
+        found += [merged.lse[..., None]] if has_lse else []
         return tuple(x if batch is None else unfold(x, batch) for x in found)
+
+    def is_merged_badly(self, lse: Tensor) -> bool:
+        """Whether some process has rows whose log-sum-exp has lost the digits that their parts are merged by; collective where
+        tensors are on the CPU: a GPU is not asked."""
+        if lse.device.type != "cpu" or self.num_processes == 1:
+            return False
+        is_here = has_lost_digits(lse) and self.num_edges * lse.size(-2) <= MOST_AGAIN
+        return bool(total_of(torch.tensor(int(is_here)), self.agreement.group))
 
     def agreed(self, query: Tensor, key: Tensor, value: Tensor, options: Options, with_lse: bool) -> Options:
         """The options, with what dropout is drawn by, once all processes have said that they call the same."""
-        has_dropout = check_dropout(options.dropout) > 0
-        seed = int(new_seed(query.device)) if has_dropout else 0  # drawn by all: their generators stay in step
+        has_dropout = not (isinstance(options.dropout, (int, float)) and options.dropout == 0)
+        # Drawn by all: their generators stay in step.
+        seed = int(new_seed(query.device)) if has_dropout and isinstance(query, Tensor) else 0
 
         def facts() -> dict[str, Any]:
             check_node_tensors(query, key, value)
-            check_graph(self, query, query.size(-3), key.size(-3))
+            check_graph(self.moved(query.device), query, query.size(-3), key.size(-3))
+            check_dropout(options.dropout)
             bias = options.bias if isinstance(options.bias, Tensor) else None
             check_edge_tensors(self, query, bias, options.edge_features, options.edge_query)
+            if with_lse:
+                check_has_lse(as_normalizer(options.normalizer))
             if self.strategy == "heads":
                 check_heads(self.where, query, key, options)
             return facts_of_call((query, key, value), options) | {"return_lse": with_lse}
 
         if self.is_checked or has_dropout:
             seed = self.agreement.compare("a call of attend", facts, seed)
+        else:
+            facts()
         return options._replace(draw=Draw(seed)) if has_dropout else options
 
     def explain(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[str, dict[str, str]]:
@@ -379,29 +411,3 @@ class ShardedGraph(SpreadGraph):
 def overlap(ptr: Sequence[int], example: int, rows: Sequence[int]) -> int:
     """How many of some rows are of an example."""
     return max(0, min(ptr[example + 1], rows[1]) - max(ptr[example], rows[0]))
-
-
-def facts_of_tensors(tensors: Sequence[Tensor]) -> dict[str, Any]:
-    """What must be the same on all processes: all but the number of rows."""
-    found = {
-        f"tensor {number}": (list(x.shape[-2:]), x.dim(), x.dtype, x.device.type) for number, x in enumerate(tensors)
-    }
-    grads = [torch.is_grad_enabled() and x.requires_grad for x in tensors]
-    return found | {"requires_grad": grads}
-
-
-def facts_of_call(tensors: tuple[Tensor, Tensor, Tensor], options: Options) -> dict[str, Any]:
-    names = dict(zip(("query", "key", "value"), facts_of_tensors(tensors).values()))
-    features = options.edge_features
-    return names | {
-        "batch": tensors[0].shape[:-3],
-        "requires_grad": [torch.is_grad_enabled() and x.requires_grad for x in tensors],
-        "scale": options.scale,
-        "dropout": options.dropout,
-        "score": as_score(options.score).name,
-        "normalizer": (as_normalizer(options.normalizer).name, as_normalizer(options.normalizer).sink is not None),
-        "kernel": options.kernel,
-        "bias": type(options.bias).__name__,
-        "edge_features": None if features is None else features.size(-1),
-        "edge_query": options.edge_query is not None,
-    }

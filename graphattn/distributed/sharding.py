@@ -1,6 +1,7 @@
 """`shard`: the arguments, compared over all processes, and the parts that follow from them."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
@@ -142,11 +143,20 @@ class Wish(NamedTuple):
 
 
 def group_of_mesh(mesh: DeviceMesh | dist.ProcessGroup | None) -> dist.ProcessGroup:
+    """The processes that share a graph; ValueError or TypeError where they are none, or this one is not among them."""
+    if isinstance(mesh, DeviceMesh) and mesh.ndim != 1:
+        raise ValueError(f"'mesh' must have one axis (got {mesh}); give one of its axes, mesh['name']")
     group = mesh.get_group() if isinstance(mesh, DeviceMesh) else dist.group.WORLD if mesh is None else mesh
     if group is None:
         raise ValueError(
             "'shard' needs the processes of torch.distributed (got none); call torch.distributed.init_process_group"
         )
+    if group is dist.GroupMember.NON_GROUP_MEMBER:
+        raise ValueError(
+            "'mesh' is a group of other processes (got this one, which is not in it); call from its members"
+        )
+    if not isinstance(group, dist.ProcessGroup):
+        raise TypeError(f"'mesh' must be a DeviceMesh, a process group or None (got {mesh!r})")
     return group
 
 
@@ -181,7 +191,7 @@ def check_strategy(graph: Graph, where: Where, strategy: Any, rounds: Any, own_e
 
 
 def digest_of_graph(graph: Graph, own_edges: bool) -> str:
-    """What equal graphs have in common: every field of a formula, and sums over given edges."""
+    """What equal graphs have in common: every field of a formula, and a digest of given edges."""
     return f"{graph.num_queries} queries, {graph.num_keys} keys" if own_edges else described(graph)
 
 
@@ -189,8 +199,9 @@ def described(x: Any) -> str:
     if isinstance(x, Graph):
         own = {name: described(value) for name, value in vars(x).items() if name not in ("_cache", "number")}
         return f"{type(x).__name__}({', '.join(f'{name}={value}' for name, value in own.items())})"
-    if isinstance(x, Tensor):  # each number counts with its place, so that another order shows
-        return f"{list(x.shape)} of sum {int((x.flatten() * torch.arange(1, x.numel() + 1, device=x.device)).sum())}"
+    if isinstance(x, Tensor):
+        numbers = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return f"{list(x.shape)} of digest {blake2b(numbers.data, digest_size=8).hexdigest()}"
     if isinstance(x, tuple):
         return f"({', '.join(map(described, x))})"
     return getattr(x, "__qualname__", repr(x))

@@ -227,15 +227,22 @@ MOST_AGAIN = 2**25
 
 
 def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
-    """Whether weights cannot be made from the log-sum-exp, as behind a mask of -1e9 over whole rows; a GPU is not asked."""
-    if plan.normalizer.merge != "lse" or lse.device.type != "cpu" or not lse.numel():
+    """Whether weights cannot be made from the log-sum-exp and all edges can be laid out instead; a GPU is not asked."""
+    if plan.normalizer.merge != "lse" or lse.device.type != "cpu" or not has_lost_digits(lse):
+        return False
+    return count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
+
+
+def has_lost_digits(lse: Tensor) -> bool:
+    """Whether a log-sum-exp is too large to tell scores near it apart, as behind a mask of -1e9 over whole rows."""
+    if not lse.numel():
         return False
     most = MOST_LOST / torch.finfo(lse.dtype).eps
     low, high = lse.aminmax()
     if -most <= low.item() and high.item() <= most:  # mostly: one pass tells
         return False
     largest = lse.masked_fill(lse == -torch.inf, 0.0).abs().max().item()
-    return largest > most and isfinite(largest) and count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
+    return largest > most and isfinite(largest)
 
 
 def unflatten(flat: Sequence[Any]) -> Inputs:
@@ -283,21 +290,25 @@ def kernel_gradients(
 
 
 def gradients_with_lse(plan: Plan, kernel: str | None, inputs: Inputs, merged: Partial, grad: Partial):
-    """`kernel_gradients` where the log-sum-exp has a gradient too.
+    """`kernel_gradients` where the log-sum-exp has a gradient too."""
+    plan = plan._replace(memory=None, value_is_key=False)  # values are others now
+    wide = inputs._replace(value=torch.nn.functional.pad(inputs.value, (0, 1)))
+    kernel, chosen = kernels_of(plan, wide, kernel)
+    gradients, by_sink = kernel_gradients(plan, kernel, chosen, wide, *lse_as_channel(merged, grad))
+    if gradients.value is not None:
+        gradients = gradients._replace(value=gradients.value[..., :-1])
+    return gradients, by_sink
+
+
+def lse_as_channel(merged: Partial, grad: Partial) -> tuple[Partial, Partial]:
+    """A result and its gradient that say of one more channel of values what the gradient says of the log-sum-exp.
 
     The derivative of lse by a score is its weight w, that of out is w (value - out): a gradient of lse is taken from delta. So
     that no kernel need know of it, values get one more channel of 0, whose result is said to be -grad_lse and its gradient 1.
     """
-    dtype = accumulation_dtype(inputs.query.dtype)
-    plan = plan._replace(memory=None, value_is_key=False)  # values are others now
-    wide = inputs._replace(value=torch.nn.functional.pad(inputs.value, (0, 1)))
+    dtype = accumulation_dtype(merged.out.dtype)
     wide_merged = merged._replace(out=torch.cat([merged.out.to(dtype), -grad.lse.to(dtype)[..., None]], -1))
-    wide_grad = Partial.gradient(torch.nn.functional.pad(grad.out.to(dtype), (0, 1), value=1.0), grad.edge_out)
-    kernel, chosen = kernels_of(plan, wide, kernel)
-    gradients, by_sink = kernel_gradients(plan, kernel, chosen, wide, wide_merged, wide_grad)
-    if gradients.value is not None:
-        gradients = gradients._replace(value=gradients.value[..., :-1])
-    return gradients, by_sink
+    return wide_merged, Partial.gradient(torch.nn.functional.pad(grad.out.to(dtype), (0, 1), value=1.0), grad.edge_out)
 
 
 def kernels_of(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[str | None, list[Kernel]]:

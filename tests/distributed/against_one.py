@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from graphattn import BandedGraph, attend, attention_scores, attention_weights, weighted_sum
+from graphattn import BandedGraph, CompleteGraph, attend, attention_scores, attention_weights, weighted_sum
 from graphattn.distributed import hubs, shard, split
 from graphattn.formulas.normalizers import Softmax
 from graphattn.graphs.local import numbers_at
@@ -80,7 +80,7 @@ def devices_of_moved(names):
     return sorted({device.type for device in found}), len(found)
 
 
-def check_half_precision(names, dtype, how):
+def check_half_precision(names, dtype, how, score):
     """Results and gradients in half precision, where some processes only send or only receive."""
     for name in names:
         graph, _ = CASES[name]
@@ -90,7 +90,8 @@ def check_half_precision(names, dtype, how):
         whole = [torch.randn(n, 2, 6, generator=generator).to(dtype).requires_grad_() for n in counts]
         at = sharded.rows, sharded.key_rows, sharded.key_rows
         own = [x.detach()[rows].clone().requires_grad_() for x, rows in zip(whole, at)]
-        wanted, found = attend(*whole, graph), attend(*own, sharded)
+        wanted, found = attend(*whole, graph, score=score), attend(*own, sharded, score=score)
+        assert attend(*(x.detach() for x in own), sharded, score=score).dtype is dtype
         wanted.sum().backward()
         found.sum().backward()
         for one, other in zip([found, *(x.grad for x in own)], [wanted, *(x.grad for x in whole)]):
@@ -117,6 +118,61 @@ def check_sums(names):
             assert_near(one.grad, other.grad[:, rows], torch.float64, f"gradient: {name}")
 
 
+def check_hubs_lse(names):
+    with small_enough(hubs=(-10, -10), rows_in_two_goes=(0, 0)):
+        check_options(names, ["plain", "sink"], torch.float64, {}, return_lse=True)
+
+
+def hides_rows(graph):
+    """A rule by which some rows lose all their edges, as users of -1e9 say it."""
+    key, query = graph.edge_index()
+    query = numbers_at(getattr(graph, "query_numbers", 0), query)
+    bias = torch.zeros(len(key), 2)
+    bias[query == 3], bias[query == 9] = -1e9, -3e8
+    return bias
+
+
+def check_hidden_rows(how):
+    """Rows behind a mask of -1e9, whose log-sum-exp does not tell their parts apart; and all other rows."""
+    graph = CompleteGraph(14)
+    sharded = shard(graph, **how)
+    x, cotangent = torch.randn(2, 14, 2, 4, generator=torch.Generator().manual_seed(0))
+    whole, own = x.clone().requires_grad_(), x[sharded.rows].clone().requires_grad_()
+    wanted = attend(whole, whole, whole, graph, bias=hides_rows)
+    found = attend(own, own, own, sharded, bias=hides_rows)
+    assert_near(found, wanted[sharded.rows], torch.float32, how)
+    wanted.backward(cotangent)
+    found.backward(cotangent[sharded.rows])
+    assert_near(own.grad, whole.grad[sharded.rows], torch.float32, f"gradient: {how}")
+
+
+class DroppedDot(torch.nn.Module):
+    """A score that draws random numbers."""
+
+    def forward(self, query, key):
+        return torch.nn.functional.dropout((query * key).sum(-1), 0.5, True)
+
+
+def check_random_score(how):
+    """The gradient is that of the numbers that were drawn."""
+    sharded = shard(CompleteGraph(8), **how)
+    generator = torch.Generator().manual_seed(0)
+    query, key = torch.randn(2, sharded.num_queries, 2, 4, generator=generator, dtype=torch.float64)
+    step = torch.randn(query.shape, generator=generator, dtype=torch.float64)
+
+    def total(query):
+        torch.manual_seed(3)
+        return attend(query, key, key, sharded, score=DroppedDot()).square().sum()
+
+    query.requires_grad_()
+    out = total(query)
+    torch.manual_seed(99)
+    (gradient,) = torch.autograd.grad(out, query)
+    with torch.no_grad():
+        slope = (total(query + 1e-6 * step) - total(query - 1e-6 * step)) / 2e-6
+    torch.testing.assert_close((gradient * step).sum(), slope, rtol=1e-6, atol=1e-6)
+
+
 def check_split_options(names, options):
     """Rows that see own keys alone are computed while the others' keys are under way; how many graphs were split."""
     with small_enough(rows_in_two_goes=(0, 0)):
@@ -140,8 +196,8 @@ def check_second_derivatives():
         assert_near(one, other[sharded.rows], torch.float64, "second derivatives")
 
 
-def check_options(names, options, dtype, how):
-    """Outputs and all gradients of every option on every graph."""
+def check_options(names, options, dtype, how, **more):
+    """Outputs and all gradients of every option on every graph, with more options for all of them."""
     for name in names:
         graph, _ = CASES[name]
         sharded = shard(graph, **how)
@@ -149,14 +205,14 @@ def check_options(names, options, dtype, how):
             leaves, wanted = problem(name, option)
             whole = {key: x.to(dtype).requires_grad_() for key, x in leaves.items()}
             own = {key: x.detach()[places(sharded, key)].clone().requires_grad_() for key, x in whole.items()}
-            results = as_list(attend(graph=graph, **arguments_of(whole, wanted)))
-            found = as_list(attend(graph=sharded, **arguments_of(own, wanted)))
+            results = as_list(attend(graph=graph, **arguments_of(whole, wanted), **more))
+            found = as_list(attend(graph=sharded, **arguments_of(own, wanted), **more))
             cotangents = [torch.randn(x.shape, generator=torch.Generator().manual_seed(5)).to(dtype) for x in results]
             gradients = torch.autograd.grad(results, list(whole.values()), cotangents, allow_unused=True)
             own_cotangents = [x[sharded.rows] for x in cotangents]
             own_gradients = torch.autograd.grad(found, list(own.values()), own_cotangents, allow_unused=True)
-            what = f"{name}, {option}, {how}, rank {dist.get_rank()}"
-            for one, other in zip(found, results):
+            what = f"{name}, {option}, {how}, {more}, rank {dist.get_rank()}"
+            for one, other in zip(found, results, strict=True):
                 assert_near(one, other[sharded.rows], dtype, what)
             for key, one, other in zip(own, own_gradients, gradients):
                 other = torch.zeros_like(whole[key]) if other is None else other

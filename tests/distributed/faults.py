@@ -5,6 +5,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 
 from graphattn import (
     BandedGraph,
@@ -17,8 +18,9 @@ from graphattn import (
     weighted_sum,
 )
 from graphattn.distributed import RowLoader, shard
+from graphattn.formulas.normalizers import Relu, Softmax, TopK
 from graphattn.graphs import RuleGraph
-from graphattn.nn import GraphAttention
+from graphattn.nn import Additive, ALiBi, GraphAttention, RelativeBias
 
 N = 24
 OTHERS = {
@@ -27,6 +29,17 @@ OTHERS = {
     "normalizer": {"normalizer": "relu"},
     "score": {"score": "gaussian"},
     "kernel": {"kernel": "edges_torch"},
+}
+# Options of the first and the second process that differ in more than their names, and the fact that tells.
+DETAILS = {
+    "k": ("normalizer", {"normalizer": TopK(1)}, {"normalizer": TopK(2)}),
+    "degrees": ("normalizer", {"normalizer": Relu()}, {"normalizer": Relu(scale_by_degree=True)}),
+    "number of a sink": ("normalizer", {"normalizer": Softmax(0.0)}, {"normalizer": Softmax(1.0)}),
+    "parameter": ("score", *({"score": Additive(torch.ones(2, 4, requires_grad=wants))} for wants in (True, False))),
+    "heads of a rule": ("bias", {"bias": ALiBi(2)}, {"bias": ALiBi(4)}),
+    "rule that learns": ("bias", {"bias": RelativeBias(2, 3)}, {"bias": RelativeBias(2, 3).requires_grad_(False)}),
+    "no edge sum": ("edge_sum", {}, {"edge_sum": False}),
+    "no lse": ("return_lse", {}, {"return_lse": True}),
 }
 
 
@@ -66,6 +79,55 @@ def other_option(name):
     found = words_of(attend, *tensors(sharded), sharded, **(OTHERS[name] if dist.get_rank() else {}))
     assert attend(*tensors(sharded), sharded).shape == (sharded.num_queries, 2, 4)  # and all goes on
     return found
+
+
+def other_detail(name):
+    _, here, there = DETAILS[name]
+    sharded = shard(BandedGraph(N, 2, 1))
+    return words_of(attend, *tensors(sharded), sharded, **(there if dist.get_rank() else here))
+
+
+def other_tensor_of_edges():
+    """One of all heads, one of each head; one that wants a gradient, one that does not."""
+    sharded, rank = shard(BandedGraph(N, 2, 1)), dist.get_rank()
+    shapes = [torch.zeros(sharded.num_edges, 2 if rank else 1), torch.zeros(sharded.num_edges, 2)]
+    shapes[1].requires_grad_(rank == 1)
+    features = torch.zeros(sharded.num_edges, *((3,) if rank else (2, 3)))
+    found = [words_of(attend, *tensors(sharded), sharded, bias=bias) for bias in shapes]
+    return [*found, words_of(attend, *tensors(sharded), sharded, edge_features=features)]
+
+
+def mistakes_of_one():
+    """Of the second process, in what is looked at before all others; the first one is told at once."""
+    sharded, rank = shard(BandedGraph(N, 2, 1)), dist.get_rank()
+    given = tensors(sharded)
+    return [
+        words_of(attend, *given, sharded, dropout=2.0 if rank else 0.5),
+        words_of(attend, [1.0] if rank else given[0], *given[1:], sharded),
+        words_of(attend, *given, sharded, normalizer="relu", return_lse=True),
+    ]
+
+
+def swapped_edges():
+    """The same edges in another order, by sums of numbers and places the same."""
+    edges = torch.tensor([[0, 1, 2, 3, 1], [3, 2, 1, 0, 5]])
+    if dist.get_rank():
+        edges = edges[:, [1, 0, 2, 3, 4]]
+    return words_of(shard, EdgeListGraph(edges, N))
+
+
+def other_processes():
+    """Meshes that are none, or not of this process."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(), 1), mesh_dim_names=("graph", "data"))
+    first = dist.new_group([0])
+    return [
+        words_of(shard, causal(N), mesh),
+        words_of(shard, causal(N), first),
+        words_of(shard, causal(N), "gloo"),
+        words_of(shard, causal(N), timeout=0),
+        shard(causal(N), mesh["graph"]).num_processes,
+        shard(causal(N), timeout=21).num_processes,  # the first is in more groups
+    ]
 
 
 def other_dtype():

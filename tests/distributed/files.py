@@ -70,6 +70,24 @@ def columns_read(chunk):
     return array.columns
 
 
+def odd_files(folder):
+    """Files and things that hold no edges; a file that is empty with the second process alone."""
+    path, rank = Path(folder), torch.distributed.get_rank()
+    if rank == 0:
+        np.savez(path / "several.npz", edges_of().numpy())
+        (path / "nothing.npy").touch()
+        np.save(path / "reversed.npy", np.asfortranarray(edges_of().numpy().astype(">i4")))
+    torch.distributed.barrier()
+    own, wanted = read_edges([path / "reversed.npy"], N, KEYS), read_edges([edges_of()], N, KEYS)
+    assert torch.equal(own.graph.edge_index(), wanted.graph.edge_index())
+    return [
+        words_of(read_edges, [path / "several.npz"], N, KEYS),
+        words_of(read_edges, [edges_of() if rank == 0 else path / "nothing.npy"], N, KEYS),
+        words_of(read_edges, [[[0, 1], [1, 2]]], N, KEYS),
+        words_of(read_edges, None, N, KEYS),
+    ]
+
+
 def mistakes(folder, rank_of_other):
     wrong = edges_of()
     wrong[0, 90] = KEYS  # with the last process

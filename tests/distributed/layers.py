@@ -201,6 +201,30 @@ def check_readouts_and_norms():
     assert_same(shared.eval()(own), norm.eval()(whole)[sharded.rows])
 
 
+def check_half_precision_of_norms_and_losses(dtype):
+    """Counts and sums that half precision does not hold."""
+    sharded = shard(BandedGraph(6000, 1, 1))
+    x = (1 + torch.randn(6000, 4, generator=torch.Generator().manual_seed(0))).to(dtype)
+    norm = torch.nn.BatchNorm1d(4)
+    shared = share_batch_norms(copy.deepcopy(norm), sharded)
+    found = copy.deepcopy(shared)  # with the processes of the first
+    assert found.group is shared.group
+    torch.testing.assert_close(found(x[sharded.rows]), norm(x)[sharded.rows])
+    torch.testing.assert_close(found.running_var, norm.running_var)
+    losses = torch.full((50_000,), 3.0, dtype=dtype, requires_grad=True)
+    mean = mean_of_all(losses, sharded)
+    assert mean.dtype is dtype and mean.item() == 3.0
+    mean.backward()
+    torch.testing.assert_close(losses.grad, torch.full_like(losses, 1 / 50_000))
+
+
+def norms_of_one_node_and_of_none():
+    sharded = shard(BandedGraph(4, 1, 1))
+    norm = share_batch_norms(torch.nn.BatchNorm1d(2), sharded)
+    assert norm(torch.ones(0, 2)).shape == (0, 2) and norm.running_var.tolist() == [1, 1]
+    return words_of(norm, torch.ones(1 if dist.get_rank() == 0 else 0, 2))
+
+
 class Classifier(torch.nn.Module):
     def __init__(self):
         super().__init__()

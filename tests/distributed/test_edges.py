@@ -32,3 +32,11 @@ def test_mistakes_are_said_on_all(two, tmp_path):
         assert "must hold integers [2, num_edges] (got float64 [2, 101]" in words[3]
         assert "must be a sequence of files" in words[4] and "'balanced' makes the ranges itself" in words[6]
     assert "FileNotFoundError" in there[5] and "read_edges failed on other processes: rank 1: FileNotFound" in here[5]
+
+
+def test_odd_files_are_refused_in_words_on_all(two, tmp_path):
+    for rank, (several, nothing, numbers, none) in enumerate(two.run(files.odd_files, str(tmp_path))):
+        assert "several.npz' must be a file of one array" in several
+        assert "nothing.npy' must be a file of NumPy" in nothing and ("failed on other" in nothing) == (rank == 0)
+        assert numbers == "TypeError: 'files' must hold names of files, arrays or tensors (got list)"
+        assert "'files' must be a sequence of files or arrays (got None)" in none

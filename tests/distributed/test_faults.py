@@ -7,7 +7,9 @@ from tests.distributed.pool import Pool
 
 
 @pytest.mark.parametrize(
-    "function", [faults.other_graph, faults.other_edges, faults.other_strategy], ids=lambda f: f.__name__
+    "function",
+    [faults.other_graph, faults.other_edges, faults.swapped_edges, faults.other_strategy],
+    ids=lambda f: f.__name__,
 )
 def test_other_arguments_of_shard_are_said_on_all(two, function):
     found = two.run(function)
@@ -21,6 +23,30 @@ def test_other_options_are_said_on_all_and_what_follows_runs(two, name):
     found = two.run(faults.other_option, name)
     assert found[0] == found[1]
     assert found[0].startswith(f"ValueError: processes disagree about a call of attend (got {name}: rank 0 ")
+
+
+def test_options_that_differ_in_details_are_said_on_all(two):
+    for name, (fact, _, _) in faults.DETAILS.items():
+        here, there = two.run(faults.other_detail, name)
+        assert here == there
+        assert here.startswith(f"ValueError: processes disagree about a call of attend (got {fact}: rank 0 "), name
+    for found in zip(*two.run(faults.other_tensor_of_edges), ("bias", "bias", "edge_features"), strict=True):
+        assert found[0] == found[1] and f"about a call of attend (got {found[2]}: rank 0 " in found[0]
+
+
+def test_mistakes_of_one_do_not_let_others_wait(two):
+    here, there = two.run(faults.mistakes_of_one)
+    for words, own, said in zip(here, there, ("'dropout' must be a probability", "'query' must be a torch.Tensor")):
+        assert said in own and words.startswith("ValueError: a call of attend failed on other processes: rank 1: ")
+    assert here[2] == there[2] and "'return_lse' needs the softmax (got normalizer 'relu')" in here[2]
+
+
+def test_who_shares_a_graph_must_be_said_well(two):
+    for rank, (mesh, first, name, timeout, *sizes) in enumerate(two.run(faults.other_processes)):
+        assert "'mesh' must have one axis" in mesh and "mesh['name']" in mesh
+        assert first == "no error" if rank == 0 else "'mesh' is a group of other processes" in first
+        assert name == "TypeError: 'mesh' must be a DeviceMesh, a process group or None (got 'gloo')"
+        assert timeout == "ValueError: 'timeout' must be seconds above 0 (got 0)" and sizes == [2, 2]
 
 
 def test_other_dtypes_and_gradients_are_said_on_all(two):

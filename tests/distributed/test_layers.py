@@ -1,5 +1,6 @@
 """Layers, blocks, drop-ins and training over a sharded graph are those of one process."""
 
+import pytest
 import torch
 
 from tests.distributed import layers
@@ -47,6 +48,16 @@ def test_global_attention_needs_a_graph_of_all_nodes(two):
 
 def test_readouts_and_norms_reduce_over_processes(pool):
     pool.run(layers.check_readouts_and_norms)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_norms_and_losses_in_half_precision(two, dtype):
+    two.run(layers.check_half_precision_of_norms_and_losses, dtype)
+
+
+def test_a_norm_of_one_node_is_refused_on_all(two):
+    for words in two.run(layers.norms_of_one_node_and_of_none):
+        assert words.startswith("ValueError: batch norm needs more than one node over all processes")
 
 
 def test_three_steps_under_data_parallel_are_those_of_one_process(pool):

@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DistributedSampler
@@ -50,6 +51,22 @@ def test_some_nodes_workers_and_samplers():
     assert rows == [[3, 5], [17, 30]]
 
 
+def test_nodes_may_be_a_mask_or_any_integers():
+    graph, mask = graphs()[0], torch.arange(NODES) % 9 == 3
+    wanted = [batch.rows.tolist() for batch in RowLoader(graph, 1, mask.nonzero().flatten(), batch_size=2)]
+    for nodes in (mask, [3, 12, 21, 30, 39], np.arange(3, 40, 9), torch.arange(3, 40, 9, dtype=torch.int32)):
+        assert [batch.rows.tolist() for batch in RowLoader(graph, 1, nodes, batch_size=2)] == wanted
+    whole_batches = torch.utils.data.BatchSampler(range(NODES), 7, drop_last=False)
+    assert len(list(RowLoader(graph, 1, sampler=whole_batches, batch_size=None))) == 6
+    assert len(list(RowLoader(graph, 1, []))) == 0
+
+
+@pytest.mark.parametrize("nodes", [[3, NODES], [-1], [0.5], [[1, 2]], [True, False]], ids=str)
+def test_nodes_that_are_none_are_refused(nodes):
+    with pytest.raises(ValueError, match="'nodes' must be in(tegers| 0)"):
+        RowLoader(graphs()[0], 1, nodes)
+
+
 def test_levels_grow_by_what_is_seen():
     batch = next(iter(RowLoader(BandedGraph(1000, 2, 1), num_layers=3, batch_size=100)))
     assert [level.graph.num_keys for level in batch.levels] == [103, 102, 101]
@@ -76,3 +93,21 @@ def test_features_on_disk_are_read_by_need(tmp_path, dtype):
         assert torch.equal(found, x[index]) and found.dtype is dtype
         found.zero_()  # its own memory
     assert torch.equal(rows[:], x)
+
+
+def test_files_that_torch_does_not_read_as_they_are(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(6, dtype=">f4").reshape(3, 2))
+    assert torch.equal(MappedRows(path)[:], torch.arange(6.0).view(3, 2))
+    for array in (np.array(["a", "b"]), np.arange(3).astype("datetime64[D]")):
+        np.save(path, array)
+        with pytest.raises(ValueError, match="must hold numbers that torch has too"):
+            MappedRows(path)
+    np.savez(tmp_path / "x.npz", np.arange(3))
+    with pytest.raises(ValueError, match="must be a file of one array"):
+        MappedRows(tmp_path / "x.npz")
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="must be a file of NumPy"):
+        MappedRows(path)
+    with pytest.raises(TypeError, match="NumPy has no bfloat16"):
+        MappedRows.save(path, torch.ones(2, dtype=torch.bfloat16))

@@ -45,3 +45,11 @@ def test_orders_and_own_ranges_show():
     assert placing(EdgeListGraph(torch.tensor([0, 2, 1, 3])[edges], 4), 2).halo == (2, 2)
     assert placing(EdgeListGraph(edges, 4), 2, query_ptr=[0, 4, 4]).imbalance == 2.0
     assert "halo 0.500 keys a row (most 1)" in str(placing(EdgeListGraph(edges, 4), 2))
+
+
+def test_what_graphs_are_made_of_does_as_well():
+    mask = torch.ones(8, 8, dtype=torch.bool).tril()
+    assert balanced_ptr(mask, 2) == balanced_ptr(causal(8), 2) and placing(mask, 2).halo == placing(causal(8), 2).halo
+    for function in (placing, balanced_ptr):
+        with pytest.raises(ValueError, match="'num_processes' must be at least 1"):
+            function(mask, 0)

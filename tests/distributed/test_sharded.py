@@ -1,5 +1,7 @@
 """Every graph on one, two and four processes: what each owns is what one process computes."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -8,10 +10,13 @@ from tests.distributed.against_one import (
     check_edges,
     check_half_precision,
     check_hidden_keys,
+    check_hidden_rows,
     check_hubs,
+    check_hubs_lse,
     check_no_sum_of_edges,
     check_one_tensor_as_key_and_value,
     check_options,
+    check_random_score,
     check_rules,
     check_split_options,
     devices_of_moved,
@@ -53,6 +58,23 @@ def test_rings_of_a_block_from_the_head_and_one_from_the_tail(pool):
     pool.run(check_one_tensor_as_key_and_value, ["causal"], torch.float64, how)
 
 
+@pytest.mark.parametrize("how", [{"strategy": "ring"}, {"order": "head_to_tail"}, {"rounds": 2}, {}], ids=str)
+def test_log_sum_exps_and_their_gradients(pool, how):
+    names = {"strategy": LINES, "order": SQUARES}.get(next(iter(how), ""), SOME)
+    options = ["plain", "sink", "cosine"] if "rounds" not in how else ["edges", "sink"]
+    pool.run(partial(check_options, return_lse=True), names, options, torch.float64, how)
+
+
+def test_log_sum_exps_of_hubs(two):
+    two.run(check_hubs_lse, ["global", "union_three", "edge_list_star", "edge_list_repeated"])
+
+
+@pytest.mark.parametrize("how", [{"strategy": "ring"}, {"rounds": 2}, {"order": "head_to_tail"}], ids=str)
+def test_rows_hidden_by_large_numbers_and_random_scores(two, how):
+    two.run(check_hidden_rows, how)
+    two.run(check_random_score, how)
+
+
 @pytest.mark.parametrize("how", [{"strategy": "ring"}, {"rounds": 2}, {}], ids=str)
 def test_one_tensor_as_key_and_value(pool, how):
     names = (
@@ -90,7 +112,9 @@ def test_all_that_is_computed_moves_to_a_device(two):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("how", [{}, {"strategy": "halo"}], ids=str)
 def test_half_precision_where_some_send_and_some_receive(two, dtype, how):
-    two.run(check_half_precision, ["causal", "band_uneven", "edge_list_star", "complete_rectangular"], dtype, how)
+    for score in ("dot", "cosine"):
+        names = ["causal", "band_uneven", "edge_list_star", "complete_rectangular"]
+        two.run(check_half_precision, names, dtype, how, score)
 
 
 def test_edges_have_the_weights_of_one_process(pool):

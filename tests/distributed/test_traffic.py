@@ -76,6 +76,15 @@ def test_a_ring_holds_two_blocks(pools):
     assert max(ring) < 3.5 * block < 6 * block < min(halo), (ring, halo, block)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read as Linux tells it")
+def test_a_ring_holds_two_blocks_where_the_log_sum_exp_is_given_too(pools):
+    pool = pools.setdefault(4, pools.get(4) or Pool(4))
+    keys, block = 400_000, 100_000 * 2 * 64 * 4 / 2**20
+    ring, halo = (pool.run(volumes.peak_with_lse, strategy, keys) for strategy in ("ring", "halo"))
+    assert max(forward for _, forward in ring) < 4.5 * block < 6 * block < min(forward for _, forward in halo)
+    assert max(both for both, _ in ring) < 11 * block < 12 * block < min(both for both, _ in halo)
+
+
 def test_choices_are_explained_by_bytes(two):
     for ring, halo, union, heads in two.run(volumes.choices):
         assert ring.kernel.startswith("ring (20 rows, 2560 bytes) + ")

@@ -75,6 +75,23 @@ def peak_of(strategy, n):
     return (resident("VmHWM") - before) / 2**20
 
 
+def peak_with_lse(strategy, n):
+    """MB that attention with its log-sum-exp adds to what this process holds, at most: of both passes, and of the forward one."""
+    sharded = shard(CompleteGraph(8 * dist.get_world_size(), n), strategy=strategy)
+    query = torch.randn(8, 1, 64, requires_grad=True)
+    key = torch.randn(sharded.num_keys, 1, 64, requires_grad=True)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    before = resident("VmRSS")
+    dist.barrier()
+    out, lse = attend(query, key, key, sharded, return_lse=True)
+    forward = resident("VmHWM") - before
+    (out.sum() + lse.sum()).backward()
+    return (resident("VmHWM") - before) / 2**20, forward / 2**20
+
+
 def work_of_steps(n):
     """Edges that this process computes in each step of a causal ring, of head and tail and of one range."""
     found = []
