@@ -70,7 +70,7 @@ class SharedBatchNorm(torch.nn.BatchNorm1d):
             raise ValueError(f"'input' must be [num_nodes, {self.num_features}] (got {list(input.shape)})")
         x = input.to(accumulation_dtype(input.dtype))  # a count of more than 256 is none in bfloat16
         sums = AllReduce.apply(torch.cat([x.sum(0), x.new_tensor([len(x)])]), self.group)
-        count = float(sums[-1])
+        count = float(sums[-1].detach())
         if count == 1 and self.training:
             raise ValueError(
                 f"batch norm needs more than one node over all processes when training (got 1, with {len(input)} of them here)"

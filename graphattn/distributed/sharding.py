@@ -200,7 +200,8 @@ def described(x: Any) -> str:
         own = {name: described(value) for name, value in vars(x).items() if name not in ("_cache", "number")}
         return f"{type(x).__name__}({', '.join(f'{name}={value}' for name, value in own.items())})"
     if isinstance(x, Tensor):
-        numbers = x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        wide = x if x.is_floating_point() else x.long()  # edges are the same in int32
+        numbers = wide.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         return f"{list(x.shape)} of digest {blake2b(numbers.data, digest_size=8).hexdigest()}"
     if isinstance(x, tuple):
         return f"({', '.join(map(described, x))})"

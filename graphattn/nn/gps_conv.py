@@ -76,6 +76,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
         """`edge_index` and `kwargs` go to the local layer, `graph` (anything `as_graph` takes) to the global attention."""
         if isinstance(edge_index, SpreadGraph):
             refuse_own_nodes(self, edge_index, graph)
+        elif isinstance(graph, SpreadGraph):
+            refuse_own_edges(self, edge_index, graph)
         seen = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
         results = []
         if self.conv is not None:
@@ -92,7 +94,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch)
 
     def normalize(self, x: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
-        if norm is None or x.size(0) == 0:  # PyG's norms of a batch look for its largest index
+        if norm is None or (x.size(0) == 0 and self.norm_with_batch):  # these look for the largest index of a batch
             return x
         return norm(x, batch=batch) if self.norm_with_batch else norm(x)
 
@@ -109,16 +111,25 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
 def refuse_own_nodes(conv: GPSConv, edges: SpreadGraph, graph: GraphLike | None) -> None:
     """ValueError where something would be taken over the nodes of this process that is one over all of them."""
-    if graph is None:
+    if not isinstance(graph, SpreadGraph):
         raise ValueError(
             "global attention over all nodes needs those of other processes"
-            f" (got {edges!r} and no 'graph'); give graph=shard(CompleteGraph(num_nodes)), or another one"
+            f" (got {edges!r} and graph={graph!r}); give graph=shard(CompleteGraph(num_nodes)), or another one"
         )
-    if conv.norm1 is not None and conv.norm_with_batch and getattr(conv.norm1, "mode", "graph") != "node":
+    if conv.norm2 is not None and conv.norm_with_batch and getattr(conv.norm2, "mode", "graph") != "node":
         raise ValueError(
-            f"{conv.norm1} takes its mean over the nodes of an example, which lie with several processes (got {edges!r}); take"
+            f"{conv.norm2} takes its mean over the nodes of an example, which lie with several processes (got {edges!r}); take"
             " norm='batch_norm' and share_batch_norms(model, graph), or norm='layer_norm' with norm_kwargs={'mode': 'node'}"
         )
+
+
+def refuse_own_edges(conv: GPSConv, edges: Any, graph: SpreadGraph) -> None:
+    """ValueError where the local layer would be given edges among the nodes of this process, and norms as above."""
+    if conv.conv is not None:
+        raise ValueError(
+            f"'edge_index' must be sharded as 'graph' is (got {edges!r} beside {graph!r}); give shard(edges)"
+        )
+    refuse_own_nodes(conv, graph, graph)
 
 
 def complete_graph(x: Tensor, batch: Tensor | None) -> Graph:

@@ -66,6 +66,12 @@ def other_edges():
     return words_of(shard, EdgeListGraph(edges, N))
 
 
+def narrow_edges():
+    """The same edges in another dtype with one process."""
+    edges = torch.arange(10).repeat(2, 1)
+    return words_of(shard, EdgeListGraph(edges.int() if dist.get_rank() else edges, N))
+
+
 def other_strategy():
     return words_of(shard, causal(N), strategy="halo" if dist.get_rank() else None)
 

@@ -89,6 +89,39 @@ def check_layers(head_to_tail=False):
                 assert_same(one, torch.zeros_like(p) if other is None else other, (layer, graph))
 
 
+def check_gps():
+    """Local and global attention over all nodes, batch norms too, where the last process has no nodes."""
+    edges = next(graphs())
+    size, x = dist.get_world_size(), features(NODES, 8)
+    ptr = [*(NODES * rank // max(size - 1, 1) for rank in range(size)), NODES]
+    sharded, everything = (shard(graph, query_ptr=ptr) for graph in (edges, CompleteGraph(NODES)))
+    for options in ({}, {"norm": None}):
+        torch.manual_seed(0)
+        layer = GPSConv(8, GATConv(8, 8, add_self_loops=False), heads=2, **options).double()
+        shared = share_batch_norms(copy.deepcopy(layer), sharded)
+        whole, own = x.clone().requires_grad_(), x[sharded.rows].clone().requires_grad_()
+        wanted, found = layer(whole, edges), shared(own, sharded, graph=everything)
+        assert_same(found, wanted[sharded.rows], options)
+        wanted.square().sum().backward()
+        found.square().sum().backward()
+        assert_same(own.grad, whole.grad[sharded.rows], options)
+
+
+def gps_refused():
+    sharded, everything = shard(next(graphs())), shard(CompleteGraph(NODES))
+    x = features(NODES, 8)[sharded.rows]
+    layer, normed = (
+        GPSConv(8, GATConv(8, 8, add_self_loops=False), heads=2, norm=n).double() for n in (None, "layer_norm")
+    )
+    return [
+        words_of(layer, x, sharded),
+        words_of(layer, x, sharded, graph=CompleteGraph(len(x))),
+        words_of(layer, x, torch.zeros(2, 0, dtype=torch.long), graph=everything),
+        words_of(normed, x, sharded, graph=everything),
+        words_of(GPSConv(8, None, heads=2, norm=None, attn_type="performer").double(), x, None, graph=everything),
+    ]
+
+
 def check_recomputing():
     """A ring, and rows in two goes and hubs where graphs are small."""
     check_recomputed(causal(NODES))

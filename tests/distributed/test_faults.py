@@ -18,6 +18,10 @@ def test_other_arguments_of_shard_are_said_on_all(two, function):
     assert "rank 0 " in found[0] and "rank 1 " in found[0]
 
 
+def test_the_dtype_of_edges_is_no_difference(two):
+    assert two.run(faults.narrow_edges) == ["no error"] * 2
+
+
 @pytest.mark.parametrize("name", faults.OTHERS)
 def test_other_options_are_said_on_all_and_what_follows_runs(two, name):
     found = two.run(faults.other_option, name)

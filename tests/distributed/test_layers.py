@@ -15,6 +15,19 @@ def test_layers_over_head_and_tail(two):
     two.run(layers.check_layers, True)
 
 
+def test_local_and_global_attention(pool):
+    pool.run(layers.check_gps)
+
+
+def test_what_would_take_own_nodes_for_all_is_refused(two):
+    for alone, own, local, norm, performer in two.run(layers.gps_refused):
+        assert "global attention over all nodes needs those of other processes" in own
+        assert "global attention over all nodes needs those of other processes" in alone
+        assert "'edge_index' must be sharded as 'graph' is" in local
+        assert "takes its mean over the nodes of an example, which lie with several processes" in norm
+        assert "form 'chunks' needs a graph that is complete or causal" in performer
+
+
 def test_recomputed_layers(two):
     two.run(layers.check_recomputing)
 
