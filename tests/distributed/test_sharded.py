@@ -34,7 +34,7 @@ SOME = ["complete_rectangular", "causal", "causal_ragged", "band_dilated_offset_
 
 
 def test_every_graph_gives_the_rows_of_one_process_in_float32(pool):
-    pool.run(check_options, ALL, ["plain", "edge_values"], torch.float32, {})
+    pool.run(check_options, ALL, list(OPTIONS), torch.float32, {})
 
 
 def test_every_option_on_every_graph(pool):
