@@ -148,7 +148,16 @@ class ShardedGraph(SpreadGraph):
 
     @property
     def traffic(self) -> Traffic:
-        """Rows of keys that this process receives and sends in a forward pass, and how many are in memory."""
+        """Rows of keys that this process receives and sends in a forward pass, and how many are in memory.
+
+        Raises:
+            ValueError: with the strategy 'heads', which moves some heads of all rows.
+        """
+        if self.strategy == "heads":
+            raise ValueError(
+                "rows of keys are not what the strategy 'heads' moves (got"
+                f" {self!r}); choose_kernel(graph, query, key, value) says how many bytes that are"
+            )
         return traffic_of(self.parts, self.hubs, self.where)
 
     @classmethod
@@ -337,7 +346,6 @@ class ShardedGraph(SpreadGraph):
 
     def explain(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> tuple[str, dict[str, str]]:
         """The strategy and the kernels of the parts; the bytes of other strategies. Not collective."""
-        traffic = self.traffic
         width = key.size(-2) * (key.size(-1) + value.size(-1)) * key.element_size()
         refusals = {name: words for name, words in self.refusals(query, width).items() if name != self.strategy}
         kernels: list[str] = []
@@ -350,6 +358,7 @@ class ShardedGraph(SpreadGraph):
             chosen, reasons = choice_over(own_query, own_key, own_value, graph, plain)
             kernels += [chosen] if chosen not in kernels else []
             refusals |= reasons
+        traffic = traffic_of(self.parts, self.hubs, self.where)
         moved = f"{self.strategy} ({traffic.received} rows, {traffic.received * width} bytes)"
         if self.split is not None and query.dim() == 3:
             inner = self.num_queries - self.split.num_outer_rows
@@ -363,7 +372,7 @@ class ShardedGraph(SpreadGraph):
 
     def refusals(self, query: Tensor, width: int) -> dict[str, str]:
         """Why not the other strategies, with what they move to this process in a forward pass."""
-        others = self.whole.num_keys - self.traffic.own
+        others = self.whole.num_keys - self.shape[1]
         ring = f"'ring' would move all {others} other rows of keys here, {others * width} bytes"
         heads = query.size(-2)
         return {

@@ -35,6 +35,11 @@ def test_what_is_counted_is_sent(two):
         assert sum(sent) == 4 * wanted + 2 * wanted
 
 
+def test_heads_move_no_rows_of_keys(two):
+    for words, chosen in two.run(volumes.traffic_by_heads):
+        assert "not what the strategy 'heads' moves" in words and chosen.startswith("heads (2560 bytes)")
+
+
 def test_head_and_tail_balance_each_step_of_a_causal_ring(pools):
     pool = pools.setdefault(4, pools.get(4) or Pool(4))
     found = pool.run(volumes.work_of_steps, 800)

@@ -59,6 +59,16 @@ def sent_bytes():
     return sent, sharded.traffic.sent * 2 * (8 + 8)
 
 
+def traffic_by_heads():
+    """What is said of a graph whose heads are shared out: the error, and the choice."""
+    graph = shard(causal(40), strategy="heads")
+    x = torch.randn(graph.num_queries, 2, 8)
+    try:
+        return graph.traffic, None
+    except ValueError as error:
+        return str(error), choose_kernel(graph, x, x, x).kernel
+
+
 def peak_of(strategy, n):
     """MB that attention over n keys adds to what this process holds, at most."""
     sharded = shard(CompleteGraph(8 * dist.get_world_size(), n), strategy=strategy)
