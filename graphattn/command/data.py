@@ -16,8 +16,9 @@ from torch_geometric.utils import is_undirected
 
 from graphattn import datasets
 from graphattn.command.network import prepared, read_network
-from graphattn.datasets.csv_file import Row, check_cells, read_rows
-from graphattn.datasets.failures import Failure
+from graphattn.datasets.columns import is_number
+from graphattn.datasets.csv_file import Row, check_cells, numbered, read_rows
+from graphattn.datasets.failures import Failure, read_each
 from graphattn.inputs.files import check_file
 from graphattn.recipes import NodeClassification, NodeRegression
 
@@ -155,8 +156,9 @@ def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
             f" {list(read_rows(args.csv)[0])}"
         )
     ((kind, column),) = inputs.items()
-    if kind == "text" and "target" in given and not hold_numbers(cells_of(args.csv, given["target"])):
-        return from_pairs(args, column, given["target"])
+    target = given.get("target")
+    if kind == "text" and target and not hold_numbers(cells_of(read_rows(args.csv, (target,)), target)):
+        return from_pairs(args, column, target)
     if kind == "text" and "label" not in given and "target" not in given:
         rows, failures = whole_rows(args.csv, (column,))
         texts = [row[column] for row in rows]
@@ -172,10 +174,11 @@ def from_table(args: argparse.Namespace, given: dict[str, str]) -> Loaded:
             " classes"
         )
     options = options_of(kind, args)
+    rows = read_rows(args.csv, tuple(given.values()))
     if "label" in given:
-        check_classes(args.csv, given["label"], kind)
+        check_classes(cells_of(rows, given["label"]), given["label"], kind)
     data, names, failures = datasets.from_csv(args.csv, **given, **options)
-    tell_repeats(args.csv, column)
+    tell_repeats(cells_of(rows, column), column)
     source = source_of(kind, data, options) | {"column": column}
     if "target" in given:
         return Loaded(data, "graph regression", None, source, failures)
@@ -200,19 +203,17 @@ def from_pairs(args: argparse.Namespace, column: str, target: str) -> Loaded:
 
 def whole_rows(path: str, columns: tuple[str, ...]) -> tuple[list[Row], list[Failure]]:
     """The rows of a file, and those whose cells are more than its columns."""
-    rows, failures = [], []
-    for place, row in enumerate(read_rows(path, columns)):
-        try:
-            check_cells(row)
-            rows.append(row)
-        except ValueError as error:
-            failures.append(Failure(f"row {place + 1}", str(error), place))
-    return rows, failures
+
+    def whole(row: Row) -> Row:
+        check_cells(row)
+        return row
+
+    return read_each(numbered(read_rows(path, columns)), whole, f"reading {path}")
 
 
-def tell_repeats(path: str, column: str) -> None:
+def tell_repeats(cells: list[str], column: str) -> None:
     """Says how many rows have the input of another one: as test examples they were seen in training."""
-    cells = [cell.strip() for cell in cells_of(path, column) if cell.strip()]
+    cells = [cell.strip() for cell in cells if cell.strip()]
     repeats = len(cells) - len(set(cells))
     if repeats:
         print(
@@ -225,9 +226,8 @@ def tell_repeats(path: str, column: str) -> None:
 MOST_CLASSES = 20  # of whole numbers or fractions; more of them, most once or twice, are numbers to be predicted
 
 
-def check_classes(path: str, column: str, kind: str) -> None:
+def check_classes(cells: list[str], column: str, kind: str) -> None:
     """Raises ValueError where a column of labels holds numbers, hardly two of them alike."""
-    cells = cells_of(path, column)
     if len(set(cells)) > max(MOST_CLASSES, len(cells) / 3) and hold_numbers(cells):
         how = (
             f"give --target {column}"
@@ -239,16 +239,13 @@ def check_classes(path: str, column: str, kind: str) -> None:
         )
 
 
-def cells_of(path: str, column: str) -> list[str]:
-    return [row[column] or "" for row in read_rows(path, (column,))]
+def cells_of(rows: list[Row], column: str) -> list[str]:
+    return [row[column] or "" for row in rows]
 
 
 def hold_numbers(cells: list[str]) -> bool:
     """Whether each cell is a number, or empty."""
-    try:
-        return all(float(cell or "nan") is not None for cell in cells)
-    except ValueError:
-        return False
+    return all(is_number(cell) for cell in cells if cell)
 
 
 def source_of(kind: str, data: list[Data], options: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ def read_rows(path: str | os.PathLike[str], columns: tuple[str, ...] = ()) -> li
     if not rows:
         raise ValueError(f"'{path}' has no rows below the names of its columns (got {len(content)} characters)")
     return rows
+
+
+def numbered(rows: list[Row]) -> Iterator[tuple[str, Row]]:
+    """Each row behind what messages call it."""
+    return ((f"row {place}", row) for place, row in enumerate(rows, start=1))
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -134,8 +139,7 @@ def from_csv(
             data.label = name_in(row[label] or "", label)
         return data
 
-    numbered = ((f"row {place}", row) for place, row in enumerate(rows, start=1))
-    found, failures = read_each(numbered, read, f"reading {path}")
+    found, failures = read_each(numbered(rows), read, f"reading {path}")
     check_any(found, failures, path)
     classes = number_classes(found, with_one_spelling([data.label for data in found])) if label else None
     return found, classes, failures

@@ -1,7 +1,7 @@
 """Files and rows that could not be read, beside those that could."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch_geometric.data import Data
@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from graphattn.inputs.failures import Failure
 
+T = TypeVar("T")
 
-def read_each(
-    items: Iterable[tuple[str, Any]], read: Callable[[Any], Data], title: str
-) -> tuple[list[Data], list[Failure]]:
+
+def read_each(items: Iterable[tuple[str, Any]], read: Callable[[Any], T], title: str) -> tuple[list[T], list[Failure]]:
     """What `read` makes of each item (its name, what is read), and those that raise; a bar shows long work on a terminal."""
     found, failures = [], []
     for place, (where, item) in enumerate(tqdm(list(items), desc=title, leave=False, disable=None, delay=1.0)):

@@ -358,17 +358,22 @@ class ShardedGraph(SpreadGraph):
             chosen, reasons = choice_over(own_query, own_key, own_value, graph, plain)
             kernels += [chosen] if chosen not in kernels else []
             refusals |= reasons
-        traffic = traffic_of(self.parts, self.hubs, self.where)
-        moved = f"{self.strategy} ({traffic.received} rows, {traffic.received * width} bytes)"
+        return f"{self.movement(query, width)} + {' + '.join(kernels)}", refusals
+
+    def movement(self, query: Tensor, width: int) -> str:
+        """The strategy, and what comes here by it in a forward pass."""
+        if self.strategy == "heads":
+            return f"heads ({self.bytes_of_heads(query, width)} bytes)"
+        traffic = self.traffic
+        words = f"{traffic.received} rows, {traffic.received * width} bytes"
         if self.split is not None and query.dim() == 3:
             inner = self.num_queries - self.split.num_outer_rows
-            moved = f"{moved[:-1]}, under way while {inner} of {self.num_queries} rows are computed)"
+            words += f", under way while {inner} of {self.num_queries} rows are computed"
         if self.hubs is not None:
-            instead = f"{traffic.queries_sent} queries of hubs go to their keys instead of {self.hubs.spared} rows here"
-            moved = f"{moved[:-1]}; {instead})"
-        if self.strategy == "heads":
-            moved = f"heads ({self.bytes_of_heads(query, width)} bytes)"
-        return f"{moved} + {' + '.join(kernels)}", refusals
+            words += (
+                f"; {traffic.queries_sent} queries of hubs go to their keys instead of {self.hubs.spared} rows here"
+            )
+        return f"{self.strategy} ({words})"
 
     def refusals(self, query: Tensor, width: int) -> dict[str, str]:
         """Why not the other strategies, with what they move to this process in a forward pass."""

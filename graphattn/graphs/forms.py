@@ -18,6 +18,10 @@ from graphattn.graphs.sizes import Counts, Sizes, parse_counts, parse_sizes
 from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
 from graphattn.graphs.spread import SpreadGraph
 
+NO_SIZES = (
+    "an edge_index does not tell how many nodes there are (got no 'num_queries'); give it, or a graph,"
+    " EdgeListGraph(edge_index, num_nodes)"
+)
 FORMS = (
     "a Graph, edge_index [2, num_edges] of integers, a bool mask [num_queries, num_keys], a sparse matrix (torch, "
     "torch_sparse, scipy), a networkx graph, a Data with 'graph' or 'edge_index', or a list of these (a batch)"
@@ -114,10 +118,7 @@ def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None)
         if num_keys is None and num_queries is not None:
             num_keys = num_queries
     if num_queries is None:
-        raise ValueError(
-            "an edge_index does not tell how many nodes there are (got no 'num_queries'); give it, or "
-            "a graph, EdgeListGraph(edge_index, num_nodes)"
-        )
+        raise ValueError(NO_SIZES)
     return _from_edge_index(x, parse_sizes(num_queries, num_keys))
 
 

@@ -15,7 +15,7 @@ from torch.types import Device
 
 from graphattn.graphs.csr import CSR
 from graphattn.graphs.exported import exported_degrees, exported_edges, exported_sizes, is_exporting
-from graphattn.graphs.forms import graph_of_form
+from graphattn.graphs.forms import NO_SIZES, graph_of_form
 from graphattn.graphs.graph import Graph, Index, Made, graph_of_number
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.together import joined
@@ -164,10 +164,7 @@ def trace(x: Any, num_queries: Any, num_keys: Any, uncompiled: Callable[[Any, An
         if num_queries is None and x.dtype == torch.bool:
             num_queries, num_keys = x.shape
         if num_queries is None:
-            raise ValueError(
-                "an edge_index does not tell how many nodes there are (got no 'num_queries'); give it, or "
-                "a graph, EdgeListGraph(edge_index, num_nodes)"
-            )
+            raise ValueError(NO_SIZES)
         return TracedGraph(x, num_queries, num_queries if num_keys is None else num_keys)
     if isinstance(x, (list, tuple)) and x and all(isinstance(one, Graph) for one in x) and num_queries is not None:
         refuse_export(x)
