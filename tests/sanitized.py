@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 
 import torch
 
-from graphattn.kernels.native import border, sorting, threads
+from graphattn.kernels.native import border, linear, sorting, threads
 from graphattn.kernels.native.library import why_not_native
 from tests.fuzz import Case
 
@@ -48,6 +48,25 @@ def indices(seed: int) -> None:
         sorting.turn_rows(starts, cols, drawn.choice([None, places]), num_cols)
 
 
+def maps(seed: int) -> None:
+    """Linear maps of one table, forward and backward."""
+    drawn, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    rows, inputs = drawn.choice([8, 9, drawn.randint(8, 300)]), drawn.choice([1, 16, drawn.randint(1, 80)])
+    outputs = [drawn.choice([8, 32, drawn.randint(8, 80)]) for _ in range(drawn.randint(1, 4))]
+    x = torch.randn(rows, inputs, generator=generator)
+    weights = [torch.randn(size, inputs, generator=generator) for size in outputs]
+    biases = [drawn.choice([None, torch.randn(size, generator=generator)]) for size in outputs]
+    grads = [torch.randn(rows, size, generator=generator) for size in outputs]
+    for y, weight, bias in zip(linear.forward(x, weights, biases), weights, biases):
+        torch.testing.assert_close(y, torch.nn.functional.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
+    wanted = sum(grad @ weight for grad, weight in zip(grads, weights))
+    torch.testing.assert_close(linear.backward_input(grads, weights), wanted, rtol=1e-4, atol=1e-3)
+    found = linear.backward_weight(grads, x, [bias is not None for bias in biases])
+    for (of_weight, of_bias), grad in zip(found, grads):
+        torch.testing.assert_close(of_weight, grad.T @ x, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(grad.sum(0) if of_bias is None else of_bias, grad.sum(0), rtol=1e-4, atol=1e-3)
+
+
 def plant() -> None:
     """From now on one array of every struct ends a number too early, in memory of its own."""
     hand_over = border.hand_over
@@ -76,11 +95,11 @@ def main(seconds: float, seed: int, planted: bool) -> None:
         plant()
     start, count = time.monotonic(), 0
     while time.monotonic() - start < seconds:
-        for task in (attention, indices):
+        for task in (attention, indices, maps):
             print(f"\r{task.__name__} {seed + count}", end="", flush=True)
             task(seed + count)
         count += 1
-    print(f"\r{count} cases of attention and as many of indices in {seconds:g} s")
+    print(f"\r{count} cases of attention, and as many of indices and of linear maps, in {seconds:g} s")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from graphattn.graphs.per_head import PerHead
 from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.attention_messages import AttentionMessages
 from graphattn.nn.bias import Bias, bias_of_layer
+from graphattn.nn.linear_maps import apply_linear
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.scores import LEARNED, check_score, learned_score
@@ -275,9 +276,9 @@ class GraphAttention(AttentionMessages):
         if self.lin_gate is not None:
             if target is None:
                 raise ValueError("'gate' needs the features of the targets (got target=None)")
-            out = out * self.lin_gate(target).sigmoid().view_as(out)
+            out = out * apply_linear(target, self.lin_gate)[0].sigmoid().view_as(out)
         out = out.flatten(1) if self.concat else out.mean(1)
-        return out if self.lin_out is None else self.lin_out(out)
+        return out if self.lin_out is None else apply_linear(out, self.lin_out)[0]
 
     def edges_given(
         self, graph: Any, edge_attr: Any, edge_bias: Any, pos: Any, query: Tensor, key: Tensor
@@ -295,9 +296,16 @@ class GraphAttention(AttentionMessages):
 
     def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query [num_targets, heads, out_channels], key and value [num_sources, kv_heads, out_channels]."""
-        query = self.lin_query(target)
-        is_one = self.lin_key is self.lin_query and source is target
-        key, value = (query, query) if is_one else (self.lin_key(source), self.lin_value(source))
+        if source is not target:
+            (query,), (key, value) = (
+                apply_linear(target, self.lin_query),
+                apply_linear(source, self.lin_key, self.lin_value),
+            )
+        elif self.lin_key is self.lin_query:
+            (query,) = apply_linear(target, self.lin_query)
+            key = value = query
+        else:
+            query, key, value = apply_linear(target, self.lin_query, self.lin_key, self.lin_value)
         return (
             query.view(-1, self.heads, self.out_channels),
             key.view(-1, self.kv_heads, self.out_channels),

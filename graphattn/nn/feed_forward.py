@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
+from graphattn.nn.linear_maps import apply_linear
 from graphattn.running.arguments import check_dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -53,9 +54,11 @@ class FeedForward(torch.nn.Module):
                 linear.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = ACTIVATIONS[self.activation](self.lin_in(x))
-        hidden = hidden if self.lin_gate is None else hidden * self.lin_gate(x)
-        return self.lin_out(torch.nn.functional.dropout(hidden, self.dropout, self.training))
+        maps = (self.lin_in,) if self.lin_gate is None else (self.lin_in, self.lin_gate)
+        hidden, *gate = apply_linear(x, *maps)
+        hidden = ACTIVATIONS[self.activation](hidden)
+        hidden = hidden * gate[0] if gate else hidden
+        return apply_linear(torch.nn.functional.dropout(hidden, self.dropout, self.training), self.lin_out)[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.lin_in.in_channels}, {self.lin_in.out_channels}, {self.activation!r})"

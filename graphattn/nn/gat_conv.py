@@ -26,6 +26,7 @@ from graphattn.nn.adjacency import (
     weighted,
 )
 from graphattn.nn.drop_in import DropIn
+from graphattn.nn.linear_maps import apply_linear
 from graphattn.nn.messages import is_plain
 
 
@@ -122,10 +123,10 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         source, target = (x, x) if isinstance(x, Tensor) else x
         lin_src, lin_dst = (self.lin_src, self.lin_dst) if self.lin is None else (self.lin, self.lin)
         shape = (self.heads, self.out_channels)
-        x_src = lin_src(source).view(-1, *shape)
+        x_src = apply_linear(source, lin_src)[0].view(-1, *shape)
         if lin_dst is lin_src and (isinstance(x, Tensor) or (target is source and is_plain(lin_src))):
             return x_src, x_src
-        return x_src, None if target is None else lin_dst(target).view(-1, *shape)
+        return x_src, None if target is None else apply_linear(target, lin_dst)[0].view(-1, *shape)
 
     def scores(self, x_src: Tensor, x_dst: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What sources and targets add to the score of an edge: [num_nodes, heads] each."""

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
-from torch.nn.functional import linear
 
 from graphattn.formulas.scores import KERNEL_SLOPE, Additive
 from graphattn.functional import attend, attention_weights
@@ -25,6 +24,7 @@ from graphattn.nn.adjacency import (
 )
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import is_cheaper_by_edges
+from graphattn.nn.linear_maps import apply_linear, linear
 from graphattn.nn.messages import is_plain
 
 
@@ -103,11 +103,15 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         """Sources and targets as [num_nodes, heads, out_channels]."""
         source, target = (x, x) if isinstance(x, Tensor) else x
         shape = (self.heads, self.out_channels)
-        x_l = self.lin_l(source).view(-1, *shape)
         is_one = target is source and self.lin_r is self.lin_l and is_plain(self.lin_l)
         if is_one or (isinstance(x, Tensor) and self.share_weights):
+            x_l = apply_linear(source, self.lin_l)[0].view(-1, *shape)
             return x_l, x_l
-        return x_l, self.lin_r(target).view(-1, *shape)
+        if target is source:
+            x_l, x_r = apply_linear(source, self.lin_l, self.lin_r)
+        else:
+            (x_l,), (x_r,) = apply_linear(source, self.lin_l), apply_linear(target, self.lin_r)
+        return x_l.view(-1, *shape), x_r.view(-1, *shape)
 
     def by_kernel(
         self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool

@@ -22,6 +22,7 @@ from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
 from graphattn.nn.linear_attention import linear_attend
+from graphattn.nn.linear_maps import apply_linear, in_turn, linear
 from graphattn.nn.plain import has_hooks, runs_as
 
 
@@ -87,8 +88,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
         else:
             change = self.attend_globally(x, seen)
         results.append(self.add(x, change, self.norm2, batch))
-        out = sum(results)
-        return self.normalize(out + self.mlp(out), self.norm3, batch)
+        out = sum(results[1:], results[0])
+        return self.normalize(out + in_turn(self.mlp, out), self.norm3, batch)
 
     def add(self, x: Tensor, result: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
         return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch)
@@ -200,13 +201,13 @@ def is_plain_performer(attention: Any) -> bool:
 
 def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
     """torch.nn.MultiheadAttention with its own weights, over the edges of `graph`: [num_nodes, channels]."""
-    projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    projected = linear(x, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = projected.unflatten(-1, (3, attention.num_heads, attention.head_dim)).unbind(1)
     dropout = attention.dropout if attention.training else 0.0
     normalizer = Softmax(sink=0.0) if attention.add_zero_attn else "softmax"  # a key and a value of zeros
     out = attend(query, key, value, graph, dropout=dropout, normalizer=normalizer)
     projection = attention.out_proj  # read, never called, as in torch
-    return F.linear(out.flatten(1), projection.weight, projection.bias)
+    return linear(out.flatten(1), projection.weight, projection.bias)
 
 
 def performer(attention: PerformerAttention, x: Tensor, graph: Graph) -> Tensor:
@@ -218,9 +219,10 @@ def performer(attention: PerformerAttention, x: Tensor, graph: Graph) -> Tensor:
         matrix = projection.projection_matrix.to(x.dtype)
         return generalized_kernel(by_head, matrix, projection.kernel)[0].transpose(0, 1)
 
-    query, key, value = (linear(x).unflatten(-1, size) for linear in (attention.q, attention.k, attention.v))
+    maps = attention.q, attention.k, attention.v
+    query, key, value = (mapped.unflatten(-1, size) for mapped in apply_linear(x, *maps))
     out = linear_attend(query, key, value, graph, feature_map=features, form="chunks")
-    return attention.dropout(attention.attn_out(out.flatten(1)))
+    return attention.dropout(apply_linear(out.flatten(1), attention.attn_out)[0])
 
 
 @torch.compiler.disable(

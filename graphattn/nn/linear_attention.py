@@ -12,6 +12,7 @@ from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.sizes import parse_integer
 from graphattn.kernels.kernel import accumulation_dtype
+from graphattn.nn.linear_maps import apply_linear
 from graphattn.nn.linear_sums import remember, sums_of_features
 from graphattn.running.arguments import check_graph, check_node_tensors
 
@@ -166,7 +167,7 @@ class LinearAttention(torch.nn.Module):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, [num_nodes, heads, out_channels] each."""
         linears = (self.lin_query, self.lin_key, self.lin_value)
-        return tuple(linear(x).unflatten(-1, (self.heads, self.out_channels)) for linear in linears)
+        return tuple(mapped.unflatten(-1, (self.heads, self.out_channels)) for mapped in apply_linear(x, *linears))
 
     def join(self, out: Tensor) -> Tensor:
         return out.flatten(1) if self.concat else out.mean(1)

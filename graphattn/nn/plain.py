@@ -3,6 +3,8 @@
 from types import FunctionType
 from typing import Any
 
+import torch
+import torch_geometric
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules import module as torch_modules
@@ -10,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+LINEAR = torch.nn.Linear, torch_geometric.nn.Linear
 DECORATORS = "torch.utils._contextlib"  # no_grad and the like
 # What PyG itself decorates so. On any other method such a decorator is the user's, who takes its gradients away.
 DECORATED = {"initialize_parameters", "redraw_projection_matrix"}
@@ -27,6 +30,12 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
     """Whether it has the forward pass of this class; torch.export wraps modules in classes of its own."""
     own = type(module).forward if isinstance(module, kind) and "forward" not in vars(module) else None
     return own is kind.forward and home(own) == kind.__module__
+
+
+def is_linear(module: Any) -> bool:
+    """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result."""
+    kind = type(module)
+    return kind in LINEAR and runs_as(module, kind) and not has_hooks(module) and not is_lazy(module.weight)
 
 
 def home(function: Any) -> str | None:

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch_geometric.nn
 from torch import Tensor
-from torch.nn.functional import linear
 
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph
@@ -13,7 +12,9 @@ from graphattn.graphs.convert import GraphLike
 from graphattn.nn.adjacency import check_floating, check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import edge_query, is_cheaper_by_edges, with_edge_values
+from graphattn.nn.linear_maps import apply_linear, linear
 from graphattn.nn.messages import PerThread
+from graphattn.nn.plain import is_linear
 from graphattn.nn.unprojected import attend_unprojected, is_cheaper
 
 
@@ -72,18 +73,18 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         graph = self.graph_of(edge_index, target.size(0), source.size(0))
         by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
-        query = self.heads_of(self.lin_query(target))
         by_messages = by_messages or (self.lin_edge is None and attributes is not None)
-        if not (by_messages or wants_alpha) and self.should_not_project(query, source, graph):
-            out, alpha = self.by_kernel_unprojected(query, source, graph, attributes), None
+        if not (by_messages or wants_alpha) and self.should_not_project(source, target, graph):
+            query, *root = apply_linear(target, *self.of_target())
+            out, alpha = self.by_kernel_unprojected(self.heads_of(query), source, graph, attributes), None
         else:
-            key, value = self.heads_of(self.lin_key(source)), self.heads_of(self.lin_value(source))
+            query, key, value, *root = self.project(source, target)
             if by_messages:
                 edges = self.edges_for_pyg(edge_index, graph, query.device)
                 out, alpha = self.by_messages(query, key, value, edges, attributes)
             else:
                 out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
-        out = self.with_root(self.join_heads(out), target)
+        out = self.with_root(self.join_heads(out), target, *root)
         if not wants_alpha:
             return out
         if alpha is None:
@@ -103,11 +104,11 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     def adds_nothing(self) -> bool:
         return not self.root_weight
 
-    def with_root(self, out: Tensor, target: Tensor) -> Tensor:
+    def with_root(self, out: Tensor, target: Tensor, root: Tensor | None = None) -> Tensor:
         """Adds the skip connection, gated if `beta`."""
         if not self.root_weight:
             return out
-        root = self.lin_skip(target)
+        root = self.lin_skip(target) if root is None else root
         if self.lin_beta is None:
             return out + root
         beta = self.lin_beta(torch.cat([out, root, out - root], -1)).sigmoid()
@@ -117,10 +118,24 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         """[num_nodes, heads * out_channels] -> [num_nodes, heads, out_channels]."""
         return x.view(-1, self.heads, self.out_channels)
 
-    def should_not_project(self, query: Tensor, source: Tensor, graph: Graph) -> bool:
+    def should_not_project(self, source: Tensor, target: Tensor, graph: Graph) -> bool:
         """Whether targets are so few beside sources that it is cheaper to map them; dropped weights do not sum to 1."""
-        drops = self.training and self.dropout > 0
-        return not drops and is_cheaper(query, source, graph, (self.lin_key, self.lin_value))
+        drops, size = self.training and self.dropout > 0, (target.size(0), self.heads, self.out_channels)
+        return not drops and is_cheaper(size, source, graph, (self.lin_key, self.lin_value))
+
+    def of_target(self) -> tuple[torch.nn.Module, ...]:
+        """The maps of targets: of queries, and of the skip connection, which is called last where anyone sees it called."""
+        has_root = self.root_weight and is_linear(self.lin_skip)
+        return (self.lin_query, self.lin_skip) if has_root else (self.lin_query,)
+
+    def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values [num_nodes, heads, out_channels], and what a skip connection adds, if it is known by then."""
+        of_source = self.lin_key, self.lin_value
+        if source is target:
+            query, key, value, *root = apply_linear(target, self.lin_query, *of_source, *self.of_target()[1:])
+        else:
+            (query, *root), (key, value) = apply_linear(target, *self.of_target()), apply_linear(source, *of_source)
+        return self.heads_of(query), self.heads_of(key), self.heads_of(value), *root
 
     def by_kernel_unprojected(self, query: Tensor, source: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
         """[num_targets, heads, out_channels], without keys and values of all sources."""

@@ -8,44 +8,35 @@ to targets instead of sources, and every head reads the sources as they are.
 from typing import Any
 
 import torch
-import torch_geometric
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from graphattn.functional import attend
 from graphattn.graphs import Graph
-from graphattn.nn.plain import has_hooks, runs_as
+from graphattn.nn.plain import is_linear
 
-LINEAR = torch.nn.Linear, torch_geometric.nn.Linear
 # Products of edges are worth more than those of large matrices. Two cores, float32, 64 channels -> 4 heads of 16:
 # benchmarks.everyday, rows of sampled blocks.
 PRICE_OF_EDGES = 3
 
 
-def is_cheaper(query: Tensor, source: Tensor, graph: Graph, maps: tuple[torch.nn.Module, ...]) -> bool:
+def is_cheaper(size: tuple[int, int, int], source: Tensor, graph: Graph, maps: tuple[Any, ...]) -> bool:
     """Whether targets should be mapped instead of sources: fewer multiplications, in maps that are just products.
 
     Args:
-        query: [num_targets, heads, out_channels].
+        size: Of the queries, (num_targets, heads, out_channels).
         source: [num_sources, in_channels].
         maps: Those of keys and values.
     """
     if torch.compiler.is_compiling() or source.layout != torch.strided:
         return False  # sizes may be symbols, and maps take sparse sources where attention does not
     is_wide = source.dtype in (torch.float32, torch.float64)  # halves would be rounded in other places
-    if not is_wide or query.dtype != source.dtype:  # as under autocast
+    if not is_wide or torch.is_autocast_enabled(source.device.type):
         return False
-    (num_targets, heads, channels), (num_sources, in_channels) = query.shape, source.shape
+    (num_targets, heads, channels), (num_sources, in_channels) = size, source.shape
     width, edges = heads * channels, graph.num_edges * heads * PRICE_OF_EDGES
     projected = num_sources * in_channels * width + edges * channels
     unprojected = num_targets * in_channels * width + edges * in_channels
-    return unprojected < projected and all(map(is_plain, maps))
-
-
-def is_plain(linear: Any) -> bool:
-    """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result."""
-    kind = type(linear)
-    return kind in LINEAR and runs_as(linear, kind) and not has_hooks(linear) and not is_lazy(linear.weight)
+    return unprojected < projected and all(is_linear(map) and map.weight.dtype == source.dtype for map in maps)
 
 
 def attend_unprojected(

@@ -33,6 +33,7 @@ from graphattn.kernels.parts import (
     take,
     take_partial,
 )
+from graphattn.kernels.plain.batched import each_of_batch
 from graphattn.kernels.plain.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
 from graphattn.running.generators import Generators
 from graphattn.running.hidden import ShowHidden, results_of, run_what_is_left
@@ -200,6 +201,7 @@ class Attend(torch.autograd.Function):
         return results_of(Partial(out, lse.clone() if with_lse else lse, edge_out), with_lse)
 
     @staticmethod
+    @each_of_batch
     def backward(ctx, grad_out, grad_edge_out, grad_lse=None):
         *saved, sink = ctx.saved_tensors
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial.gradient(grad_out, grad_edge_out)

@@ -70,9 +70,9 @@ def test_the_same_as_projected_and_as_pyg(options, monkeypatch):
 
 def cheaper(layer, dtype=torch.float32):
     layer = layer.to(dtype)
-    query, source = torch.randn(TARGETS, 2, 8, dtype=dtype), torch.randn(SOURCES, 16, dtype=dtype)
+    source = torch.randn(SOURCES, 16, dtype=dtype)
     graph = EdgeListGraph(block(), TARGETS, SOURCES)
-    return unprojected.is_cheaper(query, source, graph, (layer.lin_key, layer.lin_value))
+    return unprojected.is_cheaper((TARGETS, 2, 8), source, graph, (layer.lin_key, layer.lin_value))
 
 
 def test_maps_that_are_more_than_a_product_are_called():
@@ -105,9 +105,9 @@ def test_under_autocast_and_with_sparse_sources_they_are_projected():
 
 def test_as_many_targets_as_sources_are_projected():
     layer = TransformerConv(16, 8, 2)
-    query, source = torch.randn(SOURCES, 2, 8), torch.randn(SOURCES, 16)
+    source = torch.randn(SOURCES, 16)
     graph = EdgeListGraph(torch.randint(SOURCES, (2, 100)), SOURCES)
-    assert not unprojected.is_cheaper(query, source, graph, (layer.lin_key, layer.lin_value))
+    assert not unprojected.is_cheaper((SOURCES, 2, 8), source, graph, (layer.lin_key, layer.lin_value))
 
 
 def test_dropout_and_weights_asked_for_project(monkeypatch):

@@ -3,6 +3,7 @@
 #include "edges.h"
 #include "fields.h"
 #include "indices.h"
+#include "linear.h"
 #include "pieces.h"
 
 const Field job_fields[] = {FIELD(Job, loop), FIELD(Job, work), FIELD(Job, bounds), FIELD(Job, pieces), FIELD(Job, next), {0}};
@@ -36,3 +37,8 @@ const Field pairs_fields[] = {
 
 const Field comparison_fields[] = {FIELD(Comparison, count), FIELD(Comparison, is_64), FIELD(Comparison, shown),
                                    FIELD(Comparison, stored), FIELD(Comparison, found), {0}};
+
+const Field linear_fields[] = {
+    FIELD(Linear, maps), FIELD(Linear, rows), FIELD(Linear, inputs), FIELD(Linear, outputs), FIELD(Linear, x), FIELD(Linear, weight),
+    FIELD(Linear, bias), FIELD(Linear, y), FIELD(Linear, grad_y), FIELD(Linear, grad_x), FIELD(Linear, grad_weight),
+    FIELD(Linear, grad_bias), {0}};

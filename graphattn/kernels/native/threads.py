@@ -42,12 +42,12 @@ def count_pieces(work: int, piece: int | None = None) -> int:
     return min(max(work // (piece or PIECE), 1), MOST_PIECES)
 
 
-def run(name: str, work: ctypes.Structure, bounds: Tensor) -> None:
+def run(name: str, work: ctypes.Structure | ctypes.Array, bounds: Tensor) -> None:
     """The loop of that name over all pieces, in torch.get_num_threads() threads; returns when all are done.
 
     Args:
         name: Such as 'edges_forward_f32'.
-        work: What the loop reads and writes.
+        work: What the loop reads and writes: a struct, or several side by side.
         bounds: int64 [pieces + 1], contiguous; items bounds[i] ... bounds[i + 1] - 1 are piece i.
     """
     pieces = bounds.numel() - 1

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graphattn.graphs.exported import is_exporting
 from graphattn.kernels.kernel import sum_to_groups
+from graphattn.kernels.plain.batched import each_of_batch
 from graphattn.kernels.plain.edges_torch import CHUNK_ELEMENTS
 
 
@@ -32,6 +33,7 @@ class Products(torch.autograd.Function):
         ctx.save_for_forward(*inputs)
 
     @staticmethod
+    @each_of_batch
     def backward(ctx, grad):
         return gradients_of_products(ctx, grad, sums)
 
@@ -72,6 +74,7 @@ class Sums(torch.autograd.Function):
         ctx.save_for_forward(*tensors, hidden)
 
     @staticmethod
+    @each_of_batch
     def backward(ctx, grad):
         return gradients_of_sums(ctx, grad, products, sums)
 

@@ -1,0 +1,147 @@
+"""Linear maps of a layer's input, all of one table at a time, by whichever multiplies faster: torch, or the loops of linear.c.
+
+On AMD's processors with AVX-512 torch's library leaves half of each vector unused, so that loops take half its time. There they
+run where a table is float32 on the CPU and nothing looks at what runs: transforms, modes, compilers and autocast get torch's
+product, second derivatives too.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from graphattn.graphs.recording import may_record
+from graphattn.kernels.native import linear as loops
+from graphattn.kernels.plain.batched import each_of_batch
+from graphattn.kernels.plain.differentiable import have_tangents
+from graphattn.nn.plain import has_hooks, is_linear
+
+LEAST = 2**20  # multiplications, below which torch's call is as short
+PLAIN = Tensor, torch.nn.Parameter
+
+
+def apply_linear(x: Tensor, *maps: Any) -> tuple[Tensor, ...]:
+    """map(x) for each of some modules.
+
+    Args:
+        x: [num_nodes, in_channels], or what the modules take.
+        maps: Linear modules, or others, which are called.
+
+    Example:
+        >>> keys, values = apply_linear(torch.randn(5, 8), torch.nn.Linear(8, 4), torch.nn.Linear(8, 16))
+        >>> keys.shape, values.shape
+        (torch.Size([5, 4]), torch.Size([5, 16]))
+    """
+    if may_run_loops(x) and all(map(is_linear, maps)):
+        weights, biases = [map.weight for map in maps], [map.bias for map in maps]
+        if suits_loops(x, weights, biases):
+            return by_loops(x, weights, biases)
+    return tuple([map(x) for map in maps])
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As torch.nn.functional.linear."""
+    if may_run_loops(x) and suits_loops(x, [weight], [bias]):
+        return by_loops(x, [weight], [bias])[0]
+    return F.linear(x, weight, bias)
+
+
+def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
+    """modules(x) of a torch.nn.Sequential, its linear maps by `apply_linear`; of any other module as it is called."""
+    if type(modules) is not torch.nn.Sequential or has_hooks(modules) or "forward" in vars(modules):
+        return modules(x)
+    for module in modules:
+        (x,) = apply_linear(x, module)
+    return x
+
+
+def may_run_loops(x: Tensor) -> bool:
+    """What most calls end at where loops are no gain."""
+    return not torch.compiler.is_compiling() and loops.is_faster() and x.dim() == 2
+
+
+def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
+    """Whether the loops take a table [rows, inputs] and maps of it, and nobody would miss torch's product."""
+    if type(x) not in PLAIN or x.size(0) < loops.FEWEST:
+        return False
+    if x.numel() * sum([weight.size(0) for weight in weights]) < LEAST:
+        return False
+    tensors = [x, *weights, *[bias for bias in biases if bias is not None]]
+    if not all([is_float_on_cpu(tensor) for tensor in tensors]):
+        return False
+    if not all([fits(x, weight, bias) for weight, bias in zip(weights, biases)]):
+        return False
+    return not (is_looked_at() or torch.is_autocast_enabled("cpu") or have_tangents(tensors))
+
+
+def fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the loops know the sizes; torch says what is wrong with others."""
+    if weight.dim() != 2 or weight.size(0) < loops.FEWEST or weight.size(1) != x.size(1):
+        return False
+    return bias is None or bias.shape == weight.shape[:1]
+
+
+def is_float_on_cpu(tensor: Tensor) -> bool:
+    is_strided = tensor.layout is torch.strided and tensor.is_cpu
+    return type(tensor) in PLAIN and tensor.dtype is loops.REAL and is_strided
+
+
+def is_looked_at() -> bool:
+    """Whether transforms or modes would see torch's operations."""
+    return torch._C._are_functorch_transforms_active() or may_record() or torch._C._len_torch_function_stack() > 0
+
+
+def by_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in (x, *weights, *biases)]):
+        return LinearMaps.apply(x, *weights, *biases)
+    return tuple(loops.forward(x, weights, biases))
+
+
+class by_torch:
+    """The gradients as torch computes them, which can be differentiated and transformed."""
+
+    @staticmethod
+    def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+        first, *others = (grad @ weight for grad, weight in zip(grads, weights))
+        return sum(others, first)
+
+    @staticmethod
+    def backward_weight(
+        grads: Sequence[Tensor], x: Tensor, have_biases: Sequence[bool]
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        return [(grad.t() @ x, grad.sum(0) if has_bias else None) for grad, has_bias in zip(grads, have_biases)]
+
+
+class LinearMaps(Function):
+    """x weightᵀ + bias of each map; all add to one gradient of x."""
+
+    @staticmethod
+    def forward(ctx, x, *weights_and_biases):
+        count = len(weights_and_biases) // 2
+        weights, biases = weights_and_biases[:count], weights_and_biases[count:]
+        ctx.save_for_backward(x, *weights)
+        ctx.set_materialize_grads(False)
+        return tuple(loops.forward(x, weights, biases))
+
+    @staticmethod
+    @each_of_batch
+    def backward(ctx, *grads):
+        x, *weights = ctx.saved_tensors
+        needs_x, *needed = ctx.needs_input_grad
+        needs_weight, needs_bias = needed[: len(weights)], needed[len(weights) :]
+        # A result that nobody differentiated by has None.
+        of_maps = [number for number, grad in enumerate(grads) if grad is not None]
+        products = by_torch if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_looked_at() else loops
+        of_x = None
+        if of_maps and needs_x:
+            of_x = products.backward_input([grads[i] for i in of_maps], [weights[i] for i in of_maps])
+        of_parameters: list[Tensor | None] = [None] * len(needed)
+        asked = [i for i in of_maps if needs_weight[i] or needs_bias[i]]
+        if asked:
+            of_weights = products.backward_weight([grads[i] for i in asked], x, [needs_bias[i] for i in asked])
+            for i, (of_weight, of_bias) in zip(asked, of_weights):
+                of_parameters[i], of_parameters[len(weights) + i] = of_weight, of_bias
+        return of_x, *of_parameters

@@ -1,0 +1,148 @@
+"""Linear maps by loops, beside products in float64."""
+
+import ctypes
+
+import pytest
+import torch
+
+from graphattn.kernels.native import border, linear, threads
+from graphattn.kernels.native.library import level, library, why_not_native
+from graphattn.testing.layouts import LAYOUTS
+
+pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
+
+# (rows, inputs, outputs of each map): blocks and tiles that are full, begun, alone, and many.
+SIZES = [
+    (8, 1, (8,)),
+    (9, 2, (8,)),
+    (16, 32, (32,)),
+    (13, 16, (9, 8)),
+    (15, 33, (31, 8, 65)),
+    (129, 37, (45,)),
+    (300, 64, (64, 16, 64, 64)),
+    (257, 5, (70,)),
+]
+
+
+class Field(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
+
+
+def problem(rows, inputs, outputs, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def new(*shape):
+        return torch.randn(shape, generator=generator)
+
+    x, weights, grads = (
+        new(rows, inputs),
+        [new(size, inputs) for size in outputs],
+        [new(rows, size) for size in outputs],
+    )
+    return x, weights, [None if number % 2 else new(size) for number, size in enumerate(outputs)], grads
+
+
+def all_by_loops(x, weights, biases, grads):
+    of_weights = linear.backward_weight(grads, x, [bias is not None for bias in biases])
+    return [
+        *linear.forward(x, weights, biases),
+        linear.backward_input(grads, weights),
+        *(weight for weight, _ in of_weights),
+        *(bias for _, bias in of_weights),
+    ]
+
+
+def in_float64(x, weights, biases, grads):
+    x, weights, grads = x.double(), [weight.double() for weight in weights], [grad.double() for grad in grads]
+    return [
+        *(x @ weight.T + (0 if bias is None else bias.double()) for weight, bias in zip(weights, biases)),
+        sum(grad @ weight for grad, weight in zip(grads, weights)),
+        *(grad.T @ x for grad in grads),
+        *(None if bias is None else grad.sum(0) for grad, bias in zip(grads, biases)),
+    ]
+
+
+def check(found, wanted):
+    assert len(found) == len(wanted)
+    for own, right in zip(found, wanted):
+        assert (own is None) == (right is None)
+        if right is not None:
+            torch.testing.assert_close(own.double(), right, rtol=1e-5, atol=1e-6 * max(1, len(right)))
+
+
+def test_the_struct_has_the_fields_of_that_in_c():
+    fields = (Field * (len(linear.Linear._fields_) + 1)).in_dll(library(), "linear_fields")
+    found = [(field.name.decode(), field.offset, field.size) for field in fields[:-1]]
+    declared = [(name, getattr(linear.Linear, name)) for name, _ in linear.Linear._fields_]
+    assert found == [(name, field.offset, field.size) for name, field in declared]
+    assert fields[-1].name is None
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_as_products_in_float64(sizes):
+    given = problem(*sizes)
+    check(all_by_loops(*given), in_float64(*given))
+
+
+def test_for_every_processor_that_this_one_can_be(monkeypatch):
+    levels = ["", "_v3", "_v4"] if level() else [""]
+    for other in levels[: levels.index(level()) + 1]:
+        monkeypatch.setattr(linear, "level", lambda other=other: other)
+        monkeypatch.setattr("graphattn.kernels.native.library.level", lambda other=other: other)
+        for remembered in (linear.sizes_of_loops, threads.loop):
+            remembered.cache_clear()
+        for sizes in SIZES:
+            given = problem(*sizes)
+            check(all_by_loops(*given), in_float64(*given))
+    monkeypatch.undo()
+    for remembered in (linear.sizes_of_loops, threads.loop):
+        remembered.cache_clear()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tensors_that_lie_in_memory_otherwise(layout):
+    x, weights, biases, grads = problem(33, 20, (12, 40))
+    lay = LAYOUTS[layout]
+    given = lay(x), [lay(weight) for weight in weights], [lay(biases[0]), None], [lay(grad) for grad in grads]
+    check(all_by_loops(*given), in_float64(*given))
+
+
+@pytest.mark.parametrize("piece", [1, 2**18])
+def test_any_number_of_threads_gives_the_same_bits(piece, monkeypatch):
+    monkeypatch.setattr(threads, "PIECE", piece)
+    given, before = problem(333, 70, (64, 90)), torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3, 7):
+            torch.set_num_threads(count)
+            found.append(all_by_loops(*given))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(own is None or torch.equal(own, right) for own, right in zip(other, found[0]))
+
+
+def test_numbers_that_are_not_finite_stay_in_their_rows():
+    x, weights, biases, grads = problem(40, 20, (12,))
+    wanted = linear.forward(x, weights, biases)[0]
+    x[7, 3] = torch.nan
+    found = linear.forward(x, weights, biases)[0]
+    assert found[7].isnan().all()
+    others = torch.arange(40) != 7
+    assert torch.equal(found[others], wanted[others])
+    grads[0][5, 2] = torch.inf
+    (of_weight, of_bias) = linear.backward_weight(grads, x.nan_to_num(), [True])[0]
+    assert of_bias.isinf().tolist() == [channel == 2 for channel in range(12)]
+    assert of_weight.isfinite().all(1).tolist() == [channel != 2 for channel in range(12)]
+
+
+def test_what_loops_would_read_wrongly_is_refused():
+    x, weights, _, _ = problem(40, 20, (12,))
+    with pytest.raises(ValueError, match="a loop takes `weight` as 240 numbers"):
+        linear.forward(x, [weights[0][:, :19]], [None])
+    assert border.readable(x, torch.float32) is x
+
+
+def test_it_is_faster_where_the_library_says_so():
+    assert linear.is_faster() == bool(library().linear_is_faster())
+    assert not linear.is_faster() or level() == "_v4"

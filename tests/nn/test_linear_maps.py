@@ -1,0 +1,317 @@
+"""Linear maps of a layer by loops: the numbers of torch's, and torch's own where somebody looks at them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch_geometric
+from torch import nn
+from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphattn.kernels.native import linear as loops
+from graphattn.kernels.native.library import why_not_native
+from graphattn.nn import (
+    FeedForward,
+    GATConv,
+    GATv2Conv,
+    GPSConv,
+    GraphAttention,
+    LinearAttention,
+    TransformerConv,
+    linear_maps,
+)
+from graphattn.nn.linear_maps import apply_linear, in_turn, linear
+from graphattn.testing.layouts import LAYOUTS
+
+pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
+
+ROWS, INPUTS = 40, 12
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch):
+    """Names of the loops that run, which do on any processor and however small a table is."""
+    found = []
+    monkeypatch.setattr(loops, "is_faster", lambda: True)
+    monkeypatch.setattr(linear_maps, "LEAST", 1)
+    run = loops.run
+    monkeypatch.setattr(loops, "run", lambda name, *given: (found.append(name), run(name, *given))[1])
+    return found
+
+
+def maps_of(*outputs, kind=nn.Linear, bias=True):
+    torch.manual_seed(0)
+    return [kind(INPUTS, size, bias=bias) for size in outputs]
+
+
+def table(rows=ROWS, seed=1):
+    return torch.randn(rows, INPUTS, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def step(call, x, modules, cotangents=None):
+    results = call(x)
+    torch.manual_seed(2)
+    cotangents = (
+        [torch.randn_like(y) for y in results] if cotangents is None else [c(y) for c, y in zip(cotangents, results)]
+    )
+    wanted = [x, *(p for module in modules for p in module.parameters())]
+    wanted = [tensor for tensor in wanted if tensor.requires_grad]
+    return *results, *torch.autograd.grad(results, wanted, cotangents, allow_unused=True)
+
+
+def check(x, modules, cotangents=None, allowed=1e-5):
+    found = step(lambda x: apply_linear(x, *modules), x, modules, cotangents)
+    wanted = step(lambda x: tuple(module(x) for module in modules), x, modules, cotangents)
+    for own, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, right, rtol=allowed, atol=allowed)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, torch_geometric.nn.Linear])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("outputs", [(8,), (16, 40), (64, 8, 9, 64)], ids=str)
+def test_the_numbers_of_the_modules(kind, bias, outputs, calls):
+    check(table(), maps_of(*outputs, kind=kind, bias=bias))
+    assert calls == ["linear_forward_f32", "linear_backward_input_f32", "linear_backward_weight_f32"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cotangents_and_inputs_in_any_layout(layout):
+    lay = LAYOUTS[layout]
+    check(lay(table().detach()).detach().requires_grad_(), maps_of(16, 24))
+    check(table(), maps_of(16, 24), [lambda y: lay(torch.randn_like(y))] * 2)
+    check(table(), maps_of(16, 24), [lambda y: torch.ones(()).expand(y.shape)] * 2)
+
+
+def test_only_what_is_needed_is_computed(calls):
+    first, second = maps_of(16, 24)
+    x = table().detach()
+    first.requires_grad_(False)
+
+    def differentiate(*tensors):
+        calls.clear()
+        loss, right_loss = (
+            sum(y.square().sum() for y in results)
+            for results in (apply_linear(x, first, second), (first(x), second(x)))
+        )
+        found, wanted = torch.autograd.grad(loss, tensors), torch.autograd.grad(right_loss, tensors)
+        for own, right in zip(found, wanted, strict=True):
+            torch.testing.assert_close(own, right)
+        return [name.removeprefix("linear_").removesuffix("_f32") for name in calls]
+
+    assert differentiate(second.weight) == ["forward", "backward_weight"]
+    second.weight.requires_grad_(False)
+    assert differentiate(second.bias) == ["forward", "backward_weight"]
+    x.requires_grad_()
+    assert differentiate(x, second.bias) == ["forward", "backward_input", "backward_weight"]
+    second.bias.requires_grad_(False)
+    assert differentiate(x) == ["forward", "backward_input"]
+
+
+def test_results_that_nobody_uses_cost_nothing_and_have_no_gradient():
+    modules, x = maps_of(16, 24), table()
+    used, _ = apply_linear(x, *modules)
+    used.square().sum().backward()
+    assert modules[1].weight.grad is None and modules[1].bias.grad is None
+    found, x.grad = x.grad, None
+    modules[0](x).square().sum().backward()
+    torch.testing.assert_close(found, x.grad)
+
+
+def test_one_map_twice_and_one_table_twice():
+    (module,) = maps_of(16)
+    check(table(), [module, module])
+
+
+def test_gradients_are_differentiated_again():
+    modules, x = maps_of(8, 9), table(8)
+
+    def penalty(results):
+        (grad,) = torch.autograd.grad(sum(y.pow(3).sum() for y in results), x, create_graph=True)
+        wanted = [x, *(p for module in modules for p in module.parameters())]
+        return torch.autograd.grad(grad.square().sum(), wanted)
+
+    found = penalty(apply_linear(x, *modules))
+    wanted = penalty([module(x) for module in modules])
+    for own, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-4, atol=1e-4)
+
+
+def test_transforms_see_torchs_operations(calls):
+    module, x = maps_of(16)[0], table().detach()
+    weight = module.weight.detach()
+
+    def of_weight(weight):
+        return linear(x, weight).square().sum()
+
+    wanted = torch.func.grad(lambda weight: F.linear(x, weight).square().sum())(weight)
+    torch.testing.assert_close(torch.func.grad(of_weight)(weight), wanted)
+    _, tangent = torch.func.jvp(lambda x: apply_linear(x, module)[0], (x,), (torch.ones_like(x),))
+    torch.testing.assert_close(tangent, F.linear(torch.ones_like(x), module.weight))
+    many = torch.stack([x, 2 * x])
+    torch.testing.assert_close(torch.vmap(lambda x: linear(x, weight))(many), F.linear(many, weight))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        assert torch.autograd.forward_ad.unpack_dual(linear(dual, weight)).tangent is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear(x, weight).dtype == torch.bfloat16
+    assert not calls
+    y = linear(x.requires_grad_(), weight)
+    cotangents = torch.randn(3, *y.shape)
+    (found,) = torch.autograd.grad(y, x, cotangents, is_grads_batched=True)
+    torch.testing.assert_close(found, cotangents @ weight)
+
+
+def test_modes_see_torchs_operations(calls):
+    x, (module,) = table(), maps_of(16)
+    with FlopCounterMode(display=False) as counter:
+        apply_linear(x, module)
+    assert counter.get_total_flops() == 2 * ROWS * INPUTS * 16
+    seen = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            seen.append(function)
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        apply_linear(x, module)
+    assert F.linear in seen or torch._C._nn.linear in seen
+    assert not calls
+
+
+def test_compiled_and_exported_maps():
+    module, x = maps_of(16)[0], table().detach()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = module
+
+        def forward(self, x):
+            return apply_linear(x, self.map)[0]
+
+    wanted = module(x)
+    torch.testing.assert_close(torch.compile(Model(), backend="eager", fullgraph=True)(x), wanted)
+    torch.testing.assert_close(torch.export.export(Model(), (x,)).module()(x), wanted)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: module.register_forward_hook(lambda *_: None),
+        lambda module: module.register_full_backward_hook(lambda *_: None),
+        parametrizations.weight_norm,
+        lambda module: setattr(module, "forward", lambda x: F.linear(x, module.weight, module.bias)),
+    ],
+)
+def test_modules_that_are_more_than_a_product_are_called(change, calls):
+    first, second = maps_of(16, 24)
+    change(first)
+    check(table(), [first, second], allowed=0)
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "x, weight",
+    [
+        (torch.ones(40, 12, dtype=torch.float64), torch.ones(16, 12, dtype=torch.float64)),
+        (torch.ones(40, 12, dtype=torch.bfloat16), torch.ones(16, 12, dtype=torch.bfloat16)),
+        (torch.ones(2, 40, 12), torch.ones(16, 12)),
+        (torch.ones(12), torch.ones(16, 12)),
+        (torch.ones(7, 12), torch.ones(16, 12)),
+        (torch.ones(40, 12), torch.ones(7, 12)),
+        (torch.ones(0, 12), torch.ones(16, 12)),
+        (torch.ones(40, 0), torch.ones(16, 0)),
+        (torch.ones(40, 12).to_sparse_csr(), torch.ones(16, 12)),
+        (torch.ones(40, 12, device="meta"), torch.ones(16, 12, device="meta")),
+    ],
+    ids=lambda x: f"{x.dtype} {list(x.shape)} {x.layout} {x.device}",
+)
+def test_other_tables_are_torchs(x, weight, calls):
+    y = linear(x, weight)
+    assert not calls and y.shape == (*x.shape[:-1], len(weight))
+
+
+def test_errors_are_torchs():
+    for x, weight in ((torch.ones(40, 11), torch.ones(16, 12)), (torch.ones(40, 12), torch.ones(16, 12).double())):
+        with pytest.raises(RuntimeError) as wanted:
+            F.linear(x, weight)
+        with pytest.raises(RuntimeError) as found:
+            linear(x, weight)
+        assert str(found.value) == str(wanted.value)
+    with pytest.raises(RuntimeError):
+        linear(torch.ones(40, 12), torch.ones(16, 12), torch.ones(15))
+
+
+def test_a_table_that_is_written_before_the_backward_pass_is_noticed():
+    (module,) = maps_of(16)
+    x = table().detach()
+    (y,) = apply_linear(x, module)
+    x.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_a_sequence_of_modules(calls):
+    torch.manual_seed(0)
+    modules, x = nn.Sequential(nn.Linear(INPUTS, 16), nn.ReLU(), nn.Linear(16, 8)), table()
+    torch.testing.assert_close(in_turn(modules, x), modules(x), rtol=1e-5, atol=1e-5)
+    assert calls == ["linear_forward_f32"] * 2
+    modules.register_forward_hook(lambda *_: None)
+    assert torch.equal(in_turn(modules, x), modules(x))
+    assert torch.equal(in_turn(modules[0], x), modules[0](x)) and len(calls) == 2
+
+
+EDGES = torch.randint(ROWS, (2, 90), generator=torch.Generator().manual_seed(3))
+LAYERS = {
+    "TransformerConv": lambda: TransformerConv(INPUTS, 8, 2, edge_dim=3),
+    "TransformerConv, beta": lambda: TransformerConv(INPUTS, 8, 2, edge_dim=3, beta=True),
+    "TransformerConv, no root": lambda: TransformerConv(INPUTS, 8, 2, edge_dim=3, root_weight=False),
+    "GATv2Conv": lambda: GATv2Conv(INPUTS, 8, 2, edge_dim=3),
+    "GATv2Conv, shared": lambda: GATv2Conv(INPUTS, 8, 2, edge_dim=3, share_weights=True),
+    "GATConv": lambda: GATConv(INPUTS, 8, 2, edge_dim=3),
+    "GraphAttention": lambda: GraphAttention(INPUTS, 8, 2, edge_dim=3, gate=True),
+    "GPSConv": lambda: GPSConv(INPUTS, GATConv(INPUTS, 6, 2, edge_dim=3), 2),
+    "GPSConv, performer": lambda: GPSConv(INPUTS, GATConv(INPUTS, 6, 2, edge_dim=3), 2, attn_type="performer"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("differentiate", [True, False])
+def test_layers_have_the_numbers_that_they_have_without(name, differentiate, calls, monkeypatch):
+    torch.manual_seed(4)
+    layer, edge_attr = LAYERS[name](), torch.randn(90, 3)
+
+    def call(x):
+        return (layer(x, EDGES, edge_attr=edge_attr),)
+
+    def run():
+        if differentiate:
+            return step(call, table(), [layer])
+        with torch.no_grad():
+            return call(table())
+
+    found = run()
+    assert "linear_forward_f32" in calls
+    monkeypatch.setattr(loops, "is_faster", lambda: False)
+    count = len(calls)
+    wanted = run()
+    assert len(calls) == count
+    for own, right in zip(found, wanted, strict=True):
+        if right is not None:
+            torch.testing.assert_close(own, right, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("make", [lambda: FeedForward(INPUTS, 32, "swiglu"), lambda: FeedForward(INPUTS, 16)])
+def test_feed_forward(make, calls, monkeypatch):
+    module = make()
+    found = step(lambda x: (module(x),), table(), [module])
+    assert calls.count("linear_forward_f32") == 2
+    monkeypatch.setattr(loops, "is_faster", lambda: False)
+    for own, right in zip(found, step(lambda x: (module(x),), table(), [module]), strict=True):
+        torch.testing.assert_close(own, right, rtol=2e-5, atol=2e-5)
+
+
+def test_linear_attention(calls):
+    layer = LinearAttention(INPUTS, 8, 2)
+    assert len(layer.project(table())) == 3 and calls == ["linear_forward_f32"]
