@@ -13,7 +13,8 @@ from contextlib import nullcontext, suppress
 
 import torch
 
-from graphattn.kernels.native import border, linear, sorting, threads
+from graphattn import CompleteGraph
+from graphattn.kernels.native import border, layer_norm, linear, sorting, threads
 from graphattn.kernels.native.library import why_not_native
 from tests.fuzz import Case
 
@@ -67,6 +68,20 @@ def maps(seed: int) -> None:
         torch.testing.assert_close(grad.sum(0) if of_bias is None else of_bias, grad.sum(0), rtol=1e-4, atol=1e-3)
 
 
+def norms(seed: int) -> None:
+    """Layer norms of examples, forward and backward."""
+    drawn, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    sizes = [drawn.choice([0, 1, drawn.randint(2, 50)]) for _ in range(drawn.randint(0, 20))] + [drawn.randint(1, 9)]
+    x = torch.randn(sum(sizes), drawn.choice([1, 8, drawn.randint(1, 40)]), generator=generator)
+    weight, bias = (torch.randn(x.size(1), generator=generator) for _ in range(2))
+    examples = layer_norm.examples_of(CompleteGraph(sizes))
+    y, mean, scale = layer_norm.forward(x, weight, bias, 1e-5, examples)
+    part = x.split(sizes)[-1]
+    wanted = torch.nn.functional.layer_norm(part, part.shape) * weight + bias
+    torch.testing.assert_close(y[-len(part) :], wanted, rtol=1e-3, atol=1e-3)
+    layer_norm.backward(y, x, weight, mean, scale, examples, tuple(drawn.random() < 0.7 for _ in range(3)))
+
+
 def plant() -> None:
     """From now on one array of every struct ends a number too early, in memory of its own."""
     hand_over = border.hand_over
@@ -89,17 +104,17 @@ def modules_with(function) -> list:
 
 def main(seconds: float, seed: int, planted: bool) -> None:
     assert why_not_native() is None, why_not_native()
-    threads.PIECE = sorting.PIECE = 64  # many pieces, so that threads share the little that there is
+    threads.PIECE = sorting.PIECE = layer_norm.PIECE = 64  # many pieces, so that threads share the little that there is
     torch.set_num_threads(2)
     if planted:
         plant()
     start, count = time.monotonic(), 0
     while time.monotonic() - start < seconds:
-        for task in (attention, indices, maps):
+        for task in (attention, indices, maps, norms):
             print(f"\r{task.__name__} {seed + count}", end="", flush=True)
             task(seed + count)
         count += 1
-    print(f"\r{count} cases of attention, and as many of indices and of linear maps, in {seconds:g} s")
+    print(f"\r{count} cases of attention, and as many of indices, linear maps and norms, in {seconds:g} s")
 
 
 if __name__ == "__main__":

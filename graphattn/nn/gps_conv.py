@@ -21,6 +21,7 @@ from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
+from graphattn.nn.layer_norm import normalized
 from graphattn.nn.linear_attention import linear_attend
 from graphattn.nn.linear_maps import apply_linear, in_turn, linear
 from graphattn.nn.plain import has_hooks, runs_as
@@ -80,24 +81,35 @@ class GPSConv(torch_geometric.nn.GPSConv):
         elif isinstance(graph, SpreadGraph):
             refuse_own_edges(self, edge_index, graph)
         seen = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
+        # The examples, whose nodes lie side by side if they are what attention sees.
+        examples = seen if graph is None and isinstance(seen, CompleteGraph) else None
         results = []
         if self.conv is not None:
-            results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch))
+            results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch, examples))
         if graph is None and x.size(0) > 0 and is_called_otherwise(self.attn):
             change = padded(self.attn, x, batch)
         else:
             change = self.attend_globally(x, seen)
-        results.append(self.add(x, change, self.norm2, batch))
+        results.append(self.add(x, change, self.norm2, batch, examples))
         out = sum(results[1:], results[0])
-        return self.normalize(out + in_turn(self.mlp, out), self.norm3, batch)
+        return self.normalize(out + in_turn(self.mlp, out), self.norm3, batch, examples)
 
-    def add(self, x: Tensor, result: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
-        return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch)
+    def add(
+        self,
+        x: Tensor,
+        result: Tensor,
+        norm: Module | None,
+        batch: Tensor | None,
+        examples: CompleteGraph | None,
+    ) -> Tensor:
+        return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch, examples)
 
-    def normalize(self, x: Tensor, norm: Module | None, batch: Tensor | None) -> Tensor:
+    def normalize(self, x: Tensor, norm: Module | None, batch: Tensor | None, examples: CompleteGraph | None) -> Tensor:
         if norm is None or (x.size(0) == 0 and self.norm_with_batch):  # these look for the largest index of a batch
             return x
-        return norm(x, batch=batch) if self.norm_with_batch else norm(x)
+        if not self.norm_with_batch:
+            return norm(x)
+        return norm(x, batch=batch) if batch is None else normalized(norm, x, batch, examples)
 
     def attend_globally(self, x: Tensor, graph: Graph) -> Tensor:
         """Global attention: [num_nodes, channels]."""

@@ -74,7 +74,7 @@ def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | 
         return False
     if not all([fits(x, weight, bias) for weight, bias in zip(weights, biases)]):
         return False
-    return not (is_looked_at() or torch.is_autocast_enabled("cpu") or have_tangents(tensors))
+    return not is_looked_at(tensors)
 
 
 def fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -89,13 +89,18 @@ def is_float_on_cpu(tensor: Tensor) -> bool:
     return type(tensor) in PLAIN and tensor.dtype is loops.REAL and is_strided
 
 
-def is_looked_at() -> bool:
-    """Whether transforms or modes would see torch's operations."""
-    return torch._C._are_functorch_transforms_active() or may_record() or torch._C._len_torch_function_stack() > 0
+def is_looked_at(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether transforms, modes, forward mode or autocast would see, or change, what torch does with these tensors."""
+    has_modes = may_record() or torch._C._len_torch_function_stack() > 0 or torch.is_autocast_enabled("cpu")
+    return has_modes or torch._C._are_functorch_transforms_active() or have_tangents(tensors)
+
+
+def may_differentiate(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in tensors])
 
 
 def by_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in (x, *weights, *biases)]):
+    if may_differentiate(x, *weights, *biases):
         return LinearMaps.apply(x, *weights, *biases)
     return tuple(loops.forward(x, weights, biases))
 
@@ -134,7 +139,9 @@ class LinearMaps(Function):
         needs_weight, needs_bias = needed[: len(weights)], needed[len(weights) :]
         # A result that nobody differentiated by has None.
         of_maps = [number for number, grad in enumerate(grads) if grad is not None]
-        products = by_torch if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_looked_at() else loops
+        products = (
+            by_torch if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_looked_at(grads) else loops
+        )
         of_x = None
         if of_maps and needs_x:
             of_x = products.backward_input([grads[i] for i in of_maps], [weights[i] for i in of_maps])

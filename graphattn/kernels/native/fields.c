@@ -3,6 +3,7 @@
 #include "edges.h"
 #include "fields.h"
 #include "indices.h"
+#include "layer_norm.h"
 #include "linear.h"
 #include "pieces.h"
 
@@ -42,3 +43,9 @@ const Field linear_fields[] = {
     FIELD(Linear, maps), FIELD(Linear, rows), FIELD(Linear, inputs), FIELD(Linear, outputs), FIELD(Linear, x), FIELD(Linear, weight),
     FIELD(Linear, bias), FIELD(Linear, y), FIELD(Linear, grad_y), FIELD(Linear, grad_x), FIELD(Linear, grad_weight),
     FIELD(Linear, grad_bias), {0}};
+
+const Field layer_norm_fields[] = {
+    FIELD(LayerNorm, rows), FIELD(LayerNorm, channels), FIELD(LayerNorm, examples), FIELD(LayerNorm, pieces), FIELD(LayerNorm, eps),
+    FIELD(LayerNorm, starts), FIELD(LayerNorm, x), FIELD(LayerNorm, weight), FIELD(LayerNorm, bias), FIELD(LayerNorm, y),
+    FIELD(LayerNorm, mean), FIELD(LayerNorm, scale), FIELD(LayerNorm, grad_y), FIELD(LayerNorm, grad_x),
+    FIELD(LayerNorm, grad_weight), FIELD(LayerNorm, grad_bias), {0}};
