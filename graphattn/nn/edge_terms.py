@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphattn.graphs import Graph
 from graphattn.graphs.spread import SpreadGraph
+from graphattn.nn.linear_maps import head_by_head
 
 # So many times as long as a number of one large product takes one of a product for each head, which are small. Two cores, float32,
 # 64 channels -> 4 heads of 16, 16 edge features: benchmarks.everyday, molecules.
@@ -35,8 +36,7 @@ def is_cheaper_by_edges(graph: Graph, edge_features: Tensor, channels: int) -> b
 
 def edge_query(query: Tensor, weight: Tensor) -> Tensor:
     """Wᵀ q: [num_queries, heads, out_channels] -> [num_queries, heads, edge_dim]."""
-    # A product for each head: torch.einsum comes to the same in twice the time where nodes are few.
-    return torch.bmm(query.transpose(0, 1), weight).transpose(0, 1)
+    return head_by_head(query, weight)
 
 
 def with_edge_values(out: Tensor, edge_out: Tensor, weight: Tensor | None) -> Tensor:

@@ -35,11 +35,13 @@ def apply_linear(x: Tensor, *maps: Any) -> tuple[Tensor, ...]:
         >>> keys.shape, values.shape
         (torch.Size([5, 4]), torch.Size([5, 16]))
     """
-    if may_run_loops(x) and all(map(is_linear, maps)):
-        weights, biases = [map.weight for map in maps], [map.bias for map in maps]
-        if suits_loops(x, weights, biases):
-            return by_loops(x, weights, biases)
-    return tuple([map(x) for map in maps])
+    if torch.compiler.is_compiling() or not all([is_linear(map) for map in maps]):
+        return tuple([map(x) for map in maps])
+    weights, biases = [map.weight for map in maps], [map.bias for map in maps]
+    if may_run_loops(x) and suits_loops(x, weights, biases):
+        return by_loops(x, weights, biases)
+    # What the modules do when they are called, which takes as long as a product of few nodes.
+    return tuple([F.linear(x, weight, bias) for weight, bias in zip(weights, biases)])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,6 +49,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if may_run_loops(x) and suits_loops(x, [weight], [bias]):
         return by_loops(x, [weight], [bias])[0]
     return F.linear(x, weight, bias)
+
+
+def head_by_head(x: Tensor, weights: Tensor) -> Tensor:
+    """x [num_nodes, heads, channels] times a matrix of each head [heads, channels, out_channels]: [num_nodes, heads, out_channels].
+
+    >>> head_by_head(torch.ones(5, 2, 3), torch.ones(2, 3, 4)).shape
+    torch.Size([5, 2, 4])
+    """
+    # torch.einsum comes to the same in twice the time where nodes are few.
+    by_head = x.transpose(0, 1)
+    is_plain = not torch.compiler.is_compiling() and type(x) is Tensor and x.is_cpu
+    if not is_plain or may_differentiate(x, weights) or is_looked_at((x, weights)):
+        return torch.bmm(by_head, weights).transpose(0, 1)
+    result = x.new_empty(x.size(0), *weights.shape[::2])  # as kernels read it, which would copy what torch.bmm lays out
+    torch.bmm(by_head, weights, out=result.transpose(0, 1))
+    return result
 
 
 def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graphattn.functional import attend
 from graphattn.graphs import Graph
+from graphattn.nn.linear_maps import head_by_head, may_differentiate
 from graphattn.nn.plain import is_linear
 
 # Products of edges are worth more than those of large matrices. Two cores, float32, 64 channels -> 4 heads of 16:
@@ -61,16 +62,15 @@ def attend_unprojected(
     """
     heads, channels = query.shape[1:]
     of_keys, of_values = (x.weight.unflatten(0, (heads, channels)) for x in (key_map, value_map))
-    mapped = torch.bmm(query.transpose(0, 1), of_keys).transpose(0, 1)
-    if key_map.bias is not None:
-        mapped = (
-            mapped + 0.0 * key_map.bias.sum()
-        )  # its gradient is 0, not missing: DistributedDataParallel waits for it
+    mapped = head_by_head(query, of_keys)
+    if key_map.bias is not None and may_differentiate(key_map.bias):
+        # Its gradient is 0, not missing: DistributedDataParallel waits for it.
+        mapped = mapped + 0.0 * key_map.bias.sum()
     nodes = source[:, None]
     scale = max(channels, 1) ** -0.5
     result = attend(mapped, nodes, nodes, graph, edge_features=edge_features, edge_query=edge_query, scale=scale)
     mean, edge_out = result if isinstance(result, tuple) else (result, None)
-    out = torch.bmm(mean.transpose(0, 1), of_values.mT).transpose(0, 1)
+    out = head_by_head(mean, of_values.mT)
     if value_map.bias is not None:  # which a target without edges does not get
         has_edges = graph.by_query(source.device).rowptr.diff() > 0
         out = out + value_map.bias.unflatten(0, (heads, channels)) * has_edges[:, None, None]

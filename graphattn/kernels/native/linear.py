@@ -33,10 +33,15 @@ class Linear(Struct):
     )
 
     def arrays(self, real):
-        x, y, weight = self.rows * self.inputs, self.rows * self.outputs, self.outputs * self.inputs
-        counts = {"x": x, "grad_x": x, "y": y, "grad_y": y, "weight": weight, "grad_weight": weight}
-        counts |= dict.fromkeys(("bias", "grad_bias"), self.outputs)
-        return {name: (real, count) for name, count in counts.items()}
+        return arrays_of(self.rows, self.inputs, self.outputs)
+
+
+@lru_cache(1024)
+def arrays_of(rows: int, inputs: int, outputs: int) -> dict[str, tuple[torch.dtype, int]]:
+    x, y, weight = rows * inputs, rows * outputs, outputs * inputs
+    counts = {"x": x, "grad_x": x, "y": y, "grad_y": y, "weight": weight, "grad_weight": weight}
+    counts |= dict.fromkeys(("bias", "grad_bias"), outputs)
+    return {name: (REAL, count) for name, count in counts.items()}
 
 
 @cache
