@@ -51,6 +51,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def add_to(own: Tensor, other: Tensor) -> Tensor:
+    """own + other, in the memory of `own` if nothing stands against it: the result of `apply_linear`, which nobody else has yet."""
+    is_alike = type(own) is type(other) is Tensor and own.dtype == other.dtype and own.shape == other.shape
+    if not is_alike or torch.compiler.is_compiling() or is_looked_at((own, other)):
+        return own + other
+    return own.add_(other)
+
+
 def head_by_head(x: Tensor, weights: Tensor) -> Tensor:
     """x [num_nodes, heads, channels] times a matrix of each head [heads, channels, out_channels]: [num_nodes, heads, out_channels].
 

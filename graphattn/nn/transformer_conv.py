@@ -12,7 +12,7 @@ from graphattn.graphs.convert import GraphLike
 from graphattn.nn.adjacency import check_floating, check_two_dimensional, checked_edge_attr, edge_dim_of, weighted
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import edge_query, is_cheaper_by_edges, with_edge_values
-from graphattn.nn.linear_maps import apply_linear, linear
+from graphattn.nn.linear_maps import add_to, apply_linear, linear
 from graphattn.nn.messages import PerThread
 from graphattn.nn.plain import is_linear
 from graphattn.nn.unprojected import attend_unprojected, is_cheaper
@@ -108,6 +108,8 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         """Adds the skip connection, gated if `beta`."""
         if not self.root_weight:
             return out
+        if self.lin_beta is None and root is not None:
+            return add_to(root, out)
         root = self.lin_skip(target) if root is None else root
         if self.lin_beta is None:
             return out + root

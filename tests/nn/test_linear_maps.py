@@ -20,7 +20,7 @@ from graphattn.nn import (
     TransformerConv,
     linear_maps,
 )
-from graphattn.nn.linear_maps import apply_linear, in_turn, linear
+from graphattn.nn.linear_maps import add_to, apply_linear, in_turn, linear
 from graphattn.testing.layouts import LAYOUTS
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
@@ -250,6 +250,28 @@ def test_a_table_that_is_written_before_the_backward_pass_is_noticed():
     x.zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_sums_take_the_memory_of_a_result_that_nobody_else_has():
+    (module,), x, other = maps_of(16), table(), torch.randn(ROWS, 16).requires_grad_()
+
+    def step_by(add):
+        (y,) = apply_linear(x, module)
+        z = add(y, other.sin())
+        return [z, *torch.autograd.grad(z.square().sum(), [x, other, *module.parameters()])]
+
+    for own, right in zip(step_by(add_to), step_by(torch.add), strict=True):
+        torch.testing.assert_close(own, right)
+    with torch.no_grad():
+        (y,) = apply_linear(x, module)
+        assert add_to(y, other) is y
+        assert add_to(y, other.double()).dtype == torch.float64
+    # What is captured may not be written under transforms.
+    (y,) = apply_linear(x.detach(), module.requires_grad_(False))
+    before = y.clone()
+    torch.vmap(lambda other: add_to(y, other))(torch.randn(3, ROWS, 16))
+    torch.func.grad(lambda other: add_to(y, other).sum())(other.detach())
+    assert torch.equal(y, before)
 
 
 def test_a_sequence_of_modules(calls):
