@@ -13,9 +13,10 @@ from contextlib import nullcontext, suppress
 
 import torch
 
-from graphattn import CompleteGraph
+from graphattn import CompleteGraph, EdgeListGraph
 from graphattn.kernels.native import border, layer_norm, linear, sorting, threads
 from graphattn.kernels.native.library import why_not_native
+from graphattn.running.mapped_edges import attend_mapped_edges
 from tests.fuzz import Case
 
 FORCED = ["edges_cpu", "edges_cpu", "banded_cpu"]
@@ -82,6 +83,20 @@ def norms(seed: int) -> None:
     layer_norm.backward(y, x, weight, mean, scale, examples, tuple(drawn.random() < 0.7 for _ in range(3)))
 
 
+def mapped(seed: int) -> None:
+    """Attention with mapped features of edges, forward and backward."""
+    drawn, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    num_nodes, num_edges = drawn.randint(1, 30), drawn.choice([0, drawn.randint(1, 60), 300])
+    kv_heads, groups, dim, edge_dim = (drawn.randint(1, most) for most in (3, 2, 33, 20))
+    dtype, heads = drawn.choice([torch.float32, torch.float64]), kv_heads * groups
+    graph = EdgeListGraph(torch.randint(num_nodes, (2, num_edges), generator=generator), num_nodes)
+    shapes = [(num_nodes, heads, dim), *[(num_nodes, kv_heads, dim)] * 2, (num_edges, edge_dim), (heads, dim, edge_dim)]
+    tensors = [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+    out = attend_mapped_edges(*tensors[:3], graph, *tensors[3:], drawn.choice([0.0, 0.3]))
+    assert out is not None
+    out.sum().backward()
+
+
 def plant() -> None:
     """From now on one array of every struct ends a number too early, in memory of its own."""
     hand_over = border.hand_over
@@ -110,11 +125,13 @@ def main(seconds: float, seed: int, planted: bool) -> None:
         plant()
     start, count = time.monotonic(), 0
     while time.monotonic() - start < seconds:
-        for task in (attention, indices, maps, norms):
+        for task in (attention, indices, maps, norms, mapped):
             print(f"\r{task.__name__} {seed + count}", end="", flush=True)
             task(seed + count)
         count += 1
-    print(f"\r{count} cases of attention, and as many of indices, linear maps and norms, in {seconds:g} s")
+    print(
+        f"\r{count} cases of attention, and as many of indices, linear maps, norms and mapped edges, in {seconds:g} s"
+    )
 
 
 if __name__ == "__main__":

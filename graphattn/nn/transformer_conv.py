@@ -16,6 +16,7 @@ from graphattn.nn.linear_maps import add_to, apply_linear, linear
 from graphattn.nn.messages import PerThread
 from graphattn.nn.plain import is_linear
 from graphattn.nn.unprojected import attend_unprojected, is_cheaper
+from graphattn.running.mapped_edges import attend_mapped_edges
 
 
 class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
@@ -158,11 +159,18 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         options: dict[str, Any] = {}
         if edge_attr is not None:
             weight, edge_attr = self.lin_edge.weight.to(query.dtype), edge_attr.to(query.dtype)
+            by_head, dropout = (
+                weight.unflatten(0, (self.heads, self.out_channels)),
+                self.dropout if self.training else 0.0,
+            )
+            mapped = None if wants_alpha else attend_mapped_edges(query, key, value, graph, edge_attr, by_head, dropout)
+            if mapped is not None:
+                return mapped, None
             if is_cheaper_by_edges(graph, edge_attr, self.out_channels):
                 options["edge_features"], options["edge_query"] = self.heads_of(linear(edge_attr, weight)), query
                 weight = None
             else:
-                weight = weight.unflatten(0, (self.heads, self.out_channels))
+                weight = by_head
                 options["edge_features"], options["edge_query"] = edge_attr, edge_query(query, weight)
         result: Any = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
         if edge_attr is None:

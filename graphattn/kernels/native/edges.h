@@ -39,7 +39,7 @@ typedef struct {
     const real *edge_features; /* [edges, feature_heads, edge_dim] */
     const real *edge_query; /* [queries, heads, edge_dim]: the score has edge_query . features on top */
     const real *vector;     /* [heads, dim] */
-    const real *edge_weight; /* [edge_dim, heads, dim] */
+    const real *edge_weight; /* [edge_dim, heads, dim]; beside dot products it maps features into keys and values (mapped.h) */
     void *out;              /* [rows, heads, value_dim]; backward is given the results of all rows, by query, as reals */
     real *lse;              /* [rows, heads] */
     real *edge_out;         /* [rows, heads, edge_dim]; NULL if nobody wants it */

@@ -1,6 +1,7 @@
 """What the loops over edges are given: the struct of edges.h, filled from a plan and its tensors."""
 
 import ctypes
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -214,10 +215,18 @@ def arrays(
     }
 
 
+def as_loops_read(call: Call, parameters: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """The vector [heads, dim] and the edge weight [edge_dim, heads, dim]; dot products have the second alone, if any."""
+    if call.template.score != DOT:
+        vector, *weights = edge_dim_first(parameters)
+        return vector, weights[0] if weights else None
+    return None, parameters[0].permute(2, 0, 1) if parameters else None
+
+
 def let_read_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:
     """Puts the tensors that every pass reads into the struct."""
     query, key, value, bias, edge_features, edge_query, parameters, _ = inputs
-    vector, edge_weight = (*edge_dim_first(parameters), None, None)[:2]
+    vector, edge_weight = as_loops_read(call, parameters)
     let_read(
         struct, call.real, query=query, key=key, value=value, edge_query=edge_query, bias=bias, edge_features=edge_features,
         vector=vector, edge_weight=edge_weight,

@@ -6,6 +6,7 @@
    `handed` is NULL and the pass over queries writes them. */
 
 #include "dropout.h"
+#include "mapped.h"
 #include "scores.h"
 #include "scratch.h"
 
@@ -122,9 +123,10 @@ OUT_OF_LINE void add_hidden(const Edges *w, int score, int64_t dim, const lanes 
 /* delta of Dao et al. 2022 (FlashAttention, algorithm 4): the sum of grad * result over what a head gives out. */
 OUT_OF_LINE void find_deltas(const Edges *w, real *delta, const real *grad_out, const real *grad_edge_out, int64_t query, int64_t value_dim) {
     const int64_t heads = w->heads, edge_width = heads * w->edge_dim;
-    const real *result = (const real *)w->out + query * heads * value_dim, *edge_result = w->edge_out + query * edge_width;
+    const real *result = (const real *)w->out + query * heads * value_dim;
     dots_by_pair(delta, grad_out, &result, 1, heads, 1, value_dim, 1);
     if (!grad_edge_out) return;
+    const real *edge_result = w->edge_out + query * edge_width;
     dots_by_pair(delta + heads + LANES, grad_edge_out, &edge_result, 1, heads, 1, w->edge_dim, 1);
     for (int64_t h = 0; h < heads; h++) delta[h] += delta[heads + LANES + h];
 }
@@ -197,13 +199,17 @@ INLINE void over_queries(
     const int64_t few = score == DOT && !w->bias && !w->threshold && w->handed ? FEW : -1, edge_group = feature_group(w);
     const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
     const real scale = w->scale;
-    Scratch scratch = zeros_of(13, 5 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room);
+    const int is_mapped = score == DOT && w->edge_weight;
+    Scratch scratch = zeros_of(17, 5 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room +
+                                   4 * heads * edge_dim);
     real *weights = take(&scratch, padded), *grads = take(&scratch, padded);
     real *factors = take(&scratch, padded), *to_bias = take(&scratch, padded), *more = take(&scratch, padded);
     lanes *hidden = score == DOT ? NULL : (lanes *)take(&scratch, num_hidden);
     real *to_vector = take(&scratch, width), *delta = take(&scratch, 2 * (heads + LANES));
     real *query_here = take(&scratch, width), *grad_here = take(&scratch, out_width), *grad_query_here = take(&scratch, width);
     real *key_here = take(&scratch, key_room), *value_here = take(&scratch, value_room);
+    real *edge_query_here = take(&scratch, heads * edge_dim), *grad_edge_out_here = take(&scratch, heads * edge_dim);
+    real *grad_edge_query_here = take(&scratch, heads * edge_dim), *edge_out_here = take(&scratch, heads * edge_dim);
     if (w->grad_vector) to_vector = w->grad_vector + piece * width;
     real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
     _Alignas(64) int64_t nodes[2 * LANES] = {0}, edges[2 * LANES];
@@ -215,15 +221,20 @@ INLINE void over_queries(
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
         const real *grad_out = row_at(&grad_table, query, grad_here);
-        const real *grad_edge_out = w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
+        const real *grad_edge_out = is_mapped ? grad_edge_out_here : w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
         real *grad_query = target_at(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query_here);
-        real *grad_edge_query = w->grad_edge_query ? w->grad_edge_query + row * w->grad_edge_query_row : NULL;
+        real *grad_edge_query = is_mapped ? grad_edge_query_here : w->grad_edge_query ? w->grad_edge_query + row * w->grad_edge_query_row : NULL;
         const real *lse = w->lse + query * heads;
         x.query = row_at(&query_table, query, query_here);
-        x.edge_query = w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
+        x.edge_query = is_mapped ? edge_query_here : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
+        if (is_mapped) {
+            map_to_features(w, edge_query_here, x.query, dim);
+            map_to_features(w, grad_edge_out_here, grad_out, dim);
+            memset(edge_out_here, 0, heads * edge_dim * sizeof(real));
+        }
         memset(grad_query, 0, width * sizeof(real));
         if (grad_edge_query) memset(grad_edge_query, 0, heads * edge_dim * sizeof(real));
-        if (w->normalizer == SOFTMAX) find_deltas(w, delta, grad_out, grad_edge_out, query, value_dim);
+        if (w->normalizer == SOFTMAX) find_deltas(w, delta, grad_out, is_mapped ? NULL : grad_edge_out, query, value_dim);
         if (end - begin <= few) {
             const int64_t n = end - begin, step = padded / LANES;
             find_few(nodes, w->col, w->index_is_64, begin, n, w->entries);
@@ -243,6 +254,10 @@ INLINE void over_queries(
             add_heads(grad_query, grads, step, x.keys, n, heads, group, dim);
             if (grad_edge_query) add_heads(grad_edge_query, grads, step, x.features, n, heads, edge_group, edge_dim);
             if (w->grad_edge_features) features_of_few(w, edges, n, handed, grad_edge_out, grads, step, x.edge_query);
+            if (is_mapped) {
+                add_heads(edge_out_here, handed, 2 * heads, x.features, n, heads, edge_group, edge_dim);
+                gradients_of_map(w, grad_query, to_weight, x.query, grad_out, grad_edge_query, edge_out_here, dim);
+            }
             put_back(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query, width);
             continue;
         }
@@ -278,6 +293,8 @@ INLINE void over_queries(
                         add_rows(grad_query + h * dim, grads + h * LANES, 1, x.keys, n, g * dim, dim);
             for (int64_t h = 0; grad_edge_query && h < heads; h++)
                 add_few_of_any(grad_edge_query + h * edge_dim, grads + h * LANES, 1, x.features, n, feature_at(w, h), edge_dim);
+            for (int64_t h = 0; is_mapped && h < heads; h++)
+                add_few_of_any(edge_out_here + h * edge_dim, weights + h * LANES, 1, x.features, n, feature_at(w, h), edge_dim);
             if (w->grad_edge_features) {
                 const int64_t feature_heads = w->feature_heads, feature_width = feature_heads * edge_dim;
                 for (int64_t e = 0; e < n; e++) targets[e] = w->grad_edge_features + edges[e] * feature_width;
@@ -303,6 +320,7 @@ INLINE void over_queries(
                 if (w->grad_value) put_far(w, w->grad_value, w->grad_value_row, nodes, n, weights, grad_out, value_dim, value_here);
             }
         }
+        if (is_mapped) gradients_of_map(w, grad_query, to_weight, x.query, grad_out, grad_edge_query, edge_out_here, dim);
         put_back(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query, width);
     }
     free(scratch.memory);
@@ -373,7 +391,7 @@ INLINE void over_keys(const Edges *w, int64_t first, int64_t last, const int sco
                     signs[e] = w->signs + places[e] * heads * eights(dim);
                     __builtin_prefetch(w->signs + places[e + LANES] * heads * eights(dim));
                 }
-            if (weight_dim(w) || w->adds_features) {
+            if (score != DOT && (weight_dim(w) || w->adds_features)) {
                 EACH_LANE(e) edges[e] = edge_of(w, places[e]);
                 rows_at(features, &feature_table, edges);
             }
@@ -407,7 +425,7 @@ void EXPORTED(edges_add_pieces)(const void *work, int64_t first, int64_t last, i
     const Edges *w = work;
     (void)piece;
     for (int64_t p = first + 1; p < last; p++) {
-        for (int64_t i = 0, size = w->heads * w->dim; i < size; i++) w->grad_vector[i] += w->grad_vector[p * size + i];
+        for (int64_t i = 0, size = w->heads * w->dim; w->grad_vector && i < size; i++) w->grad_vector[i] += w->grad_vector[p * size + i];
         for (int64_t i = 0, size = weight_dim(w) * w->heads * w->dim; i < size; i++)
             w->grad_edge_weight[i] += w->grad_edge_weight[p * size + i];
     }

@@ -6,10 +6,18 @@ from torch import Tensor
 from graphattn.formulas.scores import Additive
 from graphattn.graphs import Graph
 from graphattn.kernels.facts import PER_EDGE
-from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, edge_dim_first, edge_dim_last
+from graphattn.kernels.kernel import Gradients, Inputs, Kernel, Needed, Partial, edge_dim_last
 from graphattn.kernels.native.arrays import empty, zeros
 from graphattn.kernels.native.border import hand_over, let_read, readable
-from graphattn.kernels.native.edges import LEAKY, Call, backward_calls, forward_call, let_read_inputs
+from graphattn.kernels.native.edges import (
+    DOT,
+    LEAKY,
+    Call,
+    as_loops_read,
+    backward_calls,
+    forward_call,
+    let_read_inputs,
+)
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.rows import Rows
 
@@ -85,7 +93,8 @@ class EdgesCpu(Kernel):
         let_read_inputs(call, struct, inputs)
         grad_out = readable(grad.out, call.dtype_of("grad_out"))
         handed, signs = (None, None) if in_one_pass else handed_on(call, inputs, grads)
-        vector, edge_weight = (*grads.parameters, None, None)[:2]
+        has_vector = call.template.score != DOT
+        vector, edge_weight = (*(() if has_vector else (None,)), *grads.parameters, None, None)[:2]
         grad_edge_out = grad.edge_out
         if grad_edge_out is None and merged.edge_out is not None:
             grad_edge_out = torch.zeros_like(merged.edge_out)
@@ -107,8 +116,14 @@ class EdgesCpu(Kernel):
             edge_query=rows.add_up(grads.edge_query, num_queries),
             key=grads.key if columns is None else columns.add_up(grads.key, num_keys),
             value=grads.value if columns is None else columns.add_up(grads.value, num_keys),
-            parameters=edge_dim_last([x[0] for x in grads.parameters]) or (None,) * len(inputs.parameters),
+            parameters=parameters_of(call, grads) or (None,) * len(inputs.parameters),
         )
+
+
+def parameters_of(call: Call, grads: Gradients) -> tuple[Tensor, ...]:
+    """The gradients of parameters that all pieces come to, laid out as the parameters are."""
+    found = [x[0] for x in grads.parameters if x is not None]
+    return tuple(x.permute(1, 2, 0) for x in found) if call.template.score == DOT else edge_dim_last(found)
 
 
 def handed_on(call: Call, inputs: Inputs, grads: Gradients) -> tuple[Tensor | None, Tensor | None]:
@@ -145,7 +160,8 @@ def empty_gradients(
             return None
         return make((x.size(0) if pieces is None else pieces.num_rows, *x.shape[1:]), dtype)
 
-    parameters = edge_dim_first(inputs.parameters) if any(needed.parameters) else ()
+    asked = inputs.parameters if any(needed.parameters) else ()
+    parameters = [x for x in as_loops_read(call, asked) if x is not None] if asked else ()
     return Gradients(
         new(inputs.query, True, rows, dtype=call.dtype_of("grad_query")),
         new(inputs.key, needed.key, columns, of_keys, of_keys_dtype),

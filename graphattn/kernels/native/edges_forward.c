@@ -4,6 +4,7 @@
    when a larger score comes (the softmax of Milakov and Gimelshein 2018). */
 
 #include "dropout.h"
+#include "mapped.h"
 #include "scores.h"
 #include "scratch.h"
 
@@ -84,13 +85,16 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
     const int64_t padded = eights(heads) * LANES, out_width = heads * value_dim;
     const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
     const int64_t few = score == DOT && !w->bias && !w->threshold ? FEW : -1;
-    Scratch scratch = zeros_of(9, padded * (BLOCK + LANES + 2) + padded * LANES + (is_half(w->storage) ? key_room + value_room + width : 0) + out_width);
+    const int is_mapped = score == DOT && w->edge_weight;
+    Scratch scratch = zeros_of(11, padded * (BLOCK + LANES + 2) + padded * LANES + (is_half(w->storage) ? key_room + value_room + width : 0) +
+                                   out_width + 2 * heads * edge_dim);
     real *scores = take(&scratch, padded * BLOCK), *factors = take(&scratch, padded * LANES);
     real *more = take(&scratch, padded * LANES);
     real *top = take(&scratch, padded), *total = take(&scratch, padded), *out_here = take(&scratch, out_width);
     real *query_here = is_half(w->storage) ? take(&scratch, width) : NULL;
     real *key_here = is_half(w->storage) ? take(&scratch, key_room) : NULL;
     real *value_here = is_half(w->storage) ? take(&scratch, value_room) : NULL;
+    real *edge_query_here = take(&scratch, heads * edge_dim), *edge_out_here = take(&scratch, heads * edge_dim);
     _Alignas(64) int64_t nodes[BLOCK + LANES] = {0}, coming[BLOCK + LANES] = {0}, edges[BLOCK + LANES];
     const Table query_table = queries_of(w), key_table = keys_of(w), value_table = values_of(w);
     const Table bias_table = biases_of(w), feature_table = features_of(w);
@@ -99,10 +103,11 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
         real *out = target_at(w->out, w->result_storage, row * out_width, out_here), *lse = w->lse + row * heads;
-        real *edge_out = w->edge_out ? w->edge_out + row * heads * edge_dim : NULL;
+        real *edge_out = is_mapped ? edge_out_here : w->edge_out ? w->edge_out + row * heads * edge_dim : NULL;
         memset(out, 0, out_width * sizeof(real));
         x.query = row_at(&query_table, query, query_here);
-        x.edge_query = w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
+        x.edge_query = is_mapped ? edge_query_here : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
+        if (is_mapped) map_to_features(w, edge_query_here, x.query, dim);
         if (edge_out) memset(edge_out, 0, heads * edge_dim * sizeof(real));
         if (end - begin <= few) {
             const int64_t n = end - begin;
@@ -119,6 +124,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             add_heads(out, scores, padded, values, n, heads, group, value_dim);
             ask_for(&value_table, nodes + n, n, 0, 1);
             if (edge_out) add_heads(edge_out, scores, padded, x.features, n, heads, feature_group(w), edge_dim);
+            if (is_mapped) add_mapped_features(w, out, edge_out, dim);
             put_back(w->out, w->result_storage, row * out_width, out, out_width);
             continue;
         }
@@ -170,6 +176,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             }
         } else
             memset(lse, 0, heads * sizeof(real));
+        if (is_mapped) add_mapped_features(w, out, edge_out, dim);
         put_back(w->out, w->result_storage, row * out_width, out, out_width);
     }
     free(scratch.memory);

@@ -1,0 +1,54 @@
+/* Dot products with keys k + W e and values v + W e, where an edge has features e (Shi et al. 2021, TransformerConv): W is `edge_weight`.
+
+   q . (k + W e) = q . k + (Wᵀ q) . e, and the sum of weights * (v + W e) is that of v and W times the sum of weights * e. So a row
+   maps its query once and its sum of features once, in numbers that stay in the first cache, and no edge is mapped. */
+
+#ifndef GRAPHATTN_MAPPED_H
+#define GRAPHATTN_MAPPED_H
+
+#include "edges.h"
+#include "tables.h"
+
+/* Eight rows of the weight, from feature f on; behind the last that one again. */
+INLINE void rows_of_weight(const Edges *w, Rows rows, int64_t f) {
+    EACH_LANE_LAID_OUT(i) rows[i] = w->edge_weight + smaller(f + i, w->edge_dim - 1) * w->heads * w->dim;
+}
+
+/* to [heads, edge_dim] = Wᵀ x of each head of x [heads, dim]. */
+INLINE void map_to_features(const Edges *w, real *to, const real *x, const int64_t dim) {
+    for (int64_t f = 0; f < w->edge_dim; f += LANES) {
+        Rows rows;
+        rows_of_weight(w, rows, f);
+        for (int64_t h = 0; h < w->heads; h++)
+            store_part(to + h * w->edge_dim + f, dots(x + h * dim, rows, h * dim, dim), w->edge_dim - f);
+    }
+}
+
+/* to [heads, dim] += W x of each head of x [heads, edge_dim]. */
+INLINE void add_mapped_features(const Edges *w, real *to, const real *x, const int64_t dim) {
+    for (int64_t f = 0; f < w->edge_dim; f += LANES) {
+        Rows rows;
+        rows_of_weight(w, rows, f);
+        for (int64_t h = 0; h < w->heads; h++)
+            add_rows(to + h * dim, x + h * w->edge_dim + f, 1, rows, smaller(LANES, w->edge_dim - f), h * dim, dim);
+    }
+}
+
+/* The end of the backward pass of a row: from the gradient of Wᵀ q and the sum of weighted features those of q and W, which is
+   that of a result times the features that were mapped into it, head by head. */
+INLINE void gradients_of_map(const Edges *w, real *grad_query, real *to_weight, const real *query, const real *grad_out,
+                             const real *grad_edge_query, const real *edge_out, const int64_t dim) {
+    add_mapped_features(w, grad_query, grad_edge_query, dim);
+    if (!to_weight) return;
+    for (int64_t f = 0; f < w->edge_dim; f++)
+        for (int64_t h = 0; h < w->heads; h++) {
+            real *here = to_weight + (f * w->heads + h) * dim;
+            const lanes by_query = spread(grad_edge_query[h * w->edge_dim + f]), by_out = spread(edge_out[h * w->edge_dim + f]);
+            EACH_PART(c, count, dim, {
+                const lanes of_query = load_part(query + h * dim + c, count), of_out = load_part(grad_out + h * dim + c, count);
+                store_part(here + c, load_part(here + c, count) + by_query * of_query + by_out * of_out, count);
+            });
+        }
+}
+
+#endif
