@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
 from graphattn.nn.linear_maps import apply_linear
+from graphattn.nn.plain import is_linear
 from graphattn.running.arguments import check_dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -56,7 +57,10 @@ class FeedForward(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         maps = (self.lin_in,) if self.lin_gate is None else (self.lin_in, self.lin_gate)
         hidden, *gate = apply_linear(x, *maps)
-        hidden = ACTIVATIONS[self.activation](hidden)
+        if self.activation == "relu" and is_linear(self.lin_in):
+            hidden = torch.relu_(hidden)  # of a linear map, which keeps its input, not its result
+        else:
+            hidden = ACTIVATIONS[self.activation](hidden)
         hidden = hidden * gate[0] if gate else hidden
         return apply_linear(torch.nn.functional.dropout(hidden, self.dropout, self.training), self.lin_out)[0]
 

@@ -17,7 +17,7 @@ from graphattn.graphs.recording import may_record
 from graphattn.kernels.native import linear as loops
 from graphattn.kernels.plain.batched import each_of_batch
 from graphattn.kernels.plain.differentiable import have_tangents
-from graphattn.nn.plain import has_hooks, is_linear
+from graphattn.nn.plain import has_hooks, is_linear, runs_as
 
 LEAST = 2**20  # multiplications, below which torch's call is as short
 PLAIN = Tensor, torch.nn.Parameter
@@ -79,8 +79,13 @@ def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
     """modules(x) of a torch.nn.Sequential, its linear maps by `apply_linear`; of any other module as it is called."""
     if type(modules) is not torch.nn.Sequential or has_hooks(modules) or "forward" in vars(modules):
         return modules(x)
+    is_new = False  # and nobody else's: a linear map keeps its input for the backward pass, not its result
     for module in modules:
-        (x,) = apply_linear(x, module)
+        if is_new and type(module) is torch.nn.ReLU and runs_as(module, torch.nn.ReLU) and not has_hooks(module):
+            x = torch.relu_(x)
+        else:
+            (x,) = apply_linear(x, module)
+        is_new = is_linear(module)
     return x
 
 
