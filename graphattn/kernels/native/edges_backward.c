@@ -228,8 +228,8 @@ INLINE void over_queries(
         x.query = row_at(&query_table, query, query_here);
         x.edge_query = is_mapped ? edge_query_here : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
         if (is_mapped) {
-            map_to_features(w, edge_query_here, x.query, dim);
-            map_to_features(w, grad_edge_out_here, grad_out, dim);
+            map_to_features(w, edge_query_here, x.query);
+            map_to_features(w, grad_edge_out_here, grad_out);
             memset(edge_out_here, 0, heads * edge_dim * sizeof(real));
         }
         memset(grad_query, 0, width * sizeof(real));
@@ -256,7 +256,7 @@ INLINE void over_queries(
             if (w->grad_edge_features) features_of_few(w, edges, n, handed, grad_edge_out, grads, step, x.edge_query);
             if (is_mapped) {
                 add_heads(edge_out_here, handed, 2 * heads, x.features, n, heads, edge_group, edge_dim);
-                gradients_of_map(w, grad_query, to_weight, x.query, grad_out, grad_edge_query, edge_out_here, dim);
+                gradients_of_map(w, grad_query, to_weight, x.query, grad_out, grad_edge_query, edge_out_here);
             }
             put_back(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query, width);
             continue;
@@ -320,7 +320,7 @@ INLINE void over_queries(
                 if (w->grad_value) put_far(w, w->grad_value, w->grad_value_row, nodes, n, weights, grad_out, value_dim, value_here);
             }
         }
-        if (is_mapped) gradients_of_map(w, grad_query, to_weight, x.query, grad_out, grad_edge_query, edge_out_here, dim);
+        if (is_mapped) gradients_of_map(w, grad_query, to_weight, x.query, grad_out, grad_edge_query, edge_out_here);
         put_back(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query, width);
     }
     free(scratch.memory);

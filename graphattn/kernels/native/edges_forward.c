@@ -107,7 +107,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
         memset(out, 0, out_width * sizeof(real));
         x.query = row_at(&query_table, query, query_here);
         x.edge_query = is_mapped ? edge_query_here : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
-        if (is_mapped) map_to_features(w, edge_query_here, x.query, dim);
+        if (is_mapped) map_to_features(w, edge_query_here, x.query);
         if (edge_out) memset(edge_out, 0, heads * edge_dim * sizeof(real));
         if (end - begin <= few) {
             const int64_t n = end - begin;
@@ -124,7 +124,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             add_heads(out, scores, padded, values, n, heads, group, value_dim);
             ask_for(&value_table, nodes + n, n, 0, 1);
             if (edge_out) add_heads(edge_out, scores, padded, x.features, n, heads, feature_group(w), edge_dim);
-            if (is_mapped) add_mapped_features(w, out, edge_out, dim);
+            if (is_mapped) add_mapped_features(w, out, edge_out);
             put_back(w->out, w->result_storage, row * out_width, out, out_width);
             continue;
         }
@@ -176,7 +176,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             }
         } else
             memset(lse, 0, heads * sizeof(real));
-        if (is_mapped) add_mapped_features(w, out, edge_out, dim);
+        if (is_mapped) add_mapped_features(w, out, edge_out);
         put_back(w->out, w->result_storage, row * out_width, out, out_width);
     }
     free(scratch.memory);

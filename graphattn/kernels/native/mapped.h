@@ -14,8 +14,7 @@ INLINE void rows_of_weight(const Edges *w, Rows rows, int64_t f) {
     EACH_LANE_LAID_OUT(i) rows[i] = w->edge_weight + smaller(f + i, w->edge_dim - 1) * w->heads * w->dim;
 }
 
-/* to [heads, edge_dim] = Wᵀ x of each head of x [heads, dim]. */
-INLINE void map_to_features(const Edges *w, real *to, const real *x, const int64_t dim) {
+INLINE void map_to_features_of(const Edges *w, real *to, const real *x, const int64_t dim) {
     for (int64_t f = 0; f < w->edge_dim; f += LANES) {
         Rows rows;
         rows_of_weight(w, rows, f);
@@ -24,8 +23,14 @@ INLINE void map_to_features(const Edges *w, real *to, const real *x, const int64
     }
 }
 
-/* to [heads, dim] += W x of each head of x [heads, edge_dim]. */
-INLINE void add_mapped_features(const Edges *w, real *to, const real *x, const int64_t dim) {
+/* to [heads, edge_dim] = Wᵀ x of each head of x [heads, dim]. */
+OUT_OF_LINE void map_to_features(const Edges *w, real *to, const real *x) {
+#define CALL(known) map_to_features_of(w, to, x, known)
+    WITH_SIZE(w->dim, CALL)
+#undef CALL
+}
+
+INLINE void add_mapped_features_of(const Edges *w, real *to, const real *x, const int64_t dim) {
     for (int64_t f = 0; f < w->edge_dim; f += LANES) {
         Rows rows;
         rows_of_weight(w, rows, f);
@@ -34,11 +39,16 @@ INLINE void add_mapped_features(const Edges *w, real *to, const real *x, const i
     }
 }
 
-/* The end of the backward pass of a row: from the gradient of Wᵀ q and the sum of weighted features those of q and W, which is
-   that of a result times the features that were mapped into it, head by head. */
-INLINE void gradients_of_map(const Edges *w, real *grad_query, real *to_weight, const real *query, const real *grad_out,
-                             const real *grad_edge_query, const real *edge_out, const int64_t dim) {
-    add_mapped_features(w, grad_query, grad_edge_query, dim);
+/* to [heads, dim] += W x of each head of x [heads, edge_dim]. */
+OUT_OF_LINE void add_mapped_features(const Edges *w, real *to, const real *x) {
+#define CALL(known) add_mapped_features_of(w, to, x, known)
+    WITH_SIZE(w->dim, CALL)
+#undef CALL
+}
+
+INLINE void gradients_of_map_of(const Edges *w, real *grad_query, real *to_weight, const real *query, const real *grad_out,
+                                const real *grad_edge_query, const real *edge_out, const int64_t dim) {
+    add_mapped_features(w, grad_query, grad_edge_query);
     if (!to_weight) return;
     for (int64_t f = 0; f < w->edge_dim; f++)
         for (int64_t h = 0; h < w->heads; h++) {
@@ -49,6 +59,15 @@ INLINE void gradients_of_map(const Edges *w, real *grad_query, real *to_weight, 
                 store_part(here + c, load_part(here + c, count) + by_query * of_query + by_out * of_out, count);
             });
         }
+}
+
+/* The end of the backward pass of a row: from the gradient of Wᵀ q and the sum of weighted features those of q and W, which is
+   that of a result times the features that were mapped into it, head by head. */
+OUT_OF_LINE void gradients_of_map(const Edges *w, real *grad_query, real *to_weight, const real *query, const real *grad_out,
+                                  const real *grad_edge_query, const real *edge_out) {
+#define CALL(known) gradients_of_map_of(w, grad_query, to_weight, query, grad_out, grad_edge_query, edge_out, known)
+    WITH_SIZE(w->dim, CALL)
+#undef CALL
 }
 
 #endif
