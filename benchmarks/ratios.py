@@ -1,4 +1,4 @@
-"""How many times as fast as its peer each piece of work is, as bars; a mark where the products alone would be."""
+"""How many times as fast as its peer each piece of work is, as bars; a mark where the peer's products alone would be."""
 
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +27,7 @@ def ratios(rows: list[Row], bound: str) -> list[tuple[str, str, float, float]]:
 
 
 def draw_ratios(rows: list[Row], path: Path, bound: str, title: str) -> None:
-    """A bar for each work and pass. `bound` names the peer that no work can be faster than, drawn as a line."""
+    """A bar for each work and pass. `bound` names what attention alone could not be faster than, drawn as a line."""
     found = ratios(rows, bound)
     works = list(dict.fromkeys(work for work, *_ in found))
     figure, axes = plt.subplots(figsize=(9, 0.7 * len(works) + 1.6), layout="constrained")

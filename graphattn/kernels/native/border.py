@@ -7,7 +7,7 @@ does not lie so, has another dtype, is on another device, or is shorter or longe
 
 import ctypes
 from collections.abc import Mapping
-from typing import ClassVar, overload
+from typing import ClassVar, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -68,7 +68,10 @@ class Struct(ctypes.Structure):
         raise NotImplementedError
 
 
-def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
+Kind = TypeVar("Kind", bound=Struct)
+
+
+def hand_over(struct: Kind, real: torch.dtype, **tensors: Tensor | None) -> Kind:
     """Puts the addresses of tensors that loops write, or that `readable` made, into the struct, whose sizes are set.
 
     The struct keeps the tensors alive.
@@ -79,12 +82,12 @@ def hand_over(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> St
     return put_addresses(struct, real, tensors, may_copy=False)
 
 
-def let_read(struct: Struct, real: torch.dtype, **tensors: Tensor | None) -> Struct:
+def let_read(struct: Kind, real: torch.dtype, **tensors: Tensor | None) -> Kind:
     """The same for tensors that loops only read, which pass through `readable` where they must."""
     return put_addresses(struct, real, tensors, may_copy=True)
 
 
-def put_addresses(struct: Struct, real: torch.dtype, tensors: dict[str, Tensor | None], may_copy: bool) -> Struct:
+def put_addresses(struct: Kind, real: torch.dtype, tensors: dict[str, Tensor | None], may_copy: bool) -> Kind:
     expected, rows = struct.arrays(real), struct.ROWS
     for name, tensor in tensors.items():
         if tensor is None:

@@ -6,12 +6,13 @@ Tables are float32 on the CPU. Each number is one sum in one order: any number o
 import ctypes
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.kernels.native.arrays import empty
-from graphattn.kernels.native.border import Struct, hand_over, let_read
+from graphattn.kernels.native.border import Struct, hand_over, readable
 from graphattn.kernels.native.library import level, library, why_not_native
 from graphattn.kernels.native.threads import count_pieces, run
 
@@ -58,11 +59,15 @@ def forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None
         weights: [outputs, inputs] each; at least FEWEST outputs.
         biases: [outputs] each, or None.
     """
-    rows, inputs = x.shape
+    x, (rows, inputs) = readable(x, REAL), x.shape
     results = [empty((rows, weight.size(0)), REAL) for weight in weights]
-    maps = [Linear(len(weights), rows, inputs, weight.size(0)) for weight in weights]
-    for struct, weight, bias, y in zip(maps, weights, biases, results):
-        hand_over(let_read(struct, REAL, x=x, weight=weight, bias=bias), REAL, y=y)
+    maps = [
+        hand_over(
+            Linear(len(weights), rows, inputs, weight.size(0)), REAL,
+            x=x, weight=readable(weight, REAL), bias=readable(bias, REAL), y=y,
+        )
+        for weight, bias, y in zip(weights, biases, results)
+    ]  # fmt: skip
     run_over_rows("linear_forward", maps, inputs)
     return results
 
@@ -71,9 +76,13 @@ def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor
     """The sum of grad weight over maps, [rows, inputs], of the gradients of their results [rows, outputs]."""
     rows, inputs = grads[0].size(0), weights[0].size(1)
     result = empty((rows, inputs), REAL)
-    maps = [Linear(len(weights), rows, inputs, weight.size(0)) for weight in weights]
-    for struct, weight, grad in zip(maps, weights, grads):
-        hand_over(let_read(struct, REAL, weight=weight, grad_y=grad), REAL, grad_x=result)
+    maps = [
+        hand_over(
+            Linear(len(weights), rows, inputs, weight.size(0)), REAL,
+            weight=readable(weight, REAL), grad_y=readable(grad, REAL), grad_x=result,
+        )
+        for weight, grad in zip(weights, grads)
+    ]  # fmt: skip
     run_over_rows("linear_backward_input", maps, max(grad.size(1) for grad in grads))
     return result
 
@@ -82,15 +91,19 @@ def backward_weight(
     grads: Sequence[Tensor], x: Tensor, have_biases: Sequence[bool]
 ) -> list[tuple[Tensor, Tensor | None]]:
     """(gradᵀ x, the sum of the rows of grad or None) of each map."""
-    rows, inputs = x.shape
+    x, (rows, inputs) = readable(x, REAL), x.shape
     sizes = [grad.size(1) for grad in grads]
     results = [
         (empty((outputs, inputs), REAL), empty((outputs,), REAL) if has_bias else None)
         for outputs, has_bias in zip(sizes, have_biases)
     ]
-    maps = [Linear(len(sizes), rows, inputs, outputs) for outputs in sizes]
-    for struct, grad, (weight, bias) in zip(maps, grads, results):
-        hand_over(let_read(struct, REAL, x=x, grad_y=grad), REAL, grad_weight=weight, grad_bias=bias)
+    maps = [
+        hand_over(
+            Linear(len(sizes), rows, inputs, grad.size(1)), REAL,
+            x=x, grad_y=readable(grad, REAL), grad_weight=weight, grad_bias=bias,
+        )
+        for grad, (weight, bias) in zip(grads, results)
+    ]  # fmt: skip
     block, tile = sizes_of_loops()
     items = -(-inputs // tile) * sum(-(-outputs // block) for outputs in sizes)
     run_all("linear_backward_weight", maps, items, pieces_for(rows * inputs * sum(sizes)))
@@ -110,8 +123,10 @@ def pieces_for(work: int) -> int:
 
 
 def run_all(name: str, maps: list[Linear], items: int, pieces: int) -> None:
-    """A loop over all maps, which keep their tensors alive meanwhile."""
-    run(f"{name}_f32", (Linear * len(maps))(*maps), bounds_of(items, min(pieces, items)))
+    """A loop over all maps."""
+    side_by_side: Any = (Linear * len(maps))(*maps)
+    side_by_side.kept = maps  # and they their tensors, as long as a thread is at work
+    run(f"{name}_f32", side_by_side, bounds_of(items, min(pieces, items)))
 
 
 @lru_cache(64)

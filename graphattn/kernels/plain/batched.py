@@ -20,7 +20,7 @@ def each_of_batch(backward: Backward) -> Backward:
 
     @wraps(backward)
     def for_all(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        if not any(map(is_batched, grads)):
+        if not any([is_batched(grad) for grad in grads]):
             return backward(ctx, *grads)
         level = level_of_batches()
         # The batch becomes the first dimension; of a tensor that has one, the size that is given is not looked at.

@@ -143,6 +143,25 @@ def test_what_loops_would_read_wrongly_is_refused():
     assert border.readable(x, torch.float32) is x
 
 
+def test_tensors_live_as_long_as_what_a_thread_is_given(monkeypatch):
+    """Ctrl-C may take the caller away while threads of the pool are at work."""
+    given = []
+    monkeypatch.setattr(linear, "run", lambda name, work, bounds: given.append(work))
+    x, weights, _, _ = problem(40, 20, (12, 8))
+    linear.forward(
+        x, [weight.t().contiguous().t() for weight in weights], [None, None]
+    )  # copies, which nobody else has
+    addresses = [given[0][i].weight for i in range(2)]
+    kept = {
+        tensor.data_ptr()
+        for struct in given[0].kept
+        for tensors in struct.kept
+        for tensor in tensors.values()
+        if tensor is not None
+    }
+    assert set(addresses) <= kept
+
+
 def test_it_is_faster_where_the_library_says_so():
     assert linear.is_faster() == bool(library().linear_is_faster())
     assert not linear.is_faster() or level() == "_v4"
