@@ -20,6 +20,7 @@ from graphattn.nn.scores import learned_score
 from graphattn.nn.talking_heads import ScoredByTalkingHeads, TalkingHeads, with_bias
 from graphattn.running.arguments import bias_of
 from graphattn.running.hidden import hidden_edges
+from graphattn.running.mapped_edges import attend_mapped_edges
 
 
 class AttentionMessages(MessagePassing):
@@ -83,6 +84,19 @@ class AttentionMessages(MessagePassing):
         if self.talking_heads is None:
             return Scored(*given, edge_bias, options)
         return ScoredByTalkingHeads(*given, bias_of(edge_bias, graph), options, self.talking_heads)
+
+    def by_mapped_edges(
+        self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Any, edge_bias: BiasLike
+    ) -> Tensor | None:
+        """[num_targets, heads, out_channels] of dot products whose edges no map has to see; None for anything else."""
+        if self.lin_edge is None or not isinstance(edge_attr, Tensor) or edge_bias is not None:
+            return None
+        score, normalizer = self.make_score(has_edges=True), self.make_normalizer()
+        is_plain = type(score) is Dot and type(normalizer) is Softmax and normalizer.sink is None
+        if not is_plain or self.talking_heads is not None or getattr(self, "kernel", None) is not None:
+            return None
+        dropout, weight = self.dropout if self.training else 0.0, self.edge_weight().to(query.dtype)
+        return attend_mapped_edges(query, key, value, graph, edge_attr, weight, dropout, self.scale)
 
     def edge_map(self) -> Linear:
         lin_edge = self.lin_edge

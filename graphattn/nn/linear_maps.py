@@ -35,7 +35,7 @@ def apply_linear(x: Tensor, *maps: Any) -> tuple[Tensor, ...]:
         >>> keys.shape, values.shape
         (torch.Size([5, 4]), torch.Size([5, 16]))
     """
-    if torch.compiler.is_compiling() or not all([is_linear(map) for map in maps]):
+    if not all([is_linear(map) for map in maps]):
         return tuple([map(x) for map in maps])
     weights, biases = [map.weight for map in maps], [map.bias for map in maps]
     if may_run_loops(x) and suits_loops(x, weights, biases):

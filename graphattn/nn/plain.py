@@ -33,7 +33,9 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
 
 
 def is_linear(module: Any) -> bool:
-    """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result."""
+    """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result; compilers do."""
+    if torch.compiler.is_compiling():
+        return False
     kind = type(module)
     return kind in LINEAR and runs_as(module, kind) and not has_hooks(module) and not is_lazy(module.weight)
 

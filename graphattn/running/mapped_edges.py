@@ -20,9 +20,16 @@ WIDE = torch.float32, torch.float64  # of halves the loops read no weight
 
 
 def attend_mapped_edges(
-    query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_features: Tensor, weight: Tensor, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    graph: Graph,
+    edge_features: Tensor,
+    weight: Tensor,
+    dropout: float,
+    scale: float | None = None,
 ) -> Tensor | None:
-    r"""softmax(q · (k + W e)) over (v + W e), scaled as dot products are; None where no loop knows it.
+    r"""softmax(scale q · (k + W e)) over (v + W e); None where no loop knows it.
 
     Args:
         query: [num_queries, heads, dim].
@@ -30,6 +37,7 @@ def attend_mapped_edges(
         edge_features: e, [num_edges, edge_dim].
         weight: W, [heads, dim, edge_dim].
         dropout: Probability of dropping a weight.
+        scale: As in `attend`.
 
     Returns:
         [num_queries, heads, dim].
@@ -44,7 +52,7 @@ def attend_mapped_edges(
     heads, edge_dim = query.size(1), edge_features.size(-1)
     # What W makes of queries takes part in all checks, and in the choice of a kernel, without being computed.
     unmade = query.new_empty(()).expand(query.size(0), heads, edge_dim)
-    options = Options(edge_features=edge_features, edge_query=unmade, dropout=dropout, edge_sum=False)
+    options = Options(edge_features=edge_features, edge_query=unmade, scale=scale, dropout=dropout, edge_sum=False)
     plan, inputs, _ = prepare(query, key, value, graph, options)
     kernel, _ = select(plan, inputs, None, is_finite=True)
     if type(kernel) is not EdgesCpu or plan.memory_budget is not None:
