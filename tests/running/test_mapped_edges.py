@@ -8,7 +8,7 @@ import graphattn
 from graphattn import BandedGraph, EdgeListGraph, GridGraph, causal
 from graphattn.kernels.native import rows
 from graphattn.kernels.native.library import why_not_native
-from graphattn.nn import TransformerConv
+from graphattn.nn import GraphAttention, TransformerConv
 from graphattn.running import mapped_edges
 from graphattn.running.mapped_edges import attend_mapped_edges
 from graphattn.testing.layouts import LAYOUTS
@@ -212,11 +212,20 @@ def test_errors_are_those_of_attend():
         attend_mapped_edges(query, key[:, :, 1:], value, graph, features, weight, 0.0)
 
 
+LAYERS = {
+    "TransformerConv": (TransformerConv, {"beta": True}),
+    "GraphAttention": (GraphAttention, {"kv_heads": 2, "scale": 0.3, "gate": True}),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("training", [True, False])
-def test_a_layer_has_the_numbers_that_it_has_without(training, monkeypatch):
+def test_layers_have_the_numbers_that_they_have_without(name, training, monkeypatch):
     torch.manual_seed(0)
-    layer = TransformerConv(6, 4, 3, edge_dim=5, beta=True, dropout=0.3).double().train(training)
+    kind, options = LAYERS[name]
+    layer = kind(6, 4, 4, edge_dim=5, dropout=0.3, **options).double().train(training)
     x, edge_attr = torch.randn(12, 6).double(), torch.randn(EDGES.size(1), 5).double().requires_grad_()
+    where = "graphattn.nn." + ("transformer_conv" if kind is TransformerConv else "attention_messages")
     asked = []
 
     def watch(*given):
@@ -228,8 +237,28 @@ def test_a_layer_has_the_numbers_that_it_has_without(training, monkeypatch):
         out = layer(x, EDGES, edge_attr)
         return [out.detach(), *torch.autograd.grad(out.square().sum(), [edge_attr, *layer.parameters()])]
 
-    monkeypatch.setattr("graphattn.nn.transformer_conv.attend_mapped_edges", watch)
+    monkeypatch.setattr(f"{where}.attend_mapped_edges", watch)
     found = run()
     assert asked[0] is not None
-    monkeypatch.setattr("graphattn.nn.transformer_conv.attend_mapped_edges", lambda *_: None)
+    monkeypatch.setattr(f"{where}.attend_mapped_edges", lambda *_: None)
     check(found, run())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"score": "gatv2"},
+        {"normalizer": "relu"},
+        {"sink": True},
+        {"kernel": "edges_torch"},
+        {"talking_heads": "both"},
+        {"edge_bias": "given"},
+    ],
+    ids=str,
+)
+def test_layers_that_score_otherwise_do_not_ask(options, monkeypatch):
+    monkeypatch.setattr("graphattn.nn.attention_messages.attend_mapped_edges", None)  # not to be called
+    options = dict(options)
+    given = {"edge_bias": torch.zeros(EDGES.size(1), 4)} if options.pop("edge_bias", None) else {}
+    layer = GraphAttention(6, 4, 4, edge_dim=5, **options)
+    assert layer(torch.randn(12, 6), EDGES, torch.randn(EDGES.size(1), 5), **given).shape == (12, 16)
