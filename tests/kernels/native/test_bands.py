@@ -1,28 +1,18 @@
 """The border of the loops over bands; what they compute is in tests/kernels/native/test_banded_cpu.py."""
 
-import ctypes
-
 import pytest
 import torch
 
 from graphattn.kernels.native.bands import ARRAYS, Bands, lanes
 from graphattn.kernels.native.border import hand_over
-from graphattn.kernels.native.library import library, why_not_native
+from graphattn.kernels.native.library import why_not_native
+from tests.kernels.native.structs import declared_fields, fields_in_c
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="no compiled loops here")
 
 
-class Field(ctypes.Structure):
-    """Field of fields.h."""
-
-    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
-
-
 def test_the_struct_has_the_fields_of_that_in_c():
-    fields = (Field * (len(Bands._fields_) + 1)).in_dll(library(), "bands_fields")
-    found = [(field.name.decode(), field.offset, field.size) for field in fields[:-1]]
-    assert found == [(name, getattr(Bands, name).offset, getattr(Bands, name).size) for name, _ in Bands._fields_]
-    assert fields[-1].name is None
+    assert fields_in_c("bands_fields") == declared_fields(Bands)
 
 
 def test_every_array_has_a_size():

@@ -1,30 +1,17 @@
-import ctypes
-
 import pytest
 import torch
 
 from graphattn import BandedGraph, EdgeListGraph, attend
 from graphattn.kernels.native import banded_cpu, border, edges, edges_cpu
-from graphattn.kernels.native.library import library, why_not_native
+from graphattn.kernels.native.library import why_not_native
 from graphattn.running.arguments import prepare
+from tests.kernels.native.structs import declared_fields, fields_in_c
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the library is not here")
 
 
-class Field(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
-
-
 def test_the_struct_is_that_of_c():
-    table = (Field * 100).in_dll(library(), "edges_fields")
-    found = []
-    while table[len(found)].name is not None:
-        field = table[len(found)]
-        found.append((field.name.decode(), field.offset, field.size))
-    declared = [
-        (name, getattr(edges.Edges, name).offset, getattr(edges.Edges, name).size) for name, _ in edges.Edges._fields_
-    ]
-    assert found == declared
+    assert fields_in_c("edges_fields") == declared_fields(edges.Edges)
 
 
 def call_of(heads=2, graph=None):

@@ -1,23 +1,18 @@
 """Layer norms of examples by loops, beside torch's of one example after the other in float64."""
 
-import ctypes
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from graphattn import CompleteGraph
 from graphattn.kernels.native import layer_norm
-from graphattn.kernels.native.library import library, why_not_native
+from graphattn.kernels.native.library import why_not_native
 from graphattn.testing.layouts import LAYOUTS
+from tests.kernels.native.structs import declared_fields, fields_in_c
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
 SIZES = [([5], 8), ([1, 3, 2], 1), ([4, 0, 0, 7], 13), ([0, 2], 16), ([30] * 40, 33), ([3000, 1], 24)]
-
-
-class Field(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
 
 
 def problem(sizes, channels, seed=0):
@@ -48,11 +43,7 @@ def check(found, wanted):
 
 
 def test_the_struct_has_the_fields_of_that_in_c():
-    fields = (Field * (len(layer_norm.LayerNorm._fields_) + 1)).in_dll(library(), "layer_norm_fields")
-    found = [(field.name.decode(), field.offset, field.size) for field in fields[:-1]]
-    declared = [(name, getattr(layer_norm.LayerNorm, name)) for name, _ in layer_norm.LayerNorm._fields_]
-    assert found == [(name, field.offset, field.size) for name, field in declared]
-    assert fields[-1].name is None
+    assert fields_in_c("layer_norm_fields") == declared_fields(layer_norm.LayerNorm)
 
 
 @pytest.mark.parametrize("sizes, channels", SIZES, ids=lambda x: str(x)[:20])

@@ -1,13 +1,12 @@
 """Linear maps by loops, beside products in float64."""
 
-import ctypes
-
 import pytest
 import torch
 
 from graphattn.kernels.native import border, linear, threads
 from graphattn.kernels.native.library import level, library, why_not_native
 from graphattn.testing.layouts import LAYOUTS
+from tests.kernels.native.structs import declared_fields, fields_in_c
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -22,10 +21,6 @@ SIZES = [
     (300, 64, (64, 16, 64, 64)),
     (257, 5, (70,)),
 ]
-
-
-class Field(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
 
 
 def problem(rows, inputs, outputs, seed=0):
@@ -71,11 +66,7 @@ def check(found, wanted):
 
 
 def test_the_struct_has_the_fields_of_that_in_c():
-    fields = (Field * (len(linear.Linear._fields_) + 1)).in_dll(library(), "linear_fields")
-    found = [(field.name.decode(), field.offset, field.size) for field in fields[:-1]]
-    declared = [(name, getattr(linear.Linear, name)) for name, _ in linear.Linear._fields_]
-    assert found == [(name, field.offset, field.size) for name, field in declared]
-    assert fields[-1].name is None
+    assert fields_in_c("linear_fields") == declared_fields(linear.Linear)
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
