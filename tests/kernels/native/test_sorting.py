@@ -1,6 +1,5 @@
 """The loops over indices, beside plain Python."""
 
-import ctypes
 import threading
 import time
 from itertools import pairwise
@@ -12,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphattn.kernels.native import sorting
-from graphattn.kernels.native.library import library
 from graphattn.kernels.native.sorting import is_sorted, same_numbers, some_outside, sort_pairs, turn_rows
 from graphattn.kernels.native.threads import count_pieces
+from tests.kernels.native.structs import declared_fields, fields_in_c
 
 DTYPES = st.sampled_from([torch.int64, torch.int32])
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), max_size=40)
@@ -182,10 +181,4 @@ def test_an_index_that_is_written_meanwhile(side):
 
 @pytest.mark.parametrize("struct, name", [(sorting.Pairs, "pairs_fields"), (sorting.Comparison, "comparison_fields")])
 def test_structs_are_those_of_c(struct, name):
-    class Field(ctypes.Structure):
-        _fields_ = (("name", ctypes.c_char_p), ("offset", ctypes.c_int64), ("size", ctypes.c_int64))
-
-    fields = (Field * (len(struct._fields_) + 1)).in_dll(library(), name)
-    of_c = [(field.name.decode(), field.offset, field.size) for field in fields[:-1]]
-    of_python = [(name, getattr(struct, name).offset, getattr(struct, name).size) for name, _ in struct._fields_]
-    assert of_c == of_python and fields[len(of_c)].name is None
+    assert fields_in_c(name) == declared_fields(struct)
