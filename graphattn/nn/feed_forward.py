@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.nn.linear_maps import apply_linear
+from graphattn.nn.linear_maps import apply_linear, relu_over
 from graphattn.nn.plain import is_linear
 from graphattn.running.arguments import check_dropout
 
@@ -56,11 +56,9 @@ class FeedForward(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = (self.lin_in,) if self.lin_gate is None else (self.lin_in, self.lin_gate)
+        is_new = is_linear(self.lin_in)
         hidden, *gate = apply_linear(x, *maps)
-        if self.activation == "relu" and is_linear(self.lin_in):
-            hidden = torch.relu_(hidden)  # of a linear map, which keeps its input, not its result
-        else:
-            hidden = ACTIVATIONS[self.activation](hidden)
+        hidden = relu_over(hidden) if is_new and self.activation == "relu" else ACTIVATIONS[self.activation](hidden)
         hidden = hidden * gate[0] if gate else hidden
         return apply_linear(torch.nn.functional.dropout(hidden, self.dropout, self.training), self.lin_out)[0]
 

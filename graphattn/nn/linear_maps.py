@@ -15,10 +15,11 @@ from torch.autograd import Function
 
 from graphattn.graphs.recording import may_record
 from graphattn.kernels.native import linear as loops
-from graphattn.kernels.plain.batched import each_of_batch
+from graphattn.kernels.plain.batched import is_batched
 from graphattn.kernels.plain.differentiable import have_tangents
 from graphattn.nn.plain import has_hooks, is_linear, runs_as
 
+FEWEST = 64  # rows
 LEAST = 2**20  # multiplications, below which torch's call is as short
 PLAIN = Tensor, torch.nn.Parameter
 
@@ -52,11 +53,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def add_to(own: Tensor, other: Tensor) -> Tensor:
-    """own + other, in the memory of `own` if nothing stands against it: the result of `apply_linear`, which nobody else has yet."""
-    is_alike = type(own) is type(other) is Tensor and own.dtype == other.dtype and own.shape == other.shape
-    if not is_alike or torch.compiler.is_compiling() or is_looked_at((own, other)):
-        return own + other
-    return own.add_(other)
+    """own + other, in the memory of `own` if nothing stands against it: the result of a plain linear map, which keeps its input for
+    the backward pass, and which nobody else has yet."""
+    is_alike = own.dtype == other.dtype and own.shape == other.shape
+    return own.add_(other) if is_alike and may_write(own, other) else own + other
+
+
+def relu_over(own: Tensor) -> Tensor:
+    """relu(own), likewise."""
+    return torch.relu_(own) if may_write(own) else torch.relu(own)
+
+
+def may_write(*tensors: Tensor) -> bool:
+    """Whether nobody sees the difference if the first is written."""
+    is_plain = not torch.compiler.is_compiling() and all([type(tensor) is Tensor for tensor in tensors])
+    return is_plain and not is_looked_at(tensors)
 
 
 def head_by_head(x: Tensor, weights: Tensor) -> Tensor:
@@ -79,24 +90,25 @@ def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
     """modules(x) of a torch.nn.Sequential, its linear maps by `apply_linear`; of any other module as it is called."""
     if type(modules) is not torch.nn.Sequential or has_hooks(modules) or "forward" in vars(modules):
         return modules(x)
-    is_new = False  # and nobody else's: a linear map keeps its input for the backward pass, not its result
+    is_new = False
     for module in modules:
+        will_be_new = is_linear(module)
         if is_new and type(module) is torch.nn.ReLU and runs_as(module, torch.nn.ReLU) and not has_hooks(module):
-            x = torch.relu_(x)
+            x = relu_over(x)
         else:
             (x,) = apply_linear(x, module)
-        is_new = is_linear(module)
+        is_new = will_be_new
     return x
 
 
 def may_run_loops(x: Tensor) -> bool:
     """What most calls end at where loops are no gain."""
-    return not torch.compiler.is_compiling() and loops.is_faster() and x.dim() == 2
+    return not torch.compiler.is_compiling() and type(x) in PLAIN and loops.is_faster() and x.dim() == 2
 
 
 def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
     """Whether the loops take a table [rows, inputs] and maps of it, and nobody would miss torch's product."""
-    if type(x) not in PLAIN or x.size(0) < loops.FEWEST:
+    if x.size(0) < FEWEST:
         return False
     if x.numel() * sum([weight.size(0) for weight in weights]) < LEAST:
         return False
@@ -104,6 +116,8 @@ def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | 
     if not all([is_float_on_cpu(tensor) for tensor in tensors]):
         return False
     if not all([fits(x, weight, bias) for weight, bias in zip(weights, biases)]):
+        return False
+    if x.stride(1) != 1:  # columns side by side would be copied
         return False
     return not is_looked_at(tensors)
 
@@ -136,6 +150,13 @@ def by_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | Non
     return tuple(loops.forward(x, weights, biases))
 
 
+def are_plain(grads: Sequence[Tensor]) -> bool:
+    """Whether loops may read cotangents: neither sparse, nor many at once, nor looked at."""
+    if torch.compiler.is_compiling() or is_looked_at(grads):
+        return False
+    return all([is_float_on_cpu(grad) and not is_batched(grad) for grad in grads])
+
+
 class by_torch:
     """The gradients as torch computes them, which can be differentiated and transformed."""
 
@@ -158,21 +179,19 @@ class LinearMaps(Function):
     def forward(ctx, x, *weights_and_biases):
         count = len(weights_and_biases) // 2
         weights, biases = weights_and_biases[:count], weights_and_biases[count:]
-        ctx.save_for_backward(x, *weights)
+        needs_x, *needed = ctx.needs_input_grad
+        ctx.save_for_backward(x if any(needed) else None, *[weight if needs_x else None for weight in weights])
         ctx.set_materialize_grads(False)
         return tuple(loops.forward(x, weights, biases))
 
     @staticmethod
-    @each_of_batch
     def backward(ctx, *grads):
         x, *weights = ctx.saved_tensors
         needs_x, *needed = ctx.needs_input_grad
         needs_weight, needs_bias = needed[: len(weights)], needed[len(weights) :]
         # A result that nobody differentiated by has None.
         of_maps = [number for number, grad in enumerate(grads) if grad is not None]
-        products = (
-            by_torch if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_looked_at(grads) else loops
-        )
+        products = loops if are_plain([grads[i] for i in of_maps]) and not torch.is_grad_enabled() else by_torch
         of_x = None
         if of_maps and needs_x:
             of_x = products.backward_input([grads[i] for i in of_maps], [weights[i] for i in of_maps])

@@ -209,10 +209,11 @@ class Attend(torch.autograd.Function):
             grad = grad._replace(lse=grad_lse.masked_fill(merged.lse == -torch.inf, 0.0))
         plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
         is_again = torch.is_grad_enabled()
-        if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
+        is_mapped = torch._C._are_functorch_transforms_active()  # torch.func.vmap over a backward pass
+        if is_again or is_mapped or ctx.generators is not None or has_lost_weights(plan, merged.lse):
             again = nullcontext() if ctx.generators is None else ctx.generators.restored()
             with again, torch.enable_grad():
-                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[3:], is_again)
+                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[3:], is_again or is_mapped)
             return None, None, None, *found
         plan = plan._replace(needed=needed_of(ctx.needs_input_grad[4:]))
         if grad_lse is None:

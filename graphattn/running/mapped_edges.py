@@ -83,7 +83,8 @@ class AttendMappedEdges(torch.autograd.Function):
     def backward(ctx, grad, _):
         *tensors, out, lse = ctx.saved_tensors
         plan, needed = ctx.plan, ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled() or has_lost_weights(plan, lse):
+        is_mapped = torch._C._are_functorch_transforms_active()  # torch.func.vmap over a backward pass
+        if torch.is_grad_enabled() or is_mapped or has_lost_weights(plan, lse):
             return None, None, *differentiable_gradients(plan, tensors, grad, needed)
         by_query, by_key, by_value, by_features, by_weight = needed
         asked = Needed(by_query, by_key, by_value, edge_features=by_features, parameters=(by_weight,))
@@ -95,7 +96,7 @@ class AttendMappedEdges(torch.autograd.Function):
 
 def differentiable_gradients(plan: Plan, tensors: Any, grad: Tensor, needed: Any) -> list[Tensor | None]:
     """Gradients from plain operations, which can be differentiated again."""
-    is_again = torch.is_grad_enabled()
+    is_again = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
     with torch.enable_grad():
         # Aliases, so that each gradient stops at its own input.
         given = [x.view_as(x) if is_again else x.detach().requires_grad_() for x in tensors]

@@ -6,8 +6,10 @@ import torch.nn.functional as F
 import torch_geometric
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from graphattn.kernels.native import arrays
 from graphattn.kernels.native import linear as loops
 from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import (
@@ -34,6 +36,7 @@ def calls(monkeypatch):
     found = []
     monkeypatch.setattr(loops, "is_faster", lambda: True)
     monkeypatch.setattr(linear_maps, "LEAST", 1)
+    monkeypatch.setattr(linear_maps, "FEWEST", loops.FEWEST)
     run = loops.run
     monkeypatch.setattr(loops, "run", lambda name, *given: (found.append(name), run(name, *given))[1])
     return found
@@ -337,3 +340,96 @@ def test_feed_forward(make, calls, monkeypatch):
 def test_linear_attention(calls):
     layer = LinearAttention(INPUTS, 8, 2)
     assert len(layer.project(table())) == 3 and calls == ["linear_forward_f32"]
+
+
+def test_large_results_are_written_in_place_like_others(monkeypatch):
+    """Large arrays come from NumPy; what a Function returns must not be a view of them."""
+    monkeypatch.setattr(arrays, "LARGE_PAGES", 1)
+    module = FeedForward(INPUTS, 16, "relu")
+    x = table()
+    h = module(x)
+    h += x
+    h.sum().backward()
+    layer = TransformerConv(INPUTS, 8, 2, edge_dim=3)
+    layer(x, EDGES, torch.randn(90, 3)).relu_().sum().backward()
+    assert x.grad is not None
+
+
+def test_hooks_that_go_after_their_first_call_see_what_modules_give():
+    seen = []
+
+    def once(linear):
+        def keep(module, given, out):
+            seen.append(out)
+            handle.remove()
+
+        handle = linear.register_forward_hook(keep)
+
+    modules, feed_forward = nn.Sequential(nn.Linear(INPUTS, 16), nn.ReLU()), FeedForward(INPUTS, 16)
+    once(modules[0])
+    in_turn(modules, table())
+    once(feed_forward.lin_in)
+    feed_forward(table())
+    assert len(seen) == 2 and all(bool((out < 0).any()) for out in seen)
+
+
+def test_what_a_mode_keeps_is_not_written_over():
+    kept = []
+
+    class Keep(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if function is torch.ops.aten.addmm.default:
+                kept.append((out, out.clone()))
+            return out
+
+    layer, x = TransformerConv(INPUTS, 8, 2), table()
+    with Keep():
+        FeedForward(INPUTS, 16)(x)
+        layer(x, EDGES)
+    assert len(kept) == 6 and all(torch.equal(out, before) for out, before in kept)
+
+
+def test_nothing_is_kept_that_no_gradient_needs():
+    (module,), x = maps_of(16), table().detach()
+    (y,) = apply_linear(x, module)
+    with torch.no_grad():
+        module.weight.zero_()  # as an optimizer steps between two losses
+    y.sum().backward()
+    assert module.weight.grad is not None
+    frozen, x = maps_of(16)[0].requires_grad_(False), table()
+    doubled = 2 * x
+    (y,) = apply_linear(doubled, frozen)
+    doubled.detach().zero_()
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, 2 * frozen.weight.sum(0).expand_as(x), rtol=1e-5, atol=1e-5)
+
+
+def test_sparse_cotangents_and_maps_over_backward_passes():
+    (module,), x = maps_of(16), table()
+    (y,) = apply_linear(x, module)
+    place = torch.zeros(3, 1, dtype=torch.long)
+    (found,) = torch.autograd.grad(y.gather(1, place, sparse_grad=True).sum(), x, retain_graph=True)
+    (wanted,) = torch.autograd.grad(module(x).gather(1, place).sum(), x)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    many = torch.randn(3, ROWS, 16)
+    for layer in (lambda x: apply_linear(x, module)[0], TransformerConv(INPUTS, 8, 2), GATConv(INPUTS, 8, 2)):
+        out = layer(x) if not isinstance(layer, nn.Module) else layer(x, EDGES)
+        over = torch.vmap(lambda g, out=out: torch.autograd.grad(out, x, g, retain_graph=True)[0])(many)
+        each = torch.stack([torch.autograd.grad(out, x, g, retain_graph=True)[0] for g in many])
+        torch.testing.assert_close(over, each, rtol=1e-4, atol=1e-4)
+
+
+def test_a_symbolic_trace():
+    module, x = FeedForward(INPUTS, 16), table()
+    torch.testing.assert_close(torch.fx.symbolic_trace(module)(x), module(x), rtol=1e-5, atol=1e-5)
+
+
+def test_tables_by_column_and_of_few_rows_are_torchs(calls, monkeypatch):
+    monkeypatch.setattr(linear_maps, "FEWEST", 64)
+    (module,) = maps_of(16)
+    apply_linear(torch.randn(63, INPUTS), module)
+    apply_linear(torch.randn(INPUTS, 70).t(), module)
+    assert not calls
+    apply_linear(torch.randn(64, 2 * INPUTS)[:, :INPUTS], module)
+    assert calls == ["linear_forward_f32"]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,4 +56,6 @@ def allocate(shape: Sequence[int], dtype: torch.dtype, is_zero: bool) -> Tensor:
     many = np.zeros if is_zero else np.empty
     spare = torch.from_numpy(many(count * dtype.itemsize + LINE, np.uint8))
     start = -spare.data_ptr() % LINE
-    return spare[start : start + count * dtype.itemsize].view(dtype).view(*shape)
+    # No view: what a torch.autograd.Function returns could then not be written in place.
+    place: Any = spare.untyped_storage(), start // dtype.itemsize, tuple(shape)
+    return nothing(dtype).new_empty(0).set_(*place)

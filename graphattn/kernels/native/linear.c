@@ -8,7 +8,10 @@
 #include "band_tiles.h"
 #include "scratch.h"
 
-enum { CHUNK = 128 }; /* rows: as many as, of a tile of x and of one block, the first cache holds */
+enum {
+    CHUNK = 128,  /* rows: as many as, of a tile of x and of one block, the first cache holds */
+    LONGEST = 512 /* numbers of one sum: of longer ones parts are added up, which loses fewer digits */
+};
 
 /* A block is ROWS rows of a result. Where there are fewer left, it begins earlier, and those that another has are left as they are. */
 typedef struct {
@@ -60,9 +63,12 @@ INLINE void blocks_of_vectors(const int vectors, real *to, int64_t columns, cons
                               const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias) {
     for (int64_t number = first; number < last; number++) {
         const Block block = block_of(number, rows);
-        Sums sums;
-        sum_products(sums, vectors, x + block.first * size, size, 1, tile, TILE, size);
-        put_block(to + block.first * columns, columns, block.others, sums, width, adds, bias);
+        for (int64_t start = 0; start < size; start += LONGEST) {
+            Sums sums;
+            const int64_t count = smaller(LONGEST, size - start);
+            sum_products(sums, vectors, x + block.first * size + start, size, 1, tile + start * TILE, TILE, count);
+            put_block(to + block.first * columns, columns, block.others, sums, width, adds || start, start ? NULL : bias);
+        }
     }
 }
 

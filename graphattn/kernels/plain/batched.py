@@ -26,13 +26,24 @@ def each_of_batch(backward: Backward) -> Backward:
         # The batch becomes the first dimension; of a tensor that has one, the size that is given is not looked at.
         batches = [torch._remove_batch_dim(grad, level, 1, 0) if is_batched(grad) else None for grad in grads]
         size = next(len(batch) for batch in batches if batch is not None)
+        once = ReadOnce(ctx)
         each = [
-            for_all(ctx, *[grad if batch is None else batch[i] for grad, batch in zip(grads, batches)])
+            for_all(once, *[grad if batch is None else batch[i] for grad, batch in zip(grads, batches)])
             for i in range(size)
         ]
         return tuple([None if of[0] is None else torch._add_batch_dim(torch.stack(of), 0, level) for of in zip(*each)])
 
     return for_all
+
+
+class ReadOnce:
+    """A context whose saved tensors are read a single time: hooks unpack them at each reading, checkpoints allow one."""
+
+    def __init__(self, ctx: Any):
+        self.ctx, self.saved_tensors = ctx, ctx.saved_tensors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.ctx, name)
 
 
 def level_of_batches() -> int:

@@ -156,3 +156,12 @@ def test_tensors_live_as_long_as_what_a_thread_is_given(monkeypatch):
 def test_it_is_faster_where_the_library_says_so():
     assert linear.is_faster() == bool(library().linear_is_faster())
     assert not linear.is_faster() or level() == "_v4"
+
+
+def test_long_sums_lose_no_more_digits_than_short_ones():
+    x, weight = torch.full((64, 20_000), 0.1), torch.ones(8, 20_000)
+    torch.testing.assert_close(
+        linear.forward(x, [weight], [torch.ones(8)])[0], torch.full((64, 8), 2001.0), rtol=1e-5, atol=0
+    )
+    of_x = linear.backward_input([torch.full((64, 20_000), 0.1)], [torch.ones(20_000, 8)])
+    torch.testing.assert_close(of_x, torch.full((64, 8), 2000.0), rtol=1e-5, atol=0)

@@ -112,3 +112,20 @@ def test_what_is_not_batched_is_given_to_each():
     (found,) = torch.autograd.grad(first + 0 * second.detach(), x, cotangents, is_grads_batched=True)
     assert torch.equal(found, 2 * cotangents)
     assert seen == [((3,), (3,))] * 3
+
+
+def test_saved_tensors_are_read_once_for_all_cotangents():
+    reads = []
+    x = torch.randn(6, 4)
+    layer = graphattn.nn.TransformerConv(4, 3, 2)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: (reads.append(1), t)[1]):
+        jacobian(lambda x: layer(x, EDGES), x)
+        one_by_one_reads = len(reads) / 36
+        reads.clear()
+        jacobian(lambda x: layer(x, EDGES), x, vectorize=True)
+    assert len(reads) <= one_by_one_reads
+
+    def again(x):
+        return torch.utils.checkpoint.checkpoint(layer, x, EDGES, use_reentrant=False)
+
+    torch.testing.assert_close(jacobian(again, x, vectorize=True), jacobian(again, x))
