@@ -1,6 +1,6 @@
 """PyG's LayerNorm over the nodes and channels of each example, by a loop that reads an example once forward and once backward."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from graphattn.graphs import CompleteGraph
 from graphattn.kernels.native import layer_norm as loops
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.plain.batched import each_of_batch
+from graphattn.kernels.plain.differentiable import gradients_by_torch
 from graphattn.nn.linear_maps import is_float_on_cpu, is_looked_at, may_differentiate
 from graphattn.nn.plain import has_hooks, runs_as
 
@@ -60,21 +61,9 @@ class LayerNorm(Function):
         x, weight, bias, mean, scale = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_looked_at([grad]):
-            return *differentiable_gradients(ctx, grad, [x, weight, bias], needed), None, None
+            call = partial(by_torch, eps=ctx.eps, examples=ctx.examples)
+            return *gradients_by_torch(call, [x, weight, bias], needed, grad), None, None
         return *loops.backward(grad, x, weight, mean, scale, ctx.examples, needed), None, None
-
-
-def differentiable_gradients(
-    ctx: Any, grad: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool]
-) -> list[Tensor | None]:
-    """The same from plain operations, to be differentiated again."""
-    x, weight, bias = inputs
-    assert x is not None
-    with torch.enable_grad():
-        y = by_torch(x, weight, bias, ctx.eps, ctx.examples)
-    wanted = [tensor for tensor, is_needed in zip(inputs, needed) if tensor is not None and is_needed]
-    found = iter(torch.autograd.grad(y, wanted, grad, create_graph=torch.is_grad_enabled()))
-    return [next(found) if is_needed else None for is_needed in needed]
 
 
 def by_torch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, examples: loops.Examples) -> Tensor:

@@ -34,7 +34,12 @@ from graphattn.kernels.parts import (
     take_partial,
 )
 from graphattn.kernels.plain.batched import each_of_batch
-from graphattn.kernels.plain.differentiable import attend_differentiably, have_tangents, with_bias_of_edges
+from graphattn.kernels.plain.differentiable import (
+    attend_differentiably,
+    have_tangents,
+    is_differentiated_again,
+    with_bias_of_edges,
+)
 from graphattn.running.generators import Generators
 from graphattn.running.hidden import ShowHidden, results_of, run_what_is_left
 
@@ -208,12 +213,11 @@ class Attend(torch.autograd.Function):
         if grad_lse is not None:
             grad = grad._replace(lse=grad_lse.masked_fill(merged.lse == -torch.inf, 0.0))
         plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
-        is_again = torch.is_grad_enabled()
-        is_mapped = torch._C._are_functorch_transforms_active()  # torch.func.vmap over a backward pass
-        if is_again or is_mapped or ctx.generators is not None or has_lost_weights(plan, merged.lse):
+        is_again = is_differentiated_again()
+        if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
             again = nullcontext() if ctx.generators is None else ctx.generators.restored()
             with again, torch.enable_grad():
-                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[3:], is_again or is_mapped)
+                found = differentiable_gradients(plan, inputs, grad, ctx.needs_input_grad[3:], is_again)
             return None, None, None, *found
         plan = plan._replace(needed=needed_of(ctx.needs_input_grad[4:]))
         if grad_lse is None:

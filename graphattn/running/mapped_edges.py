@@ -1,5 +1,6 @@
 """Dot products with keys and values that have mapped features of edges on top, W never applied to an edge (see native/mapped.h)."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,12 @@ from graphattn.kernels.choose import select
 from graphattn.kernels.kernel import Inputs, Kernel, Needed, Partial, Plan
 from graphattn.kernels.native.edges_cpu import EdgesCpu
 from graphattn.kernels.plain.batched import each_of_batch
-from graphattn.kernels.plain.differentiable import attend_differentiably, have_tangents
+from graphattn.kernels.plain.differentiable import (
+    attend_differentiably,
+    gradients_by_torch,
+    have_tangents,
+    is_differentiated_again,
+)
 from graphattn.running.arguments import Options, prepare
 from graphattn.running.execution import has_lost_weights
 
@@ -83,9 +89,8 @@ class AttendMappedEdges(torch.autograd.Function):
     def backward(ctx, grad, _):
         *tensors, out, lse = ctx.saved_tensors
         plan, needed = ctx.plan, ctx.needs_input_grad[2:]
-        is_mapped = torch._C._are_functorch_transforms_active()  # torch.func.vmap over a backward pass
-        if torch.is_grad_enabled() or is_mapped or has_lost_weights(plan, lse):
-            return None, None, *differentiable_gradients(plan, tensors, grad, needed)
+        if is_differentiated_again() or has_lost_weights(plan, lse):
+            return None, None, *gradients_by_torch(partial(by_torch, plan), tensors, needed, grad)
         by_query, by_key, by_value, by_features, by_weight = needed
         asked = Needed(by_query, by_key, by_value, edge_features=by_features, parameters=(by_weight,))
         merged, of_out = Partial(out, lse), Partial.gradient(grad, None)
@@ -94,16 +99,8 @@ class AttendMappedEdges(torch.autograd.Function):
         return None, None, *[x if is_needed else None for x, is_needed in zip(all_, needed)]
 
 
-def differentiable_gradients(plan: Plan, tensors: Any, grad: Tensor, needed: Any) -> list[Tensor | None]:
-    """Gradients from plain operations, which can be differentiated again."""
-    is_again = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
-    with torch.enable_grad():
-        # Aliases, so that each gradient stops at its own input.
-        given = [x.view_as(x) if is_again else x.detach().requires_grad_() for x in tensors]
-        query, key, value, edge_features, weight = given
-        inputs = Inputs(query, key, value, None, edge_features, torch.einsum("nhd,hdf->nhf", query, weight), ())
-        found = attend_differentiably(plan, inputs)
-        out = found.out + torch.einsum("nhf,hdf->nhd", found.edge_out, weight)
-        wanted = [x for x, is_needed in zip(given, needed) if is_needed]
-        gradients = iter(torch.autograd.grad(out, wanted, grad, create_graph=is_again, allow_unused=True))
-    return [next(gradients) if is_needed else None for is_needed in needed]
+def by_torch(plan: Plan, query: Tensor, key: Tensor, value: Tensor, edge_features: Tensor, weight: Tensor) -> Tensor:
+    """The same from plain operations."""
+    edge_query = torch.einsum("nhd,hdf->nhf", query, weight)
+    found = attend_differentiably(plan, Inputs(query, key, value, None, edge_features, edge_query))
+    return found.out + torch.einsum("nhf,hdf->nhd", found.edge_out, weight)

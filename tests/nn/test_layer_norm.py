@@ -101,3 +101,17 @@ def test_gps_takes_it_where_the_batch_is_what_attention_sees(attn_type, calls):
     peer.load_state_dict(own.state_dict())
     if attn_type == "multihead":
         torch.testing.assert_close(out, peer(x, edges, batch=BATCH), rtol=1e-4, atol=1e-5)
+
+
+def test_second_derivatives_of_a_norm_that_is_applied_twice():
+    """What the second call is given depends on the weight: its gradients must not go through it a second time."""
+    norm, x = problem()
+
+    def call(normalize, x):
+        y = normalize(normalize(x).sin())
+        grads = torch.autograd.grad(y.pow(3).sum(), [x, *norm.parameters()], create_graph=True)
+        again = torch.autograd.grad(sum(g.square().sum() for g in grads), [x, *norm.parameters()])
+        return [*grads, *again]
+
+    for own, right in zip(*both(norm, x, call), strict=True):
+        torch.testing.assert_close(own, right, rtol=2e-3, atol=2e-3 * float(right.abs().max()))

@@ -3,7 +3,7 @@
 `hidden` [num_edges, heads or 1], in the order of `graph.edge_index()`, are edges that count as none, whatever they hold.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
 import torch
@@ -143,6 +143,25 @@ def have_tangents(tensors: Iterable[Tensor | float | None]) -> bool:
     if forward_ad._current_level < 0:  # no forward mode here, which the question below would find for each tensor
         return False
     return any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+
+
+def is_differentiated_again() -> bool:
+    """Whether a backward pass is recorded, or mapped by torch.func, so that it must consist of plain operations."""
+    return torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+
+
+def gradients_by_torch(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+) -> list[Tensor | None]:
+    """The gradients of function(*tensors) by those that are needed, which can be differentiated again; None for others."""
+    is_again = is_differentiated_again()
+    with torch.enable_grad():
+        # Aliases, so that each gradient stops at its own input: one may be made of another.
+        given = [None if x is None else x.view_as(x) if is_again else x.detach().requires_grad_() for x in tensors]
+        wanted = [x for x, is_needed in zip(given, needed, strict=True) if x is not None and is_needed]
+        out = function(*given)
+        found = iter(torch.autograd.grad(out, wanted, grad, create_graph=is_again, allow_unused=True))
+    return [next(found) if is_needed else None for is_needed in needed]
 
 
 def places(edges: Edges) -> Tensor:
