@@ -13,7 +13,7 @@ from graphattn import (
     causal,
 )
 from graphattn import choose_kernel as choose
-from graphattn.kernels.native import sorting
+from graphattn.kernels.native import threads
 from graphattn.nn import Additive, Relu
 
 GRAPH = EdgeListGraph(torch.tensor([[0, 5, 2, 2], [1, 0, 3, 1]]), 4, 6)  # query 2 is empty
@@ -201,7 +201,7 @@ def test_whatever_the_default_device_and_dtype_are(by):
         return out, *torch.autograd.grad(out.sum(), (query, key, value))
 
     wanted, before = results(), torch.get_default_dtype()
-    sorting._bounds.cache_clear()
+    threads.even_bounds.cache_clear()
     try:
         torch.set_default_dtype(torch.float64)
         with torch.device("meta"):

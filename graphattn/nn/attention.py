@@ -231,19 +231,18 @@ class GraphAttention(AttentionMessages):
             key_pos, query_pos = positions_of(layouts[0], pos, query.device, beside=layouts)
             query, key = self.positions(query, query_pos), self.positions(key, key_pos)
         wants_messages, wants_scores = self.wants_messages(), self.lin_edge_out is not None
-        scores = weights = scored = out = None
-        if not (wants_messages or wants_scores or return_attention_weights):
-            out = self.by_mapped_edges(query, key, value, seen, features, bias)
-        if out is None and (not wants_messages or wants_scores or return_attention_weights):
+        scores = weights = scored = None
+        if wants_scores or return_attention_weights:
             scored = self.scored(query, key, seen, features, bias)
             mixes = self.talking_heads is not None and not wants_messages
             scores = scored.scores() if wants_scores or mixes else None
             weights = scored.weights(scores) if return_attention_weights or mixes else None
-        if wants_messages or (scored is None and out is None):
+        if wants_messages:
             out = self.by_messages(query, key, value, seen, features, bias)
-        elif scored is not None:
+        elif scored is None:
+            out = self.by_kernels(query, key, value, seen, features, bias)
+        else:
             out = scored.result(value, self.dropout if self.training else 0.0, self.kernel, weights)
-        assert out is not None
         results: list[Any] = [self.join_heads(out, target)]
         if self.lin_edge_out is not None and scores is not None:
             results.append(self.lin_edge_out(scores.masked_fill(scores == -torch.inf, 0.0)))
@@ -267,13 +266,8 @@ class GraphAttention(AttentionMessages):
         target: Tensor | None = None,
     ) -> Tensor:
         """The output for projected queries, keys and values; a gate needs the features of the targets beside them."""
-        if self.wants_messages():
-            return self.join_heads(self.by_messages(query, key, value, graph, edge_attr, edge_bias), target)
-        out = self.by_mapped_edges(query, key, value, graph, edge_attr, edge_bias)
-        if out is None:
-            scored = self.scored(query, key, graph, edge_attr, edge_bias)
-            out = scored.result(value, self.dropout if self.training else 0.0, self.kernel)
-        return self.join_heads(out, target)
+        attend = self.by_messages if self.wants_messages() else self.by_kernels
+        return self.join_heads(attend(query, key, value, graph, edge_attr, edge_bias), target)
 
     def join_heads(self, out: Tensor, target: Tensor | None) -> Tensor:
         """[num_targets, heads, out_channels], gated, -> the output."""

@@ -33,6 +33,7 @@ class AttentionMessages(MessagePassing):
     scale: float | None
     normalizer: Normalizer
     dropout: float
+    kernel: str | None
     sink: Tensor | None
     lin_edge: Linear | None
     talking_heads: TalkingHeads | None
@@ -85,6 +86,16 @@ class AttentionMessages(MessagePassing):
             return Scored(*given, edge_bias, options)
         return ScoredByTalkingHeads(*given, bias_of(edge_bias, graph), options, self.talking_heads)
 
+    def by_kernels(
+        self, query: Tensor, key: Tensor, value: Tensor, graph: Any, edge_attr: Any, edge_bias: Any
+    ) -> Tensor:
+        """[num_targets, heads, out_channels] where nobody asks for scores or weights."""
+        out = self.by_mapped_edges(query, key, value, graph, edge_attr, edge_bias)
+        if out is not None:
+            return out
+        scored = self.scored(query, key, graph, edge_attr, edge_bias)
+        return scored.result(value, self.dropout if self.training else 0.0, self.kernel)
+
     def by_mapped_edges(
         self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Any, edge_bias: BiasLike
     ) -> Tensor | None:
@@ -93,7 +104,7 @@ class AttentionMessages(MessagePassing):
             return None
         score, normalizer = self.make_score(has_edges=True), self.make_normalizer()
         is_plain = type(score) is Dot and type(normalizer) is Softmax and normalizer.sink is None
-        if not is_plain or self.talking_heads is not None or getattr(self, "kernel", None) is not None:
+        if not is_plain or self.talking_heads is not None or self.kernel is not None:
             return None
         dropout, weight = self.dropout if self.training else 0.0, self.edge_weight().to(query.dtype)
         return attend_mapped_edges(query, key, value, graph, edge_attr, weight, dropout, self.scale)

@@ -76,7 +76,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
         by_messages = by_messages or (self.lin_edge is None and attributes is not None)
         if not (by_messages or wants_alpha) and self.should_not_project(source, target, graph):
-            query, *root = apply_linear(target, *self.of_target())
+            query, *root = apply_linear(target, self.lin_query, *self.root_maps())
             out, alpha = self.by_kernel_unprojected(self.heads_of(query), source, graph, attributes), None
         else:
             query, key, value, *root = self.project(source, target)
@@ -126,18 +126,20 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         drops, size = self.training and self.dropout > 0, (target.size(0), self.heads, self.out_channels)
         return not drops and is_cheaper(size, source, graph, (self.lin_key, self.lin_value))
 
-    def of_target(self) -> tuple[torch.nn.Module, ...]:
-        """The maps of targets: of queries, and of the skip connection, which is called last where anyone sees it called."""
-        has_root = self.root_weight and is_linear(self.lin_skip)
-        return (self.lin_query, self.lin_skip) if has_root else (self.lin_query,)
+    def root_maps(self) -> tuple[torch.nn.Module, ...]:
+        """That of the skip connection beside the others of targets; where anyone sees it called, it is called last."""
+        return (self.lin_skip,) if self.root_weight and is_linear(self.lin_skip) else ()
 
     def project(self, source: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values [num_nodes, heads, out_channels], and what a skip connection adds, if it is known by then."""
         of_source = self.lin_key, self.lin_value
         if source is target:
-            query, key, value, *root = apply_linear(target, self.lin_query, *of_source, *self.of_target()[1:])
+            query, key, value, *root = apply_linear(target, self.lin_query, *of_source, *self.root_maps())
         else:
-            (query, *root), (key, value) = apply_linear(target, *self.of_target()), apply_linear(source, *of_source)
+            (query, *root), (key, value) = (
+                apply_linear(target, self.lin_query, *self.root_maps()),
+                apply_linear(source, *of_source),
+            )
         return self.heads_of(query), self.heads_of(key), self.heads_of(value), *root
 
     def by_kernel_unprojected(self, query: Tensor, source: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
@@ -157,12 +159,10 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     ) -> tuple[Tensor, Tensor | None]:
         """([num_targets, heads, out_channels], weights [num_edges, heads] if wanted) by the fastest kernel."""
         options: dict[str, Any] = {}
+        dropout = self.dropout if self.training else 0.0
         if edge_attr is not None:
             weight, edge_attr = self.lin_edge.weight.to(query.dtype), edge_attr.to(query.dtype)
-            by_head, dropout = (
-                weight.unflatten(0, (self.heads, self.out_channels)),
-                self.dropout if self.training else 0.0,
-            )
+            by_head = weight.unflatten(0, (self.heads, self.out_channels))
             mapped = None if wants_alpha else attend_mapped_edges(query, key, value, graph, edge_attr, by_head, dropout)
             if mapped is not None:
                 return mapped, None
@@ -172,7 +172,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             else:
                 weight = by_head
                 options["edge_features"], options["edge_query"] = edge_attr, edge_query(query, weight)
-        result: Any = attend(query, key, value, graph, dropout=self.dropout if self.training else 0.0, **options)
+        result: Any = attend(query, key, value, graph, dropout=dropout, **options)
         if edge_attr is None:
             out = result
         else:

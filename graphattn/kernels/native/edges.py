@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -216,11 +216,14 @@ def arrays(
 
 
 def as_loops_read(call: Call, parameters: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
-    """The vector [heads, dim] and the edge weight [edge_dim, heads, dim]; dot products have the second alone, if any."""
-    if call.template.score != DOT:
-        vector, *weights = edge_dim_first(parameters)
-        return vector, weights[0] if weights else None
-    return None, parameters[0].permute(2, 0, 1) if parameters else None
+    """The vector [heads, dim] and the edge weight [edge_dim, heads, dim], as far as there are."""
+    vector, edge_weight = (*edge_dim_first(with_vector(call, parameters)), None, None)[:2]
+    return vector, edge_weight
+
+
+def with_vector(call: Call, parameters: Sequence[Any]) -> tuple[Any, ...]:
+    """The parameters with a vector in their first place: None for dot products, which have an edge weight alone, if any."""
+    return (None, *parameters) if parameters and call.template.score == DOT else tuple(parameters)
 
 
 def let_read_inputs(call: Call, struct: Edges, inputs: Inputs) -> None:

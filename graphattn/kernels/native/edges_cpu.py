@@ -17,6 +17,7 @@ from graphattn.kernels.native.edges import (
     backward_calls,
     forward_call,
     let_read_inputs,
+    with_vector,
 )
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.rows import Rows
@@ -93,8 +94,7 @@ class EdgesCpu(Kernel):
         let_read_inputs(call, struct, inputs)
         grad_out = readable(grad.out, call.dtype_of("grad_out"))
         handed, signs = (None, None) if in_one_pass else handed_on(call, inputs, grads)
-        has_vector = call.template.score != DOT
-        vector, edge_weight = (*(() if has_vector else (None,)), *grads.parameters, None, None)[:2]
+        vector, edge_weight = (*with_vector(call, grads.parameters), None, None)[:2]
         grad_edge_out = grad.edge_out
         if grad_edge_out is None and merged.edge_out is not None:
             grad_edge_out = torch.zeros_like(merged.edge_out)
@@ -122,8 +122,8 @@ class EdgesCpu(Kernel):
 
 def parameters_of(call: Call, grads: Gradients) -> tuple[Tensor, ...]:
     """The gradients of parameters that all pieces come to, laid out as the parameters are."""
-    found = [x[0] for x in grads.parameters if x is not None]
-    return tuple(x.permute(1, 2, 0) for x in found) if call.template.score == DOT else edge_dim_last(found)
+    found = edge_dim_last(with_vector(call, [x[0] for x in grads.parameters if x is not None]))
+    return found[1:] if call.template.score == DOT else found
 
 
 def handed_on(call: Call, inputs: Inputs, grads: Gradients) -> tuple[Tensor | None, Tensor | None]:

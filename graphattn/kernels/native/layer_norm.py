@@ -3,13 +3,13 @@
 import ctypes
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from graphattn.graphs import CompleteGraph
 from graphattn.kernels.native.arrays import empty
 from graphattn.kernels.native.border import Struct, hand_over, let_read
+from graphattn.kernels.native.rows import cut_evenly
 from graphattn.kernels.native.threads import count_pieces, run
 
 REAL = torch.float32
@@ -44,9 +44,7 @@ class Examples(NamedTuple):
 
     def cut(self, pieces: int) -> Tensor:
         if pieces not in self.bounds:
-            starts = self.starts.numpy()
-            inner = np.searchsorted(starts, np.arange(1, pieces) * starts[-1] // pieces)
-            self.bounds[pieces] = torch.from_numpy(np.unique([0, *inner, len(starts) - 1]))
+            self.bounds[pieces] = cut_evenly(self.starts, pieces)
         return self.bounds[pieces]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphattn.kernels.native.arrays import empty
 from graphattn.kernels.native.border import Struct, hand_over, readable
 from graphattn.kernels.native.library import level, library, why_not_native
-from graphattn.kernels.native.threads import count_pieces, run
+from graphattn.kernels.native.threads import count_pieces, even_bounds, run
 
 FEWEST = 8  # rows and outputs that the loops take
 REAL = torch.float32
@@ -126,12 +126,7 @@ def run_all(name: str, maps: list[Linear], items: int, pieces: int) -> None:
     """A loop over all maps."""
     side_by_side: Any = (Linear * len(maps))(*maps)
     side_by_side.kept = maps  # and they their tensors, as long as a thread is at work
-    run(f"{name}_f32", side_by_side, bounds_of(items, min(pieces, items)))
-
-
-@lru_cache(64)
-def bounds_of(items: int, pieces: int) -> Tensor:
-    return torch.tensor([items * piece // pieces for piece in range(pieces + 1)], device="cpu")
+    run(f"{name}_f32", side_by_side, even_bounds(items, min(pieces, items)))
 
 
 @cache

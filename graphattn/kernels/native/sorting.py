@@ -5,14 +5,13 @@ Indices are on the CPU, int64 or int32, both of one dtype; what is made of them 
 
 import ctypes
 from ctypes import c_int64, c_void_p
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from graphattn.kernels.native.border import Struct, hand_over, readable
 from graphattn.kernels.native.library import library
-from graphattn.kernels.native.threads import count_pieces, run
+from graphattn.kernels.native.threads import count_pieces, even_bounds, run
 
 PIECE = 2**16  # numbers that are looked through at a time, in some 10 us
 
@@ -111,11 +110,9 @@ def same_numbers(shown: Tensor, kept: Tensor) -> bool:
     return not found.any()
 
 
-@lru_cache(64)
 def _bounds(count: int) -> Tensor:
-    """Where pieces of so many numbers begin, and where the last one ends."""
-    pieces = count_pieces(count, PIECE)
-    return torch.tensor([count * piece // pieces for piece in range(pieces + 1)], device="cpu")
+    """Of the pieces that so many numbers are looked through in."""
+    return even_bounds(count, count_pieces(count, PIECE))
 
 
 def _pairs(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[Pairs, Tensor, Tensor]:

@@ -9,7 +9,7 @@ looked at between loops, as between torch's operations.
 import ctypes
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -40,6 +40,12 @@ class Job(ctypes.Structure):
 def count_pieces(work: int, piece: int | None = None) -> int:
     """Into how many pieces so many multiplications are cut, whatever the number of threads; or other work, `piece` at a time."""
     return min(max(work // (piece or PIECE), 1), MOST_PIECES)
+
+
+@lru_cache(128)
+def even_bounds(count: int, pieces: int) -> Tensor:
+    """int64 [pieces + 1]: where pieces of so many things begin, and where the last one ends."""
+    return torch.tensor([count * piece // pieces for piece in range(pieces + 1)], device="cpu")
 
 
 def run(name: str, work: ctypes.Structure | ctypes.Array, bounds: Tensor) -> None:

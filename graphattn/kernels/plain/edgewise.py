@@ -200,7 +200,7 @@ def products_of(left: Tensor, right: Tensor, at_left: Tensor, at_right: Tensor, 
     if hidden is not None:
         is_out = in_groups(hidden.expand(-1, left.size(1))[..., None], right.size(1))
         ours, theirs = (torch.where(is_out, 0.0, x) for x in (ours, theirs))
-    return (ours * theirs).sum(-1).reshape(ours.size(0), left.size(1))
+    return (ours * theirs).sum(-1).flatten(1)
 
 
 def messages_of(weights: Tensor, values: Tensor, at_values: Tensor, hidden: Tensor | None = None) -> Tensor:
@@ -211,13 +211,12 @@ def messages_of(weights: Tensor, values: Tensor, at_values: Tensor, hidden: Tens
     if hidden is not None:
         is_out = in_groups(hidden.expand(-1, heads)[..., None], kv_heads)
         weights, gathered = (torch.where(is_out, 0.0, x) for x in (weights, gathered))
-    return (weights * gathered).reshape(weights.size(0), heads, values.size(2))
+    return (weights * gathered).flatten(1, 2)
 
 
 def in_groups(per_head: Tensor, kv_heads: int) -> Tensor:
     """[n, heads, dim] -> [n, kv_heads, heads / kv_heads, dim]: the heads that share a key head."""
-    num, heads, dim = per_head.shape
-    return per_head.view(num, kv_heads, heads // max(kv_heads, 1), dim)  # older vmaps know no `unflatten`
+    return per_head.unflatten(1, (kv_heads, -1))
 
 
 @torch.library.custom_op("graphattn::products", mutates_args=())
