@@ -15,8 +15,8 @@ from torch.autograd import Function
 
 from graphattn.graphs.recording import may_record
 from graphattn.kernels.native import linear as loops
-from graphattn.kernels.plain.batched import is_batched
-from graphattn.kernels.plain.differentiable import have_tangents
+from graphattn.kernels.plain.batched import each_of_batch, is_batched
+from graphattn.kernels.plain.differentiable import gradients_by_torch, have_tangents
 from graphattn.nn.plain import has_hooks, is_linear, runs_as
 
 FEWEST = 64  # rows
@@ -76,13 +76,13 @@ def head_by_head(x: Tensor, weights: Tensor) -> Tensor:
     >>> head_by_head(torch.ones(5, 2, 3), torch.ones(2, 3, 4)).shape
     torch.Size([5, 2, 4])
     """
-    # torch.einsum comes to the same in twice the time where nodes are few.
-    by_head = x.transpose(0, 1)
+    if may_run_loops(x) and suits_heads(x, weights):
+        return HeadByHead.apply(x, weights) if may_differentiate(x, weights) else loops.by_head(x, weights)
     is_plain = not torch.compiler.is_compiling() and type(x) is Tensor and x.is_cpu
     if not is_plain or may_differentiate(x, weights) or is_looked_at((x, weights)):
-        return torch.bmm(by_head, weights).transpose(0, 1)
+        return heads_by_torch(x, weights)
     result = x.new_empty(x.size(0), *weights.shape[::2])  # as kernels read it, which would copy what torch.bmm lays out
-    torch.bmm(by_head, weights, out=result.transpose(0, 1))
+    torch.bmm(x.transpose(0, 1), weights, out=result.transpose(0, 1))
     return result
 
 
@@ -103,12 +103,12 @@ def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
 
 def may_run_loops(x: Tensor) -> bool:
     """What most calls end at where loops are no gain."""
-    return not torch.compiler.is_compiling() and type(x) in PLAIN and loops.is_faster() and x.dim() == 2
+    return not torch.compiler.is_compiling() and type(x) in PLAIN and loops.is_faster()
 
 
 def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
     """Whether the loops take a table [rows, inputs] and maps of it, and nobody would miss torch's product."""
-    if x.size(0) < FEWEST:
+    if x.dim() != 2 or x.size(0) < FEWEST:
         return False
     if x.numel() * sum([weight.size(0) for weight in weights]) < LEAST:
         return False
@@ -120,6 +120,15 @@ def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | 
     if x.stride(1) != 1:  # columns side by side would be copied
         return False
     return not is_looked_at(tensors)
+
+
+def suits_heads(x: Tensor, weights: Tensor) -> bool:
+    """Likewise for a table [rows, heads, inputs] and matrices [heads, inputs, outputs]."""
+    if x.dim() != 3 or weights.dim() != 3 or x.shape[1:] != weights.shape[:2] or x.size(0) < FEWEST:
+        return False
+    if min(weights.shape[1:]) < loops.FEWEST or x.numel() * weights.size(2) < LEAST:
+        return False
+    return is_float_on_cpu(x) and is_float_on_cpu(weights) and not is_looked_at((x, weights))
 
 
 def fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -170,6 +179,34 @@ class by_torch:
         grads: Sequence[Tensor], x: Tensor, have_biases: Sequence[bool]
     ) -> list[tuple[Tensor, Tensor | None]]:
         return [(grad.t() @ x, grad.sum(0) if has_bias else None) for grad, has_bias in zip(grads, have_biases)]
+
+
+class HeadByHead(Function):
+    """x weight of each head."""
+
+    @staticmethod
+    def forward(ctx, x, weights):
+        ctx.save_for_backward(x, weights)
+        return loops.by_head(x, weights)
+
+    @staticmethod
+    @each_of_batch
+    def backward(ctx, grad):
+        x, weights = ctx.saved_tensors
+        needs_x, needs_weights = ctx.needs_input_grad
+        if torch.is_grad_enabled() or not are_plain([grad]):
+            return tuple(gradients_by_torch(heads_by_torch, [x, weights], ctx.needs_input_grad, grad))
+        of_x = loops.by_head(grad, weights.mT) if needs_x else None
+        if not needs_weights:
+            return of_x, None
+        # In the order of the numbers of the weight, which may be given turned.
+        is_turned = weights.mT.is_contiguous()
+        return of_x, loops.by_head_over_rows(grad, x).mT if is_turned else loops.by_head_over_rows(x, grad)
+
+
+def heads_by_torch(x: Tensor, weights: Tensor) -> Tensor:
+    # torch.einsum comes to the same in twice the time where nodes are few.
+    return torch.bmm(x.transpose(0, 1), weights).transpose(0, 1)
 
 
 class LinearMaps(Function):

@@ -45,7 +45,9 @@ def lies_as_loops_want(tensor: Tensor) -> bool:
 
 
 def has_whole_rows(tensor: Tensor) -> bool:
-    """Whether the numbers [heads, dim] of each node lie side by side, as in columns of a wider table."""
+    """Whether the numbers [heads, dim] or [dim] of each node lie side by side, as in columns of a wider table."""
+    if tensor.dim() == 2:
+        return tensor.stride(1) == 1 or tensor.size(1) <= 1
     _, heads, dim = tensor.shape
     _, step, one = tensor.stride()
     return (one == 1 or dim <= 1) and (step == dim or heads <= 1)
@@ -57,8 +59,8 @@ class Struct(ctypes.Structure):
     Subclasses list `_fields_` in the order of the struct in C, which exports the same list (`fields.c`); a test compares them.
 
     Attributes:
-        ROWS: Arrays [num_nodes, heads, dim] whose rows may be columns of a wider table, each with the field that says how far it
-            is from one row to the next.
+        ROWS: Arrays [num_nodes, heads, dim] or [num_nodes, dim] whose rows may be columns of a wider table, each with the field
+            that says how far it is from one row to the next.
     """
 
     ROWS: ClassVar[Mapping[str, str]] = {}

@@ -1,4 +1,4 @@
-/* Products of a table with matrices, in the tiles of band_tiles.h: what torch's own products take twice the time for where its
+/* Products of tables with matrices, in the tiles of band_tiles.h: what torch's own products take twice the time for where its
    library uses half of the processor's vectors.
 
    Each number is one sum in one order, however the work is cut into pieces. */
@@ -59,23 +59,23 @@ INLINE void put_block(real *restrict to, int64_t step, int64_t others, Sums sums
 #define WITH_COLUMNS(width, call) \
     if ((width) > WIDE) call(VECTORS); else call(1)
 
-INLINE void blocks_of_vectors(const int vectors, real *to, int64_t columns, const real *x, int64_t size, int64_t rows,
+INLINE void blocks_of_vectors(const int vectors, real *to, int64_t to_row, const real *x, int64_t x_row, int64_t size, int64_t rows,
                               const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias) {
     for (int64_t number = first; number < last; number++) {
         const Block block = block_of(number, rows);
         for (int64_t start = 0; start < size; start += LONGEST) {
             Sums sums;
             const int64_t count = smaller(LONGEST, size - start);
-            sum_products(sums, vectors, x + block.first * size + start, size, 1, tile + start * TILE, TILE, count);
-            put_block(to + block.first * columns, columns, block.others, sums, width, adds || start, start ? NULL : bias);
+            sum_products(sums, vectors, x + block.first * x_row + start, x_row, 1, tile + start * TILE, TILE, count);
+            put_block(to + block.first * to_row, to_row, block.others, sums, width, adds || start, start ? NULL : bias);
         }
     }
 }
 
-/* Blocks first ... last - 1 of `to` [rows, columns]: their rows of x [rows, size] times a tile [size, TILE] of some columns. */
-NOT_INLINED void blocks_times_tile(real *to, int64_t columns, const real *x, int64_t size, int64_t rows, const real *tile,
-                                   int64_t width, int64_t first, int64_t last, int adds, const real *bias) {
-#define CALL(n) blocks_of_vectors(n, to, columns, x, size, rows, tile, width, first, last, adds, bias)
+/* Blocks first ... last - 1 of `to` [rows, width]: their rows of x [rows, size] times a tile [size, TILE] of so many columns. */
+NOT_INLINED void blocks_times_tile(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t size, int64_t rows,
+                                   const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias) {
+#define CALL(n) blocks_of_vectors(n, to, to_row, x, x_row, size, rows, tile, width, first, last, adds, bias)
     WITH_COLUMNS(width, CALL);
 #undef CALL
 }
@@ -90,7 +90,7 @@ void EXPORTED(linear_forward)(const void *work, int64_t first, int64_t last, int
         for (int64_t column = 0; column < map->outputs; column += TILE) {
             const int64_t width = smaller(TILE, map->outputs - column);
             to_lanes(tile, map->weight, REALS, column * map->inputs, map->inputs, map->inputs, width, 1);
-            blocks_times_tile(y + column, map->outputs, map->x, map->inputs, map->rows, tile, width, first, last, 0,
+            blocks_times_tile(y + column, map->y_row, map->x, map->x_row, map->inputs, map->rows, tile, width, first, last, 0,
                               bias ? bias + column : NULL);
         }
         free(scratch.memory);
@@ -106,19 +106,19 @@ void EXPORTED(linear_backward_input)(const void *work, int64_t first, int64_t la
         for (int64_t column = 0; column < map->inputs; column += TILE) {
             const int64_t width = smaller(TILE, map->inputs - column);
             copy_rows(tile, TILE, map->weight, REALS, column, map->inputs, width, map->outputs, 1);
-            blocks_times_tile(grad_x + column, map->inputs, map->grad_y, map->outputs, map->rows, tile, width, first, last,
-                              map > all, NULL);
+            blocks_times_tile(grad_x + column, map->x_row, map->grad_y, map->y_row, map->outputs, map->rows, tile, width, first,
+                              last, map > all && map->grad_x == all->grad_x, NULL);
         }
         free(scratch.memory);
     }
 }
 
 /* grad_bias [first ... last - 1] += the sums of `count` rows. */
-INLINE void add_up_rows(real *grad_bias, const real *grad_y, int64_t outputs, int64_t count, int64_t first, int64_t last) {
+INLINE void add_up_rows(real *grad_bias, const real *grad_y, int64_t y_row, int64_t count, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; i += LANES) {
         const int64_t left = last - i;
         lanes sum = {0};
-        for (int64_t r = 0; r < count; r++) sum += load_part(grad_y + r * outputs + i, left);
+        for (int64_t r = 0; r < count; r++) sum += load_part(grad_y + r * y_row + i, left);
         store_part(grad_bias + i, load_part(grad_bias + i, left) + sum, left);
     }
 }
@@ -131,17 +131,17 @@ static void add_tile_of_weights(const Linear *map, real *tile, int64_t column, i
     if (grad_bias) memset(grad_bias + from, 0, (to - from) * sizeof(real));
     for (int64_t row = 0; row < map->rows; row += CHUNK) {
         const int64_t count = smaller(CHUNK, map->rows - row);
-        const real *grad_y = (const real *)map->grad_y + row * outputs;
-        copy_rows(tile, TILE, map->x, REALS, row * inputs + column, inputs, width, count, 1);
+        const real *grad_y = (const real *)map->grad_y + row * map->y_row;
+        copy_rows(tile, TILE, map->x, REALS, row * map->x_row + column, map->x_row, width, count, 1);
         for (int64_t number = first; number < last; number++) {
             const Block block = block_of(number, outputs);
             Sums sums;
-#define CALL(n) sum_products(sums, n, grad_y + block.first, 1, outputs, tile, TILE, count)
+#define CALL(n) sum_products(sums, n, grad_y + block.first, 1, map->y_row, tile, TILE, count)
             WITH_COLUMNS(width, CALL);
 #undef CALL
             put_block(grad_weight + block.first * inputs + column, inputs, block.others, sums, width, row > 0, NULL);
         }
-        if (grad_bias) add_up_rows(grad_bias, grad_y, outputs, count, from, to);
+        if (grad_bias) add_up_rows(grad_bias, grad_y, map->y_row, count, from, to);
     }
 }
 

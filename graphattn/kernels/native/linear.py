@@ -6,13 +6,14 @@ Tables are float32 on the CPU. Each number is one sum in one order: any number o
 import ctypes
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.kernels.native.arrays import empty
-from graphattn.kernels.native.border import Struct, hand_over, readable
+from graphattn.kernels.native.border import Struct, hand_over, let_read
 from graphattn.kernels.native.library import level, library, why_not_native
 from graphattn.kernels.native.threads import count_pieces, even_bounds, run
 
@@ -25,8 +26,9 @@ FEWEST_OF_PIECE = 512  # rows that copied weights are worth
 class Linear(Struct):
     """Linear of linear.h."""
 
+    ROWS = MappingProxyType({"x": "x_row", "grad_x": "x_row", "y": "y_row", "grad_y": "y_row"})
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("maps", "rows", "inputs", "outputs")),
+        *((name, ctypes.c_int64) for name in ("maps", "rows", "inputs", "outputs", "x_row", "y_row")),
         *(
             (name, ctypes.c_void_p)
             for name in ("x", "weight", "bias", "y", "grad_y", "grad_x", "grad_weight", "grad_bias")
@@ -59,31 +61,15 @@ def forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None
         weights: [outputs, inputs] each; at least FEWEST outputs.
         biases: [outputs] each, or None.
     """
-    x, (rows, inputs) = readable(x, REAL), x.shape
-    results = [empty((rows, weight.size(0)), REAL) for weight in weights]
-    maps = [
-        hand_over(
-            Linear(len(weights), rows, inputs, weight.size(0)), REAL,
-            x=x, weight=readable(weight, REAL), bias=readable(bias, REAL), y=y,
-        )
-        for weight, bias, y in zip(weights, biases, results)
-    ]  # fmt: skip
-    run_over_rows("linear_forward", maps, inputs)
+    results = [empty((x.size(0), weight.size(0)), REAL) for weight in weights]
+    multiply([x] * len(weights), weights, biases, results)
     return results
 
 
 def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """The sum of grad weight over maps, [rows, inputs], of the gradients of their results [rows, outputs]."""
-    rows, inputs = grads[0].size(0), weights[0].size(1)
-    result = empty((rows, inputs), REAL)
-    maps = [
-        hand_over(
-            Linear(len(weights), rows, inputs, weight.size(0)), REAL,
-            weight=readable(weight, REAL), grad_y=readable(grad, REAL), grad_x=result,
-        )
-        for weight, grad in zip(weights, grads)
-    ]  # fmt: skip
-    run_over_rows("linear_backward_input", maps, max(grad.size(1) for grad in grads))
+    result = empty((grads[0].size(0), weights[0].size(1)), REAL)
+    multiply_back(grads, weights, [result] * len(weights))
     return result
 
 
@@ -91,29 +77,84 @@ def backward_weight(
     grads: Sequence[Tensor], x: Tensor, have_biases: Sequence[bool]
 ) -> list[tuple[Tensor, Tensor | None]]:
     """(gradᵀ x, the sum of the rows of grad or None) of each map."""
-    x, (rows, inputs) = readable(x, REAL), x.shape
-    sizes = [grad.size(1) for grad in grads]
     results = [
-        (empty((outputs, inputs), REAL), empty((outputs,), REAL) if has_bias else None)
-        for outputs, has_bias in zip(sizes, have_biases)
+        (empty((grad.size(1), x.size(1)), REAL), empty((grad.size(1),), REAL) if has_bias else None)
+        for grad, has_bias in zip(grads, have_biases)
     ]
+    multiply_over_rows(grads, [x] * len(grads), results)
+    return results
+
+
+def by_head(x: Tensor, weights: Tensor) -> Tensor:
+    """x weight of each head, [rows, heads, outputs].
+
+    Args:
+        x: [rows, heads, inputs]; at least FEWEST rows and inputs.
+        weights: [heads, inputs, outputs]; at least FEWEST outputs.
+    """
+    result = empty((x.size(0), *weights.shape[::2]), REAL)
+    if weights.mT.is_contiguous():
+        multiply(x.unbind(1), weights.mT.unbind(), [None] * len(weights), result.unbind(1))
+    else:
+        multiply_back(x.unbind(1), weights.unbind(), result.unbind(1))
+    return result
+
+
+def by_head_over_rows(x: Tensor, y: Tensor) -> Tensor:
+    """xᵀ y of each head, [heads, inputs, outputs], of x [rows, heads, inputs] and y [rows, heads, outputs]."""
+    result = empty((x.size(1), x.size(2), y.size(2)), REAL)
+    multiply_over_rows(x.unbind(1), y.unbind(1), [(matrix, None) for matrix in result])
+    return result
+
+
+def multiply(
+    tables: Sequence[Tensor], weights: Sequence[Tensor], biases: Sequence[Tensor | None], results: Sequence[Tensor]
+) -> None:
+    """results = tables weightsᵀ + biases, of tables that have as many rows."""
     maps = [
-        hand_over(
-            Linear(len(sizes), rows, inputs, grad.size(1)), REAL,
-            x=x, grad_y=readable(grad, REAL), grad_weight=weight, grad_bias=bias,
+        let_read(hand_over(map_of(len(weights), x, weight), REAL, y=y), REAL, x=x, weight=weight, bias=bias)
+        for x, weight, bias, y in zip(tables, weights, biases, results)
+    ]
+    run_over_rows("linear_forward", maps, maps[0].inputs)
+
+
+def multiply_back(grads: Sequence[Tensor], weights: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+    """results = grads weights, or, if the results are one, their sum."""
+    maps = [
+        let_read(hand_over(map_of(len(weights), x, weight), REAL, grad_x=x), REAL, weight=weight, grad_y=grad)
+        for x, weight, grad in zip(results, weights, grads)
+    ]
+    run_over_rows("linear_backward_input", maps, max(map.outputs for map in maps))
+
+
+def multiply_over_rows(
+    grads: Sequence[Tensor], tables: Sequence[Tensor], results: Sequence[tuple[Tensor, Tensor | None]]
+) -> None:
+    """results = (gradsᵀ tables, the sum of the rows of grads where it is asked for)."""
+    maps = [
+        let_read(
+            hand_over(map_of(len(grads), x, of_weight), REAL, grad_weight=of_weight, grad_bias=of_bias), REAL, x=x, grad_y=grad
         )
-        for grad, (weight, bias) in zip(grads, results)
+        for x, grad, (of_weight, of_bias) in zip(tables, grads, results)
     ]  # fmt: skip
     block, tile = sizes_of_loops()
-    items = -(-inputs // tile) * sum(-(-outputs // block) for outputs in sizes)
-    run_all("linear_backward_weight", maps, items, pieces_for(rows * inputs * sum(sizes)))
-    return results
+    items = sum(-(-map.inputs // tile) * -(-map.outputs // block) for map in maps)
+    run_all("linear_backward_weight", maps, items, pieces_for(work_of(maps)))
+
+
+def map_of(count: int, x: Tensor, weight: Tensor) -> Linear:
+    """The sizes of one of so many maps, by its table [rows, inputs] and its weight [outputs, inputs]."""
+    return Linear(count, x.size(0), weight.size(1), weight.size(0))
+
+
+def work_of(maps: list[Linear]) -> int:
+    """How many multiplications they are."""
+    return sum(map.rows * map.inputs * map.outputs for map in maps)
 
 
 def run_over_rows(name: str, maps: list[Linear], columns: int) -> None:
     """A loop over blocks of rows, of which each piece copies the weights once and reads its part of a table for each tile."""
-    rows, work = maps[0].rows, maps[0].rows * maps[0].inputs * sum(struct.outputs for struct in maps)
-    most, pieces = max(CACHED // max(columns, 1), FEWEST_OF_PIECE), pieces_for(work)
+    rows, most, pieces = maps[0].rows, max(CACHED // max(columns, 1), FEWEST_OF_PIECE), pieces_for(work_of(maps))
     run_all(name, maps, -(-rows // sizes_of_loops()[0]), pieces * -(-rows // (pieces * most)))
 
 

@@ -129,7 +129,7 @@ def test_numbers_that_are_not_finite_stay_in_their_rows():
 
 def test_what_loops_would_read_wrongly_is_refused():
     x, weights, _, _ = problem(40, 20, (12,))
-    with pytest.raises(ValueError, match="a loop takes `weight` as 240 numbers"):
+    with pytest.raises(ValueError, match="a loop takes `x` as 760 numbers"):
         linear.forward(x, [weights[0][:, :19]], [None])
     assert border.readable(x, torch.float32) is x
 
