@@ -200,15 +200,16 @@ INLINE void over_queries(
     const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
     const real scale = w->scale;
     const int is_mapped = score == DOT && w->edge_weight;
-    Scratch scratch = zeros_of(17, 5 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room +
-                                   4 * heads * edge_dim);
+    Scratch scratch = zeros_of(18, 5 * padded + num_hidden + 3 * width + 2 * (heads + LANES) + out_width + key_room + value_room +
+                                   2 * (LANES + 1) * heads * edge_dim + (is_mapped ? room_of_turned(w) : 0));
     real *weights = take(&scratch, padded), *grads = take(&scratch, padded);
     real *factors = take(&scratch, padded), *to_bias = take(&scratch, padded), *more = take(&scratch, padded);
     lanes *hidden = score == DOT ? NULL : (lanes *)take(&scratch, num_hidden);
     real *to_vector = take(&scratch, width), *delta = take(&scratch, 2 * (heads + LANES));
     real *query_here = take(&scratch, width), *grad_here = take(&scratch, out_width), *grad_query_here = take(&scratch, width);
     real *key_here = take(&scratch, key_room), *value_here = take(&scratch, value_room);
-    real *edge_query_here = take(&scratch, heads * edge_dim), *grad_edge_out_here = take(&scratch, heads * edge_dim);
+    real *mapped = take(&scratch, LANES * heads * edge_dim), *mapped_grads = take(&scratch, LANES * heads * edge_dim);
+    real *turned = is_mapped ? take(&scratch, room_of_turned(w)) : NULL;
     real *grad_edge_query_here = take(&scratch, heads * edge_dim), *edge_out_here = take(&scratch, heads * edge_dim);
     if (w->grad_vector) to_vector = w->grad_vector + piece * width;
     real *to_weight = w->grad_edge_weight ? w->grad_edge_weight + piece * edge_dim * width : NULL;
@@ -218,18 +219,22 @@ INLINE void over_queries(
     Eight x = {0};
     Rows values;
     Targets targets;
+    if (is_mapped) turn_weight(w, turned);
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
+        const int64_t of_eight = (row - first) % LANES * heads * edge_dim;
         const real *grad_out = row_at(&grad_table, query, grad_here);
-        const real *grad_edge_out = is_mapped ? grad_edge_out_here : w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
+        const real *grad_edge_out = is_mapped ? mapped_grads + of_eight : w->grad_edge_out ? w->grad_edge_out + query * heads * edge_dim : NULL;
         real *grad_query = target_at(w->grad_query, w->grad_storage, row * w->grad_query_row, grad_query_here);
         real *grad_edge_query = is_mapped ? grad_edge_query_here : w->grad_edge_query ? w->grad_edge_query + row * w->grad_edge_query_row : NULL;
         const real *lse = w->lse + query * heads;
         x.query = row_at(&query_table, query, query_here);
-        x.edge_query = is_mapped ? edge_query_here : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
+        x.edge_query = is_mapped ? mapped + of_eight : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
         if (is_mapped) {
-            map_to_features(w, edge_query_here, x.query);
-            map_to_features(w, grad_edge_out_here, grad_out);
+            if (!of_eight) {
+                map_to_features(w, mapped, turned, &query_table, row, last);
+                map_to_features(w, mapped_grads, turned, &grad_table, row, last);
+            }
             memset(edge_out_here, 0, heads * edge_dim * sizeof(real));
         }
         memset(grad_query, 0, width * sizeof(real));

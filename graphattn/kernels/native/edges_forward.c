@@ -86,28 +86,31 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
     const int64_t key_room = room_of_row(key_width) * LANES, value_room = room_of_row(value_width) * LANES;
     const int64_t few = score == DOT && !w->bias && !w->threshold ? FEW : -1;
     const int is_mapped = score == DOT && w->edge_weight;
-    Scratch scratch = zeros_of(11, padded * (BLOCK + LANES + 2) + padded * LANES + (is_half(w->storage) ? key_room + value_room + width : 0) +
-                                   out_width + 2 * heads * edge_dim);
+    Scratch scratch = zeros_of(12, padded * (BLOCK + LANES + 2) + padded * LANES + (is_half(w->storage) ? key_room + value_room + width : 0) +
+                                   out_width + (LANES + 1) * heads * edge_dim + (is_mapped ? room_of_turned(w) : 0));
     real *scores = take(&scratch, padded * BLOCK), *factors = take(&scratch, padded * LANES);
     real *more = take(&scratch, padded * LANES);
     real *top = take(&scratch, padded), *total = take(&scratch, padded), *out_here = take(&scratch, out_width);
     real *query_here = is_half(w->storage) ? take(&scratch, width) : NULL;
     real *key_here = is_half(w->storage) ? take(&scratch, key_room) : NULL;
     real *value_here = is_half(w->storage) ? take(&scratch, value_room) : NULL;
-    real *edge_query_here = take(&scratch, heads * edge_dim), *edge_out_here = take(&scratch, heads * edge_dim);
+    real *mapped = take(&scratch, LANES * heads * edge_dim), *edge_out_here = take(&scratch, heads * edge_dim);
+    real *turned = is_mapped ? take(&scratch, room_of_turned(w)) : NULL;
     _Alignas(64) int64_t nodes[BLOCK + LANES] = {0}, coming[BLOCK + LANES] = {0}, edges[BLOCK + LANES];
     const Table query_table = queries_of(w), key_table = keys_of(w), value_table = values_of(w);
     const Table bias_table = biases_of(w), feature_table = features_of(w);
     Eight x = {0};
     Rows values;
+    if (is_mapped) turn_weight(w, turned);
     for (int64_t row = first; row < last; row++) {
         const int64_t query = w->row_of ? w->row_of[row] : row, begin = w->rowptr[row], end = w->rowptr[row + 1];
         real *out = target_at(w->out, w->result_storage, row * out_width, out_here), *lse = w->lse + row * heads;
         real *edge_out = is_mapped ? edge_out_here : w->edge_out ? w->edge_out + row * heads * edge_dim : NULL;
         memset(out, 0, out_width * sizeof(real));
         x.query = row_at(&query_table, query, query_here);
-        x.edge_query = is_mapped ? edge_query_here : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
-        if (is_mapped) map_to_features(w, edge_query_here, x.query);
+        const int64_t of_eight = (row - first) % LANES * heads * edge_dim;
+        if (is_mapped && !of_eight) map_to_features(w, mapped, turned, &query_table, row, last);
+        x.edge_query = is_mapped ? mapped + of_eight : w->edge_query ? w->edge_query + query * w->edge_query_row : NULL;
         if (edge_out) memset(edge_out, 0, heads * edge_dim * sizeof(real));
         if (end - begin <= few) {
             const int64_t n = end - begin;
