@@ -82,8 +82,7 @@ def select(
     `is_finite` says whether keys and values are; None: they are looked at where a kernel must know. On CPU the graph remembers
     the answer to what it was asked before: for a small graph the question takes as long as the loops.
     """
-    has_others = len(KERNELS) > len(OWN)  # which may look at anything
-    if is_finite is None or has_others or inputs.query.device.type != "cpu":
+    if is_finite is None or has_others() or inputs.query.device.type != "cpu":
         return first_that_runs(plan, inputs, name, is_finite)
     if plan.memory is not None:
         return plan.remember(("kernel", name, is_finite), lambda: first_that_runs(plan, inputs, name, is_finite))
@@ -91,6 +90,11 @@ def select(
         return first_that_runs(plan, inputs, name, is_finite)
     asked = "kernel", is_finite, *facts_of(plan, inputs)
     return plan.graph.remember(asked, lambda: first_that_runs(plan, inputs, None, is_finite))
+
+
+def has_others() -> bool:
+    """Whether kernels from outside are asked too, which may look at anything."""
+    return len(KERNELS) > len(OWN)
 
 
 def facts_of(plan: Plan, inputs: Inputs) -> tuple:

@@ -166,8 +166,20 @@ def are_plain(grads: Sequence[Tensor]) -> bool:
     return all([is_float_on_cpu(grad) and not is_batched(grad) for grad in grads])
 
 
+def products_of(x: Tensor, weights: Sequence[Tensor]) -> Any:
+    """Where maps of a plain table on the CPU and their gradients come from if nothing looks on: `loops` where they are faster, or
+    where one call for all maps is, or else `by_torch`."""
+    outputs = [weight.size(0) for weight in weights]
+    fits_loops = x.dtype is loops.REAL and x.stride(1) == 1 and min(x.size(0), *outputs) >= loops.FEWEST
+    return loops if fits_loops and (loops.is_faster() or x.numel() * sum(outputs) < LEAST) else by_torch
+
+
 class by_torch:
-    """The gradients as torch computes them, which can be differentiated and transformed."""
+    """Maps and gradients as torch computes them, which can be differentiated and transformed."""
+
+    @staticmethod
+    def forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor]:
+        return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases)]
 
     @staticmethod
     def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
@@ -226,16 +238,35 @@ class LinearMaps(Function):
         x, *weights = ctx.saved_tensors
         needs_x, *needed = ctx.needs_input_grad
         needs_weight, needs_bias = needed[: len(weights)], needed[len(weights) :]
-        # A result that nobody differentiated by has None.
-        of_maps = [number for number, grad in enumerate(grads) if grad is not None]
-        products = loops if are_plain([grads[i] for i in of_maps]) and not torch.is_grad_enabled() else by_torch
-        of_x = None
-        if of_maps and needs_x:
-            of_x = products.backward_input([grads[i] for i in of_maps], [weights[i] for i in of_maps])
-        of_parameters: list[Tensor | None] = [None] * len(needed)
-        asked = [i for i in of_maps if needs_weight[i] or needs_bias[i]]
-        if asked:
-            of_weights = products.backward_weight([grads[i] for i in asked], x, [needs_bias[i] for i in asked])
-            for i, (of_weight, of_bias) in zip(asked, of_weights):
-                of_parameters[i], of_parameters[len(weights) + i] = of_weight, of_bias
-        return of_x, *of_parameters
+        given = [grad for grad in grads if grad is not None]
+        products = loops if are_plain(given) and not torch.is_grad_enabled() else by_torch
+        return gradients_of_maps(products, grads, x, weights, needs_x, needs_weight, needs_bias)
+
+
+def gradients_of_maps(
+    products: Any,
+    grads: Sequence[Tensor | None],
+    x: Tensor | None,
+    weights: Sequence[Tensor | None],
+    needs_x: bool,
+    needs_weight: Sequence[bool],
+    needs_bias: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """The gradients of x, of all weights and of all biases, None for those that are not needed.
+
+    Args:
+        products: `loops` or `by_torch`.
+        grads: Those of the results of the maps, None for one that nobody differentiated by.
+        x, weights: As far as the gradients need them.
+    """
+    of_maps = [number for number, grad in enumerate(grads) if grad is not None]
+    of_x = None
+    if of_maps and needs_x:
+        of_x = products.backward_input([grads[i] for i in of_maps], [weights[i] for i in of_maps])
+    of_parameters: list[Tensor | None] = [None] * (2 * len(weights))
+    asked = [i for i in of_maps if needs_weight[i] or needs_bias[i]]
+    if asked:
+        of_weights = products.backward_weight([grads[i] for i in asked], x, [needs_bias[i] for i in asked])
+        for i, (of_weight, of_bias) in zip(asked, of_weights):
+            of_parameters[i], of_parameters[len(weights) + i] = of_weight, of_bias
+    return of_x, *of_parameters

@@ -71,7 +71,8 @@ def compiled_home(cls: type, name: str) -> str:
 
 def needs_messages(conv: MessagePassing) -> bool:
     """True where a drop-in for `conv.peer` gives its kernel up; the numbers are those of PyG's layer."""
-    is_map = is_plain(conv.lin_edge) and (conv.lin_edge is None or conv.lin_edge.bias is None)
+    lin_edge = conv.lin_edge
+    is_map = lin_edge is None or (is_plain(lin_edge) and lin_edge.bias is None)
     return is_watched(conv) or not adds_up(conv) or not is_map or own_method(conv, conv.peer) is not None
 
 

@@ -34,10 +34,14 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
 
 def is_linear(module: Any) -> bool:
     """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result; compilers do."""
-    if torch.compiler.is_compiling():
-        return False
     kind = type(module)
-    return kind in LINEAR and runs_as(module, kind) and not has_hooks(module) and not is_lazy(module.weight)
+    if kind not in LINEAR or torch.compiler.is_compiling():
+        return False
+    if not is_home(kind.forward, kind) or has_hooks(module):
+        return False
+    own = vars(module)  # not by `module.weight`: questions like these are half the time of a layer of few nodes
+    weight = own["_parameters"].get("weight")
+    return "forward" not in own and weight is not None and not is_lazy(weight)
 
 
 def home(function: Any) -> str | None:

@@ -15,6 +15,7 @@ from graphattn.nn.edge_terms import edge_query, is_cheaper_by_edges, with_edge_v
 from graphattn.nn.linear_maps import add_to, apply_linear, linear
 from graphattn.nn.messages import PerThread
 from graphattn.nn.plain import is_linear
+from graphattn.nn.projected import Maps, attend_projected
 from graphattn.nn.unprojected import attend_unprojected, is_cheaper
 from graphattn.running.mapped_edges import attend_mapped_edges
 
@@ -74,17 +75,15 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         graph = self.graph_of(edge_index, target.size(0), source.size(0))
         by_messages, attributes = self.ways_in(graph, edge_index, edge_attr)
         wants_alpha = bool(return_attention_weights) or (return_attention_weights is False and self._was_accelerated)
-        by_messages = by_messages or (self.lin_edge is None and attributes is not None)
-        if not (by_messages or wants_alpha) and self.should_not_project(source, target, graph):
-            query, *root = apply_linear(target, self.lin_query, *self.root_maps())
-            out, alpha = self.by_kernel_unprojected(self.heads_of(query), source, graph, attributes), None
+        by_messages = by_messages or (attributes is not None and self.lin_edge is None)
+        if not (by_messages or wants_alpha):
+            return self.without_weights(source, target, graph, attributes)
+        query, key, value, *root = self.project(source, target)
+        if by_messages:
+            edges = self.edges_for_pyg(edge_index, graph, query.device)
+            out, alpha = self.by_messages(query, key, value, edges, attributes)
         else:
-            query, key, value, *root = self.project(source, target)
-            if by_messages:
-                edges = self.edges_for_pyg(edge_index, graph, query.device)
-                out, alpha = self.by_messages(query, key, value, edges, attributes)
-            else:
-                out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
+            out, alpha = self.by_kernel(query, key, value, graph, attributes, wants_alpha)
         out = self.with_root(self.join_heads(out), target, *root)
         if not wants_alpha:
             return out
@@ -92,13 +91,30 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             raise ValueError(f"{self} has a 'message' of its own, which leaves no weights in self._alpha to return")
         return out, (edge_index, alpha) if isinstance(edge_index, Tensor) else weighted(edge_index, graph, alpha)
 
+    def without_weights(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
+        """`forward` by kernels where nobody asks for weights: in as few steps as there can be."""
+        if self.should_not_project(source, target, graph):
+            query, *root = apply_linear(target, self.lin_query, *self.root_maps())
+            out = self.by_kernel_unprojected(self.heads_of(query), source, graph, edge_attr)
+            return self.with_root(self.join_heads(out), target, *root)
+        adds_root = self.root_weight and self.concat and self.lin_beta is None
+        maps = Maps(self.heads, self.lin_query, self.lin_key, self.lin_value, self.lin_skip if adds_root else None)
+        weight = None if edge_attr is None else self.heads_of_edges(self.lin_edge.weight)
+        whole = attend_projected(target, source, graph, maps, self.dropout if self.training else 0.0, edge_attr, weight)
+        if whole is not None:
+            return whole if adds_root else self.with_root(self.join_heads(whole), target)
+        query, key, value, *root = self.project(source, target)
+        out, _ = self.by_kernel(query, key, value, graph, edge_attr, wants_alpha=False)
+        return self.with_root(self.join_heads(out), target, *root)
+
     def check(self, graph: Graph, edges: Any, edge_attr: Tensor | None) -> Tensor | None:
         """Attributes of the edges as [num_edges, edge_dim], or None; without `edge_dim` also what is added to values."""
-        if self.lin_edge is None and edge_attr is not None and edge_attr.dim() == 3:
+        lin_edge = self.lin_edge
+        if lin_edge is None and edge_attr is not None and edge_attr.dim() == 3:
             return edge_attr
-        edge_attr = checked_edge_attr(edges, edge_attr, edge_dim_of(self.lin_edge), graph)
+        edge_attr = checked_edge_attr(edges, edge_attr, edge_dim_of(lin_edge), graph)
         check_floating(edge_attr)
-        if edge_attr is None and self.lin_edge is not None:
+        if edge_attr is None and lin_edge is not None:
             raise ValueError(f"'edge_dim' needs 'edge_attr' [num_edges, {self.edge_dim}] (got None)")
         return edge_attr
 
@@ -120,6 +136,10 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     def heads_of(self, x: Tensor) -> Tensor:
         """[num_nodes, heads * out_channels] -> [num_nodes, heads, out_channels]."""
         return x.view(-1, self.heads, self.out_channels)
+
+    def heads_of_edges(self, weight: Tensor) -> Tensor:
+        """[heads * out_channels, edge_dim] -> [heads, out_channels, edge_dim]."""
+        return weight.unflatten(0, (self.heads, self.out_channels))
 
     def should_not_project(self, source: Tensor, target: Tensor, graph: Graph) -> bool:
         """Whether targets are so few beside sources that it is cheaper to map them; dropped weights do not sum to 1."""
@@ -147,7 +167,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         maps = self.lin_key, self.lin_value
         if edge_attr is None:
             return attend_unprojected(query, source, graph, *maps)[0]
-        weight = self.lin_edge.weight.to(query.dtype).unflatten(0, (self.heads, self.out_channels))
+        weight = self.heads_of_edges(self.lin_edge.weight.to(query.dtype))
         out, edge_out = attend_unprojected(
             query, source, graph, *maps, edge_features=edge_attr.to(query.dtype), edge_query=edge_query(query, weight)
         )
@@ -162,7 +182,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         dropout = self.dropout if self.training else 0.0
         if edge_attr is not None:
             weight, edge_attr = self.lin_edge.weight.to(query.dtype), edge_attr.to(query.dtype)
-            by_head = weight.unflatten(0, (self.heads, self.out_channels))
+            by_head = self.heads_of_edges(weight)
             mapped = None if wants_alpha else attend_mapped_edges(query, key, value, graph, edge_attr, by_head, dropout)
             if mapped is not None:
                 return mapped, None

@@ -52,7 +52,7 @@ def allocate(shape: Sequence[int], dtype: torch.dtype, is_zero: bool) -> Tensor:
     count = math.prod(shape)
     if count * dtype.itemsize < LARGE_PAGES:
         like = nothing(dtype)
-        return like.new_zeros(shape) if is_zero else like.new_empty(shape)
+        return like.new_zeros(*shape) if is_zero else like.new_empty(*shape)
     many = np.zeros if is_zero else np.empty
     spare = torch.from_numpy(many(count * dtype.itemsize + LINE, np.uint8))
     start = -spare.data_ptr() % LINE

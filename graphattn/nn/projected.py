@@ -1,0 +1,225 @@
+"""Dot-product attention over edges together with the maps that make its queries, keys and values, as one step.
+
+A layer of a small graph takes its time from what is called, not from what is multiplied: projections, attention and the skip
+connection are one node of autograd here, whose backward pass is three loops, or products of torch, and nothing between them.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from graphattn.graphs import Graph
+from graphattn.graphs.spread import SpreadGraph
+from graphattn.kernels.budget import current_budget
+from graphattn.kernels.choose import has_others, select
+from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
+from graphattn.kernels.native.edges_cpu import EdgesCpu
+from graphattn.kernels.plain.batched import each_of_batch
+from graphattn.kernels.plain.differentiable import attend_differentiably, gradients_by_torch, is_differentiated_again
+from graphattn.nn.linear_maps import PLAIN, gradients_of_maps, is_looked_at, may_differentiate, products_of
+from graphattn.nn.plain import is_linear
+from graphattn.running import mapped_edges
+from graphattn.running.arguments import Draw, Options, prepare
+from graphattn.running.execution import has_lost_weights
+
+WIDE = torch.float32, torch.float64  # halves are rounded in other places
+
+
+class Maps(NamedTuple):
+    """Linear modules, in_channels -> heads * out_channels."""
+
+    heads: int
+    query: Any
+    key: Any
+    value: Any
+    root: Any = None  # of a skip connection, to whose result attention is added
+
+
+def attend_projected(
+    target: Tensor,
+    source: Tensor,
+    graph: Graph,
+    maps: Maps,
+    dropout: float = 0.0,
+    edge_features: Tensor | None = None,
+    edge_weight: Tensor | None = None,
+) -> Tensor | None:
+    r"""root(x_i) + sum of w_ij (value(x_j) + W e_ij), w_i = softmax(query(x_i) · (key(x_j) + W e_ij) / sqrt(out_channels)).
+
+    Args:
+        target: x_i, [num_queries, in_channels].
+        source: x_j, [num_keys, in_channels]; the same tensor where they are the same nodes.
+        dropout: Probability of dropping a weight.
+        edge_features, edge_weight: e, [num_edges, edge_dim], and W, [heads, out_channels, edge_dim].
+
+    Returns:
+        [num_queries, heads * out_channels]; None where another kernel runs, or where somebody would see what runs.
+    """
+    modules = [module for module in maps[1:] if module is not None]
+    if torch.compiler.is_compiling() or not all([is_linear(module) for module in modules]):
+        return None
+    weights, biases = [module.weight for module in modules], [module.bias for module in modules]
+    of_edges = [] if edge_features is None or edge_weight is None else [edge_features, edge_weight]
+    tensors = [target, source, *weights, *[bias for bias in biases if bias is not None], *of_edges]
+    if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(maps, target, source, weights):
+        return None
+    if is_looked_at(tensors) or current_budget() is not None or isinstance(graph, SpreadGraph):
+        return None
+    layer = Layer(graph, maps.heads, dropout, maps.root is not None)
+    if not layer.runs_loops(target, source, weights[0].size(0), edge_features):
+        return None
+    if any([x.requires_grad for x in tensors]) and not all([weight.requires_grad for weight in weights]):
+        return None  # a map that is frozen need not keep its input
+    given = target, None if source is target else source, edge_features, edge_weight, *weights, *biases
+    return AttendProjected.apply(layer, *given) if may_differentiate(*tensors) else layer.forward(*given)[0]
+
+
+def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether it is a plain tensor on the CPU, whose numbers are rounded nowhere on the way."""
+    return type(x) in PLAIN and x.dtype is dtype and dtype in WIDE and x.is_cpu and x.layout is torch.strided
+
+
+def sizes_fit(maps: Maps, target: Tensor, source: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether tables have the channels that maps take; what is wrong otherwise, their modules say."""
+    of_query, of_key, *_ = weights
+    is_empty = not (target.numel() and source.numel() and of_query.size(0))
+    return not is_empty and target.size(1) == of_query.size(1) and source.size(1) == of_key.size(1)
+
+
+class Tables(NamedTuple):
+    """What maps make of nodes: [num_nodes, heads, out_channels] each, the root's [num_nodes, heads * out_channels]."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    root: Tensor | None
+
+
+class Layer(NamedTuple):
+    """All but the tensors of a layer, which are given in this order: those of nodes, sources only where they are others; those
+    of edges; the weights of queries, keys, values and root; their biases."""
+
+    graph: Graph
+    heads: int
+    dropout: float
+    has_root: bool
+
+    def runs_loops(self, target: Tensor, source: Tensor, width: int, edge_features: Tensor | None) -> bool:
+        """Whether the loops over edges are what runs; remembered."""
+        edge_dim = None if edge_features is None else edge_features.shape
+        sizes = target.size(0), source.size(0), width, edge_dim
+
+        def ask() -> bool:
+            shape = self.heads, width // self.heads
+            query, key = (target.new_empty(()).expand(x.size(0), *shape) for x in (target, source))
+            no_draw = Draw(seed=0)  # a question takes nothing from the generator
+            plan, inputs = self.problem(query, key, key[:], edge_features, no_draw)
+            return type(select(plan, inputs, None, is_finite=True)[0]) is EdgesCpu
+
+        if has_others():
+            return ask()
+        return self.graph.remember(("projected", self.heads, target.dtype, self.dropout > 0, *sizes), ask)
+
+    def problem(
+        self, query: Tensor, key: Tensor, value: Tensor, edge_features: Tensor | None, draw: Draw | None = None
+    ) -> tuple[Plan, Inputs]:
+        """The checked plan, without W, of which no check depends."""
+        edge_query = None
+        if edge_features is not None:
+            edge_query = query.new_empty(()).expand(*query.shape[:2], edge_features.size(-1))
+        options = Options(None, edge_features, edge_query, dropout=self.dropout, edge_sum=False, draw=draw)
+        plan, inputs, _ = prepare(query, key, value, self.graph, options)
+        return plan, inputs
+
+    def shaped(self, query: Tensor, key: Tensor, value: Tensor, root: Tensor | None = None) -> Tables:
+        shape = -1, self.heads, query.size(1) // self.heads
+        return Tables(query.view(shape), key.view(shape), value.view(shape), root)
+
+    def project(
+        self, target: Tensor, source: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+    ) -> Tables:
+        if source is None:
+            return self.shaped(*products_of(target, weights).forward(target, weights, biases))
+        of_target, of_source = slice(0, None, 3), slice(1, 3)
+        query, *root = products_of(target, weights).forward(target, weights[of_target], biases[of_target])
+        key, value = products_of(source, weights).forward(source, weights[of_source], biases[of_source])
+        return self.shaped(query, key, value, *root)
+
+    def forward(self, target, source, edge_features, edge_weight, *maps) -> tuple[Tensor, Any]:
+        """The result, and what the backward pass needs of it."""
+        count = len(maps) // 2
+        tables = self.project(target, source, maps[:count], maps[count:])
+        plan, inputs = self.problem(*tables[:3], edge_features)
+        kernel, _ = select(plan, inputs, None, is_finite=True)
+        out, lse, _ = kernel.forward(plan, with_weight(inputs, edge_weight))
+        return out if tables.root is None else tables.root.add_(out.flatten(1)), (plan, kernel, tables, out, lse)
+
+    def by_torch(self, plan: Plan, target, source, edge_features, edge_weight, *maps) -> Tensor:
+        """`forward` from plain operations, with a plan that it had."""
+        count = len(maps) // 2
+        of_nodes = [target, *[target if source is None else source] * 2, target]
+        mapped = [F.linear(x, weight, bias) for x, weight, bias in zip(of_nodes, maps[:count], maps[count:])]
+        query, key, value, root = self.shaped(*mapped)
+        if edge_features is None:
+            out = attend_differentiably(plan, Inputs(query, key, value)).out
+        else:
+            out = mapped_edges.by_torch(plan, query, key, value, edge_features, edge_weight)
+        return out if root is None else root + out.flatten(1)
+
+
+def with_weight(inputs: Inputs, edge_weight: Tensor | None) -> Inputs:
+    """As loops take W of the features of edges."""
+    return inputs if edge_weight is None else inputs._replace(edge_query=None, parameters=(edge_weight,))
+
+
+class AttendProjected(Function):
+    """A layer forward and backward; it keeps what maps and attention would keep each for themselves."""
+
+    @staticmethod
+    def forward(ctx, layer: Layer, *given):
+        result, (plan, kernel, tables, out, lse) = layer.forward(*given)
+        ctx.layer, ctx.plan, ctx.kernel = layer, plan, kernel
+        ctx.save_for_backward(*given, *tables[:3], out, lse)
+        return result
+
+    @staticmethod
+    @each_of_batch
+    def backward(ctx, grad):
+        *given, query, key, value, out, lse = ctx.saved_tensors
+        layer, plan, needed = ctx.layer, ctx.plan, ctx.needs_input_grad[1:]
+        if is_differentiated_again() or not is_plain_gradient(grad) or has_lost_weights(plan, lse):
+            return None, *gradients_by_torch(partial(layer.by_torch, plan), given, needed, grad)
+        target, source, edge_features, edge_weight, *maps = given
+        by_target, by_source, by_features, by_edge_weight, *by_maps = needed
+        inputs = with_weight(Inputs(query, key, value, edge_features=edge_features), edge_weight)
+        asked = Needed(edge_features=by_features, parameters=(by_edge_weight,) * len(inputs.parameters))
+        grad = grad.contiguous()
+        of_out = Partial.gradient(grad if grad.dim() == 3 else grad.view(out.shape), None)
+        found = ctx.kernel.backward(plan._replace(needed=asked), inputs, Partial(out, lse), of_out)
+        grads = [x.flatten(1) for x in found[:3]] + [grad] * layer.has_root
+        count = len(maps) // 2
+
+        def of_maps(x: Tensor, needs_x: bool, which: slice) -> tuple[Tensor | None, ...]:
+            weights, of_weights, of_biases = maps[:count][which], by_maps[:count][which], by_maps[count:][which]
+            return gradients_of_maps(products_of(x, weights), grads[which], x, weights, needs_x, of_weights, of_biases)
+
+        of_edges = found.edge_features if by_features else None, found.parameters[0] if by_edge_weight else None
+        if source is None:
+            of_target, *of_parameters = of_maps(target, by_target, slice(None))
+            return None, of_target, None, *of_edges, *of_parameters
+        of_target, *of_first = of_maps(target, by_target, slice(0, None, 3))
+        of_source, *of_others = of_maps(source, by_source, slice(1, 3))
+        half = len(of_first) // 2
+        weights = of_first[0], *of_others[:2], *of_first[1:half]
+        biases = of_first[half], *of_others[2:], *of_first[half + 1 :]
+        return None, of_target, of_source, *of_edges, *weights, *biases
+
+
+def is_plain_gradient(grad: Tensor) -> bool:
+    """Whether loops may read a cotangent."""
+    return type(grad) is Tensor and grad.layout is torch.strided and not is_looked_at([grad])
