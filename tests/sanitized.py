@@ -42,7 +42,9 @@ def indices(seed: int) -> None:
     if count and drawn.random() < 0.2:
         drawn.choice([row, col])[drawn.randrange(count)] = drawn.choice([-1, 40, 2**31 - 1, -(2**31)])
     is_outside = sorting.some_outside(row, col, num_rows, num_cols)
-    sorting.is_sorted(row, col)
+    in_order = sorting.is_sorted(row, col)
+    copy = sorting.copy_pairs(torch.stack([col, row]), num_rows, num_cols, drawn.choice([torch.int32, dtype]))
+    assert (copy is None) == is_outside and (copy is None or copy[1] == in_order)
     assert sorting.same_numbers(row.long(), row)
     with suppress(ValueError) if is_outside else nullcontext():
         starts, cols, places = sorting.sort_pairs(row, col, num_rows, num_cols)

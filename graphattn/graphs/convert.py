@@ -97,16 +97,17 @@ def as_graph(x: GraphLike, num_queries: Counts | None = None, num_keys: Counts |
         return same
     if num_queries is None and num_keys is not None:
         raise ValueError(f"'num_keys' needs 'num_queries' (got num_keys={num_keys} alone)")
+    if plain is not None:
+        graph = graph_of_form(plain, num_queries, num_keys)
+        remember_last(plain, (num_queries, num_keys), graph)
+        return graph
     if isinstance(x, TracedGraph):
         x = x.opened()
     if isinstance(x, Data):
         return _from_data(x, num_queries, num_keys)
     if isinstance(x, (list, tuple)):
         return _from_list(x, num_queries, num_keys)
-    graph = graph_of_form(x, num_queries, num_keys)
-    if plain is not None:
-        remember_last(plain, (num_queries, num_keys), graph)
-    return graph
+    return graph_of_form(x, num_queries, num_keys)
 
 
 def _from_data(data: Data, num_queries: Counts | None, num_keys: Counts | None) -> Graph:

@@ -52,14 +52,14 @@ def compress(degrees: Tensor, col: Tensor, num_cols: int, edge_id: Tensor | None
     return CSR(row_pointer(degrees).to(dtype), col.to(dtype), edge_id)
 
 
-def compress_edges(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> CSR:
-    """CSR of edges in any order; indices must be in range.
+def compress_edges(row: Tensor, col: Tensor, num_rows: int, num_cols: int, known_order: bool | None = None) -> CSR:
+    """CSR of edges in any order; indices must be in range. `known_order` is what `is_sorted` says of them, if that is known.
 
     >>> csr = compress_edges(torch.tensor([1, 0]), torch.tensor([2, 1]), 2, 3)
     >>> csr.rowptr.tolist(), csr.col.tolist(), csr.edge_id.tolist()
     ([0, 1, 2], [1, 2], [1, 0])
     """
-    if is_sorted(row, col):
+    if is_sorted(row, col) if known_order is None else known_order:
         return compress(torch.bincount(row, minlength=num_rows), col, num_cols)
     loops = loops_for(row, col)
     can_count = num_cols < 2**20 + 16 * row.numel()  # the time and memory for all columns, also those without an edge

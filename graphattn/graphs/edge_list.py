@@ -9,10 +9,20 @@ from torch import Tensor
 from torch.types import Device
 from typing_extensions import Self
 
+from graphattn.graphs.copied import Copied, copied
 from graphattn.graphs.csr import CSR, compress_edges, index_dtype, rows_of
 from graphattn.graphs.graph import Graph, Index
-from graphattn.graphs.sizes import Counts, Sizes, abbreviate, parse_flag, parse_pairs, parse_sizes, starts_and_total
-from graphattn.graphs.snapshots import in_short, plain, snapshot
+from graphattn.graphs.sizes import (
+    Counts,
+    Sizes,
+    abbreviate,
+    parse_flag,
+    parse_pairs,
+    parse_sizes,
+    starts_and_total,
+    totals,
+)
+from graphattn.graphs.snapshots import plain, snapshot
 from graphattn.graphs.sorting import loops_for
 
 INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -52,7 +62,7 @@ class EdgeListGraph(Graph):
     ):
         sizes = parse_sizes(num_queries, num_keys)
         _check_edge_index(edge_index)
-        self._set_checked(sizes, held(snapshot(edge_index)), is_undirected)
+        self._set_copy(sizes, copied(edge_index, sizes), is_undirected)
 
     def _set(self, sizes: Iterable[tuple[int, int]], edges: Tensor, is_undirected: bool) -> None:
         self._freeze(sizes=tuple(sizes), edges_by_key=False, _edges=edges, is_undirected=bool(is_undirected))
@@ -63,13 +73,22 @@ class EdgeListGraph(Graph):
         if edges.device.type == "cpu":  # elsewhere in csr(), once: reading a result there waits for the device
             self.remember("checked", self._check_range)
 
+    def _set_copy(self, sizes: Sizes, copy: Copied, is_undirected: bool) -> None:
+        if copy.is_sorted is None:
+            self._set_checked(sizes, copy.edges, is_undirected)
+            return
+        _check_pairs(sizes)
+        self._set(sizes, copy.edges, is_undirected)
+        self._cache.update(checked=True, is_sorted=copy.is_sorted)
+
     def __getstate__(self) -> dict[str, Any]:
         state = self._fields()
         return {"edges": state.pop("_edges"), **state}
 
     def _restore(self, sizes, edges_by_key, edges, is_undirected):
         _check_edge_index(edges)
-        self._set_checked(parse_pairs(sizes), held(snapshot(edges)), parse_flag("is_undirected", is_undirected))
+        sizes = parse_pairs(sizes)
+        self._set_copy(sizes, copied(edges, sizes), parse_flag("is_undirected", is_undirected))
 
     @classmethod
     def _of(cls, *args: Any) -> Self:
@@ -84,6 +103,13 @@ class EdgeListGraph(Graph):
         """The graph of `edges`, int64 or int32 [2, num_edges] in memory that the caller gives away: it is not copied."""
         graph = cls.__new__(cls)
         graph._set_checked(parse_sizes(num_queries, num_keys), edges, is_undirected)
+        return graph
+
+    @classmethod
+    def of_copy(cls, copy: Copied, sizes: Sizes, is_undirected: bool = False) -> "EdgeListGraph":
+        """The graph of edges that were copied for it, looked through no more than is left to."""
+        graph = cls.__new__(cls)
+        graph._set_copy(sizes, copy, is_undirected)
         return graph
 
     @classmethod
@@ -195,8 +221,8 @@ class EdgeListGraph(Graph):
         if device != self.device:
             return self.by_query().to(device)
         self.remember("checked", self._check_range)
-        key, query = self._edges
-        csr = compress_edges(query, key, self.num_queries, self.num_keys)
+        key, query = self._edges.unbind()
+        csr = compress_edges(query, key, self.num_queries, self.num_keys, self.known("is_sorted"))
         if self.num_examples > 1:
             self._check_examples(csr)
         return csr
@@ -282,11 +308,6 @@ class EdgeListGraph(Graph):
             )
 
 
-def held(numbers: Tensor) -> Tensor:
-    """Numbers of nodes in memory of a graph's own, as the graph holds them: half as wide where loops in C read them so."""
-    return in_short(numbers if numbers.dtype in (torch.int64, torch.int32) else numbers.int())
-
-
 def _check_edge_index(edge_index: Any) -> None:
     if not isinstance(edge_index, Tensor):
         raise TypeError(f"'edge_index' must be a tensor (got {type(edge_index).__name__}); see graphattn.as_graph")
@@ -304,7 +325,7 @@ def _check_indices(name: str, x: Tensor) -> Tensor:
 
 
 def _check_pairs(sizes: Sizes) -> None:
-    queries, keys = (sum(counts) for counts in zip(*sizes))
+    queries, keys = totals(sizes)
     if queries * keys >= 2**63:  # query * num_keys + key sorts and finds edges
         raise ValueError(f"an edge list has fewer than 2^63 pairs of nodes (got {queries} queries and {keys} keys)")
 

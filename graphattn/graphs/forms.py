@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
+from graphattn.graphs.copied import copied, held
 from graphattn.graphs.csr import rows_of
-from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr, held
+from graphattn.graphs.edge_list import INDEX_DTYPES, EdgeListGraph, check_rowptr
 from graphattn.graphs.graph import Graph
 from graphattn.graphs.recording import refuse_make_fx
 from graphattn.graphs.sizes import Counts, Sizes, parse_counts, parse_sizes
-from graphattn.graphs.snapshots import Read, graph_of_tensor, plain
+from graphattn.graphs.snapshots import Read, graph_of_tensor, plain, snapshot
 from graphattn.graphs.spread import SpreadGraph
 
 NO_SIZES = (
@@ -141,13 +142,10 @@ def _what_of_integers(x: Tensor) -> str:
 
 def _from_edge_index(x: Tensor, sizes: Sizes) -> Graph:
     is_undirected = isinstance(x, EdgeIndex) and x.is_undirected
-    num_queries, num_keys = zip(*sizes)
 
     def build(edge_index: Tensor) -> Read:
-        edges = held(edge_index)
-        graph = EdgeListGraph.owning(edges, num_queries, num_keys, is_undirected)
-        # What is compared has the dtype of the caller's, or is the shorter form of int64.
-        return Read(graph, (edges if edge_index.dtype in (torch.int64, edges.dtype) else edge_index,))
+        copy = copied(edge_index, sizes)
+        return Read(EdgeListGraph.of_copy(copy, sizes, is_undirected), (copy.numbers,))
 
     return graph_of_tensor(x, ("edge_index", sizes, is_undirected), lambda x: (plain(x),), build)
 
@@ -157,6 +155,7 @@ def _from_mask(x: Tensor) -> Graph:
         raise ValueError(f"a mask must have shape [num_queries, num_keys] (got {list(x.shape)})")
 
     def build(mask: Tensor) -> Read:
+        mask = snapshot(mask)
         return Read(EdgeListGraph.owning(held(mask.nonzero().t().flip(0)), *mask.shape), (mask,))
 
     return graph_of_tensor(x, ("mask",), lambda x: (plain(x),), build)
@@ -177,7 +176,7 @@ def _from_coo(x: Tensor) -> Graph:
     sizes = x.size(0), x.size(1)
 
     def build(query: Tensor, key: Tensor) -> Read:
-        edges = held(torch.stack([key, query]))
+        edges = held(torch.stack([snapshot(key), snapshot(query)]))
         return Read(EdgeListGraph.owning(edges, *sizes), (edges[1], edges[0]))
 
     return graph_of_tensor(x, ("coo", sizes), lambda x: tuple(x._indices()), build)
@@ -190,6 +189,7 @@ def _from_compressed(x: Tensor) -> Graph:
         return (x.crow_indices(), x.col_indices()) if is_by_row else (x.ccol_indices(), x.row_indices())
 
     def build(starts: Tensor, inner: Tensor) -> Read:
+        starts, inner = snapshot(starts), snapshot(inner)
         check_rowptr(starts, inner)
         pair = [inner.long(), rows_of(starts)]
         edges = torch.stack(pair if is_by_row else pair[::-1])  # rows are queries

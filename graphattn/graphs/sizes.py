@@ -44,6 +44,8 @@ def parse_counts(name: str, value: Any, minimum: int | None = 0) -> tuple[int, .
     >>> parse_counts("num_queries", 5), parse_counts("num_queries", [3, 0])
     ((5,), (3, 0))
     """
+    if type(value) is int and minimum is not None and value >= minimum:  # mostly
+        return (value,)
     if not is_sequence(value):
         return (parse_integer(name, value, minimum),)
     values = value.tolist() if isinstance(value, (torch.Tensor, np.ndarray)) else value
@@ -82,6 +84,18 @@ def parse_pairs(sizes: Any) -> Sizes:
     ):
         raise ValueError(f"'sizes' must be a tuple of pairs (num_queries, num_keys), one per example (got {sizes!r})")
     return tuple((parse_integer("sizes", queries), parse_integer("sizes", keys)) for queries, keys in sizes)
+
+
+def totals(sizes: Sizes) -> tuple[int, int]:
+    """Queries and keys of all examples.
+
+    >>> totals(((3, 2), (5, 7)))
+    (8, 9)
+    """
+    if len(sizes) == 1:
+        return sizes[0]
+    queries, keys = map(sum, zip(*sizes))
+    return queries, keys
 
 
 def parse_flag(name: str, value: object) -> bool:

@@ -44,14 +44,14 @@ def graph_of_tensor(
         x: The caller's tensor.
         meaning: What else the graph depends on.
         numbers_of: The tensors that make up `x`.
-        build: Makes the graph of copies of them, which are its own.
+        build: Makes the graph of them, of copies that are its own.
     """
     x = unwrapped(x)
     with _LOCK:
         last = _READ.get(x, {}).get(meaning)
     if last is not None and untransformed(lambda: all(map(shows, numbers_of(x), last.numbers))):
         return last.graph
-    graph, numbers = untransformed(lambda: build(*map(snapshot, numbers_of(x))))
+    graph, numbers = untransformed(lambda: build(*numbers_of(x)))
     new = Read(graph, tuple(map(in_short, numbers)))
     with _LOCK:
         read = _READ.setdefault(x, {})
@@ -132,8 +132,8 @@ def in_short(numbers: Tensor) -> Tensor:
 
     Only where loops in C compare the two; torch would turn one into the dtype of the other first.
     """
-    loops = loops_for(numbers)
-    if loops is None or numbers.dtype != torch.int64 or numbers.numel() < MANY:
+    loops = loops_for(numbers) if numbers.dtype == torch.int64 and numbers.numel() >= MANY else None
+    if loops is None:
         return numbers
     short = numbers.int()
     return short if loops.same_numbers(numbers, short) else numbers

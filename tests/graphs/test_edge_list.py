@@ -58,7 +58,7 @@ def forms_of(graph):
 @pytest.mark.parametrize("has_loops", [True, False], ids=["loops", "no loops"])
 def test_narrow_integers_make_the_same_graph(num_edges, dtype, is_sorted, has_loops, monkeypatch):
     if not has_loops:
-        for module in ("csr", "edge_list", "snapshots"):
+        for module in ("copied", "csr", "edge_list", "snapshots"):
             monkeypatch.setattr(f"graphattn.graphs.{module}.loops_for", lambda *_: None)
     wide = random_edges(num_edges, 100, 120)
     wide = wide[:, (wide[1] * 120 + wide[0]).argsort()] if is_sorted else wide

@@ -212,7 +212,7 @@ def test_pickle_and_copy_drop_caches(graph, edges):
     graph.csr()
     for twin in (pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph), copy.copy(graph)):
         assert twin._cache is not graph._cache
-        assert set(twin._cache) <= {"checked", "query_ptr", "key_ptr"}
+        assert set(twin._cache) <= {"checked", "is_sorted", "query_ptr", "key_ptr"}
         assert_same_edges(twin, edges)
         if graph.device is None:
             assert twin == graph and hash(twin) == hash(graph)

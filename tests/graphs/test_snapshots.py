@@ -13,6 +13,7 @@ from torch_geometric import EdgeIndex
 
 from graphattn import attend
 from graphattn.graphs import EdgeListGraph, as_graph
+from graphattn.graphs.copied import copied
 from graphattn.graphs.csr import compress_edges
 from graphattn.graphs.snapshots import _READ, MANY, in_short, plain, shows, snapshot
 
@@ -292,7 +293,7 @@ def slow(function):
 
 
 def test_threads_get_one_graph(monkeypatch):
-    monkeypatch.setattr("graphattn.graphs.snapshots.snapshot", slow(snapshot))
+    monkeypatch.setattr("graphattn.graphs.forms.copied", slow(copied))
     monkeypatch.setattr("graphattn.graphs.edge_list.compress_edges", slow(compress_edges))
     x, graphs = edges(), []
     barrier = threading.Barrier(4)

@@ -36,6 +36,10 @@ const Field pairs_fields[] = {
     FIELD(Pairs, col), FIELD(Pairs, row_starts), FIELD(Pairs, place), FIELD(Pairs, starts), FIELD(Pairs, sorted),
     FIELD(Pairs, places), FIELD(Pairs, scratch), FIELD(Pairs, found), {0}};
 
+const Field copying_fields[] = {
+    FIELD(Copying, num_edges), FIELD(Copying, num_rows), FIELD(Copying, num_cols), FIELD(Copying, is_64), FIELD(Copying, copy_is_64),
+    FIELD(Copying, index), FIELD(Copying, copy), FIELD(Copying, found), {0}};
+
 const Field comparison_fields[] = {FIELD(Comparison, count), FIELD(Comparison, is_64), FIELD(Comparison, shown),
                                    FIELD(Comparison, stored), FIELD(Comparison, found), {0}};
 

@@ -30,9 +30,28 @@ typedef struct {
     int64_t *found;       /* [pieces] whether some number differs */
 } Comparison;
 
+/* What a piece of a copy can be. */
+enum { IS_SORTED, FALLS, IS_OUTSIDE };
+
+/* An index [2, num_edges] that anybody may write at any time, columns before rows, and its copy. */
+typedef struct {
+    int64_t num_edges, num_rows, num_cols;
+    int64_t is_64, copy_is_64; /* whether they hold int64, else int32 */
+    const void *index;         /* [2 * num_edges] */
+    void *copy;                /* result: [2 * num_edges] */
+    int64_t *found;            /* [pieces] IS_SORTED: by (row, column); IS_OUTSIDE: a number is out of range, and the copy useless */
+} Copying;
+
 /* Number i of an index. */
 INLINE int64_t index_at(const void *index, int64_t i, int is_64) {
     return is_64 ? ((const int64_t *)index)[i] : ((const int32_t *)index)[i];
+}
+
+INLINE void put_index(void *index, int64_t i, int64_t number, int is_64) {
+    if (is_64)
+        ((int64_t *)index)[i] = number;
+    else
+        ((int32_t *)index)[i] = (int32_t)number;
 }
 
 #endif

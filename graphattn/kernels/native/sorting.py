@@ -1,4 +1,4 @@
-"""Edges as pairs (row, column): looked through, sorted and turned round by the loops of `indices.c` and `sorting.c`.
+"""Edges as pairs (row, column): copied, looked through, sorted and turned round by the loops of `indices.c` and `sorting.c`.
 
 Indices are on the CPU, int64 or int32, both of one dtype; what is made of them is int32, which their sizes must fit.
 """
@@ -9,7 +9,7 @@ from ctypes import c_int64, c_void_p
 import torch
 from torch import Tensor
 
-from graphattn.kernels.native.border import Struct, hand_over, readable
+from graphattn.kernels.native.border import Struct, hand_over, let_read, readable
 from graphattn.kernels.native.library import library
 from graphattn.kernels.native.threads import count_pieces, even_bounds, run
 
@@ -41,6 +41,24 @@ class Pairs(Struct):
         }
 
 
+IS_SORTED, FALLS, IS_OUTSIDE = range(3)  # of indices.h
+
+
+class Copying(Struct):
+    """Copying of indices.h."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("num_edges", "num_rows", "num_cols", "is_64", "copy_is_64")),
+        *((name, c_void_p) for name in ("index", "copy", "found")),
+    )
+
+    def arrays(self, real):
+        numbers = 2 * self.num_edges
+        copy = torch.int64 if self.copy_is_64 else torch.int32
+        found = torch.int64, count_pieces(self.num_edges, PIECE)
+        return {"index": (real, numbers), "copy": (copy, numbers), "found": found}
+
+
 class Comparison(Struct):
     """Comparison of indices.h."""
 
@@ -52,6 +70,39 @@ class Comparison(Struct):
     def arrays(self, real):
         found = torch.int64, count_pieces(self.count, PIECE)
         return {"shown": (torch.int64, self.count), "stored": (real, self.count), "found": found}
+
+
+def copy_pairs(index: Tensor, num_rows: int, num_cols: int, dtype: torch.dtype) -> tuple[Tensor, bool] | None:
+    """A copy of an index [2, num_edges], columns before rows, and whether its pairs go by (row, column); None if a number is
+    out of range.
+
+    Each number is read once, so that all this is true of the copy, whoever writes the index meanwhile.
+
+    Args:
+        index: int64, or int32 for a copy in int32.
+        num_rows, num_cols: Any number, of which the first 2^31 are in range.
+        dtype: Of the copy, int64 or int32.
+    """
+    copying = Copying(
+        index.size(1), min(num_rows, 2**31), min(num_cols, 2**31), index.dtype == torch.int64, dtype == torch.int64
+    )
+    bounds = _bounds(copying.num_edges)
+    copy = torch.empty(index.shape, dtype=dtype, device="cpu")
+    found = torch.empty(bounds.numel() - 1, dtype=torch.int64, device="cpu")
+    let_read(copying, index.dtype, index=index)
+    run("pairs_copied", hand_over(copying, index.dtype, copy=copy, found=found), bounds)
+    pieces = found.tolist()
+    if IS_OUTSIDE in pieces:
+        return None
+    return copy, FALLS not in pieces and _meet_in_order(copy, bounds)
+
+
+def _meet_in_order(copy: Tensor, bounds: Tensor) -> bool:
+    """Whether no piece begins with a pair that goes before the last one of the piece before it."""
+    if bounds.numel() == 2:
+        return True
+    col, row = copy[:, (bounds[1:-1, None] + torch.tensor([-1, 0], device="cpu")).flatten()]
+    return is_sorted(row, col)
 
 
 def some_outside(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> bool:
@@ -72,7 +123,8 @@ def sort_pairs(row: Tensor, col: Tensor, num_rows: int, num_cols: int) -> tuple[
     """
     pairs, row, col = _pairs(row, col, num_rows, num_cols)
     scratch = _room(pairs.arrays(row.dtype)["scratch"][1])
-    starts, sorted, places = _room(num_rows + 1 + 2 * row.numel()).split([num_rows + 1, row.numel(), row.numel()])
+    room = _room(num_rows + 1 + 2 * row.numel())
+    starts, sorted, places = room.split_with_sizes((num_rows + 1, row.numel(), row.numel()))
     hand_over(pairs, row.dtype, row=row, col=col, starts=starts, sorted=sorted, places=places, scratch=scratch)
     _do("sort_pairs", pairs)
     return starts, sorted, places
@@ -92,7 +144,8 @@ def turn_rows(
         ValueError: if an index is out of range, or is written meanwhile.
     """
     pairs, _, col = _pairs(col, col, row_starts.numel() - 1, num_cols)
-    starts, sorted, places = _room(num_cols + 1 + 2 * col.numel()).split([num_cols + 1, col.numel(), col.numel()])
+    room = _room(num_cols + 1 + 2 * col.numel())
+    starts, sorted, places = room.split_with_sizes((num_cols + 1, col.numel(), col.numel()))
     row_starts, place = readable(row_starts, torch.int32), readable(place, torch.int32)
     hand_over(pairs, col.dtype, row_starts=row_starts)  # first: `arrays` asks for it
     scratch = _room(num_cols + 1)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphattn.kernels.native import sorting
-from graphattn.kernels.native.sorting import is_sorted, same_numbers, some_outside, sort_pairs, turn_rows
+from graphattn.kernels.native.sorting import copy_pairs, is_sorted, same_numbers, some_outside, sort_pairs, turn_rows
 from graphattn.kernels.native.threads import count_pieces
 from tests.kernels.native.structs import declared_fields, fields_in_c
 
@@ -73,6 +74,40 @@ def test_is_sorted(pairs, dtype):
     assert is_sorted(*columns(sorted(pairs), dtype))
 
 
+# int32 is copied as such.
+COPIES = pytest.mark.parametrize(
+    "dtype, copy_dtype", [(torch.int64, torch.int64), (torch.int64, torch.int32), (torch.int32, torch.int32)]
+)
+
+
+@COPIES
+@given(pairs=PAIRS | ANY, is_put_in_order=st.booleans())
+def test_copy_pairs(pairs, is_put_in_order, dtype, copy_dtype):
+    pairs = sorted(pairs) if is_put_in_order else pairs
+    row, col = columns(pairs, dtype)
+    found = copy_pairs(torch.stack([col, row]), 7, 5, copy_dtype)
+    if any(not (0 <= row < 7 and 0 <= col < 5) for row, col in pairs):
+        assert found is None
+    else:
+        copy, is_in_order = found
+        assert torch.equal(copy, torch.stack([col, row]).to(copy_dtype)) and copy.dtype == copy_dtype
+        assert is_in_order == all(one <= other for one, other in pairwise(pairs))
+
+
+@COPIES
+@pytest.mark.parametrize("number", [2**31, 2**32, -(2**31) - 1, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("side", [0, 1])
+def test_numbers_that_do_not_fit_are_not_copied(side, number, dtype, copy_dtype):
+    """Nor those above 2^31 of more nodes than that."""
+    pairs = torch.zeros(2, 100, dtype=torch.int64)
+    pairs[side, 77] = number
+    if dtype == torch.int64:
+        assert copy_pairs(pairs, 2**40, 2**40, copy_dtype) is None
+    pairs[side, 77] = 2**31 - 1
+    assert torch.equal(copy_pairs(pairs.to(dtype), 2**40, 2**40, copy_dtype)[0], pairs.to(copy_dtype))
+    assert copy_pairs(pairs.to(dtype), 2**31 - 1, 2**31 - 1, copy_dtype) is None
+
+
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=20), DTYPES, st.data())
 def test_same_numbers(numbers, dtype, data):
     shown = torch.tensor(numbers, dtype=torch.int64)
@@ -104,6 +139,10 @@ def test_pieces_and_their_borders(place):
     falls = torch.zeros(count, dtype=torch.int64)
     falls[place:] = -1
     assert is_sorted(falls, falls) == is_sorted(falls * 0, falls) == (place == 0)
+    for index in (torch.stack([falls + 1, falls + 1]), torch.stack([falls + 1, falls * 0])):
+        copy, is_in_order = copy_pairs(index, 2, 2, torch.int32)
+        assert torch.equal(copy, index.int()) and is_in_order == (place == 0)
+    assert copy_pairs(torch.stack([falls, row]), count, 2, torch.int32) is None
 
 
 def test_any_layout_is_read_as_it_shows():
@@ -139,19 +178,10 @@ def test_turning_gives_up_or_visits_every_entry_once(starts):
         assert sorted(places.tolist()) == list(range(50)) and set(rows.tolist()) <= {0, 1}
 
 
-@pytest.mark.parametrize("side", [0, 1])
-def test_an_index_that_is_written_meanwhile(side):
-    """Whatever a thread writes, results are whole or there is an error: every place once, in range."""
-    count, size = 20_000, 50
-    pairs = torch.randint(size, (2, count))
-    numbers, is_open = pairs[side].numpy(), [True]
-    good = numbers.copy()
-    others = [
-        torch.randint(size, (count,)).numpy(),
-        np.full(count, -(2**40)),
-        np.full(count, size - 1),
-        good[::-1].copy(),
-    ]
+@contextmanager
+def written_meanwhile(numbers, others):
+    """By a thread, again and again, each of some arrays and what was there."""
+    good, is_open = numbers.copy(), [True]
 
     def write():
         while is_open[0]:
@@ -162,8 +192,27 @@ def test_an_index_that_is_written_meanwhile(side):
 
     writer = threading.Thread(target=write)
     writer.start()
-    done = 0
     try:
+        yield
+    finally:
+        is_open[0] = False
+        writer.join()
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_index_that_is_written_meanwhile(side):
+    """Whatever a thread writes, results are whole or there is an error: every place once, in range."""
+    count, size = 20_000, 50
+    pairs = torch.randint(size, (2, count))
+    numbers = pairs[side].numpy()
+    others = [
+        torch.randint(size, (count,)).numpy(),
+        np.full(count, -(2**40)),
+        np.full(count, size - 1),
+        numbers[::-1].copy(),
+    ]
+    done = 0
+    with written_meanwhile(numbers, others):
         for _ in range(500):
             try:
                 starts, cols, places = sort_pairs(*pairs, size, size)
@@ -173,12 +222,30 @@ def test_an_index_that_is_written_meanwhile(side):
             assert torch.equal(places.sort()[0], torch.arange(count, dtype=torch.int32))
             assert int(cols.min()) >= 0 and int(cols.max()) < size
             assert int(starts[0]) == 0 and int(starts[-1]) == count and bool((starts.diff() >= 0).all())
-    finally:
-        is_open[0] = False
-        writer.join()
     assert done
 
 
-@pytest.mark.parametrize("struct, name", [(sorting.Pairs, "pairs_fields"), (sorting.Comparison, "comparison_fields")])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_what_is_said_of_a_copy_is_true_of_it_if_the_index_is_written_meanwhile(dtype):
+    count = THREE
+    pairs = torch.arange(count).expand(2, count).clone()
+    others = [np.full(count, -1), np.full(count, 2**40), np.arange(count)[::-1].copy()]
+    in_order = copied = 0
+    with written_meanwhile(pairs[1].numpy(), others):
+        for _ in range(300):
+            found = copy_pairs(pairs, count, count, dtype)
+            if found is None:
+                continue
+            copied += 1
+            (col, row), said = found
+            assert int(row.min()) >= 0 and int(row.max()) < count and said == is_sorted(row, col)
+            in_order += said
+    assert copied and in_order
+
+
+@pytest.mark.parametrize(
+    "struct, name",
+    [(sorting.Pairs, "pairs_fields"), (sorting.Copying, "copying_fields"), (sorting.Comparison, "comparison_fields")],
+)
 def test_structs_are_those_of_c(struct, name):
     assert fields_in_c(name) == declared_fields(struct)
