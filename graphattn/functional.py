@@ -12,7 +12,7 @@ from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.per_head import PerHead
 from graphattn.graphs.spread import SpreadGraph
-from graphattn.kernels.choose import Choice, select
+from graphattn.kernels.choose import Choice, explain
 from graphattn.running.arguments import (
     BiasLike,
     NormalizerLike,
@@ -317,7 +317,7 @@ def choice_over(query: Tensor, key: Tensor, value: Tensor, graph: GraphLike, opt
     names: list[str] = []
     refusals: dict[str, str] = {}
     for _, part_plan, part_inputs in pieces(*with_bias_for_kernel(plan, inputs, options.kernel), options.kernel):
-        chosen, reasons = select(part_plan, part_inputs, options.kernel)
+        chosen, reasons = explain(part_plan, part_inputs, options.kernel)
         names += [chosen.name] if chosen.name not in names else []
         refusals |= reasons
     return Choice(" + ".join(names), refusals)

@@ -195,7 +195,7 @@ def attend_backward(
         return gradients_by_tape(run_again, given, needed, [grad_out, grad_edge_out] if has_edges else [grad_out])
     merged, grad = Partial(out, lse, edge_out if has_edges else None), Partial.gradient(grad_out, grad_edge_out)
     with tape_of_its_own():
-        chosen = [select(*part[1:], kernel)[0] for part in pieces(plan, inputs, kernel)]
+        chosen = [select(*part[1:], kernel) for part in pieces(plan, inputs, kernel)]
         plan = plan._replace(needed=needed_of(in_full(needed[:-1], False)))
         gradients, by_sink = kernel_gradients(plan, kernel, chosen, inputs, merged, grad)
     return real_gradients(cast_like((*flat_of(gradients), by_sink), given), given, needed, grad_out)

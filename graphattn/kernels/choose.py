@@ -7,7 +7,7 @@ from graphattn.kernels.cuda.edges_cuda import EdgesCuda
 from graphattn.kernels.cuda.efficient_cuda import EfficientCuda
 from graphattn.kernels.cuda.flash_cuda import FlashCuda
 from graphattn.kernels.cuda.flex import Flex
-from graphattn.kernels.facts import check_facts
+from graphattn.kernels.facts import check_facts, unfit_fact
 from graphattn.kernels.finite import AreFinite
 from graphattn.kernels.fused.banded_torch import BandedTorch
 from graphattn.kernels.fused.dense import Dense
@@ -74,10 +74,8 @@ class Choice(NamedTuple):
     refusals: dict[str, str]
 
 
-def select(
-    plan: Plan, inputs: Inputs, name: str | None = None, is_finite: bool | None = None
-) -> tuple[Kernel, dict[str, str]]:
-    """The kernel for one part, and why the others before it refuse.
+def select(plan: Plan, inputs: Inputs, name: str | None = None, is_finite: bool | None = None) -> Kernel:
+    """The kernel for one part.
 
     `is_finite` says whether keys and values are; None: they are looked at where a kernel must know. On CPU the graph remembers
     the answer to what it was asked before: for a small graph the question takes as long as the loops.
@@ -105,18 +103,34 @@ def facts_of(plan: Plan, inputs: Inputs) -> tuple:
     return (*options, query.dtype, query.shape, key.shape, value.shape, *per_edge)
 
 
-def first_that_runs(
-    plan: Plan, inputs: Inputs, name: str | None, is_finite: bool | None
-) -> tuple[Kernel, dict[str, str]]:
+def first_that_runs(plan: Plan, inputs: Inputs, name: str | None, is_finite: bool | None) -> Kernel:
     """`select` without remembering; where `name` is given, among the kernels of this name or family."""
-    candidates = [kernel for kernel in KERNELS if name in (None, kernel.name, kernel.family)]
-    if not candidates:
-        names, families = ([getattr(kernel, of) for kernel in KERNELS] for of in ("name", "family"))
-        raise ValueError(
-            f"'kernel' must be one of {names}, or of the families {sorted({*families} - {None})} (got {name!r})"
-        )
+    for kernel in candidates(name):
+        if not can_run(kernel, plan, inputs, name):
+            continue
+        if not kernel.spreads_nan(plan):
+            return kernel
+        is_finite = AreFinite(inputs.key, inputs.value).answer() if is_finite is None else is_finite
+        if is_finite:
+            return kernel
+    return explain(plan, inputs, name, is_finite)[0]  # which raises, with all sentences
+
+
+def can_run(kernel: Kernel, plan: Plan, inputs: Inputs, name: str | None) -> bool:
+    """Whether neither `why_wait` nor `kernel.why_not` has anything to say; of facts that do not fit no sentence is made."""
+    if type(kernel).why_not is not Kernel.why_not or "why_not" in vars(kernel):
+        return why_wait(kernel, plan, inputs, name) is None and kernel.why_not(plan, inputs) is None
+    if unfit_fact(kernel, plan, inputs) is not None:  # first, for most kernels end here
+        return False
+    return why_wait(kernel, plan, inputs, name) is None and kernel.why_not_here(plan, inputs) is None
+
+
+def explain(
+    plan: Plan, inputs: Inputs, name: str | None = None, is_finite: bool | None = None
+) -> tuple[Kernel, dict[str, str]]:
+    """What `first_that_runs` finds, and why the others before it refuse."""
     refusals: dict[str, str] = {}
-    for kernel in candidates:
+    for kernel in candidates(name):
         reason = why_wait(kernel, plan, inputs, name) or kernel.why_not(plan, inputs)
         if reason is None and kernel.spreads_nan(plan):
             is_finite = AreFinite(inputs.key, inputs.value).answer() if is_finite is None else is_finite
@@ -126,3 +140,16 @@ def first_that_runs(
             return kernel, refusals
         refusals[kernel.name] = reason
     raise ValueError(f"no kernel named {name!r} can run this: " + "; ".join(refusals.values()))
+
+
+def candidates(name: str | None) -> list[Kernel]:
+    """In the order in which they are asked."""
+    if name is None:
+        return list(KERNELS)
+    found = [kernel for kernel in KERNELS if name in (kernel.name, kernel.family)]
+    if not found:
+        names, families = ([getattr(kernel, of) for kernel in KERNELS] for of in ("name", "family"))
+        raise ValueError(
+            f"'kernel' must be one of {names}, or of the families {sorted({*families} - {None})} (got {name!r})"
+        )
+    return found

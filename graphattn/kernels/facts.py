@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from graphattn.graphs import Graph
 if TYPE_CHECKING:
     from graphattn.kernels.kernel import Inputs, Plan
 
+Sentence = Callable[[], str]  # made for who reads it, where most kernels refuse most calls
 PER_EDGE = ("bias", "edge_features", "edge_query")  # the fields of `Inputs` that a call need not have
 DEVICES = {"cpu": "CPU", "cuda": "CUDA"}  # as sentences call them
 
@@ -66,7 +68,13 @@ class Facts:
 
     @classmethod
     def has_graph(cls, graph: Graph) -> bool:
-        return cls.graphs.has(graph) if isinstance(cls.graphs, GraphKind) else isinstance(graph, cls.graphs)
+        return cls.graphs.has(graph) if isinstance(cls.graphs, GraphKind) else is_one_of(type(graph), cls.graphs)
+
+
+@lru_cache(512)
+def is_one_of(kind: type[Graph], kinds: tuple[type[Graph], ...]) -> bool:
+    """issubclass, which takes long to ask of abstract classes."""
+    return issubclass(kind, kinds)
 
 
 # What each fact has in it; all but the first two may be None.
@@ -92,55 +100,65 @@ def check_facts(kernel: Facts) -> None:
 
 def why_not_by_facts(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
     """The sentence that says which fact of a kernel does not fit, None if all do."""
-    device = inputs.query.device
-    if kernel.devices is not None and device.type not in kernel.devices:
-        return f"'{kernel.name}' runs on {listed([DEVICES.get(x, x) for x in kernel.devices])} (got {device})"
-    reason = why_not_graph(kernel, plan, inputs) or why_not_formula(kernel, plan) or why_not_tensors(kernel, inputs)
-    return None if reason is None else f"'{kernel.name}' {reason}"
+    rest = unfit_fact(kernel, plan, inputs)
+    return None if rest is None else f"'{kernel.name}' {rest()}"
 
 
-def why_not_graph(kernel: Facts, plan: Plan, inputs: Inputs) -> str | None:
-    """The rest of the sentence, about the graphs and dtypes that it runs."""
-    dtype = inputs.query.dtype
+def unfit_fact(kernel: Facts, plan: Plan, inputs: Inputs) -> Sentence | None:
+    """The rest of that sentence, not made yet."""
+    device, devices = inputs.query.device, kernel.devices
+    if devices is not None and device.type not in devices:
+        return lambda: f"runs on {listed([DEVICES.get(x, x) for x in devices])} (got {device})"
+    return unfit_graph(kernel, plan, inputs) or unfit_formula(kernel, plan) or unfit_tensors(kernel, inputs)
+
+
+def unfit_graph(kernel: Facts, plan: Plan, inputs: Inputs) -> Sentence | None:
+    """About the graphs and dtypes that it runs."""
+    dtype, dtypes = inputs.query.dtype, kernel.dtypes
     if not kernel.has_graph(plan.graph):
-        return f"runs {graphs_in_words(kernel)} (got {type(plan.graph).__name__})"
-    if kernel.dtypes is not None and dtype not in kernel.dtypes:
-        return f"runs {listed([str(x).removeprefix('torch.') for x in kernel.dtypes])} (got {dtype})"
+        return lambda: f"runs {graphs_in_words(kernel)} (got {type(plan.graph).__name__})"
+    if dtypes is not None and dtype not in dtypes:
+        return lambda: f"runs {listed([str(x).removeprefix('torch.') for x in dtypes])} (got {dtype})"
     return None
 
 
-def why_not_formula(kernel: Facts, plan: Plan) -> str | None:
-    """The rest of the sentence, about what is computed."""
-    score, normalizer = plan.score.name, plan.normalizer.name
-    if kernel.score_names is not None and score not in kernel.score_names:
-        return f"has {listed([f'the {x}' for x in kernel.score_names])} score{only(kernel.score_names)} (got {score!r})"
-    if kernel.normalizer_names is not None and normalizer not in kernel.normalizer_names:
-        return f"has {listed(kernel.normalizer_names)}{only(kernel.normalizer_names)} (got {normalizer!r})"
+def unfit_formula(kernel: Facts, plan: Plan) -> Sentence | None:
+    """About what is computed."""
+    score, scores = plan.score.name, kernel.score_names
+    normalizer, normalizers = plan.normalizer.name, kernel.normalizer_names
+    if scores is not None and score not in scores:
+        return lambda: f"has {listed([f'the {x}' for x in scores])} score{only(scores)} (got {score!r})"
+    if normalizers is not None and normalizer not in normalizers:
+        return lambda: f"has {listed(normalizers)}{only(normalizers)} (got {normalizer!r})"
     if plan.dropout and not kernel.takes_dropout:
-        return "has no dropout that can be repeated (got dropout > 0)"
+        return lambda: "has no dropout that can be repeated (got dropout > 0)"
     if plan.dropout and plan.nodes is not None and not kernel.takes_numbers:
-        return "draws dropout by the numbers of its own rows (got rows of a larger graph)"
+        return lambda: "draws dropout by the numbers of its own rows (got rows of a larger graph)"
     return None
 
 
-def why_not_tensors(kernel: Facts, inputs: Inputs) -> str | None:
-    """The rest of the sentence, about what the tensors are."""
+def unfit_tensors(kernel: Facts, inputs: Inputs) -> Sentence | None:
+    """About what the tensors are."""
     for name in PER_EDGE:
         # A bias by offset is made one of edges for kernels that do not take it.
         is_wanted = getattr(inputs, name) is not None or (
             name == "bias" and inputs.bias_by_offset is not None and not kernel.takes_bias_by_offset
         )
         if is_wanted and name not in kernel.per_edge:
-            taken = f"only {listed(kernel.per_edge)}" if kernel.per_edge else "nothing"
-            return f"takes {taken} per edge{' but a bias by offset' * kernel.takes_bias_by_offset} (got {name!r})"
-    (_, heads, dim), (_, kv_heads, value_dim) = inputs.query.shape, inputs.value.shape
+            return partial(sentence_per_edge, kernel, name)
+    (_, heads, dim), (_, kv_heads, value_dim), least = inputs.query.shape, inputs.value.shape, kernel.least_channels
     if heads != kv_heads and not kernel.takes_grouped_heads:
-        return f"needs as many heads in keys and values as in queries (got {kv_heads} and {heads})"
+        return lambda: f"needs as many heads in keys and values as in queries (got {kv_heads} and {heads})"
     if value_dim != dim and not kernel.takes_other_value_dim:
-        return f"needs as many channels in values as in queries (got {value_dim} and {dim})"
-    if dim < kernel.least_channels:
-        return f"needs at least {kernel.least_channels} channel{'s' * (kernel.least_channels > 1)} (got dim={dim})"
+        return lambda: f"needs as many channels in values as in queries (got {value_dim} and {dim})"
+    if dim < least:
+        return lambda: f"needs at least {least} channel{'s' * (least > 1)} (got dim={dim})"
     return None
+
+
+def sentence_per_edge(kernel: Facts, name: str) -> str:
+    taken = f"only {listed(kernel.per_edge)}" if kernel.per_edge else "nothing"
+    return f"takes {taken} per edge{' but a bias by offset' * kernel.takes_bias_by_offset} (got {name!r})"
 
 
 def graphs_in_words(kernel: Facts) -> str:

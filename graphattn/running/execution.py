@@ -92,7 +92,7 @@ def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> 
 
 def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Plan, Inputs]:
     """A bias by offset stays one where the kernel that runs takes it; elsewhere it becomes one for each edge."""
-    if inputs.bias_by_offset is not None and select(plan, inputs, kernel)[0].takes_bias_by_offset:
+    if inputs.bias_by_offset is not None and select(plan, inputs, kernel).takes_bias_by_offset:
         return plan, inputs
     return with_bias_of_edges(plan, inputs)
 
@@ -117,7 +117,7 @@ def pieces(plan: Plan, inputs: Inputs, kernel: str | None) -> Iterator[tuple[Par
         if plan.memory_budget is None:
             yield whole
             continue
-        run_by, _ = select(*whole[1:], kernel)
+        run_by = select(*whole[1:], kernel)
         for piece in within_budget(part, run_by, whole[2], plan.memory_budget, keep_queries=plan.dropout > 0):
             yield whole if piece is part else (piece, plan.over(piece.graph), take(inputs, piece))
 
@@ -142,7 +142,7 @@ def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Pa
 
     Whether keys are finite, if the kernel must know, is read after it was started, so that a GPU does not stand still.
     """
-    run_by, _ = select(plan, inputs, kernel, is_finite=True)
+    run_by = select(plan, inputs, kernel, is_finite=True)
     must_ask = run_by.spreads_nan(plan) and not run_by.finds_nan
     are_finite = AreFinite(inputs.key, inputs.value) if must_ask else None
     try:
@@ -153,7 +153,7 @@ def run_part(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Kernel, Pa
             return run_by, result
     except NotFinite:
         pass
-    run_by, _ = select(plan, inputs, kernel, is_finite=False)
+    run_by = select(plan, inputs, kernel, is_finite=False)
     return run_by, run_by.forward(plan, inputs)
 
 
@@ -321,7 +321,7 @@ def lse_as_channel(merged: Partial, grad: Partial) -> tuple[Partial, Partial]:
 def kernels_of(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[str | None, list[Kernel]]:
     """Those of the pieces; any that run where the named one cannot, as it has no values of more channels than keys."""
     try:
-        return kernel, [select(*piece[1:], kernel)[0] for piece in pieces(plan, inputs, kernel)]
+        return kernel, [select(*piece[1:], kernel) for piece in pieces(plan, inputs, kernel)]
     except ValueError:
         if kernel is None:
             raise

@@ -60,7 +60,7 @@ def attend_mapped_edges(
     unmade = query.new_empty(()).expand(query.size(0), heads, edge_dim)
     options = Options(edge_features=edge_features, edge_query=unmade, scale=scale, dropout=dropout, edge_sum=False)
     plan, inputs, _ = prepare(query, key, value, graph, options)
-    kernel, _ = select(plan, inputs, None, is_finite=True)
+    kernel = select(plan, inputs, None, is_finite=True)
     if type(kernel) is not EdgesCpu or plan.memory_budget is not None:
         return None
     if torch.is_grad_enabled() and any([x.requires_grad for x in tensors]):

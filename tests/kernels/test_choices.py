@@ -104,7 +104,7 @@ def chosen(graph, dtype, device="cpu", **options):
     with FakeTensorMode() if device == "cuda" else nullcontext():  # so that no GPU is needed
         tensors = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
     plan, inputs, _ = prepare(*tensors, graph, Options(**options))
-    return select(plan, inputs, None, is_finite=True)[0].name
+    return select(plan, inputs, None, is_finite=True).name
 
 
 def on_cuda(graph, dtype):
