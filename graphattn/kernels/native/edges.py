@@ -1,7 +1,7 @@
 """What the loops over edges are given: the struct of edges.h, filled from a plan and its tensors."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -12,7 +12,14 @@ from graphattn.formulas.scores import Additive
 from graphattn.kernels.kernel import Inputs, Nodes, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
 from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read, readable
-from graphattn.kernels.native.rows import Rows, Transposition, arrangement, repeats, transposition
+from graphattn.kernels.native.rows import (
+    Rows,
+    Transposition,
+    arrangement,
+    keys_have_one_query,
+    repeats,
+    transposition,
+)
 from graphattn.kernels.native.threads import count_pieces, run
 
 SCORES = DOT, LEAKY, TANH, GAT = range(4)
@@ -51,6 +58,95 @@ class Edges(Struct):
         return self.expected
 
 
+class Extents(NamedTuple):
+    """What the arrays of one pass are as long as."""
+
+    entries: int
+    heads: int
+    kv_heads: int
+    dim: int
+    value_dim: int
+    edge_dim: int
+    bias_heads: int
+    feature_heads: int
+    num_queries: int
+    num_keys: int
+    num_rows: int
+    num_results: int
+    num_key_gradients: int
+    pieces: int
+
+
+# Numbers of each array.
+COUNTS: dict[str, Callable[[Extents], int]] = {
+    "query": lambda n: n.num_queries * n.heads * n.dim,
+    "key": lambda n: n.num_keys * n.kv_heads * n.dim,
+    "value": lambda n: n.num_keys * n.kv_heads * n.value_dim,
+    "bias": lambda n: n.entries * n.bias_heads,
+    "edge_features": lambda n: n.entries * n.feature_heads * n.edge_dim,
+    "edge_query": lambda n: n.num_queries * n.heads * n.edge_dim,
+    "vector": lambda n: n.heads * n.dim,
+    "edge_weight": lambda n: n.edge_dim * n.heads * n.dim,
+    "out": lambda n: n.num_results * n.heads * n.value_dim,
+    "lse": lambda n: n.num_results * n.heads,
+    "edge_out": lambda n: n.num_results * n.heads * n.edge_dim,
+    "grad_out": lambda n: n.num_queries * n.heads * n.value_dim,
+    "grad_edge_out": lambda n: n.num_queries * n.heads * n.edge_dim,
+    "grad_query": lambda n: n.num_rows * n.heads * n.dim,
+    "grad_edge_query": lambda n: n.num_rows * n.heads * n.edge_dim,
+    "grad_key": lambda n: n.num_key_gradients * n.kv_heads * n.dim,
+    "grad_value": lambda n: n.num_key_gradients * n.kv_heads * n.value_dim,
+    "grad_bias": lambda n: n.entries * n.bias_heads,
+    "grad_edge_features": lambda n: n.entries * n.feature_heads * n.edge_dim,
+    "grad_vector": lambda n: n.pieces * n.heads * n.dim,
+    "grad_edge_weight": lambda n: n.pieces * n.edge_dim * n.heads * n.dim,
+    "handed": lambda n: n.entries * 2 * n.heads,
+    "rowptr": lambda n: n.num_rows + 1,
+    "row_of": lambda n: n.num_rows,
+    "repeat": lambda n: n.entries,
+    "query_numbers": lambda n: n.num_queries,
+    "key_numbers": lambda n: n.num_keys,
+    "col": lambda n: n.entries,
+    "place": lambda n: n.entries,
+    "edge_id": lambda n: n.entries,
+    "signs": lambda n: n.entries * n.heads * -(-n.dim // 8),
+}
+INTEGERS = dict.fromkeys(("rowptr", "row_of", "repeat", "query_numbers", "key_numbers"), torch.int64)
+
+
+class Dtypes(NamedTuple):
+    """Of the arrays of one pass."""
+
+    real: torch.dtype  # of all that are not named below
+    stored: torch.dtype
+    of_gradients: torch.dtype  # of nodes
+    of_results: torch.dtype
+    of_indices: torch.dtype
+    results: str  # the one array that is in `of_results`
+
+    def of(self, name: str) -> torch.dtype:
+        if name == self.results:
+            return self.of_results
+        if name in ("query", "key", "value"):
+            return self.stored
+        if name in ("grad_query", "grad_key", "grad_value"):
+            return self.of_gradients
+        if name in ("col", "place", "edge_id"):
+            return self.of_indices
+        return torch.uint8 if name == "signs" else INTEGERS.get(name, self.real)
+
+
+class Expected(dict[str, tuple[torch.dtype, int]]):
+    """dtype and count of numbers of every array, found when it is first asked for: a graph may live for one call."""
+
+    def __init__(self, extents: Extents, dtypes: Dtypes):
+        super().__init__()
+        self.extents, self.dtypes = extents, dtypes
+
+    def __missing__(self, name: str) -> tuple[torch.dtype, int]:
+        return self.setdefault(name, (self.dtypes.of(name), COUNTS[name](self.extents)))
+
+
 OF_GRAPH = "index_is_64", "grad_storage", "rowptr", "row_of", "col", "place"  # what differs from one pass to another
 
 
@@ -60,7 +156,7 @@ class Call(NamedTuple):
     template: Edges
     rows: Rows
     bounds: Tensor  # of the pieces of the work
-    expected: dict[str, tuple[torch.dtype, int]]
+    expected: Expected
     sizes: Sizes
     real: torch.dtype  # of sums; halves are read and written as they are
 
@@ -134,7 +230,7 @@ def backward_calls(plan: Plan, inputs: Inputs, grad_out: Tensor) -> Passes:
     def build() -> Passes:
         of_results = grad_out.dtype if grad_out.dtype in HALVES else accumulation_dtype(inputs.query.dtype)
         over_queries = call_for(plan, inputs, "over queries", None, of_results)
-        if over_queries.template.score == DOT and arrangement(plan.graph).keys_have_one_query:
+        if over_queries.template.score == DOT and keys_have_one_query(plan.graph):
             return Passes(over_queries, None)
         return Passes(over_queries, call_for(plan, inputs, "over keys", transposition(plan.graph), of_results))
 
@@ -164,55 +260,19 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
     )  # fmt: skip
     bounds = rows.bounds(count_pieces(rows.col.numel() * sizes.heads * (sizes.dim + sizes.value_dim)))
     num_queries, num_keys = inputs.query.size(0), inputs.key.size(0)
-    dtypes = dict.fromkeys(("query", "key", "value"), stored)
-    dtypes |= dict.fromkeys(("grad_query", "grad_key", "grad_value"), of_gradients)
-    dtypes["out" if name == "forward" else "grad_out"] = of_results
-    template.expected = arrays(
-        template, rows, real, dtypes, num_queries, num_keys, rows.num_rows if name == "forward" else num_queries,
-        num_keys if transposed is None else rows.num_rows, bounds.numel() - 1,
+    num_results = rows.num_rows if name == "forward" else num_queries
+    num_key_gradients = num_keys if transposed is None else rows.num_rows
+    extents = Extents(
+        rows.col.numel(), *sizes, bias_heads, feature_heads, num_queries, num_keys, rows.num_rows, num_results, num_key_gradients,
+        bounds.numel() - 1,
     )  # fmt: skip
+    results = "out" if name == "forward" else "grad_out"
+    template.expected = Expected(extents, Dtypes(real, stored, of_gradients, of_results, rows.col.dtype, results))
     edge_id = readable(arranged.edge_id, rows.col.dtype)
     hand_over(template, real, rowptr=rows.rowptr, row_of=rows.row_of, col=rows.col, edge_id=edge_id)
     if transposed is not None:
         hand_over(template, real, place=transposed.place)
     return arranged.calls.setdefault(key, Call(template, rows, bounds, template.expected, sizes, real))
-
-
-def arrays(
-    sizes: Edges,
-    rows: Rows,
-    real: torch.dtype,
-    dtypes: dict[str, torch.dtype],
-    num_queries: int,
-    num_keys: int,
-    num_results: int,
-    num_key_gradients: int,
-    pieces: int,
-) -> dict[str, tuple[torch.dtype, int]]:
-    """dtype and count of numbers of every array; `dtypes` are those that need not be `real`."""
-    entries, heads, kv_heads, dim, value_dim, edge_dim = (getattr(sizes, name) for name in Edges.SIZES[:6])
-    features = sizes.feature_heads * edge_dim
-    counts = {
-        "query": num_queries * heads * dim, "key": num_keys * kv_heads * dim, "value": num_keys * kv_heads * value_dim,
-        "bias": entries * sizes.bias_heads, "edge_features": entries * features, "edge_query": num_queries * heads * edge_dim,
-        "vector": heads * dim, "edge_weight": edge_dim * heads * dim,
-        "out": num_results * heads * value_dim, "lse": num_results * heads, "edge_out": num_results * heads * edge_dim,
-        "grad_out": num_queries * heads * value_dim, "grad_edge_out": num_queries * heads * edge_dim,
-        "grad_query": rows.num_rows * heads * dim, "grad_edge_query": rows.num_rows * heads * edge_dim,
-        "grad_key": num_key_gradients * kv_heads * dim, "grad_value": num_key_gradients * kv_heads * value_dim,
-        "grad_bias": entries * sizes.bias_heads, "grad_edge_features": entries * features,
-        "grad_vector": pieces * heads * dim, "grad_edge_weight": pieces * edge_dim * heads * dim,
-        "handed": entries * 2 * heads,
-    }  # fmt: skip
-    indices = {"rowptr": rows.num_rows + 1, "row_of": rows.num_rows, "repeat": entries}
-    return {
-        **{name: (dtypes.get(name, real), count) for name, count in counts.items()},
-        **{name: (torch.int64, count) for name, count in indices.items()},
-        "query_numbers": (torch.int64, num_queries),
-        "key_numbers": (torch.int64, num_keys),
-        **{name: (rows.col.dtype, entries) for name in ("col", "place", "edge_id")},
-        "signs": (torch.uint8, entries * heads * -(-dim // 8)),
-    }
 
 
 def as_loops_read(call: Call, parameters: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:

@@ -22,11 +22,16 @@ def cut_evenly(starts: Tensor, count: int) -> Tensor:
         starts: int64 [num_rows + 1], where the entries of each row begin, and the number of all.
         count: At least 1.
     """
-    num_rows, ends = starts.numel() - 1, starts.numpy()
+    ends = starts.numpy()
     # By NumPy, whose operations on so few numbers take a quarter of the time of torch's.
-    inner = np.searchsorted(ends, np.arange(1, count) * ends[-1] // count).clip(max=num_rows)
-    cuts = np.unique(np.concatenate([[0], inner, [num_rows]]).astype(np.int64))
-    return torch.from_numpy(cuts if cuts.size > 1 else np.array([0, num_rows]))
+    cuts = np.empty(count + 1, np.int64)
+    cuts[0], cuts[-1] = 0, ends.size - 1
+    if count > 1:
+        cuts[1:-1] = ends.searchsorted(np.arange(1, count) * ends[-1] // count)
+    is_new = cuts[1:] > cuts[:-1]
+    if count > 1 and np.count_nonzero(is_new) < count:  # some piece would be empty
+        cuts = np.append(0, cuts[1:][is_new] if is_new.any() else 0)
+    return torch.from_numpy(cuts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +66,7 @@ class Rows:
 
 def cut_rows(csr: CSR) -> Rows:
     rowptr, col = readable(csr.rowptr, torch.int64), readable(csr.col, csr.col.dtype)
-    degrees = rowptr.diff()
-    if not degrees.numel() or degrees.max() <= HEAVY:
+    if col.numel() <= HEAVY or (degrees := rowptr.diff()).max() <= HEAVY:
         return Rows(rowptr, None, col)
     pieces = (-(-degrees // HEAVY)).clamp(min=1)
     row_of = torch.repeat_interleave(pieces)
@@ -79,7 +83,6 @@ class Arrangement:
 
     by_query: Rows
     edge_id: Tensor | None  # in the dtype of `col`, place in edge_index() of each entry; None if it is the same
-    keys_have_one_query: bool  # at most: gradients of keys and values are then no sums, and need no pass of their own
     calls: dict = field(default_factory=dict)  # structs for sizes and options that came before (native/edges.py)
 
 
@@ -92,10 +95,19 @@ class Transposition:
 def arrangement(graph: Graph) -> Arrangement:
     def build(device) -> Arrangement:
         csr = graph.by_query(device)
-        one_query = csr.col.numel() <= graph.num_keys and bool((torch.bincount(csr.col) <= 1).all())
-        return Arrangement(cut_rows(csr), readable(csr.edge_id, csr.col.dtype), one_query)
+        return Arrangement(cut_rows(csr), readable(csr.edge_id, csr.col.dtype))
 
     return graph.remember_on("edges_cpu arrangement", "cpu", build)
+
+
+def keys_have_one_query(graph: Graph) -> bool:
+    """At most: gradients of keys and values are then no sums, and need no pass of their own."""
+
+    def build(device) -> bool:
+        col = graph.by_query(device).col
+        return col.numel() <= graph.num_keys and (not col.numel() or int(torch.bincount(col).max()) == 1)
+
+    return graph.remember_on("edges_cpu one query", "cpu", build)
 
 
 def transposition(graph: Graph) -> Transposition:

@@ -172,7 +172,7 @@ def test_keys_of_one_query_at_most(monkeypatch, seen, score):
     torch.manual_seed(0)
     query = torch.randint(0, 3, (seen,)).sort().values
     graph = EdgeListGraph(torch.stack([torch.randperm(200)[:seen], query]), 3, 200)
-    assert rows.arrangement(graph).keys_have_one_query
+    assert rows.keys_have_one_query(graph)
     tensors = [torch.randn(n, h, 5, dtype=torch.float64).requires_grad_() for n, h in ((3, 4), (200, 2), (200, 2))]
     parameters = [torch.randn(*shape, dtype=torch.float64).requires_grad_() for shape in ((4, 5), (4, 5, 3))]
     options = {"edge_features": torch.randn(seen, 3, dtype=torch.float64).requires_grad_(), "dropout": 0.3}
