@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphattn.functional import attend
 from graphattn.graphs import Graph
-from graphattn.nn.linear_maps import head_by_head, may_differentiate
+from graphattn.nn.linear_maps import head_by_head, may_differentiate, may_write
 from graphattn.nn.plain import is_linear
 
 # Products of edges are worth more than those of large matrices. Two cores, float32, 64 channels -> 4 heads of 16:
@@ -71,7 +71,26 @@ def attend_unprojected(
     result = attend(mapped, nodes, nodes, graph, edge_features=edge_features, edge_query=edge_query, scale=scale)
     mean, edge_out = result if isinstance(result, tuple) else (result, None)
     out = head_by_head(mean, of_values.mT)
-    if value_map.bias is not None:  # which a target without edges does not get
-        has_edges = graph.by_query(source.device).rowptr.diff() > 0
-        out = out + value_map.bias.unflatten(0, (heads, channels)) * has_edges[:, None, None]
+    if value_map.bias is not None:
+        out = add_where_edges_are(out, value_map.bias.unflatten(0, (heads, channels)), graph)
     return out, edge_out
+
+
+def add_where_edges_are(out: Tensor, bias: Tensor, graph: Graph) -> Tensor:
+    """out + bias, which a target without edges does not get; in the memory of `out` if nothing stands against it."""
+    if out.is_cpu and all_have_edges(graph):  # on CUDA the answer would be waited for
+        if out.dtype == bias.dtype and may_write(out, bias) and not may_differentiate(out, bias):
+            return out.add_(bias)
+        return out + bias
+    has_edges = graph.by_query(out.device).rowptr.diff() > 0
+    return out + bias * has_edges[:, None, None]
+
+
+def all_have_edges(graph: Graph) -> bool:
+    """Whether every query on the CPU has an edge."""
+
+    def build(device: torch.device) -> bool:
+        degrees = graph.by_query(device).rowptr.diff()
+        return not degrees.numel() or int(degrees.min()) > 0
+
+    return graph.remember_on("all have edges", "cpu", build)
