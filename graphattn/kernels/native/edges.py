@@ -223,18 +223,22 @@ class Passes(NamedTuple):
     """The calls of the backward pass."""
 
     over_queries: Call
-    over_keys: Call | None  # None where no key has two queries: the pass over queries then writes all gradients
+    over_keys: (
+        Call | None
+    )  # None where the pass over queries writes all gradients: no key has two, or none of keys is asked for
 
 
 def backward_calls(plan: Plan, inputs: Inputs, grad_out: Tensor) -> Passes:
+    of_keys = plan.needed is None or plan.needed.key or plan.needed.value
+
     def build() -> Passes:
         of_results = grad_out.dtype if grad_out.dtype in HALVES else accumulation_dtype(inputs.query.dtype)
         over_queries = call_for(plan, inputs, "over queries", None, of_results)
-        if over_queries.template.score == DOT and keys_have_one_query(plan.graph):
+        if not of_keys or (over_queries.template.score == DOT and keys_have_one_query(plan.graph)):
             return Passes(over_queries, None)
         return Passes(over_queries, call_for(plan, inputs, "over keys", transposition(plan.graph), of_results))
 
-    return plan.remember(("edges_cpu backward", grad_out.dtype), build)
+    return plan.remember(("edges_cpu backward", grad_out.dtype, of_keys), build)
 
 
 def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | None, of_results: torch.dtype) -> Call:

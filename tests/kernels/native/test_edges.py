@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from graphattn import BandedGraph, EdgeListGraph, attend
+from graphattn.kernels.kernel import Needed
 from graphattn.kernels.native import banded_cpu, border, edges, edges_cpu
 from graphattn.kernels.native.library import why_not_native
 from graphattn.running.arguments import prepare
@@ -29,6 +30,8 @@ def test_calls_are_remembered_by_graph_sizes_and_options():
     over_queries, over_keys = edges.backward_calls(plan, inputs, inputs.query)
     assert over_queries is not call and over_keys is not over_queries
     assert edges.backward_calls(plan, inputs, inputs.query).over_keys is over_keys
+    of_queries = plan._replace(needed=Needed(key=False, value=False))
+    assert edges.backward_calls(of_queries, inputs, inputs.query) == (over_queries, None)
     doubled = prepare(*(x.double() for x in inputs[:3]), plan.graph)
     assert edges.forward_call(doubled.plan, doubled.inputs) is not call
     forgetful = plan._replace(memory=None)  # as a part of a graph has it

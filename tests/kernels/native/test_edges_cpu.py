@@ -207,6 +207,28 @@ def test_gradients_are_made_only_for_what_needs_one(problem, monkeypatch):
     assert weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("score", ["dot", "leaky_relu", "tanh"])
+@pytest.mark.parametrize("heavy", [20, 2**14])
+def test_keys_that_need_no_gradient_are_not_sorted_by(score, heavy, monkeypatch):
+    monkeypatch.setattr(rows, "HEAVY", heavy)
+    torch.manual_seed(0)
+    edge_index = torch.randint(0, 15, (2, 400))
+    leaves = [torch.randn(*shape, dtype=torch.float64) for shape in ((15, 4, 5), (15, 2, 5), (15, 2, 5), (400, 4))]
+    cotangent, found = torch.randn(15, 4, 5, dtype=torch.float64), []
+    for wanted in ((0, 3), (0, 1, 2, 3)):
+        graph = EdgeListGraph(edge_index, 15)
+        given = [x.clone().requires_grad_(number in wanted) for number, x in enumerate(leaves)]
+        vector = torch.full((4, 5), 0.3, dtype=torch.float64, requires_grad=True)
+        options = {} if score == "dot" else {"score": Additive(vector, None, score)}
+        out = attend(*given[:3], graph, bias=given[3], kernel="edges_cpu", **options)
+        asked = [given[0], given[3], *([] if score == "dot" else [vector])]
+        found.append(torch.autograd.grad(out, asked, cotangent))
+        knows = graph.known(("edges_cpu transposition", torch.device("cpu"))) is not None
+        assert knows == (1 in wanted)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_slope_at_zero_is_that_of_torch():
     graph = EdgeListGraph(torch.tensor([[0, 1, 2, 0], [0, 0, 1, 1]]), 2, 3)
     target = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]], dtype=torch.float64)
