@@ -62,10 +62,10 @@ def attend_unprojected(
     """
     heads, channels = query.shape[1:]
     of_keys, of_values = (x.weight.unflatten(0, (heads, channels)) for x in (key_map, value_map))
-    mapped = head_by_head(query, of_keys)
     if key_map.bias is not None and may_differentiate(key_map.bias):
         # Its gradient is 0, not missing: DistributedDataParallel waits for it.
-        mapped = mapped + 0.0 * key_map.bias.sum()
+        query = query + 0.0 * key_map.bias.sum()
+    mapped = head_by_head(query, of_keys)
     nodes = source[:, None]
     scale = max(channels, 1) ** -0.5
     result = attend(mapped, nodes, nodes, graph, edge_features=edge_features, edge_query=edge_query, scale=scale)

@@ -5,7 +5,7 @@ import torch
 import torch_geometric.nn
 from torch.nn.utils import parametrizations
 
-from graphattn import EdgeListGraph
+from graphattn import EdgeListGraph, attend
 from graphattn.nn import TransformerConv, unprojected
 
 SOURCES, TARGETS = 60, 5
@@ -66,6 +66,24 @@ def test_the_same_as_projected_and_as_pyg(options, monkeypatch):
     torch.testing.assert_close(
         found[0], pyg.train(layer.training)((x, x[:TARGETS]), edges, edge_attr), rtol=1e-10, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("bias_dtype", [torch.float32, torch.float64])
+def test_a_bias_of_values_reaches_the_targets_with_edges(bias_dtype):
+    """Whether or not all have some, and whether anybody differentiates."""
+    layer, x = TransformerConv(16, 8, 2), torch.randn(SOURCES, 16)
+    layer.lin_value.bias = torch.nn.Parameter(torch.randn(16, dtype=bias_dtype))
+    query, (sources, targets) = torch.randn(TARGETS, 2, 8), block()
+    for edges, seen in ((block(), 4), (torch.stack([sources, targets % 4 + (sources % 2)]), 5)):
+        graph = EdgeListGraph(edges, TARGETS, SOURCES)
+        key, value = layer.lin_key(x), torch.nn.functional.linear(x, layer.lin_value.weight) + layer.lin_value.bias
+        wanted = attend(query, key.unflatten(1, (2, 8)), value.float().unflatten(1, (2, 8)), graph)
+        for mode in (torch.no_grad, torch.enable_grad, torch.inference_mode):
+            with mode():
+                out, _ = unprojected.attend_unprojected(query, x, graph, layer.lin_key, layer.lin_value)
+            assert out.dtype == bias_dtype and unprojected.all_have_edges(graph) == (seen == 5)
+            torch.testing.assert_close(out.float(), wanted, rtol=1e-5, atol=1e-5)
+    assert unprojected.all_have_edges(EdgeListGraph(torch.zeros(2, 0, dtype=torch.int64), 0, 3))
 
 
 def cheaper(layer, dtype=torch.float32):
