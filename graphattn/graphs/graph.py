@@ -190,12 +190,14 @@ class Graph(ABC):
     @property
     def num_queries(self) -> int:
         """Queries of the whole batch."""
-        return self.query_ptr[-1]
+        sizes = self.__dict__.get("sizes", ())
+        return sizes[0][0] if len(sizes) == 1 else self.query_ptr[-1]
 
     @property
     def num_keys(self) -> int:
         """Keys of the whole batch."""
-        return self.key_ptr[-1]
+        sizes = self.__dict__.get("sizes", ())
+        return sizes[0][1] if len(sizes) == 1 else self.key_ptr[-1]
 
     @property
     def shape(self) -> tuple[int, int]:

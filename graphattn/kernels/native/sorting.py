@@ -9,7 +9,7 @@ from ctypes import c_int64, c_void_p
 import torch
 from torch import Tensor
 
-from graphattn.kernels.native.border import Struct, hand_over, let_read, readable
+from graphattn.kernels.native.border import Struct, hand_over, readable
 from graphattn.kernels.native.library import library
 from graphattn.kernels.native.threads import count_pieces, even_bounds, run
 
@@ -89,8 +89,8 @@ def copy_pairs(index: Tensor, num_rows: int, num_cols: int, dtype: torch.dtype) 
     bounds = _bounds(copying.num_edges)
     copy = torch.empty(index.shape, dtype=dtype, device="cpu")
     found = torch.empty(bounds.numel() - 1, dtype=torch.int64, device="cpu")
-    let_read(copying, index.dtype, index=index)
-    run("pairs_copied", hand_over(copying, index.dtype, copy=copy, found=found), bounds)
+    index = readable(index, index.dtype)
+    run("pairs_copied", hand_over(copying, index.dtype, index=index, copy=copy, found=found), bounds)
     pieces = found.tolist()
     if IS_OUTSIDE in pieces:
         return None
