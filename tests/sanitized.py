@@ -78,9 +78,14 @@ def norms(seed: int) -> None:
     x = torch.randn(sum(sizes), drawn.choice([1, 8, drawn.randint(1, 40)]), generator=generator)
     weight, bias = (torch.randn(x.size(1), generator=generator) for _ in range(2))
     examples = layer_norm.examples_of(CompleteGraph(sizes))
-    y, mean, scale = layer_norm.forward(x, weight, bias, 1e-5, examples)
+    other, added = (drawn.choice([None, torch.randn(x.shape, generator=generator)]) for _ in range(2))
+    keeps_sum = drawn.random() < 0.5
+    y, total, mean, scale = layer_norm.forward(x, other, added, weight, bias, 1e-5, examples, keeps_sum)
+    x = x if other is None else x + other
+    assert total is None or torch.equal(total, x)
     part = x.split(sizes)[-1]
     wanted = torch.nn.functional.layer_norm(part, part.shape) * weight + bias
+    wanted = wanted if added is None else wanted + added[-len(part) :]
     torch.testing.assert_close(y[-len(part) :], wanted, rtol=1e-3, atol=1e-3)
     layer_norm.backward(y, x, weight, mean, scale, examples, tuple(drawn.random() < 0.7 for _ in range(3)))
 

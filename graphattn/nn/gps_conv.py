@@ -83,16 +83,15 @@ class GPSConv(torch_geometric.nn.GPSConv):
         seen = complete_graph(x, batch) if graph is None else as_graph(graph, x.size(0))
         # The examples, whose nodes lie side by side if they are what attention sees.
         examples = seen if graph is None and isinstance(seen, CompleteGraph) else None
-        results = []
+        out = None
         if self.conv is not None:
-            results.append(self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch, examples))
+            out = self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch, examples)
         if graph is None and x.size(0) > 0 and is_called_otherwise(self.attn):
             change = padded(self.attn, x, batch)
         else:
             change = self.attend_globally(x, seen)
-        results.append(self.add(x, change, self.norm2, batch, examples))
-        out = sum(results[1:], results[0])
-        return self.normalize(out + in_turn(self.mlp, out), self.norm3, batch, examples)
+        out = self.add(x, change, self.norm2, batch, examples, out)
+        return self.normalize(out, in_turn(self.mlp, out), self.norm3, batch, examples)
 
     def add(
         self,
@@ -101,15 +100,29 @@ class GPSConv(torch_geometric.nn.GPSConv):
         norm: Module | None,
         batch: Tensor | None,
         examples: CompleteGraph | None,
+        others: Tensor | None = None,
     ) -> Tensor:
-        return self.normalize(F.dropout(result, self.dropout, self.training) + x, norm, batch, examples)
+        return self.normalize(F.dropout(result, self.dropout, self.training), x, norm, batch, examples, others)
 
-    def normalize(self, x: Tensor, norm: Module | None, batch: Tensor | None, examples: CompleteGraph | None) -> Tensor:
+    def normalize(
+        self,
+        x: Tensor,
+        other: Tensor,
+        norm: Module | None,
+        batch: Tensor | None,
+        examples: CompleteGraph | None,
+        added: Tensor | None = None,
+    ) -> Tensor:
+        """norm(x + other), plus `added` if there is one."""
         if norm is None or (x.size(0) == 0 and self.norm_with_batch):  # these look for the largest index of a batch
-            return x
-        if not self.norm_with_batch:
-            return norm(x)
-        return norm(x, batch=batch) if batch is None else normalized(norm, x, batch, examples)
+            y = x + other
+        elif not self.norm_with_batch:
+            y = norm(x + other)
+        elif batch is None:
+            y = norm(x + other, batch=batch)
+        else:
+            return normalized(norm, x, batch, examples, other, added)
+        return y if added is None else added + y
 
     def attend_globally(self, x: Tensor, graph: Graph) -> Tensor:
         """Global attention: [num_nodes, channels]."""

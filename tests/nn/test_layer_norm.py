@@ -9,7 +9,7 @@ from graphattn import CompleteGraph
 from graphattn.kernels.native import layer_norm as loops
 from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import GATConv, GPSConv
-from graphattn.nn.layer_norm import normalized
+from graphattn.nn.layer_norm import LayerNorm, normalized
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -51,6 +51,85 @@ def test_pygs_numbers(affine, cotangent, calls):
     for own, right in zip(*both(norm, x, call), strict=True):
         torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
     assert calls == ["layer_norm_forward_f32", "layer_norm_backward_f32"]
+
+
+def tables(count):
+    torch.manual_seed(2)
+    return [torch.randn(8, 6).requires_grad_() for _ in range(count)]
+
+
+@pytest.mark.parametrize("has_other", [True, False])
+@pytest.mark.parametrize("has_added", [True, False])
+def test_the_norm_of_a_sum_and_a_sum_with_it(has_other, has_added, calls):
+    norm, x = problem()
+    others = dict(zip(["other"] * has_other + ["added"] * has_added, tables(2)))
+    y = normalized(norm, x, BATCH, CompleteGraph(SIZES), **others)
+    wanted = norm(x + others.get("other", 0), BATCH) + others.get("added", 0)
+    leaves, cotangent = [x, *norm.parameters(), *others.values()], torch.randn(8, 6)
+    found = torch.autograd.grad(y, leaves, cotangent)
+    for own, right in zip([y, *found], [wanted, *torch.autograd.grad(wanted, leaves, cotangent)], strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
+    assert calls == ["layer_norm_forward_f32", "layer_norm_backward_f32"]
+    with torch.no_grad():
+        torch.testing.assert_close(normalized(norm, x, BATCH, CompleteGraph(SIZES), **others), wanted)
+
+
+def test_gradients_of_summands_have_memory_of_their_own():
+    norm, x = problem()
+    other, added = tables(2)
+    y = normalized(norm, x, BATCH, CompleteGraph(SIZES), other, added)
+    y.backward(cotangent := torch.randn(8, 6))
+    assert len({table.grad.data_ptr() for table in (x, other, added)} | {cotangent.data_ptr()}) == 4
+    kept = other.grad.clone()
+    x.grad.zero_()
+    assert torch.equal(other.grad, kept) and torch.equal(added.grad, cotangent)
+
+
+def test_the_result_may_be_written_in_place():
+    norm, x = problem()
+    other, added = tables(2)
+    wanted = torch.autograd.grad(2 * normalized(norm, x, BATCH, CompleteGraph(SIZES), other, added).sum(), [x, other])
+    y = normalized(norm, x, BATCH, CompleteGraph(SIZES), other, added).mul_(2)
+    for own, right in zip(torch.autograd.grad(y.sum(), [x, other]), wanted, strict=True):
+        assert torch.equal(own, right)
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_second_derivatives_of_the_norm_of_a_sum(vectorize):
+    norm, x = problem()
+    other, added = tables(2)
+
+    def call(normalize):
+        of = lambda x, other: normalize(x, (x * other).sin()).pow(3).sum()  # noqa: E731
+        return torch.autograd.functional.hessian(of, (x.detach(), other.detach()), vectorize=vectorize)
+
+    found = call(lambda x, other: normalized(norm, x, BATCH, CompleteGraph(SIZES), other, added.detach()))
+    wanted = call(lambda x, other: norm(x + other, BATCH) + added.detach())
+    for own, right in zip(found, wanted, strict=True):
+        for block, its in zip(own, right, strict=True):
+            torch.testing.assert_close(block, its, rtol=2e-3, atol=2e-3 * float(its.abs().max()))
+
+
+def test_gradients_by_the_sum_itself():
+    norm, x = problem()
+    other, added = tables(2)
+    places, names = loops.examples_of(CompleteGraph(SIZES)), (norm.weight, norm.bias)
+    y, total = LayerNorm.apply(x, other, added, *names, norm.eps, places)
+    found = torch.autograd.grad((y.square() + total.sin()).sum(), [x, other])
+    wanted = torch.autograd.grad((norm(x + other, BATCH) + added).square().sum() + (x + other).sin().sum(), [x, other])
+    for own, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
+
+
+def test_a_sum_of_other_shapes_goes_by_torch(calls):
+    norm, x = problem()
+    row = torch.randn(6)
+    torch.testing.assert_close(
+        normalized(norm, x, BATCH, CompleteGraph(SIZES), row, row), norm(x + row, BATCH) + row, rtol=0, atol=0
+    )
+    wide = torch.randn(8, 6, dtype=torch.float64)
+    assert normalized(norm.double(), x.double(), BATCH, CompleteGraph(SIZES), wide).dtype == torch.float64
+    assert not calls
 
 
 def test_second_derivatives(calls):

@@ -50,6 +50,6 @@ const Field linear_fields[] = {
 
 const Field layer_norm_fields[] = {
     FIELD(LayerNorm, rows), FIELD(LayerNorm, channels), FIELD(LayerNorm, examples), FIELD(LayerNorm, pieces), FIELD(LayerNorm, eps),
-    FIELD(LayerNorm, starts), FIELD(LayerNorm, x), FIELD(LayerNorm, weight), FIELD(LayerNorm, bias), FIELD(LayerNorm, y),
-    FIELD(LayerNorm, mean), FIELD(LayerNorm, scale), FIELD(LayerNorm, grad_y), FIELD(LayerNorm, grad_x),
+    FIELD(LayerNorm, starts), FIELD(LayerNorm, x), FIELD(LayerNorm, other), FIELD(LayerNorm, added), FIELD(LayerNorm, sum),
+    FIELD(LayerNorm, weight), FIELD(LayerNorm, bias), FIELD(LayerNorm, y), FIELD(LayerNorm, mean), FIELD(LayerNorm, scale), FIELD(LayerNorm, grad_y), FIELD(LayerNorm, grad_x),
     FIELD(LayerNorm, grad_weight), FIELD(LayerNorm, grad_bias), {0}};

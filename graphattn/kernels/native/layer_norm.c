@@ -17,14 +17,27 @@
 
 INLINE lanes weight_at(const real *weight, int64_t i, int64_t left) { return weight ? load_part(weight + i, left) : spread(1); }
 
+/* x of the rows of an example, plus `other` if there is one: then in `sum`, or in y until that is written. */
+INLINE const real *summed(const LayerNorm *w, int64_t start, int64_t end) {
+    if (!w->other) return w->x;
+    const real *x = w->x, *other = w->other;
+    real *sum = w->sum ? w->sum : w->y;
+    for (int64_t at = start * w->channels; at < end * w->channels; at += LANES) {
+        const int64_t left = end * w->channels - at;
+        store_part(sum + at, load_part(x + at, left) + load_part(other + at, left), left);
+    }
+    return sum;
+}
+
 /* Items are examples. */
 void EXPORTED(layer_norm_forward)(const void *work, int64_t first, int64_t last, int64_t piece) {
     const LayerNorm *w = work;
     const int64_t channels = w->channels;
-    const real *x = w->x, *weight = w->weight, *bias = w->bias;
+    const real *weight = w->weight, *bias = w->bias, *added = w->added;
     real *y = w->y, *means = w->mean, *scales = w->scale;
     for (int64_t example = first; example < last; example++) {
         const int64_t start = w->starts[example], end = w->starts[example + 1], count = larger((end - start) * channels, 1);
+        const real *x = summed(w, start, end);
         double total = 0, squares = 0;
         SUM_OVER_ROWS(total, load_part(x + at, left))
         const real mean = (real)(total / count);
@@ -35,7 +48,8 @@ void EXPORTED(layer_norm_forward)(const void *work, int64_t first, int64_t last,
         for (int64_t row = start; row < end; row++)
             for (int64_t i = 0, at = row * channels; i < channels; i += LANES, at += LANES) {
                 const int64_t left = channels - i;
-                const lanes offset = bias ? load_part(bias + i, left) : (lanes){0};
+                lanes offset = bias ? load_part(bias + i, left) : (lanes){0};
+                if (added) offset += load_part(added + at, left);
                 store_part(y + at, (load_part(x + at, left) - mean) * scale * weight_at(weight, i, left) + offset, left);
             }
     }

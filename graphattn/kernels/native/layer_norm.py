@@ -24,13 +24,14 @@ class LayerNorm(Struct):
         ("eps", ctypes.c_double),
         *(
             (name, ctypes.c_void_p)
-            for name in ("starts", "x", "weight", "bias", "y", "mean", "scale", "grad_y", "grad_x")
+            for name in ("starts", "x", "other", "added", "sum", "weight", "bias", "y", "mean", "scale", "grad_y")
         ),
-        *((name, ctypes.c_void_p) for name in ("grad_weight", "grad_bias")),
+        *((name, ctypes.c_void_p) for name in ("grad_x", "grad_weight", "grad_bias")),
     )
 
     def arrays(self, real):
-        counts = dict.fromkeys(("x", "y", "grad_y", "grad_x"), self.rows * self.channels)
+        tables = "x", "other", "added", "sum", "y", "grad_y", "grad_x"
+        counts = dict.fromkeys(tables, self.rows * self.channels)
         counts |= dict.fromkeys(("weight", "bias"), self.channels) | dict.fromkeys(("mean", "scale"), self.examples)
         counts |= dict.fromkeys(("grad_weight", "grad_bias"), self.pieces * self.channels)
         return {"starts": (torch.int64, self.examples + 1), **{name: (real, count) for name, count in counts.items()}}
@@ -53,14 +54,27 @@ def examples_of(graph: CompleteGraph) -> Examples:
 
 
 def forward(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, examples: Examples
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(y [rows, channels], mean and 1 / sqrt(variance + eps) of each example) of x [rows, channels]."""
+    x: Tensor,
+    other: Tensor | None,
+    added: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    examples: Examples,
+    keeps_sum: bool,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """(norm(x + other) + added [rows, channels], x + other if it is kept, mean and 1 / sqrt(variance + eps) of each example).
+
+    Args:
+        x: [rows, channels].
+        other, added: [rows, channels], or None: nothing is added there, and no sum kept.
+    """
     struct, bounds = prepare(x, eps, examples)
     y, mean, scale = empty(x.shape, REAL), empty((struct.examples,), REAL), empty((struct.examples,), REAL)
-    let_read(struct, REAL, x=x, weight=weight, bias=bias)
-    run("layer_norm_forward_f32", hand_over(struct, REAL, y=y, mean=mean, scale=scale), bounds)
-    return y, mean, scale
+    total = empty(x.shape, REAL) if keeps_sum and other is not None else None
+    let_read(struct, REAL, x=x, other=other, added=added, weight=weight, bias=bias)
+    run("layer_norm_forward_f32", hand_over(struct, REAL, y=y, sum=total, mean=mean, scale=scale), bounds)
+    return y, total, mean, scale
 
 
 def backward(
@@ -72,7 +86,7 @@ def backward(
     examples: Examples,
     needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of x, weight and bias, None for those that are not needed."""
+    """The gradients of x (the sum, where there is one), weight and bias, None for those that are not needed."""
     struct, bounds = prepare(x, 0.0, examples)
     of_x = empty(x.shape, REAL) if needed[0] else None
     of_weight, of_bias = (

@@ -22,10 +22,11 @@ def problem(sizes, channels, seed=0):
     return 2 * x + 3, weight, bias, grad
 
 
-def by_loops(sizes, x, weight, bias, grad, eps=1e-5, needed=(True, True, True)):
+def by_loops(sizes, x, weight, bias, grad, eps=1e-5, needed=(True, True, True), other=None, added=None):
     examples = layer_norm.examples_of(CompleteGraph(sizes))
-    y, mean, scale = layer_norm.forward(x, weight, bias, eps, examples)
-    return [y, *layer_norm.backward(grad, x, weight, mean, scale, examples, needed)]
+    y, total, mean, scale = layer_norm.forward(x, other, added, weight, bias, eps, examples, keeps_sum=True)
+    read = x if total is None else total
+    return [y, *layer_norm.backward(grad, read, weight, mean, scale, examples, needed)]
 
 
 def in_float64(sizes, x, weight, bias, grad, eps=1e-5):
@@ -53,6 +54,32 @@ def test_as_torchs_norm_of_each_example(sizes, channels):
     found = by_loops(sizes, x, None, None, grad, needed=(True, False, False))
     assert found[2:] == [None, None]
     check(found[:2], in_float64(sizes, x, None, None, grad))
+
+
+@pytest.mark.parametrize("sizes, channels", SIZES, ids=lambda x: str(x)[:20])
+def test_the_norm_of_a_sum_and_a_sum_with_it(sizes, channels):
+    x, weight, bias, grad = problem(sizes, channels)
+    other, added = torch.randn_like(x) - 1, torch.randn_like(x)
+    wanted = in_float64(sizes, x + other, weight, bias, grad)
+    check(by_loops(sizes, x, weight, bias, grad, other=other), wanted)
+    wanted[0] += added
+    check(by_loops(sizes, x, weight, bias, grad, other=other, added=added), wanted)
+    examples = layer_norm.examples_of(CompleteGraph(sizes))
+    for keeps_sum in (True, False):
+        y, total, *_ = layer_norm.forward(x, other, added, weight, bias, 1e-5, examples, keeps_sum)
+        check([y], wanted[:1])
+        assert torch.equal(total, x + other) if keeps_sum else total is None
+    assert layer_norm.forward(x, None, added, weight, bias, 1e-5, examples, keeps_sum=True)[1] is None
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_summands_that_lie_in_memory_otherwise(layout):
+    sizes, lay = [4, 6], LAYOUTS[layout]
+    given = problem(sizes, 12)
+    other, added = lay(torch.randn(10, 12)), lay(torch.randn(10, 12))
+    wanted = in_float64(sizes, given[0] + other, *given[1:])
+    wanted[0] += added
+    check(by_loops(sizes, *given, other=other, added=added), wanted)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
