@@ -14,7 +14,7 @@ from contextlib import nullcontext, suppress
 import torch
 
 from graphattn import CompleteGraph, EdgeListGraph
-from graphattn.kernels.native import border, layer_norm, linear, sorting, threads
+from graphattn.kernels.native import border, gine, layer_norm, linear, sorting, threads
 from graphattn.kernels.native.library import why_not_native
 from graphattn.running.mapped_edges import attend_mapped_edges
 from tests.fuzz import Case
@@ -104,6 +104,28 @@ def mapped(seed: int) -> None:
     out.sum().backward()
 
 
+def messages(seed: int) -> None:
+    """Sums of GINE's messages, forward and backward."""
+    drawn, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    num_nodes, num_edges = drawn.randint(1, 30), drawn.choice([0, drawn.randint(1, 60), 300])
+    channels, edge_dim = drawn.choice([1, 32, drawn.randint(1, 80)]), drawn.randint(1, 20)
+    graph = EdgeListGraph(torch.randint(num_nodes, (2, num_edges), generator=generator), num_nodes)
+    x, weight, bias, eps = (
+        torch.randn(shape, generator=generator)
+        for shape in ((num_nodes, channels), (channels, edge_dim), (channels,), (1,))
+    )
+    has_weight = drawn.random() < 0.7
+    features = torch.randn(num_edges, edge_dim if has_weight else channels, generator=generator)
+    maps = (weight, drawn.choice([bias, None])) if has_weight else (None, None)
+    out, signs = gine.forward(x, features, *maps, eps, graph, keeps_signs=True)
+    assert signs is not None
+    mapped = torch.nn.functional.linear(features, *maps) if has_weight else features
+    source, target = graph.edge_index()
+    wanted = ((1 + eps) * x).index_add(0, target, (x[source] + mapped).relu())
+    torch.testing.assert_close(out, wanted, rtol=1e-3, atol=1e-3)
+    gine.backward(out, drawn.choice([x, None]), signs, eps, graph, drawn.random() < 0.7, drawn.random() < 0.7)
+
+
 def plant() -> None:
     """From now on one array of every struct ends a number too early, in memory of its own."""
     hand_over = border.hand_over
@@ -132,12 +154,13 @@ def main(seconds: float, seed: int, planted: bool) -> None:
         plant()
     start, count = time.monotonic(), 0
     while time.monotonic() - start < seconds:
-        for task in (attention, indices, maps, norms, mapped):
+        for task in (attention, indices, maps, norms, mapped, messages):
             print(f"\r{task.__name__} {seed + count}", end="", flush=True)
             task(seed + count)
         count += 1
     print(
-        f"\r{count} cases of attention, and as many of indices, linear maps, norms and mapped edges, in {seconds:g} s"
+        f"\r{count} cases of attention, and as many of indices, linear maps, norms, mapped edges and messages, in"
+        f" {seconds:g} s"
     )
 
 

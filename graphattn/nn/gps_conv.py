@@ -21,6 +21,7 @@ from graphattn.graphs.recording import refuse_recording
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
+from graphattn.nn.gine import convolve
 from graphattn.nn.layer_norm import normalized
 from graphattn.nn.linear_attention import linear_attend
 from graphattn.nn.linear_maps import apply_linear, in_turn, linear
@@ -85,7 +86,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         examples = seen if graph is None and isinstance(seen, CompleteGraph) else None
         out = None
         if self.conv is not None:
-            out = self.add(x, self.conv(x, edge_index, **kwargs), self.norm1, batch, examples)
+            out = self.add(x, convolve(self.conv, x, edge_index, **kwargs), self.norm1, batch, examples)
         if graph is None and x.size(0) > 0 and is_called_otherwise(self.attn):
             change = padded(self.attn, x, batch)
         else:

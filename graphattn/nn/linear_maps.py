@@ -221,6 +221,18 @@ def heads_by_torch(x: Tensor, weights: Tensor) -> Tensor:
     return torch.bmm(x.transpose(0, 1), weights).transpose(0, 1)
 
 
+def map_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of x, weight and bias from that of x weightᵀ + bias, which is a result of loops; None for those not needed."""
+    needs_x, needs_weight, needs_bias = needed
+    products = loops if may_run_loops(x) and suits_loops(x, [weight], [None]) else by_torch
+    of_x = products.backward_input([grad], [weight]) if needs_x else None
+    if not (needs_weight or needs_bias):
+        return of_x, None, None
+    return of_x, *products.backward_weight([grad], x, [needs_bias])[0]
+
+
 class LinearMaps(Function):
     """x weightᵀ + bias of each map; all add to one gradient of x."""
 

@@ -83,8 +83,6 @@ INLINE void run_kind(const Kind *kind, const Edges *edges, int64_t first, int64_
 /* The score of a kind. */
 INLINE int score_of(const Edges *edges, int kind) { return kind == ANY ? (int)edges->score : kind; }
 
-INLINE int64_t eights(int64_t count) { return (count + LANES - 1) / LANES; }
-
 /* The rows of nodes that loops read. */
 INLINE Table queries_of(const Edges *w) { return (Table){w->query, w->storage, w->query_row, w->heads * w->dim}; }
 INLINE Table keys_of(const Edges *w) { return (Table){w->key, w->storage, w->key_row, w->kv_heads * w->dim}; }

@@ -10,18 +10,6 @@
 #include "scores.h"
 #include "scratch.h"
 
-/* The eight bits of a mask, and back. */
-INLINE uint8_t bits_of(mask which) {
-#if defined(__AVX__) && !defined(REAL_IS_DOUBLE)
-    return __builtin_ia32_movmskps256((lanes)which);
-#else
-    uint8_t bits = 0;
-    EACH_LANE(i) bits |= (which[i] & 1) << i;
-    return bits;
-#endif
-}
-INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4, 8, 16, 32, 64, 128}) != 0; }
-
 /* ---- the pass over queries ---- */
 
 /* The weights of eight edges after dropout, and the gradients of their scores from those of the weights, in their stead. */

@@ -2,6 +2,7 @@
 #include "bands.h"
 #include "edges.h"
 #include "fields.h"
+#include "gine.h"
 #include "indices.h"
 #include "layer_norm.h"
 #include "linear.h"
@@ -53,3 +54,9 @@ const Field layer_norm_fields[] = {
     FIELD(LayerNorm, starts), FIELD(LayerNorm, x), FIELD(LayerNorm, other), FIELD(LayerNorm, added), FIELD(LayerNorm, sum),
     FIELD(LayerNorm, weight), FIELD(LayerNorm, bias), FIELD(LayerNorm, y), FIELD(LayerNorm, mean), FIELD(LayerNorm, scale), FIELD(LayerNorm, grad_y), FIELD(LayerNorm, grad_x),
     FIELD(LayerNorm, grad_weight), FIELD(LayerNorm, grad_bias), {0}};
+
+const Field gine_fields[] = {
+    FIELD(Gine, nodes), FIELD(Gine, edges), FIELD(Gine, channels), FIELD(Gine, edge_dim), FIELD(Gine, pieces), FIELD(Gine, index_is_64),
+    FIELD(Gine, rowptr), FIELD(Gine, col), FIELD(Gine, edge_id), FIELD(Gine, place), FIELD(Gine, x), FIELD(Gine, edge_features),
+    FIELD(Gine, weight), FIELD(Gine, bias), FIELD(Gine, eps), FIELD(Gine, out), FIELD(Gine, signs), FIELD(Gine, grad_out),
+    FIELD(Gine, grad_x), FIELD(Gine, grad_messages), FIELD(Gine, grad_eps), {0}};

@@ -34,6 +34,7 @@ typedef real lanes_anywhere __attribute__((vector_size(LANES * sizeof(real)), al
 
 INLINE int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
 INLINE int64_t larger(int64_t x, int64_t y) { return x > y ? x : y; }
+INLINE int64_t eights(int64_t count) { return (count + LANES - 1) / LANES; }
 
 /* ---- moving ---- */
 
@@ -121,6 +122,18 @@ INLINE lanes smaller_of(lanes x, lanes y) { return __builtin_ia32_minps256(x, y)
 INLINE lanes larger_of(lanes x, lanes y) { return where(x > y, x, y); }
 INLINE lanes smaller_of(lanes x, lanes y) { return where(x < y, x, y); }
 #endif
+
+/* The eight bits of a mask, and back. */
+INLINE uint8_t bits_of(mask which) {
+#if defined(__AVX__) && !defined(REAL_IS_DOUBLE)
+    return __builtin_ia32_movmskps256((lanes)which);
+#else
+    uint8_t bits = 0;
+    EACH_LANE(i) bits |= (which[i] & 1) << i;
+    return bits;
+#endif
+}
+INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4, 8, 16, 32, 64, 128}) != 0; }
 
 /* ---- adding up ---- */
 
