@@ -65,6 +65,9 @@ def maps(seed: int) -> None:
         torch.testing.assert_close(y, torch.nn.functional.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
     wanted = sum(grad @ weight for grad, weight in zip(grads, weights))
     torch.testing.assert_close(linear.backward_input(grads, weights), wanted, rtol=1e-4, atol=1e-3)
+    before = linear.backward_input(grads, weights, x)
+    torch.testing.assert_close(before, wanted.masked_fill(x <= 0, 0), rtol=1e-4, atol=1e-3)
+    linear.forward(x, weights, biases, relu=True)
     found = linear.backward_weight(grads, x, [bias is not None for bias in biases])
     for (of_weight, of_bias), grad in zip(found, grads):
         torch.testing.assert_close(of_weight, grad.T @ x, rtol=1e-4, atol=1e-3)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
-from graphattn.nn.linear_maps import apply_linear, relu_over
+from graphattn.nn.linear_maps import apply_linear, relu_between, relu_over, suits_relu_between
 from graphattn.nn.plain import is_linear
 from graphattn.running.arguments import check_dropout
 
@@ -55,6 +55,9 @@ class FeedForward(torch.nn.Module):
                 linear.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
+        drops = self.training and self.dropout > 0
+        if self.activation == "relu" and not drops and suits_relu_between(x, self.lin_in, self.lin_out):
+            return relu_between(x, self.lin_in, self.lin_out)
         maps = (self.lin_in,) if self.lin_gate is None else (self.lin_in, self.lin_gate)
         is_new = is_linear(self.lin_in)
         hidden, *gate = apply_linear(x, *maps)

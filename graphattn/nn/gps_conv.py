@@ -18,13 +18,14 @@ from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.exported import exported_complete, is_exporting
 from graphattn.graphs.recording import refuse_recording
+from graphattn.graphs.snapshots import Read, graph_of_tensor
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
 from graphattn.nn.gine import convolve
 from graphattn.nn.layer_norm import normalized
 from graphattn.nn.linear_attention import linear_attend
-from graphattn.nn.linear_maps import apply_linear, in_turn, linear
+from graphattn.nn.linear_maps import apply_linear, in_turn, linear, linear_in_parts
 from graphattn.nn.plain import has_hooks, runs_as
 
 
@@ -184,10 +185,15 @@ def complete_graph(x: Tensor, batch: Tensor | None) -> Graph:
     return complete_of_batch(batch)
 
 
-def complete_of_batch(batch: Tensor) -> CompleteGraph:
+def complete_of_batch(batch: Tensor) -> Graph:
+    """The graph of the examples, counted once for all layers that get this batch."""
+    return graph_of_tensor(batch, ("examples of a batch",), lambda batch: (batch,), count_examples)
+
+
+def count_examples(batch: Tensor) -> Read:
     if bool((batch.diff() < 0).any()):
         raise ValueError(f"'batch' must ascend (got {batch}); lay the nodes of an example side by side")
-    return complete_of_sizes(tuple(batch.bincount().tolist()) or (0,))
+    return Read(complete_of_sizes(tuple(batch.bincount().tolist()) or (0,)), (batch,))
 
 
 @torch.library.custom_op("graphattn::complete_of_batch", mutates_args=())
@@ -227,8 +233,9 @@ def is_plain_performer(attention: Any) -> bool:
 
 def multihead(attention: MultiheadAttention, x: Tensor, graph: Graph) -> Tensor:
     """torch.nn.MultiheadAttention with its own weights, over the edges of `graph`: [num_nodes, channels]."""
-    projected = linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = projected.unflatten(-1, (3, attention.num_heads, attention.head_dim)).unbind(1)
+    by_head = attention.num_heads, attention.head_dim
+    projected = linear_in_parts(x, attention.in_proj_weight, attention.in_proj_bias, 3)
+    query, key, value = [part.unflatten(-1, by_head) for part in projected]
     dropout = attention.dropout if attention.training else 0.0
     normalizer = Softmax(sink=0.0) if attention.add_zero_attn else "softmax"  # a key and a value of zeros
     out = attend(query, key, value, graph, dropout=dropout, normalizer=normalizer)

@@ -52,6 +52,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def linear_in_parts(x: Tensor, weight: Tensor, bias: Tensor | None, parts: int) -> tuple[Tensor, ...]:
+    """linear(x, weight, bias) as so many blocks of columns; of loops each has memory of its own, and so has its gradient.
+
+    >>> [part.shape for part in linear_in_parts(torch.ones(5, 2), torch.ones(6, 2), None, 2)]
+    [torch.Size([5, 3]), torch.Size([5, 3])]
+    """
+    if may_run_loops(x) and weight.size(0) >= parts * loops.FEWEST and suits_loops(x, [weight], [bias]):
+        return by_loops(x, weight.chunk(parts), (None,) * parts if bias is None else bias.chunk(parts))
+    return F.linear(x, weight, bias).chunk(parts, -1)
+
+
 def add_to(own: Tensor, other: Tensor) -> Tensor:
     """own + other, in the memory of `own` if nothing stands against it: the result of a plain linear map, which keeps its input for
     the backward pass, and which nobody else has yet."""
@@ -90,15 +101,50 @@ def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
     """modules(x) of a torch.nn.Sequential, its linear maps by `apply_linear`; of any other module as it is called."""
     if type(modules) is not torch.nn.Sequential or has_hooks(modules) or "forward" in vars(modules):
         return modules(x)
-    is_new = False
-    for module in modules:
-        will_be_new = is_linear(module)
-        if is_new and type(module) is torch.nn.ReLU and runs_as(module, torch.nn.ReLU) and not has_hooks(module):
-            x = relu_over(x)
+    steps, is_new = [module for module in modules if not drops_nothing(module)], False
+    while steps:
+        first, *steps = steps
+        if is_linear(first) and len(steps) > 1 and is_relu(steps[0]) and suits_relu_between(x, first, steps[1]):
+            x, is_new, steps = relu_between(x, first, steps[1]), True, steps[2:]
+        elif is_new and is_relu(first):
+            x, is_new = relu_over(x), False
         else:
-            (x,) = apply_linear(x, module)
-        is_new = will_be_new
+            will_be_new = is_linear(first)  # before a hook that goes after its first call
+            (x,), is_new = apply_linear(x, first), will_be_new
     return x
+
+
+def is_relu(module: torch.nn.Module) -> bool:
+    return type(module) is torch.nn.ReLU and runs_as(module, torch.nn.ReLU) and not has_hooks(module)
+
+
+def drops_nothing(module: Any) -> bool:
+    """Whether it gives back what it is given, and nobody sees it called."""
+    kind = torch.nn.Dropout
+    if type(module) is not kind or torch.compiler.is_compiling() or not runs_as(module, kind) or has_hooks(module):
+        return False
+    return (not module.training or module.p == 0) and not is_looked_at(())
+
+
+def suits_relu_between(x: Tensor, first: Any, last: Any) -> bool:
+    """Whether loops compute last(relu(first(x))), and nobody would miss torch's operations."""
+    if not (is_linear(first) and is_linear(last) and may_run_loops(x)):
+        return False
+    of_last = [tensor for tensor in (last.weight, last.bias) if tensor is not None]
+    if not suits_loops(x, [first.weight], [first.bias]) or not all([is_float_on_cpu(tensor) for tensor in of_last]):
+        return False
+    if is_looked_at(of_last):
+        return False
+    return fits(first.weight.t(), last.weight, last.bias)  # which is as wide as what the last one maps
+
+
+def relu_between(x: Tensor, first: Any, last: Any) -> Tensor:
+    """last(relu(first(x))) of two linear maps that `suits_relu_between` has seen."""
+    parameters = first.weight, first.bias, last.weight, last.bias
+    if may_differentiate(x, *parameters):
+        return ReluBetween.apply(x, *parameters)[0]
+    (hidden,) = loops.forward(x, [first.weight], [first.bias], relu=True)
+    return loops.forward(hidden, [last.weight], [last.bias])[0]
 
 
 def may_run_loops(x: Tensor) -> bool:
@@ -182,9 +228,9 @@ class by_torch:
         return [F.linear(x, weight, bias) for weight, bias in zip(weights, biases)]
 
     @staticmethod
-    def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor], passed: Tensor | None = None) -> Tensor:
         first, *others = (grad @ weight for grad, weight in zip(grads, weights))
-        return sum(others, first)
+        return sum(others, first) if passed is None else where_passed(sum(others, first), passed)
 
     @staticmethod
     def backward_weight(
@@ -282,3 +328,43 @@ def gradients_of_maps(
         for i, (of_weight, of_bias) in zip(asked, of_weights):
             of_parameters[i], of_parameters[len(weights) + i] = of_weight, of_bias
     return of_x, *of_parameters
+
+
+class ReluBetween(Function):
+    """Two linear maps with relu between them, which is applied where its input and its gradient are computed. What is between
+    them is the second result, for second derivatives by it."""
+
+    @staticmethod
+    def forward(ctx, x, first, first_bias, last, last_bias):
+        (hidden,) = loops.forward(x, [first], [first_bias], relu=True)
+        needs_x, needs_first, needs_first_bias, *_ = ctx.needs_input_grad
+        needs_map, needs_hidden = needs_first or needs_first_bias, any(ctx.needs_input_grad[:3])
+        kept = x if needs_map else None, first if needs_x else None, last if needs_hidden else None, hidden
+        ctx.save_for_backward(*kept)
+        ctx.set_materialize_grads(False)
+        return loops.forward(hidden, [last], [last_bias])[0], hidden
+
+    @staticmethod
+    def backward(ctx, grad, grad_hidden):
+        x, first, last, hidden = ctx.saved_tensors
+        needs_x, needs_first, needs_first_bias, needs_last, needs_last_bias = ctx.needs_input_grad
+        of_x, of_hidden, of_first, of_last = None, None, (None, None), (None, None)
+        is_plain = grad is not None and grad_hidden is None and are_plain([grad]) and not torch.is_grad_enabled()
+        products = loops if is_plain else by_torch
+        if grad is not None and (needs_last or needs_last_bias):
+            (of_last,) = products.backward_weight([grad], hidden, [needs_last_bias])
+        if grad is not None and last is not None:
+            of_hidden = products.backward_input([grad], [last], hidden)
+        if grad_hidden is not None:
+            passed = where_passed(grad_hidden, hidden)
+            of_hidden = passed if of_hidden is None else of_hidden + passed
+        if of_hidden is not None and (needs_first or needs_first_bias):
+            (of_first,) = products.backward_weight([of_hidden], x, [needs_first_bias])
+        if of_hidden is not None and needs_x:
+            of_x = products.backward_input([of_hidden], [first])
+        return of_x, *of_first, *of_last
+
+
+def where_passed(grad: Tensor, result: Tensor) -> Tensor:
+    """The gradient before relu, from that behind it and relu's result."""
+    return grad.masked_fill(result <= 0, 0)

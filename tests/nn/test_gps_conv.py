@@ -9,7 +9,7 @@ import torch_geometric.nn as pyg
 
 from graphattn import BandedGraph, CompleteGraph
 from graphattn.graphs import bigbird
-from graphattn.nn import GATConv, GPSConv
+from graphattn.nn import GATConv, GPSConv, gps_conv
 from tests.nn.peer import TOLERANCE, assert_same_layers, random_graph
 
 OPTIONS = [
@@ -209,6 +209,22 @@ def test_state_dict_both_ways_copies_and_text():
     for copied in (copy.deepcopy(own), pickle.loads(pickle.dumps(own))):
         torch.testing.assert_close(copied(x, edge_index, edge_attr=edge_attr), own(x, edge_index, edge_attr=edge_attr))
     own.reset_parameters()
+
+
+def test_a_batch_is_counted_once_and_again_when_it_is_written(monkeypatch):
+    counted, count = [], gps_conv.count_examples
+    monkeypatch.setattr(gps_conv, "count_examples", lambda batch: (counted.append(1), count(batch))[1])
+    _, own = gps_twins(norm="layer_norm")
+    x, edge_index, edge_attr = inputs_of()
+    batch = BATCH.clone()
+    outs = [own(x, edge_index, batch, edge_attr=edge_attr) for _ in range(3)]
+    assert len(counted) == 1 and torch.equal(outs[0], outs[2])
+    batch[2] = 1
+    written = own(x, edge_index, batch, edge_attr=edge_attr)
+    assert len(counted) == 2 and torch.equal(written, own(x, edge_index, batch.clone(), edge_attr=edge_attr))
+    batch[2] = 4
+    with pytest.raises(ValueError, match="must ascend"):
+        own(x, edge_index, batch, edge_attr=edge_attr)
 
 
 def test_bad_input():

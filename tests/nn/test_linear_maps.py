@@ -22,7 +22,7 @@ from graphattn.nn import (
     TransformerConv,
     linear_maps,
 )
-from graphattn.nn.linear_maps import add_to, apply_linear, in_turn, linear
+from graphattn.nn.linear_maps import add_to, apply_linear, in_turn, linear, linear_in_parts
 from graphattn.testing.layouts import LAYOUTS
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
@@ -285,6 +285,149 @@ def test_a_sequence_of_modules(calls):
     modules.register_forward_hook(lambda *_: None)
     assert torch.equal(in_turn(modules, x), modules(x))
     assert torch.equal(in_turn(modules[0], x), modules[0](x)) and len(calls) == 2
+
+
+def perceptron(*more, bias=True):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(INPUTS, 16, bias=bias), nn.ReLU(), *more, nn.Linear(16, 8, bias=bias))
+
+
+def modules_in_turn(modules, x):
+    return (modules(x),)
+
+
+PERCEPTRONS = {
+    "plain": perceptron,
+    "no bias": lambda: perceptron(bias=False),
+    "dropout of nothing": lambda: perceptron(nn.Dropout(0.0)).append(nn.Dropout(0.0)),
+    "in eval": lambda: perceptron(nn.Dropout(0.5)).eval(),
+    "in place": lambda: nn.Sequential(nn.Linear(INPUTS, 16), nn.ReLU(inplace=True), nn.Linear(16, 8)),
+    "and more": lambda: perceptron(nn.Linear(16, 16), nn.ReLU()).append(nn.ReLU()).append(nn.Tanh()),
+}
+
+
+@pytest.mark.parametrize("name", PERCEPTRONS)
+def test_two_maps_with_relu_between_them(name, calls):
+    modules, x = PERCEPTRONS[name](), table()
+    found = step(lambda x: (in_turn(modules, x),), x, [modules])
+    assert "linear_backward_weight_f32" in calls
+    for own, right in zip(found, step(lambda x: modules_in_turn(modules, x), x, [modules]), strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(in_turn(modules, x), modules(x), rtol=1e-5, atol=1e-5)
+    assert x.requires_grad and torch.equal(x, table())
+
+
+@pytest.mark.parametrize("frozen", ["0.weight", "0.bias", "2.weight", "2.bias", "0", "2", "", "x"])
+def test_two_maps_of_which_some_learn(frozen):
+    modules, x = perceptron(), table()
+    for key, parameter in modules.named_parameters():
+        parameter.requires_grad_(not key.startswith(frozen) if frozen else False)
+    x = x.detach() if frozen == "x" else x
+    found, wanted = step(lambda x: (in_turn(modules, x),), x, [modules]), step(lambda x: (modules(x),), x, [modules])
+    for own, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_second_derivatives_of_two_maps(vectorize):
+    modules, x = perceptron(), torch.randn(9, INPUTS)
+
+    def of(call):
+        return torch.autograd.functional.hessian(lambda x: call(modules, x).pow(3).sum(), x, vectorize=vectorize)
+
+    torch.testing.assert_close(of(in_turn), of(lambda modules, x: modules(x)), rtol=1e-4, atol=1e-4)
+
+    def penalty(call):
+        y = call(modules, given := x.clone().requires_grad_())
+        (force,) = torch.autograd.grad(y.tanh().sum(), given, create_graph=True)
+        return torch.autograd.grad(force.square().sum(), list(modules.parameters()), allow_unused=True)
+
+    for own, right in zip(penalty(in_turn), penalty(lambda modules, x: modules(x)), strict=True):
+        assert (own is None) == (right is None) or float((own if right is None else right).abs().max()) == 0
+        if own is not None and right is not None:
+            torch.testing.assert_close(own, right, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_by_what_is_between_two_maps():
+    first, _, last = perceptron()
+    x = table()
+    y, hidden = linear_maps.ReluBetween.apply(x, first.weight, first.bias, last.weight, last.bias)
+    right = first(x).relu()
+    leaves = [x, first.weight, first.bias]
+    for loss, wanted in ((hidden.sin(), right.sin()), (y.sum() + hidden.sin(), last(right).sum() + right.sin())):
+        pairs = [torch.autograd.grad(of.sum(), leaves, retain_graph=True) for of in (loss, wanted)]
+        for own, its in zip(*pairs, strict=True):
+            torch.testing.assert_close(own, its, rtol=1e-4, atol=1e-4)
+
+
+def test_cotangents_of_two_maps_in_any_form():
+    modules, x = perceptron(), table()
+    y, wanted, many = in_turn(modules, x), modules(x), torch.randn(3, ROWS, 8)
+    over = torch.vmap(lambda g: torch.autograd.grad(y, x, g, retain_graph=True)[0])(many)
+    each = torch.stack([torch.autograd.grad(wanted, x, g, retain_graph=True)[0] for g in many])
+    torch.testing.assert_close(over, each, rtol=1e-4, atol=1e-4)
+    over = torch.autograd.grad(y, x, many, is_grads_batched=True, retain_graph=True)[0]
+    torch.testing.assert_close(over, each, rtol=1e-4, atol=1e-4)
+    place = torch.zeros(3, 1, dtype=torch.long)
+    found = torch.autograd.grad(y.gather(1, place, sparse_grad=True).sum(), x, retain_graph=True)
+    torch.testing.assert_close(found, torch.autograd.grad(wanted.gather(1, place).sum(), x, retain_graph=True))
+    for lay in LAYOUTS.values():
+        grad = lay(many[0])
+        found, right = (torch.autograd.grad(of, x, grad, retain_graph=True)[0] for of in (y, wanted))
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
+
+
+def test_biases_may_change_before_the_backward_pass():
+    modules, x = perceptron(), table()
+    y, wanted = in_turn(modules, x), torch.autograd.grad(modules(x).sum(), x)
+    with torch.no_grad():
+        modules[0].bias.add_(1), modules[2].bias.add_(1)
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x), wanted, rtol=1e-5, atol=1e-5)
+
+
+def hooked(modules, number):
+    modules[number].register_forward_hook(lambda module, inputs, out: 2 * out)
+    return modules
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *[lambda number=number: hooked(perceptron(nn.Dropout(0.0)), number) for number in range(4)],
+        lambda: perceptron(nn.Tanh()),
+        lambda: nn.Sequential(nn.Linear(INPUTS, 16), nn.ReLU()),
+        lambda: nn.Sequential(nn.ReLU(), nn.Linear(INPUTS, 16), nn.GELU(), nn.Linear(16, 8)),
+        lambda: nn.Sequential(nn.Linear(INPUTS, 16), nn.ReLU6(), nn.Linear(16, 8)),
+        lambda: nn.Sequential(nn.Dropout(0.0)),
+    ],
+)
+def test_sequences_that_are_something_else(make):
+    modules, x = make(), table()
+    torch.testing.assert_close(in_turn(modules, x), modules(x), rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_between_two_maps_draws_as_in_torch():
+    modules, x = perceptron(nn.Dropout(0.5)), table()
+    torch.manual_seed(1)
+    wanted = modules(x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(in_turn(modules, x), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_one_table_in_parts(calls):
+    module, x = nn.Linear(INPUTS, 24), table()
+    for bias in (module.bias, None):
+        found, wanted = linear_in_parts(x, module.weight, bias, 3), F.linear(x, module.weight, bias).chunk(3, -1)
+        given = [tensor for tensor in (x, module.weight, bias) if tensor is not None]
+        cotangents = [torch.randn_like(y) for y in found]
+        of = [torch.autograd.grad(parts, given, cotangents) for parts in (found, wanted)]
+        for own, right in zip([*found, *of[0]], [*wanted, *of[1]], strict=True):
+            torch.testing.assert_close(own, right, rtol=1e-5, atol=1e-5)
+    assert calls == ["linear_forward_f32", "linear_backward_input_f32", "linear_backward_weight_f32"] * 2
+    assert all(torch.equal(*pair) for pair in zip(
+        linear_in_parts(x, module.weight, None, 4), F.linear(x, module.weight).chunk(4, -1), strict=True
+    )) and len(calls) == 6  # fmt: skip
 
 
 EDGES = torch.randint(ROWS, (2, 90), generator=torch.Generator().manual_seed(3))

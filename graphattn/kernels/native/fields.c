@@ -46,8 +46,8 @@ const Field comparison_fields[] = {FIELD(Comparison, count), FIELD(Comparison, i
 
 const Field linear_fields[] = {
     FIELD(Linear, maps), FIELD(Linear, rows), FIELD(Linear, inputs), FIELD(Linear, outputs), FIELD(Linear, x_row),
-    FIELD(Linear, y_row), FIELD(Linear, x), FIELD(Linear, weight), FIELD(Linear, bias), FIELD(Linear, y), FIELD(Linear, grad_y), FIELD(Linear, grad_x), FIELD(Linear, grad_weight),
-    FIELD(Linear, grad_bias), {0}};
+    FIELD(Linear, y_row), FIELD(Linear, relu), FIELD(Linear, x), FIELD(Linear, weight), FIELD(Linear, bias), FIELD(Linear, y),
+    FIELD(Linear, grad_y), FIELD(Linear, grad_x), FIELD(Linear, passed), FIELD(Linear, grad_weight), FIELD(Linear, grad_bias), {0}};
 
 const Field layer_norm_fields[] = {
     FIELD(LayerNorm, rows), FIELD(LayerNorm, channels), FIELD(LayerNorm, examples), FIELD(LayerNorm, pieces), FIELD(LayerNorm, eps),

@@ -1,6 +1,7 @@
 """Layer norm over the numbers of each example, by the loops of layer_norm.c; float32 on the CPU."""
 
 import ctypes
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -30,11 +31,15 @@ class LayerNorm(Struct):
     )
 
     def arrays(self, real):
-        tables = "x", "other", "added", "sum", "y", "grad_y", "grad_x"
-        counts = dict.fromkeys(tables, self.rows * self.channels)
-        counts |= dict.fromkeys(("weight", "bias"), self.channels) | dict.fromkeys(("mean", "scale"), self.examples)
-        counts |= dict.fromkeys(("grad_weight", "grad_bias"), self.pieces * self.channels)
-        return {"starts": (torch.int64, self.examples + 1), **{name: (real, count) for name, count in counts.items()}}
+        return arrays_of(self.rows * self.channels, self.channels, self.examples, self.pieces)
+
+
+@lru_cache(1024)
+def arrays_of(numbers: int, channels: int, examples: int, pieces: int) -> dict[str, tuple[torch.dtype, int]]:
+    counts = dict.fromkeys(("x", "other", "added", "sum", "y", "grad_y", "grad_x"), numbers)
+    counts |= dict.fromkeys(("weight", "bias"), channels) | dict.fromkeys(("mean", "scale"), examples)
+    counts |= dict.fromkeys(("grad_weight", "grad_bias"), pieces * channels)
+    return {"starts": (torch.int64, examples + 1), **{name: (REAL, count) for name, count in counts.items()}}
 
 
 class Examples(NamedTuple):

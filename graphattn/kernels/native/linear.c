@@ -35,21 +35,35 @@ INLINE void store_some(real *x, wide y, int64_t count) {
     for (int64_t i = 0; i < smaller(count, WIDE); i++) x[i] = y[i];
 }
 
+/* What becomes of the last sums: relu's, and none where relu passed nothing, unless `passed` is NULL. */
+typedef struct {
+    int relu;
+    const real *passed;
+} Last;
+
+INLINE wide finished(wide y, Last last, wide passed) {
+    if (last.relu) y = larger_wide((wide){0}, y); /* NaN stays NaN */
+    return last.passed ? (wide)(~(passed <= 0) & (wide_mask)y) : y;
+}
+
 /* Sums to the first `width` columns of the rows of a block, with what stands there if it `adds`, and the bias unless that is NULL. */
-INLINE void put_block(real *restrict to, int64_t step, int64_t others, Sums sums, int64_t width, int adds, const real *bias) {
+INLINE void put_block(real *restrict to, int64_t step, int64_t others, Sums sums, int64_t width, int adds, const real *bias,
+                      Last last) {
     EACH(v, VECTORS) {
         const int64_t left = width - v * WIDE;
         if (left >= WIDE) {
             const wide offset = bias ? load_wide(bias + v * WIDE) : (wide){0};
             EACH(r, ROWS) if (r >= others) {
-                real *here = to + r * step + v * WIDE;
-                store_wide(here, sums[r][v] + (adds ? load_wide(here) : offset));
+                const int64_t at = r * step + v * WIDE;
+                const wide y = sums[r][v] + (adds ? load_wide(to + at) : offset);
+                store_wide(to + at, finished(y, last, last.passed ? load_wide(last.passed + at) : y));
             }
         } else if (left > 0) {
             const wide offset = bias ? load_some(bias + v * WIDE, left) : (wide){0};
             for (int r = others; r < ROWS; r++) {
-                real *here = to + r * step + v * WIDE;
-                store_some(here, sums[r][v] + (adds ? load_some(here, left) : offset), left);
+                const int64_t at = r * step + v * WIDE;
+                const wide y = sums[r][v] + (adds ? load_some(to + at, left) : offset);
+                store_some(to + at, finished(y, last, last.passed ? load_some(last.passed + at, left) : y), left);
             }
         }
     }
@@ -60,22 +74,24 @@ INLINE void put_block(real *restrict to, int64_t step, int64_t others, Sums sums
     if ((width) > WIDE) call(VECTORS); else call(1)
 
 INLINE void blocks_of_vectors(const int vectors, real *to, int64_t to_row, const real *x, int64_t x_row, int64_t size, int64_t rows,
-                              const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias) {
+                              const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias, Last end) {
     for (int64_t number = first; number < last; number++) {
         const Block block = block_of(number, rows);
         for (int64_t start = 0; start < size; start += LONGEST) {
             Sums sums;
             const int64_t count = smaller(LONGEST, size - start);
             sum_products(sums, vectors, x + block.first * x_row + start, x_row, 1, tile + start * TILE, TILE, count);
-            put_block(to + block.first * to_row, to_row, block.others, sums, width, adds || start, start ? NULL : bias);
+            Last now = {0};
+            if (start + count == size) now = (Last){end.relu, end.passed ? end.passed + block.first * to_row : NULL};
+            put_block(to + block.first * to_row, to_row, block.others, sums, width, adds || start, start ? NULL : bias, now);
         }
     }
 }
 
 /* Blocks first ... last - 1 of `to` [rows, width]: their rows of x [rows, size] times a tile [size, TILE] of so many columns. */
 NOT_INLINED void blocks_times_tile(real *to, int64_t to_row, const real *x, int64_t x_row, int64_t size, int64_t rows,
-                                   const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias) {
-#define CALL(n) blocks_of_vectors(n, to, to_row, x, x_row, size, rows, tile, width, first, last, adds, bias)
+                                   const real *tile, int64_t width, int64_t first, int64_t last, int adds, const real *bias, Last end) {
+#define CALL(n) blocks_of_vectors(n, to, to_row, x, x_row, size, rows, tile, width, first, last, adds, bias, end)
     WITH_COLUMNS(width, CALL);
 #undef CALL
 }
@@ -91,7 +107,7 @@ void EXPORTED(linear_forward)(const void *work, int64_t first, int64_t last, int
             const int64_t width = smaller(TILE, map->outputs - column);
             to_lanes(tile, map->weight, REALS, column * map->inputs, map->inputs, map->inputs, width, 1);
             blocks_times_tile(y + column, map->y_row, map->x, map->x_row, map->inputs, map->rows, tile, width, first, last, 0,
-                              bias ? bias + column : NULL);
+                              bias ? bias + column : NULL, (Last){map->relu, NULL});
         }
         free(scratch.memory);
     }
@@ -101,13 +117,15 @@ void EXPORTED(linear_forward)(const void *work, int64_t first, int64_t last, int
 void EXPORTED(linear_backward_input)(const void *work, int64_t first, int64_t last, int64_t piece) {
     const Linear *all = work;
     for (const Linear *map = all; map < all + all->maps; map++) {
+        const real *passed = map + 1 < all + all->maps ? NULL : map->passed;
         Scratch scratch = scratch_of(1, room_for(map->outputs));
         real *tile = take(&scratch, room_for(map->outputs)), *grad_x = map->grad_x;
         for (int64_t column = 0; column < map->inputs; column += TILE) {
             const int64_t width = smaller(TILE, map->inputs - column);
             copy_rows(tile, TILE, map->weight, REALS, column, map->inputs, width, map->outputs, 1);
             blocks_times_tile(grad_x + column, map->x_row, map->grad_y, map->y_row, map->outputs, map->rows, tile, width, first,
-                              last, map > all && map->grad_x == all->grad_x, NULL);
+                              last, map > all && map->grad_x == all->grad_x, NULL,
+                              (Last){0, passed ? passed + column : NULL});
         }
         free(scratch.memory);
     }
@@ -139,7 +157,7 @@ static void add_tile_of_weights(const Linear *map, real *tile, int64_t column, i
 #define CALL(n) sum_products(sums, n, grad_y + block.first, 1, map->y_row, tile, TILE, count)
             WITH_COLUMNS(width, CALL);
 #undef CALL
-            put_block(grad_weight + block.first * inputs + column, inputs, block.others, sums, width, row > 0, NULL);
+            put_block(grad_weight + block.first * inputs + column, inputs, block.others, sums, width, row > 0, NULL, (Last){0});
         }
         if (grad_bias) add_up_rows(grad_bias, grad_y, map->y_row, count, from, to);
     }

@@ -28,10 +28,10 @@ class Linear(Struct):
 
     ROWS = MappingProxyType({"x": "x_row", "grad_x": "x_row", "y": "y_row", "grad_y": "y_row"})
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("maps", "rows", "inputs", "outputs", "x_row", "y_row")),
+        *((name, ctypes.c_int64) for name in ("maps", "rows", "inputs", "outputs", "x_row", "y_row", "relu")),
         *(
             (name, ctypes.c_void_p)
-            for name in ("x", "weight", "bias", "y", "grad_y", "grad_x", "grad_weight", "grad_bias")
+            for name in ("x", "weight", "bias", "y", "grad_y", "grad_x", "passed", "grad_weight", "grad_bias")
         ),
     )
 
@@ -42,7 +42,7 @@ class Linear(Struct):
 @lru_cache(1024)
 def arrays_of(rows: int, inputs: int, outputs: int) -> dict[str, tuple[torch.dtype, int]]:
     x, y, weight = rows * inputs, rows * outputs, outputs * inputs
-    counts = {"x": x, "grad_x": x, "y": y, "grad_y": y, "weight": weight, "grad_weight": weight}
+    counts = {"x": x, "grad_x": x, "passed": x, "y": y, "grad_y": y, "weight": weight, "grad_weight": weight}
     counts |= dict.fromkeys(("bias", "grad_bias"), outputs)
     return {name: (REAL, count) for name, count in counts.items()}
 
@@ -53,8 +53,8 @@ def is_faster() -> bool:
     return why_not_native() is None and bool(library().linear_is_faster())
 
 
-def forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor]:
-    """x weightᵀ + bias of each map, [rows, outputs].
+def forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], relu: bool = False) -> list[Tensor]:
+    """x weightᵀ + bias of each map, [rows, outputs], or relu of that.
 
     Args:
         x: [rows, inputs]; at least FEWEST rows, and one input.
@@ -62,14 +62,18 @@ def forward(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None
         biases: [outputs] each, or None.
     """
     results = [empty((x.size(0), weight.size(0)), REAL) for weight in weights]
-    multiply([x] * len(weights), weights, biases, results)
+    multiply([x] * len(weights), weights, biases, results, relu)
     return results
 
 
-def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """The sum of grad weight over maps, [rows, inputs], of the gradients of their results [rows, outputs]."""
+def backward_input(grads: Sequence[Tensor], weights: Sequence[Tensor], passed: Tensor | None = None) -> Tensor:
+    """The sum of grad weight over maps, [rows, inputs], of the gradients of their results [rows, outputs].
+
+    Args:
+        passed: [rows, inputs], what relu made the table of that was mapped: the gradient is that before relu.
+    """
     result = empty((grads[0].size(0), weights[0].size(1)), REAL)
-    multiply_back(grads, weights, [result] * len(weights))
+    multiply_back(grads, weights, [result] * len(weights), passed)
     return result
 
 
@@ -108,20 +112,26 @@ def by_head_over_rows(x: Tensor, y: Tensor) -> Tensor:
 
 
 def multiply(
-    tables: Sequence[Tensor], weights: Sequence[Tensor], biases: Sequence[Tensor | None], results: Sequence[Tensor]
+    tables: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    results: Sequence[Tensor],
+    relu: bool = False,
 ) -> None:
-    """results = tables weightsᵀ + biases, of tables that have as many rows."""
+    """results = tables weightsᵀ + biases, of tables that have as many rows, or relu of that."""
     maps = [
-        let_read(hand_over(map_of(len(weights), x, weight), REAL, y=y), REAL, x=x, weight=weight, bias=bias)
+        let_read(hand_over(map_of(len(weights), x, weight, relu), REAL, y=y), REAL, x=x, weight=weight, bias=bias)
         for x, weight, bias, y in zip(tables, weights, biases, results)
     ]
     run_over_rows("linear_forward", maps, maps[0].inputs)
 
 
-def multiply_back(grads: Sequence[Tensor], weights: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-    """results = grads weights, or, if the results are one, their sum."""
+def multiply_back(
+    grads: Sequence[Tensor], weights: Sequence[Tensor], results: Sequence[Tensor], passed: Tensor | None = None
+) -> None:
+    """results = grads weights, or, if the results are one, their sum, 0 where relu passed nothing."""
     maps = [
-        let_read(hand_over(map_of(len(weights), x, weight), REAL, grad_x=x), REAL, weight=weight, grad_y=grad)
+        let_read(hand_over(map_of(len(weights), x, weight), REAL, grad_x=x), REAL, weight=weight, grad_y=grad, passed=passed)
         for x, weight, grad in zip(results, weights, grads)
     ]
     run_over_rows("linear_backward_input", maps, max(map.outputs for map in maps))
@@ -142,9 +152,9 @@ def multiply_over_rows(
     run_all("linear_backward_weight", maps, items, pieces_for(work_of(maps)))
 
 
-def map_of(count: int, x: Tensor, weight: Tensor) -> Linear:
+def map_of(count: int, x: Tensor, weight: Tensor, relu: bool = False) -> Linear:
     """The sizes of one of so many maps, by its table [rows, inputs] and its weight [outputs, inputs]."""
-    return Linear(count, x.size(0), weight.size(1), weight.size(0))
+    return Linear(count, x.size(0), weight.size(1), weight.size(0), relu=relu)
 
 
 def work_of(maps: list[Linear]) -> int:

@@ -41,7 +41,9 @@ def all_by_loops(x, weights, biases, grads):
     of_weights = linear.backward_weight(grads, x, [bias is not None for bias in biases])
     return [
         *linear.forward(x, weights, biases),
+        *linear.forward(x, weights, biases, relu=True),
         linear.backward_input(grads, weights),
+        linear.backward_input(grads, weights, x),
         *(weight for weight, _ in of_weights),
         *(bias for _, bias in of_weights),
     ]
@@ -49,9 +51,13 @@ def all_by_loops(x, weights, biases, grads):
 
 def in_float64(x, weights, biases, grads):
     x, weights, grads = x.double(), [weight.double() for weight in weights], [grad.double() for grad in grads]
+    results = [x @ weight.T + (0 if bias is None else bias.double()) for weight, bias in zip(weights, biases)]
+    of_x = sum(grad @ weight for grad, weight in zip(grads, weights))
     return [
-        *(x @ weight.T + (0 if bias is None else bias.double()) for weight, bias in zip(weights, biases)),
-        sum(grad @ weight for grad, weight in zip(grads, weights)),
+        *results,
+        *(y.relu() for y in results),
+        of_x,
+        of_x.masked_fill(x <= 0, 0),
         *(grad.T @ x for grad in grads),
         *(None if bias is None else grad.sum(0) for grad, bias in zip(grads, biases)),
     ]
@@ -73,6 +79,24 @@ def test_the_struct_has_the_fields_of_that_in_c():
 def test_as_products_in_float64(sizes):
     given = problem(*sizes)
     check(all_by_loops(*given), in_float64(*given))
+
+
+def test_relu_of_long_sums_is_taken_once():
+    x, weights, biases, grads = problem(20, 1100, (1030,))
+    wanted = in_float64(x, weights, biases, grads)
+    for own, right in zip(all_by_loops(x, weights, biases, grads)[:4], wanted):
+        torch.testing.assert_close(own.double(), right, rtol=1e-4, atol=1e-4)
+
+
+def test_relu_of_numbers_that_are_not_finite():
+    x, weights, _, grads = problem(40, 20, (12,))
+    x[7, 3] = torch.nan
+    found, wanted = linear.forward(x, weights, [None], relu=True)[0], (x @ weights[0].T).relu()
+    torch.testing.assert_close(found, wanted, equal_nan=True, rtol=1e-5, atol=1e-5)
+    behind = x.relu()
+    wanted = torch.ops.aten.threshold_backward(grads[0] @ weights[0], behind, 0)
+    torch.testing.assert_close(linear.backward_input(grads, weights, behind), wanted, rtol=1e-5, atol=1e-5)
+    assert found[7].isnan().all() and wanted[7, 3] != 0
 
 
 def test_for_every_processor_that_this_one_can_be(monkeypatch):
