@@ -349,6 +349,18 @@ def test_second_derivatives_of_two_maps(vectorize):
             torch.testing.assert_close(own, right, rtol=1e-4, atol=1e-4)
 
 
+def test_derivatives_of_the_gradients_of_two_maps():
+    modules, x = perceptron(), table()
+    leaves = [x, *modules.parameters()]
+
+    def again(call):
+        grads = torch.autograd.grad(call(modules, x).pow(3).sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(grad.square().sum() for grad in grads), leaves)
+
+    for own, right in zip(again(in_turn), again(lambda modules, x: modules(x)), strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-3, atol=1e-3 * float(right.abs().max()))
+
+
 def test_gradients_by_what_is_between_two_maps():
     first, _, last = perceptron()
     x = table()
