@@ -119,7 +119,7 @@ class Layer(NamedTuple):
             query, key = (target.new_empty(()).expand(x.size(0), *shape) for x in (target, source))
             no_draw = Draw(seed=0)  # a question takes nothing from the generator
             plan, inputs = self.problem(query, key, key[:], edge_features, no_draw)
-            return type(select(plan, inputs, None, is_finite=True)[0]) is EdgesCpu
+            return type(select(plan, inputs, None, is_finite=True)) is EdgesCpu
 
         if has_others():
             return ask()
@@ -155,7 +155,7 @@ class Layer(NamedTuple):
         count = len(maps) // 2
         tables = self.project(target, source, maps[:count], maps[count:])
         plan, inputs = self.problem(*tables[:3], edge_features)
-        kernel, _ = select(plan, inputs, None, is_finite=True)
+        kernel = select(plan, inputs, None, is_finite=True)
         out, lse, _ = kernel.forward(plan, with_weight(inputs, edge_weight))
         return out if tables.root is None else tables.root.add_(out.flatten(1)), (plan, kernel, tables, out, lse)
 

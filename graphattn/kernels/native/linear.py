@@ -131,7 +131,9 @@ def multiply_back(
 ) -> None:
     """results = grads weights, or, if the results are one, their sum, 0 where relu passed nothing."""
     maps = [
-        let_read(hand_over(map_of(len(weights), x, weight), REAL, grad_x=x), REAL, weight=weight, grad_y=grad, passed=passed)
+        let_read(
+            hand_over(map_of(len(weights), x, weight), REAL, grad_x=x), REAL, weight=weight, grad_y=grad, passed=passed
+        )
         for x, weight, grad in zip(results, weights, grads)
     ]
     run_over_rows("linear_backward_input", maps, max(map.outputs for map in maps))
