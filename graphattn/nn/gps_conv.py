@@ -18,7 +18,7 @@ from graphattn.graphs import CompleteGraph, Graph, as_graph
 from graphattn.graphs.convert import GraphLike
 from graphattn.graphs.exported import exported_complete, is_exporting
 from graphattn.graphs.recording import refuse_recording
-from graphattn.graphs.snapshots import Read, graph_of_tensor
+from graphattn.graphs.snapshots import Read, graph_of_tensor, snapshot
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
@@ -191,6 +191,7 @@ def complete_of_batch(batch: Tensor) -> Graph:
 
 
 def count_examples(batch: Tensor) -> Read:
+    batch = snapshot(batch)
     if bool((batch.diff() < 0).any()):
         raise ValueError(f"'batch' must ascend (got {batch}); lay the nodes of an example side by side")
     return Read(complete_of_sizes(tuple(batch.bincount().tolist()) or (0,)), (batch,))

@@ -74,7 +74,7 @@ def test_indices_of_eight_bytes(monkeypatch):
     def long(arranged):
         return rows.Rows(arranged.rowptr, None, arranged.col.long())
 
-    by_query = rows.Arrangement(long(now.by_query), now.edge_id.long(), now.keys_have_one_query)
+    by_query = rows.Arrangement(long(now.by_query), now.edge_id.long())
     monkeypatch.setattr(gine, "arrangement", lambda _: by_query)
     monkeypatch.setattr(gine, "transposition", lambda _: rows.Transposition(long(turned.by_key), turned.place.long()))
     assert all(map(torch.equal, by_loops(graph, *given), wanted))
