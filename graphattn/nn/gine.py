@@ -16,11 +16,12 @@ from graphattn.kernels.plain.batched import each_of_batch
 from graphattn.kernels.plain.differentiable import gradients_by_torch
 from graphattn.nn.linear_maps import (
     apply_linear,
+    gradients_of_maps,
     in_turn,
     is_float_on_cpu,
     is_looked_at,
-    map_gradients,
     may_differentiate,
+    products_of_gradients,
 )
 from graphattn.nn.messages import adds_up, is_watched, own_method
 from graphattn.nn.plain import has_hooks, is_linear, runs_as
@@ -43,7 +44,7 @@ def convolve(conv: MessagePassing, x: Tensor, edge_index: Any, **options: Any) -
     if not suits_loops(x, edge_index, edge_attr, maps, conv.eps):
         return conv(x, edge_index, **options)
     graph = as_graph(edge_index, x.size(0), x.size(0))
-    if not loops.has_whole_rows(graph):
+    if not loops.has_whole_rows(graph, may_differentiate(x, edge_attr, *conv.parameters())):
         return conv(x, edge_index, **options)
     if maps is not None and maps[0].numel() > MOST_WEIGHTS:
         (edge_attr,), maps = apply_linear(edge_attr, conv.lin), None
@@ -113,8 +114,11 @@ class SumMessages(Function):
         )
         if weight is None or of_messages is None:
             return of_x, of_messages, None, None, of_eps, None
-        of_features, of_weight, of_bias = map_gradients(of_messages, edge_attr, weight, needed[1:4])
-        return of_x, of_features, of_weight, of_bias, of_eps, None
+        products = products_of_gradients(edge_attr, [weight])
+        of_maps = gradients_of_maps(
+            products, [of_messages], edge_attr, [weight], needs_features, [needs_weight], [needs_bias]
+        )
+        return of_x, *of_maps, of_eps, None
 
 
 def by_torch(

@@ -154,9 +154,7 @@ def may_run_loops(x: Tensor) -> bool:
 
 def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
     """Whether the loops take a table [rows, inputs] and maps of it, and nobody would miss torch's product."""
-    if x.dim() != 2 or x.size(0) < FEWEST:
-        return False
-    if x.numel() * sum([weight.size(0) for weight in weights]) < LEAST:
+    if x.dim() != 2 or not is_much(x, weights):
         return False
     tensors = [x, *weights, *[bias for bias in biases if bias is not None]]
     if not all([is_float_on_cpu(tensor) for tensor in tensors]):
@@ -213,11 +211,21 @@ def are_plain(grads: Sequence[Tensor]) -> bool:
 
 
 def products_of(x: Tensor, weights: Sequence[Tensor]) -> Any:
-    """Where maps of a plain table on the CPU and their gradients come from if nothing looks on: `loops` where they are faster, or
-    where one call for all maps is, or else `by_torch`."""
-    outputs = [weight.size(0) for weight in weights]
-    fits_loops = x.dtype is loops.REAL and x.stride(1) == 1 and min(x.size(0), *outputs) >= loops.FEWEST
-    return loops if fits_loops and (loops.is_faster() or x.numel() * sum(outputs) < LEAST) else by_torch
+    """Where maps of a plain table on the CPU come from if nothing looks on: `loops` or `by_torch`, whichever is faster."""
+    return loops if is_known_to_loops(x, weights) and loops.is_faster() and is_much(x, weights) else by_torch
+
+
+def products_of_gradients(x: Tensor, weights: Sequence[Tensor]) -> Any:
+    """And their gradients: where all is small, one call for all maps is faster than two for each, on any processor."""
+    return loops if is_known_to_loops(x, weights) and (loops.is_faster() or not is_much(x, weights)) else by_torch
+
+
+def is_known_to_loops(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    return x.dtype is loops.REAL and x.stride(1) == 1 and min([len(x), *map(len, weights)]) >= loops.FEWEST
+
+
+def is_much(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    return x.size(0) >= FEWEST and x.numel() * sum([weight.size(0) for weight in weights]) >= LEAST
 
 
 class by_torch:
@@ -265,18 +273,6 @@ class HeadByHead(Function):
 def heads_by_torch(x: Tensor, weights: Tensor) -> Tensor:
     # torch.einsum comes to the same in twice the time where nodes are few.
     return torch.bmm(x.transpose(0, 1), weights).transpose(0, 1)
-
-
-def map_gradients(
-    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of x, weight and bias from that of x weightᵀ + bias, which is a result of loops; None for those not needed."""
-    needs_x, needs_weight, needs_bias = needed
-    products = loops if may_run_loops(x) and suits_loops(x, [weight], [None]) else by_torch
-    of_x = products.backward_input([grad], [weight]) if needs_x else None
-    if not (needs_weight or needs_bias):
-        return of_x, None, None
-    return of_x, *products.backward_weight([grad], x, [needs_bias])[0]
 
 
 class LinearMaps(Function):

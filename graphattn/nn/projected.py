@@ -21,7 +21,14 @@ from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
 from graphattn.kernels.native.edges_cpu import EdgesCpu
 from graphattn.kernels.plain.batched import each_of_batch
 from graphattn.kernels.plain.differentiable import attend_differentiably, gradients_by_torch, is_differentiated_again
-from graphattn.nn.linear_maps import PLAIN, gradients_of_maps, is_looked_at, may_differentiate, products_of
+from graphattn.nn.linear_maps import (
+    PLAIN,
+    gradients_of_maps,
+    is_looked_at,
+    may_differentiate,
+    products_of,
+    products_of_gradients,
+)
 from graphattn.nn.plain import is_linear
 from graphattn.running import mapped_edges
 from graphattn.running.arguments import Draw, Options, prepare
@@ -206,7 +213,8 @@ class AttendProjected(Function):
 
         def of_maps(x: Tensor, needs_x: bool, which: slice) -> tuple[Tensor | None, ...]:
             weights, of_weights, of_biases = maps[:count][which], by_maps[:count][which], by_maps[count:][which]
-            return gradients_of_maps(products_of(x, weights), grads[which], x, weights, needs_x, of_weights, of_biases)
+            products = products_of_gradients(x, weights)
+            return gradients_of_maps(products, grads[which], x, weights, needs_x, of_weights, of_biases)
 
         of_edges = found.edge_features if by_features else None, found.parameters[0] if by_edge_weight else None
         if source is None:

@@ -86,6 +86,9 @@ def check(found, wanted, allowed=1e-11):
 @pytest.mark.parametrize("by_loops", [True, False], ids=["loops", "torch"])
 def test_as_pygs_layer(options, is_between, dtype, by_loops, steps, monkeypatch):
     monkeypatch.setattr(linear_maps.loops, "FEWEST", 8 if by_loops else 10**9)
+    monkeypatch.setattr(linear_maps.loops, "is_faster", lambda: by_loops)
+    monkeypatch.setattr(linear_maps, "LEAST", 1)
+    monkeypatch.setattr(linear_maps, "FEWEST", 8)
     layer, edges = layer_of(dtype, **options), BETWEEN if is_between else EDGES
     x = (table(SOURCES, dtype=dtype), table(seed=5, dtype=dtype)) if is_between else table(dtype=dtype)
     attributes = table(edges.size(1), EDGE_DIM, 3, dtype) if "edge_dim" in options else None

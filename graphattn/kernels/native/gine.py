@@ -42,9 +42,12 @@ class Gine(Struct):
         }
 
 
-def has_whole_rows(graph: Graph) -> bool:
-    """Whether no node has so many edges that its row was cut, which these loops do not put together again."""
-    return arrangement(graph).by_query.row_of is None and transposition(graph).by_key.row_of is None
+def has_whole_rows(graph: Graph, goes_back: bool) -> bool:
+    """Whether no node has so many edges that its row was cut, which these loops do not put together again; in the backward pass
+    too, if there is one."""
+    return arrangement(graph).by_query.row_of is None and not (
+        goes_back and transposition(graph).by_key.row_of is not None
+    )
 
 
 def forward(

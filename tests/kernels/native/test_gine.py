@@ -123,6 +123,7 @@ def test_numbers_that_are_not_finite():
 
 def test_rows_that_were_cut():
     edges = torch.stack([torch.arange(rows.HEAVY + 1) % 3, torch.zeros(rows.HEAVY + 1, dtype=torch.int64)])
-    assert not gine.has_whole_rows(EdgeListGraph(edges, 3))
-    assert not gine.has_whole_rows(EdgeListGraph(edges.flip(0), 3))
-    assert gine.has_whole_rows(EdgeListGraph(edges[:, :100], 3))
+    for goes_back in (True, False):
+        assert not gine.has_whole_rows(EdgeListGraph(edges, 3), goes_back)
+        assert gine.has_whole_rows(EdgeListGraph(edges.flip(0), 3), goes_back) != goes_back
+        assert gine.has_whole_rows(EdgeListGraph(edges[:, :100], 3), goes_back)
