@@ -225,7 +225,7 @@ class Passes(NamedTuple):
     over_queries: Call
     over_keys: (
         Call | None
-    )  # None where the pass over queries writes all gradients: no key has two, or none of keys is asked for
+    )  # None: no gradient of keys is asked for, or no key has two queries, and the first writes all
 
 
 def backward_calls(plan: Plan, inputs: Inputs, grad_out: Tensor) -> Passes:
