@@ -223,9 +223,7 @@ class Passes(NamedTuple):
     """The calls of the backward pass."""
 
     over_queries: Call
-    over_keys: (
-        Call | None
-    )  # None: no gradient of keys is asked for, or no key has two queries, and the first writes all
+    over_keys: Call | None  # None where no gradient of keys is asked for, or none is a sum
 
 
 def backward_calls(plan: Plan, inputs: Inputs, grad_out: Tensor) -> Passes:
