@@ -65,7 +65,8 @@ def attend_projected(
         edge_features, edge_weight: e, [num_edges, edge_dim], and W, [heads, out_channels, edge_dim].
 
     Returns:
-        [num_queries, heads * out_channels]; None where another kernel runs, or where somebody would see what runs.
+        [num_queries, heads * out_channels], without a root [num_queries, heads, out_channels]; None where another kernel runs, or
+        where somebody would see what runs.
     """
     modules = [module for module in maps[1:] if module is not None]
     if torch.compiler.is_compiling() or not all([is_linear(module) for module in modules]):
@@ -73,7 +74,7 @@ def attend_projected(
     weights, biases = [module.weight for module in modules], [module.bias for module in modules]
     of_edges = [] if edge_features is None or edge_weight is None else [edge_features, edge_weight]
     tensors = [target, source, *weights, *[bias for bias in biases if bias is not None], *of_edges]
-    if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(maps, target, source, weights):
+    if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(target, source, weights):
         return None
     if is_looked_at(tensors) or current_budget() is not None or isinstance(graph, SpreadGraph):
         return None
@@ -91,7 +92,7 @@ def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
     return type(x) in PLAIN and x.dtype is dtype and dtype in WIDE and x.is_cpu and x.layout is torch.strided
 
 
-def sizes_fit(maps: Maps, target: Tensor, source: Tensor, weights: Sequence[Tensor]) -> bool:
+def sizes_fit(target: Tensor, source: Tensor, weights: Sequence[Tensor]) -> bool:
     """Whether tables have the channels that maps take; what is wrong otherwise, their modules say."""
     of_query, of_key, *_ = weights
     is_empty = not (target.numel() and source.numel() and of_query.size(0))
