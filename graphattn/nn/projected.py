@@ -81,10 +81,12 @@ def attend_projected(
     layer = Layer(graph, maps.heads, dropout, maps.root is not None)
     if not layer.runs_loops(target, source, weights[0].size(0), edge_features):
         return None
-    if any([x.requires_grad for x in tensors]) and not all([weight.requires_grad for weight in weights]):
-        return None  # a map that is frozen need not keep its input
     given = target, None if source is target else source, edge_features, edge_weight, *weights, *biases
-    return AttendProjected.apply(layer, *given) if may_differentiate(*tensors) else layer.forward(*given)[0]
+    if not may_differentiate(*tensors):
+        return layer.forward(*given)[0]
+    if not all([weight.requires_grad for weight in weights]):
+        return None  # a map that is frozen need not keep its input
+    return AttendProjected.apply(layer, *given)
 
 
 def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
