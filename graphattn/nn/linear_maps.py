@@ -221,7 +221,8 @@ def products_of_gradients(x: Tensor, weights: Sequence[Tensor]) -> Any:
 
 
 def is_known_to_loops(x: Tensor, weights: Sequence[Tensor]) -> bool:
-    return x.dtype is loops.REAL and x.stride(1) == 1 and min([len(x), *map(len, weights)]) >= loops.FEWEST
+    fewest = min([x.size(0), *[weight.size(0) for weight in weights]])
+    return x.dtype is loops.REAL and x.stride(1) == 1 and fewest >= loops.FEWEST
 
 
 def is_much(x: Tensor, weights: Sequence[Tensor]) -> bool:

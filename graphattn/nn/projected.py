@@ -71,7 +71,8 @@ def attend_projected(
     modules = [module for module in maps[1:] if module is not None]
     if torch.compiler.is_compiling() or not all([is_linear(module) for module in modules]):
         return None
-    weights, biases = [module.weight for module in modules], [module.bias for module in modules]
+    # Not by `module.weight`, which is a function of PyTorch for each.
+    weights, biases = ([module._parameters[name] for module in modules] for name in ("weight", "bias"))
     of_edges = [] if edge_features is None or edge_weight is None else [edge_features, edge_weight]
     tensors = [target, source, *weights, *[bias for bias in biases if bias is not None], *of_edges]
     if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(target, source, weights):

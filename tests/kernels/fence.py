@@ -9,6 +9,7 @@ import math
 import mmap
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -51,7 +52,8 @@ def fence_everything(at_end: bool) -> None:
         return room.view(*shape)
 
     put_everywhere(make_readable, fenced_readable)
-    put_everywhere(arrays.allocate, fenced_room)
+    put_everywhere(arrays.zeros, partial(fenced_room, is_zero=True))
+    put_everywhere(arrays.empty, partial(fenced_room, is_zero=False))
 
 
 def behind_fence(tensor: torch.Tensor, at_end: bool) -> torch.Tensor:

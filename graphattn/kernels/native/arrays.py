@@ -1,7 +1,7 @@
 """Memory for what loops write, and the sizes of what they read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -34,12 +34,14 @@ def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
     Many of them come from NumPy, which asks the system for large pages: torch's take five times as long to touch first.
     """
-    return allocate(shape, dtype, is_zero=True)
+    is_large = math.prod(shape) * dtype.itemsize >= LARGE_PAGES
+    return in_large_pages(np.zeros, shape, dtype) if is_large else nothing(dtype).new_zeros(*shape)
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """The same with any numbers in it, for who writes them all."""
-    return allocate(shape, dtype, is_zero=False)
+    is_large = math.prod(shape) * dtype.itemsize >= LARGE_PAGES
+    return in_large_pages(np.empty, shape, dtype) if is_large else nothing(dtype).new_empty(*shape)
 
 
 @cache
@@ -48,13 +50,8 @@ def nothing(dtype: torch.dtype) -> Tensor:
     return torch.empty(0, dtype=dtype, device="cpu")
 
 
-def allocate(shape: Sequence[int], dtype: torch.dtype, is_zero: bool) -> Tensor:
-    count = math.prod(shape)
-    if count * dtype.itemsize < LARGE_PAGES:
-        like = nothing(dtype)
-        return like.new_zeros(*shape) if is_zero else like.new_empty(*shape)
-    many = np.zeros if is_zero else np.empty
-    spare = torch.from_numpy(many(count * dtype.itemsize + LINE, np.uint8))
+def in_large_pages(make: Callable[..., Any], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    spare = torch.from_numpy(make(math.prod(shape) * dtype.itemsize + LINE, np.uint8))
     start = -spare.data_ptr() % LINE
     # No view: what a torch.autograd.Function returns could then not be written in place.
     place: Any = spare.untyped_storage(), start // dtype.itemsize, tuple(shape)
