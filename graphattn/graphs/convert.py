@@ -91,7 +91,8 @@ def as_graph(x: GraphLike, num_queries: Counts | None = None, num_keys: Counts |
     """
     if torch.compiler.is_compiling():
         return trace(x, num_queries, num_keys, as_graph_uncompiled)
-    plain = x if type(x) is Tensor and type(num_queries) is int and x.layout == torch.strided else None
+    has_sizes = type(num_queries) is int and (num_keys is None or type(num_keys) is int)  # a tensor may be written
+    plain = x if has_sizes and type(x) is Tensor and x.layout == torch.strided else None
     same = None if plain is None else graph_of_same(plain, (num_queries, num_keys))
     if same is not None:
         return same

@@ -102,6 +102,11 @@ def check_sizes(graph: Graph, num_queries: Counts | None, num_keys: Counts | Non
 
 def _from_tensor(x: Tensor, num_queries: Counts | None, num_keys: Counts | None) -> Graph:
     refuse_make_fx()
+    if torch._C._functorch.is_batchedtensor(x):
+        raise ValueError(
+            f"torch.vmap cannot map over edges, which differ in number from graph to graph (got {list(x.shape)} of each); give"
+            " it one graph for all, or call for a batch, as_graph([...]), or for one after the other"
+        )
     if x.layout != torch.strided:
         return check_sizes(_from_torch_sparse(x), num_queries, num_keys)
     if x.dtype == torch.bool:

@@ -93,7 +93,8 @@ def remember_last(x: Tensor, sizes: tuple[Any, Any], graph: Graph) -> None:
     """For `graph_of_same`, where a plain tensor has been read as an edge_index."""
     if type(x) is not Tensor or not x.is_cpu:
         return
-    read = next((read for read in _READ.get(x, {}).values() if read.graph is graph), None)
+    with _LOCK:
+        read = next((read for read in _READ.get(x, {}).values() if read.graph is graph), None)
     if read is None or len(read.numbers) != 1:
         return
     if len(_LAST) >= MOST_LAST:

@@ -170,17 +170,30 @@ class Layer(NamedTuple):
         out, lse, _ = kernel.forward(plan, with_weight(inputs, edge_weight))
         return out if tables.root is None else tables.root.add_(out.flatten(1)), (plan, kernel, tables, out, lse)
 
-    def by_torch(self, plan: Plan, target, source, edge_features, edge_weight, *maps) -> Tensor:
-        """`forward` from plain operations, with a plan that it had."""
+    def by_torch(self, plan: Plan, kept: "Kept", target, source, edge_features, edge_weight, *maps) -> Tensor:
+        """`forward` from plain operations, with a plan and the numbers that it had: whoever wrote a map since is not seen."""
         count = len(maps) // 2
         of_nodes = [target, *[target if source is None else source] * 2, target]
         mapped = [F.linear(x, weight, bias) for x, weight, bias in zip(of_nodes, maps[:count], maps[count:])]
         query, key, value, root = self.shaped(*mapped)
+        query, key, value = (numbers + (x - x.detach()) for numbers, x in zip(kept, (query, key, value)))
         if edge_features is None:
             out = attend_differentiably(plan, Inputs(query, key, value)).out
         else:
+            edge_weight = kept.edge_weight.detach() + (edge_weight - edge_weight.detach())
             out = mapped_edges.by_torch(plan, query, key, value, edge_features, edge_weight)
         return out if root is None else root + out.flatten(1)
+
+
+class Kept(NamedTuple):
+    """What the backward pass reads of the forward pass, beside what is differentiated by."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    edge_weight: Any
+    out: Tensor
+    lse: Tensor
 
 
 def with_weight(inputs: Inputs, edge_weight: Tensor | None) -> Inputs:
@@ -189,36 +202,43 @@ def with_weight(inputs: Inputs, edge_weight: Tensor | None) -> Inputs:
 
 
 class AttendProjected(Function):
-    """A layer forward and backward; it keeps what maps and attention would keep each for themselves."""
+    """A layer forward and backward; it keeps what maps and attention would keep each for themselves.
+
+    As in PyG's layer, a weight may be written before the backward pass where no gradient needs it: where its table has none.
+    """
 
     @staticmethod
-    def forward(ctx, layer: Layer, *given):
-        result, (plan, kernel, tables, out, lse) = layer.forward(*given)
-        ctx.layer, ctx.plan, ctx.kernel = layer, plan, kernel
-        ctx.save_for_backward(*given, *tables[:3], out, lse)
+    def forward(ctx, layer: Layer, target, source, edge_features, edge_weight, *maps):
+        result, (plan, kernel, tables, out, lse) = layer.forward(target, source, edge_features, edge_weight, *maps)
+        ctx.layer, ctx.plan, ctx.kernel, ctx.maps, ctx.edge_weight = layer, plan, kernel, maps, edge_weight
+        _, by_target, by_source, by_features, *_ = ctx.needs_input_grad
+        by_table = by_target, *[by_target if source is None else by_source] * 2, by_target
+        kept_weights = [weight if by_x else None for weight, by_x in zip(maps[: len(maps) // 2], by_table)]
+        of_edges = edge_weight if edge_weight is None or by_features else edge_weight.clone()
+        ctx.save_for_backward(target, source, edge_features, *tables[:3], of_edges, out, lse, *kept_weights)
         return result
 
     @staticmethod
     @each_of_batch
     def backward(ctx, grad):
-        *given, query, key, value, out, lse = ctx.saved_tensors
-        layer, plan, needed = ctx.layer, ctx.plan, ctx.needs_input_grad[1:]
-        if is_differentiated_again() or not is_plain_gradient(grad) or has_lost_weights(plan, lse):
-            return None, *gradients_by_torch(partial(layer.by_torch, plan), given, needed, grad)
-        target, source, edge_features, edge_weight, *maps = given
+        target, source, edge_features, *rest = ctx.saved_tensors
+        kept, kept_weights = Kept(*rest[:6]), rest[6:]
+        layer, plan, needed, maps, count = ctx.layer, ctx.plan, ctx.needs_input_grad[1:], ctx.maps, len(kept_weights)
+        if is_differentiated_again() or not is_plain_gradient(grad) or has_lost_weights(plan, kept.lse):
+            given = target, source, edge_features, ctx.edge_weight, *maps
+            return None, *gradients_by_torch(partial(layer.by_torch, plan, kept), given, needed, grad)
         by_target, by_source, by_features, by_edge_weight, *by_maps = needed
-        inputs = with_weight(Inputs(query, key, value, edge_features=edge_features), edge_weight)
+        inputs = with_weight(Inputs(*kept[:3], edge_features=edge_features), kept.edge_weight)
         asked = Needed(edge_features=by_features, parameters=(by_edge_weight,) * len(inputs.parameters))
         grad = grad.contiguous()
-        of_out = Partial.gradient(grad if grad.dim() == 3 else grad.view(out.shape), None)
-        found = ctx.kernel.backward(plan._replace(needed=asked), inputs, Partial(out, lse), of_out)
+        of_out = Partial.gradient(grad if grad.dim() == 3 else grad.view(kept.out.shape), None)
+        found = ctx.kernel.backward(plan._replace(needed=asked), inputs, Partial(kept.out, kept.lse), of_out)
         grads = [x.flatten(1) for x in found[:3]] + [grad] * layer.has_root
-        count = len(maps) // 2
 
         def of_maps(x: Tensor, needs_x: bool, which: slice) -> tuple[Tensor | None, ...]:
-            weights, of_weights, of_biases = maps[:count][which], by_maps[:count][which], by_maps[count:][which]
-            products = products_of_gradients(x, weights)
-            return gradients_of_maps(products, grads[which], x, weights, needs_x, of_weights, of_biases)
+            products = products_of_gradients(x, maps[:count][which])
+            needs = by_maps[:count][which], by_maps[count:][which]
+            return gradients_of_maps(products, grads[which], x, kept_weights[which], needs_x, *needs)
 
         of_edges = found.edge_features if by_features else None, found.parameters[0] if by_edge_weight else None
         if source is None:

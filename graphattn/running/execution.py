@@ -85,9 +85,8 @@ def finish(plan: Plan, inputs: Inputs, out: Tensor, edge_out: Tensor | None) -> 
         degrees = plan.graph.degrees(out.device).clamp(min=1)[:, None, None]
         out, edge_out = out / degrees, None if edge_out is None else edge_out / degrees
     dtype = inputs.query.dtype
-    if out.dtype is dtype:
-        return out, edge_out
-    return out.to(dtype), None if edge_out is None else edge_out.to(dtype)
+    out = out if out.dtype is dtype else out.to(dtype)  # a kernel may write one of them in it, and not the other
+    return out, edge_out if edge_out is None or edge_out.dtype is dtype else edge_out.to(dtype)
 
 
 def with_bias_for_kernel(plan: Plan, inputs: Inputs, kernel: str | None) -> tuple[Plan, Inputs]:
@@ -213,7 +212,7 @@ class Attend(torch.autograd.Function):
         if grad_lse is not None:
             grad = grad._replace(lse=grad_lse.masked_fill(merged.lse == -torch.inf, 0.0))
         plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
-        is_again = is_differentiated_again()
+        is_again = is_differentiated_again(grad_out, grad_edge_out, grad_lse)
         if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
             again = nullcontext() if ctx.generators is None else ctx.generators.restored()
             with again, torch.enable_grad():

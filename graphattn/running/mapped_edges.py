@@ -89,7 +89,7 @@ class AttendMappedEdges(torch.autograd.Function):
     def backward(ctx, grad, _):
         *tensors, out, lse = ctx.saved_tensors
         plan, needed = ctx.plan, ctx.needs_input_grad[2:]
-        if is_differentiated_again() or has_lost_weights(plan, lse):
+        if is_differentiated_again(grad) or has_lost_weights(plan, lse):
             return None, None, *gradients_by_torch(partial(by_torch, plan), tensors, needed, grad)
         by_query, by_key, by_value, by_features, by_weight = needed
         asked = Needed(by_query, by_key, by_value, edge_features=by_features, parameters=(by_weight,))

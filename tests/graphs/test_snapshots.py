@@ -1,6 +1,7 @@
 """A graph is a value: whatever is done to the memory it was read from, and by whom, it answers as before."""
 
 import gc
+import sys
 import threading
 import time
 import types
@@ -375,3 +376,49 @@ def test_a_graph_of_many_edges_follows_its_tensor():
     x[1, -1] += 2**32
     with pytest.raises(ValueError, match="names query 429496"):
         as_graph(x, NODES)
+
+
+def test_threads_that_ask_for_other_sizes_of_one_tensor():
+    x, errors, until = edges(), [], time.monotonic() + 3
+    before = sys.getswitchinterval()
+
+    def ask(number):
+        try:
+            while time.monotonic() < until and not errors:
+                number += 1
+                graph = as_graph(x, NODES + number % 13, NODES + number % 5)
+                assert graph.shape == (NODES + number % 13, NODES + number % 5)
+        except BaseException as error:  # of a thread nobody would hear
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not errors
+
+
+@pytest.mark.parametrize("sizes", [torch.tensor(20), [20], np.array([20])], ids=["tensor", "list", "array"])
+def test_sizes_that_are_written_are_read_again(sizes):
+    x = edges()
+    assert as_graph(x, NODES, sizes).num_keys == 20
+    sizes[slice(None) if isinstance(sizes, list) else ...] = [25] if isinstance(sizes, list) else 25
+    assert as_graph(x, NODES, sizes).num_keys == 25
+
+
+@pytest.mark.parametrize("wrong", [20.0, "20", torch.tensor(20.0)], ids=str)
+def test_sizes_of_other_types_are_refused_after_the_right_ones_too(wrong):
+    x = edges()
+    as_graph(x, NODES, 20)
+    with pytest.raises(TypeError, match="'num_keys' must be an integer"):
+        as_graph(x, NODES, wrong)
+
+
+def test_edges_that_vmap_maps_over_are_refused():
+    with pytest.raises(ValueError, match=r"vmap cannot map over edges.*got \[2, 40\] of each"):
+        torch.func.vmap(lambda x: as_graph(x, NODES).mask())(torch.stack([edges(), edges(1)]))

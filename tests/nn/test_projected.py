@@ -155,6 +155,12 @@ def test_many_cotangents_at_once_and_transforms():
     torch.testing.assert_close(found, each)
     by_func = torch.func.jacrev(lambda x: layer(x, EDGES))(x.detach())
     torch.testing.assert_close(by_func.view_as(each), each)
+    cotangent, tangent = torch.randn(2, NODES, 8, dtype=torch.float64)
+    out = layer(x, EDGES)
+    with torch.autograd.forward_ad.dual_level():  # of the cotangent alone
+        given = torch.autograd.forward_ad.make_dual(cotangent, tangent)
+        of_x = torch.autograd.forward_ad.unpack_dual(torch.autograd.grad(out, x, given)[0]).tangent
+    torch.testing.assert_close(of_x, (each * tangent.flatten()[:, None, None]).sum(0))
     forward_mode = torch.func.jacfwd(lambda x: layer(x, EDGES))(x.detach())
     torch.testing.assert_close(forward_mode.view_as(each), each)
 
@@ -213,6 +219,36 @@ def test_results_may_be_written_and_inputs_that_were_are_noticed():
         layer.lin_key.weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.sum().backward()
+
+
+@pytest.mark.parametrize("is_between", [False, True], ids=["one table", "two tables"])
+def test_weights_of_tables_without_gradients_may_be_written_before_the_backward_pass(is_between):
+    """As in PyG's layer, which keeps no weight there: a first layer whose weights another optimizer steps meanwhile."""
+    options, edges = {"edge_dim": EDGE_DIM}, BETWEEN if is_between else EDGES
+    layer = layer_of(**options)
+    x = (table(SOURCES).detach(), table(seed=5).detach()) if is_between else table().detach()
+    attributes = table(edges.size(1), EDGE_DIM, 3).detach()
+    parameters = list(layer.parameters())
+
+    def gradients(change, create_graph):
+        out = layer(x, edges, attributes)
+        if change:
+            with torch.no_grad():
+                for parameter in parameters:
+                    parameter.mul_(1.5)
+        found = torch.autograd.grad(out.square().sum(), parameters, create_graph=create_graph)
+        if not create_graph:
+            return found
+        return torch.autograd.grad(sum(x.square().sum() for x in found), parameters, allow_unused=True)
+
+    before = [parameter.detach().clone() for parameter in parameters]
+    for create_graph in (False, True):
+        wanted = gradients(False, create_graph)
+        found = gradients(True, create_graph)
+        check(found, wanted)
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before):
+                parameter.copy_(value)
 
 
 def test_inside_a_checkpoint_and_with_hooks_on_what_is_kept():

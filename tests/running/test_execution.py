@@ -1,4 +1,6 @@
+import pytest
 import torch
+from torch.autograd import forward_ad
 
 from graphattn import BandedGraph, EdgeListGraph, GlobalGraph, attend, causal
 from graphattn.running.arguments import Options, prepare
@@ -46,3 +48,29 @@ def test_only_what_needs_a_gradient_gets_one():
     out = attend(*tensors, causal(4))
     out.backward(torch.randn_like(out))
     assert [x.grad is not None for x in tensors] == [False, True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["edges", "edges_torch", "reference", None])
+@pytest.mark.parametrize("records", [True, False], ids=["with gradients", "without"])
+def test_both_results_are_in_the_dtype_of_the_query(dtype, kernel, records):
+    torch.manual_seed(0)
+    graph = EdgeListGraph(torch.randint(9, (2, 40)), 9)
+    query, key, value, features = (torch.randn(*shape, dtype=dtype) for shape in ((9, 2, 4),) * 3 + ((40, 3),))
+    results = attend(query.requires_grad_(records), key, value, graph, edge_features=features, kernel=kernel)
+    assert [result.dtype for result in results] == [dtype, dtype]
+
+
+@pytest.mark.parametrize("score", ["dot", "cosine"])
+def test_a_cotangent_alone_is_differentiated_in_forward_mode(score):
+    torch.manual_seed(0)
+    graph = EdgeListGraph(torch.randint(9, (2, 40)), 9)
+    tensors = [torch.randn(9, 2, 4, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    out = attend(*tensors, graph, score=score)
+    cotangent, tangent = torch.randn(2, *out.shape, dtype=torch.float64)
+    with forward_ad.dual_level():
+        given = forward_ad.make_dual(cotangent, tangent)
+        found = torch.autograd.grad(out, tensors, given, retain_graph=True)
+        found = [forward_ad.unpack_dual(gradient).tangent for gradient in found]
+    for own, right in zip(found, torch.autograd.grad(out, tensors, tangent)):  # gradients are linear in cotangents
+        torch.testing.assert_close(own, right)

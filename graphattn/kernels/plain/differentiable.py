@@ -145,9 +145,10 @@ def have_tangents(tensors: Iterable[Tensor | float | None]) -> bool:
     return any(isinstance(x, Tensor) and forward_ad.unpack_dual(x).tangent is not None for x in tensors)
 
 
-def is_differentiated_again() -> bool:
-    """Whether a backward pass is recorded, or mapped by torch.func, so that it must consist of plain operations."""
-    return torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+def is_differentiated_again(*grads: Tensor | None) -> bool:
+    """Whether a backward pass is recorded, mapped by torch.func, or differentiated in forward mode by its cotangents, so that it
+    must consist of plain operations."""
+    return torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or have_tangents(grads)
 
 
 def gradients_by_torch(
