@@ -52,6 +52,8 @@ def suits_loops(norm: Any, tables: Sequence[Tensor], examples: CompleteGraph) ->
     tensors, shape = [*tables, *parameters], (examples.num_queries, norm.in_channels)
     if norm.mode != "graph" or len(parameters) == 1 or not all([table.shape == shape for table in tables]):
         return False
+    if not all([parameter.shape == shape[1:] for parameter in parameters]):  # one number for all channels
+        return False
     if not tables[0].numel() or not all(map(is_float_on_cpu, tensors)):
         return False
     return why_not_native() is None and not is_looked_at(tensors)

@@ -75,7 +75,7 @@ def attend_projected(
     weights, biases = ([module._parameters[name] for module in modules] for name in ("weight", "bias"))
     of_edges = [] if edge_features is None or edge_weight is None else [edge_features, edge_weight]
     tensors = [target, source, *weights, *[bias for bias in biases if bias is not None], *of_edges]
-    if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(target, source, weights):
+    if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(target, source, weights, biases):
         return None
     if is_looked_at(tensors) or current_budget() is not None or isinstance(graph, SpreadGraph):
         return None
@@ -95,9 +95,11 @@ def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
     return type(x) in PLAIN and x.dtype is dtype and dtype in WIDE and x.is_cpu and x.layout is torch.strided
 
 
-def sizes_fit(target: Tensor, source: Tensor, weights: Sequence[Tensor]) -> bool:
-    """Whether tables have the channels that maps take; what is wrong otherwise, their modules say."""
+def sizes_fit(target: Tensor, source: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
+    """Whether tables have the channels that maps take, and biases those that they give; else modules say what is wrong."""
     of_query, of_key, *_ = weights
+    if any([bias is not None and bias.shape != weight.shape[:1] for weight, bias in zip(weights, biases)]):
+        return False
     is_empty = not (target.numel() and source.numel() and of_query.size(0))
     return not is_empty and target.size(1) == of_query.size(1) and source.size(1) == of_key.size(1)
 

@@ -37,7 +37,12 @@ def is_cheaper(size: tuple[int, int, int], source: Tensor, graph: Graph, maps: t
     width, edges = heads * channels, graph.num_edges * heads * PRICE_OF_EDGES
     projected = num_sources * in_channels * width + edges * channels
     unprojected = num_targets * in_channels * width + edges * in_channels
-    return unprojected < projected and all(is_linear(map) and map.weight.dtype == source.dtype for map in maps)
+    return unprojected < projected and all(is_map_of_heads(map) and map.weight.dtype == source.dtype for map in maps)
+
+
+def is_map_of_heads(map: Any) -> bool:
+    """Whether it is just a product, with a number for each channel if it adds a bias."""
+    return is_linear(map) and (map.bias is None or map.bias.shape == map.weight.shape[:1])
 
 
 def attend_unprojected(

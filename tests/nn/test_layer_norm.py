@@ -53,6 +53,13 @@ def test_pygs_numbers(affine, cotangent, calls):
     assert calls == ["layer_norm_forward_f32", "layer_norm_backward_f32"]
 
 
+def test_one_number_for_all_channels_goes_by_torch(calls):
+    norm, x = problem()
+    norm.bias = torch.nn.Parameter(torch.ones(1))
+    own, right = both(norm, x, lambda normalize, x: normalize(x))
+    assert torch.equal(own, right) and not calls
+
+
 def tables(count):
     torch.manual_seed(2)
     return [torch.randn(8, 6).requires_grad_() for _ in range(count)]

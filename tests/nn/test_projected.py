@@ -280,7 +280,11 @@ def wrap(layer):
     layer.lin_key = torch.nn.Sequential(layer.lin_key)
 
 
-@pytest.mark.parametrize("change", [hook, freeze, wrap])
+def narrow(layer):
+    layer.lin_value.bias = torch.nn.Parameter(torch.ones(()).double())
+
+
+@pytest.mark.parametrize("change", [hook, freeze, wrap, narrow])
 def test_maps_that_are_more_or_less_go_one_by_one(change, steps):
     layer, x = layer_of(), table()
     change(layer)

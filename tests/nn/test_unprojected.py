@@ -111,6 +111,19 @@ def test_maps_that_are_more_than_a_product_are_called():
     assert not cheaper(own)
 
 
+@pytest.mark.parametrize("shape", [(), (1,)], ids=str)
+@pytest.mark.parametrize("name", ["lin_key", "lin_value"])
+def test_a_bias_of_one_number_for_all_channels(name, shape):
+    layer = TransformerConv(16, 4, 2)
+    getattr(layer, name).bias = torch.nn.Parameter(torch.ones(shape))
+    peer = torch_geometric.nn.TransformerConv(16, 4, 2)
+    getattr(peer, name).bias = torch.nn.Parameter(torch.ones(shape))
+    peer.load_state_dict(layer.state_dict())
+    x = torch.randn(SOURCES, 16)
+    found, wanted = (conv((x, x[:TARGETS]), block()) for conv in (layer, peer))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_under_autocast_and_with_sparse_sources_they_are_projected():
     layer, x, edges = TransformerConv(16, 8, 2), torch.randn(SOURCES, 16), block()
     with torch.autocast("cpu", dtype=torch.bfloat16):
