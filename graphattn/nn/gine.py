@@ -90,42 +90,50 @@ def sum_messages(
 
 
 class SumMessages(Function):
-    """The sum over edges; relu's signs are kept, one bit each."""
+    """The sum over edges; relu's signs are kept, one bit each, and of the rest what a gradient needs, as in PyG's layer."""
 
     @staticmethod
     def forward(ctx, x, edge_attr, weight, bias, eps, graph):
         out, signs = loops.forward(x, edge_attr, weight, bias, eps, graph, keeps_signs=True)
-        ctx.save_for_backward(x, edge_attr, weight, bias, eps, signs)
-        ctx.graph = graph
+        needs_x, needs_features, needs_weight, needs_bias, needs_eps, _ = ctx.needs_input_grad
+        needs_map = needs_weight or needs_bias
+        kept = x if needs_eps else None, edge_attr if needs_map else None, weight if needs_features else None
+        ctx.save_for_backward(*kept, eps if needs_x else None, signs)
+        ctx.given, ctx.graph = (x, edge_attr, weight, bias, eps), graph
         return out
 
     @staticmethod
     @each_of_batch
     def backward(ctx, grad):
-        *tensors, signs = ctx.saved_tensors
-        x, edge_attr, weight, _, eps = tensors
+        x, edge_attr, weight, eps, signs = ctx.saved_tensors
         needed = ctx.needs_input_grad[:5]
-        needs_x, needs_features, needs_weight, needs_bias, needs_eps = needed
+        needs_x, needs_features, needs_weight, needs_bias, _ = needed
         if torch.is_grad_enabled() or is_looked_at([grad]):
-            return *gradients_by_torch(partial(by_torch, graph=ctx.graph), tensors, needed, grad), None
+            call = partial(by_torch, graph=ctx.graph, passed=numbers_passed(signs, grad.size(1)))
+            return *gradients_by_torch(call, ctx.given, needed, grad), None
+        has_map, of_maps = ctx.given[2] is not None, (None, None, None)
         needs_messages = needs_features or needs_weight or needs_bias
-        of_x, of_messages, of_eps = loops.backward(
-            grad, x if needs_eps else None, signs, eps, ctx.graph, needs_x, needs_messages
-        )
-        if weight is None or of_messages is None:
+        of_x, of_messages, of_eps = loops.backward(grad, x, signs, eps, ctx.graph, needs_x, needs_messages)
+        if not has_map:
             return of_x, of_messages, None, None, of_eps, None
-        products = products_of_gradients(edge_attr, [weight])
-        of_maps = gradients_of_maps(
-            products, [of_messages], edge_attr, [weight], needs_features, [needs_weight], [needs_bias]
-        )
+        if of_messages is not None:
+            products = products_of_gradients(ctx.given[1], [ctx.given[2]])
+            needs = needs_features, [needs_weight], [needs_bias]
+            of_maps = gradients_of_maps(products, [of_messages], edge_attr, [weight], *needs)
         return of_x, *of_maps, of_eps, None
 
 
+def numbers_passed(signs: Tensor, channels: int) -> Tensor:
+    """bool [edges, channels] from the bits that loops kept of relu."""
+    bits = signs[..., None] >> torch.arange(8, dtype=torch.uint8, device="cpu")
+    return (bits & 1).bool().flatten(1)[:, :channels]
+
+
 def by_torch(
-    x: Tensor, edge_attr: Tensor, weight: Tensor | None, bias: Tensor | None, eps: Tensor, graph: Graph
+    x: Tensor, edge_attr: Tensor, weight: Tensor | None, bias: Tensor | None, eps: Tensor, graph: Graph, passed: Tensor
 ) -> Tensor:
-    """The same as plain operations."""
+    """The same as plain operations, relu by what it let pass: whoever wrote a tensor since, that no gradient needs, is not seen."""
     source, target = graph.edge_index(x.device)
     mapped = edge_attr if weight is None else torch.nn.functional.linear(edge_attr, weight, bias)
-    messages = (x[source] + mapped).relu()
+    messages = torch.where(passed, x[source] + mapped, 0.0)
     return (1 + eps) * x + x.new_zeros(x.shape).index_add(0, target, messages)

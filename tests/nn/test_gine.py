@@ -81,6 +81,12 @@ def test_gradients_of_sums(cotangent):
     torch.testing.assert_close(*of, rtol=1e-5, atol=1e-5)
 
 
+def in_plain_operations(x, edge_attr, weight, bias, eps, graph):
+    source, _ = graph.edge_index()
+    mapped = edge_attr if weight is None else torch.nn.functional.linear(edge_attr, weight, bias)
+    return by_torch(x, edge_attr, weight, bias, eps, graph, (x[source] + mapped > 0).detach())
+
+
 @pytest.mark.parametrize("needs", range(5))
 def test_each_gradient_alone(needs):
     conv, x, edge_index, edge_attr = problem()
@@ -88,7 +94,8 @@ def test_each_gradient_alone(needs):
     tensors = [tensor.detach().requires_grad_(number == needs) for number, tensor in enumerate(tensors)]
     graph = EdgeListGraph(edge_index, 8)
     found, wanted = (
-        torch.autograd.grad(call(*tensors, graph).pow(2).sum(), tensors[needs])[0] for call in (sum_messages, by_torch)
+        torch.autograd.grad(call(*tensors, graph).pow(2).sum(), tensors[needs])[0]
+        for call in (sum_messages, in_plain_operations)
     )
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
 
@@ -99,7 +106,29 @@ def test_plain_operations_have_the_derivatives_of_their_numbers(has_weight):
     maps = [conv.lin.weight, conv.lin.bias] if has_weight else []
     tensors = [tensor.detach().double().requires_grad_() for tensor in (x, edge_attr, *maps, conv.eps)]
     graph, nothing = EdgeListGraph(edge_index, 8), () if has_weight else (None, None)
-    assert torch.autograd.gradcheck(lambda *given: by_torch(*given[:-1], *nothing, given[-1], graph), tensors)
+    run = lambda *given: in_plain_operations(*given[:-1], *nothing, given[-1], graph)  # noqa: E731
+    assert torch.autograd.gradcheck(run, tensors)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("channels", [5, 16])
+def test_what_no_gradient_needs_may_be_written_before_the_backward_pass(create_graph, channels):
+    conv, x, edge_index, edge_attr = problem(channels=channels)
+    x, edge_attr, parameters = x.detach(), edge_attr.detach(), [conv.lin.weight, conv.lin.bias]
+
+    def gradients(change):
+        out = convolve(conv, x.clone(), edge_index, edge_attr=edge_attr)
+        if change:
+            with torch.no_grad():
+                conv.lin.weight.mul_(-1)
+        found = torch.autograd.grad(out.pow(2).sum(), parameters, create_graph=create_graph)
+        if create_graph:
+            found = torch.autograd.grad(found[0].pow(2).sum(), parameters, allow_unused=True)
+        return found
+
+    torch.nn.Module.requires_grad_(conv.nn, False)
+    for own, right in zip(gradients(True), (conv.lin.weight.data.neg_(), gradients(False))[1], strict=True):
+        torch.testing.assert_close(own, right)
 
 
 @pytest.mark.parametrize("vectorize", [False, True])

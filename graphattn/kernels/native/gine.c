@@ -64,7 +64,7 @@ void EXPORTED(gine_forward)(const void *work, int64_t first, int64_t last, int64
 INLINE void gradients_of_row(const Gine *w, int64_t row, int64_t c, const int64_t left) {
     const int64_t channels = w->channels;
     const real *grad_out = (const real *)w->grad_out + c;
-    const real factor = 1 + *(const real *)w->eps;
+    const real factor = w->eps ? 1 + *(const real *)w->eps : 0; /* which only the gradient of x needs */
     lanes sum[EIGHTS];
     EACH_OF_BLOCK(k) sum[k] = factor * part_of(grad_out + row * channels, k, left);
     for (int64_t at = w->rowptr[row]; at < w->rowptr[row + 1]; at++) {

@@ -15,7 +15,7 @@ typedef struct {
     const void *x;             /* [nodes, channels] */
     const void *edge_features; /* [edges, edge_dim]; [edges, channels] without a weight */
     const void *weight, *bias; /* [edge_dim, channels], or NULL: features are added as they are; [channels] or NULL */
-    const void *eps;           /* [1] */
+    const void *eps;           /* [1]; NULL in a backward pass without grad_x */
     void *out;                 /* [nodes, channels] */
     uint8_t *signs;            /* [edges, eights(channels)] in the order of features: a bit for each number of a message, set unless
                                   relu cut it off; NULL: no backward pass follows */

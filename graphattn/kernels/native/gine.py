@@ -80,9 +80,10 @@ def forward(
 
 
 def backward(
-    grad: Tensor, x: Tensor | None, signs: Tensor, eps: Tensor, graph: Graph, needs_x: bool, needs_messages: bool
+    grad: Tensor, x: Tensor | None, signs: Tensor, eps: Tensor | None, graph: Graph, needs_x: bool, needs_messages: bool
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of x, of W e + b [edges, channels] and, if x is given, of eps; None for those that are not needed."""
+    """The gradients of x, of W e + b [edges, channels] and, if x is given, of eps; None for those that are not needed. Only that of
+    x needs eps."""
     turned, edge_id = transposition(graph), arrangement(graph).edge_id
     rows, (nodes, channels), edges = turned.by_key, grad.shape, signs.size(0)
     bounds = rows.bounds(count_pieces((nodes + edges) * channels))
