@@ -14,6 +14,7 @@ from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import GPSConv
 from graphattn.nn import gine as own_gine
 from graphattn.nn.gine import by_torch, convolve, sum_messages
+from tests.nn.loops_that_run import names_of_loops
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -22,10 +23,7 @@ BOTH = ["gine_forward_f32", "gine_backward_f32"]
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch):
-    found = []
-    run = loops.run
-    monkeypatch.setattr(loops, "run", lambda name, *given: (found.append(name), run(name, *given))[1])
-    return found
+    return names_of_loops(monkeypatch, loops)
 
 
 def problem(num_nodes=8, num_edges=20, channels=6, edge_dim=3, **options):

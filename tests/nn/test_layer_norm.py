@@ -10,6 +10,7 @@ from graphattn.kernels.native import layer_norm as loops
 from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import GATConv, GPSConv
 from graphattn.nn.layer_norm import LayerNorm, normalized
+from tests.nn.loops_that_run import names_of_loops
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -19,10 +20,7 @@ BATCH = torch.repeat_interleave(torch.tensor(SIZES))
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch):
-    found = []
-    run = loops.run
-    monkeypatch.setattr(loops, "run", lambda name, *given: (found.append(name), run(name, *given))[1])
-    return found
+    return names_of_loops(monkeypatch, loops)
 
 
 def problem(affine=True, **options):

@@ -24,6 +24,7 @@ from graphattn.nn import (
 )
 from graphattn.nn.linear_maps import add_to, apply_linear, in_turn, linear, linear_in_parts
 from graphattn.testing.layouts import LAYOUTS
+from tests.nn.loops_that_run import names_of_loops
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -33,13 +34,10 @@ ROWS, INPUTS = 40, 12
 @pytest.fixture(autouse=True)
 def calls(monkeypatch):
     """Names of the loops that run, which do on any processor and however small a table is."""
-    found = []
     monkeypatch.setattr(loops, "is_faster", lambda: True)
     monkeypatch.setattr(linear_maps, "LEAST", 1)
     monkeypatch.setattr(linear_maps, "FEWEST", loops.FEWEST)
-    run = loops.run
-    monkeypatch.setattr(loops, "run", lambda name, *given: (found.append(name), run(name, *given))[1])
-    return found
+    return names_of_loops(monkeypatch, loops)
 
 
 def maps_of(*outputs, kind=nn.Linear, bias=True):
