@@ -42,7 +42,7 @@ def apply_linear(x: Tensor, *maps: Any) -> tuple[Tensor, ...]:
     if may_run_loops(x) and suits_loops(x, weights, biases):
         return by_loops(x, weights, biases)
     # What the modules do when they are called, which takes as long as a product of few nodes.
-    return tuple([F.linear(x, weight, bias) for weight, bias in zip(weights, biases)])
+    return tuple(by_torch.forward(x, weights, biases))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -104,7 +104,7 @@ def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
     steps, is_new = [module for module in modules if not drops_nothing(module)], False
     while steps:
         first, *steps = steps
-        if is_linear(first) and len(steps) > 1 and is_relu(steps[0]) and suits_relu_between(x, first, steps[1]):
+        if len(steps) > 1 and is_relu(steps[0]) and suits_relu_between(x, first, steps[1]):
             x, is_new, steps = relu_between(x, first, steps[1]), True, steps[2:]
         elif is_new and is_relu(first):
             x, is_new = relu_over(x), False

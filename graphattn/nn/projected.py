@@ -104,6 +104,11 @@ def sizes_fit(target: Tensor, source: Tensor, weights: Sequence[Tensor], biases:
     return not is_empty and target.size(1) == of_query.size(1) and source.size(1) == of_key.size(1)
 
 
+def tables_of(target: Tensor, source: Tensor | None) -> list[tuple[Tensor, slice]]:
+    """Each table, and which of the maps of queries, keys, values and root are maps of it."""
+    return [(target, slice(None))] if source is None else [(target, slice(0, None, 3)), (source, slice(1, 3))]
+
+
 class Tables(NamedTuple):
     """What maps make of nodes: [num_nodes, heads, out_channels] each, the root's [num_nodes, heads * out_channels]."""
 
@@ -156,12 +161,10 @@ class Layer(NamedTuple):
     def project(
         self, target: Tensor, source: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     ) -> Tables:
-        if source is None:
-            return self.shaped(*products_of(target, weights).forward(target, weights, biases))
-        of_target, of_source = slice(0, None, 3), slice(1, 3)
-        query, *root = products_of(target, weights).forward(target, weights[of_target], biases[of_target])
-        key, value = products_of(source, weights).forward(source, weights[of_source], biases[of_source])
-        return self.shaped(query, key, value, *root)
+        mapped: list[Any] = [None] * len(weights)
+        for x, which in tables_of(target, source):
+            mapped[which] = products_of(x, weights).forward(x, weights[which], biases[which])
+        return self.shaped(*mapped)
 
     def forward(self, target, source, edge_features, edge_weight, *maps) -> tuple[Tensor, Any]:
         """The result, and what the backward pass needs of it."""
@@ -237,21 +240,18 @@ class AttendProjected(Function):
         found = ctx.kernel.backward(plan._replace(needed=asked), inputs, Partial(kept.out, kept.lse), of_out)
         grads = [x.flatten(1) for x in found[:3]] + [grad] * layer.has_root
 
-        def of_maps(x: Tensor, needs_x: bool, which: slice) -> tuple[Tensor | None, ...]:
+        of_tables: list[Tensor | None] = []
+        of_weights, of_biases = [None] * count, [None] * count
+        for (x, which), needs_x in zip(tables_of(target, source), (by_target, by_source)):
             products = products_of_gradients(x, maps[:count][which])
             needs = by_maps[:count][which], by_maps[count:][which]
-            return gradients_of_maps(products, grads[which], x, kept_weights[which], needs_x, *needs)
-
+            of_x, *found_here = gradients_of_maps(products, grads[which], x, kept_weights[which], needs_x, *needs)
+            of_tables.append(of_x)
+            half = len(found_here) // 2
+            of_weights[which], of_biases[which] = found_here[:half], found_here[half:]
+        of_target, of_source = (*of_tables, None)[:2]
         of_edges = found.edge_features if by_features else None, found.parameters[0] if by_edge_weight else None
-        if source is None:
-            of_target, *of_parameters = of_maps(target, by_target, slice(None))
-            return None, of_target, None, *of_edges, *of_parameters
-        of_target, *of_first = of_maps(target, by_target, slice(0, None, 3))
-        of_source, *of_others = of_maps(source, by_source, slice(1, 3))
-        half = len(of_first) // 2
-        weights = of_first[0], *of_others[:2], *of_first[1:half]
-        biases = of_first[half], *of_others[2:], *of_first[half + 1 :]
-        return None, of_target, of_source, *of_edges, *weights, *biases
+        return None, of_target, of_source, *of_edges, *of_weights, *of_biases
 
 
 def is_plain_gradient(grad: Tensor) -> bool:
