@@ -155,4 +155,4 @@ def shows(x: Tensor, numbers: Tensor) -> bool:
     loops = loops_for(x, numbers) if x.dtype == torch.int64 and x.numel() >= MANY else None
     if loops is not None:
         return loops.same_numbers(x, numbers)
-    return torch.equal(x, numbers.to(x.dtype))
+    return torch.equal(x, numbers.to(x.dtype) if is_short else numbers)

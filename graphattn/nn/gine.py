@@ -21,7 +21,7 @@ from graphattn.nn.linear_maps import (
     is_float_on_cpu,
     is_looked_at,
     may_differentiate,
-    products_of_gradients,
+    products_of,
 )
 from graphattn.nn.messages import adds_up, is_watched, own_method
 from graphattn.nn.plain import has_hooks, is_linear, runs_as
@@ -117,7 +117,7 @@ class SumMessages(Function):
         if not has_map:
             return of_x, of_messages, None, None, of_eps, None
         if of_messages is not None:
-            products = products_of_gradients(ctx.given[1], [ctx.given[2]])
+            products = products_of(ctx.given[1], [ctx.given[2].size(0)])
             needs = needs_features, [needs_weight], [needs_bias]
             of_maps = gradients_of_maps(products, [of_messages], edge_attr, [weight], *needs)
         return of_x, *of_maps, of_eps, None

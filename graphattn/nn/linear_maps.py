@@ -15,13 +15,13 @@ from torch.autograd import Function
 
 from graphattn.graphs.recording import may_record
 from graphattn.kernels.native import linear as loops
+from graphattn.kernels.native.border import PLAIN
 from graphattn.kernels.plain.batched import each_of_batch, is_batched
 from graphattn.kernels.plain.differentiable import gradients_by_torch, have_tangents
-from graphattn.nn.plain import has_hooks, is_linear, runs_as
+from graphattn.nn.plain import are_linear, has_hooks, is_linear, runs_as
 
 FEWEST = 64  # rows
 LEAST = 2**20  # multiplications, below which torch's call is as short
-PLAIN = Tensor, torch.nn.Parameter
 
 
 def apply_linear(x: Tensor, *maps: Any) -> tuple[Tensor, ...]:
@@ -36,7 +36,7 @@ def apply_linear(x: Tensor, *maps: Any) -> tuple[Tensor, ...]:
         >>> keys.shape, values.shape
         (torch.Size([5, 4]), torch.Size([5, 16]))
     """
-    if not all([is_linear(map) for map in maps]):
+    if not are_linear(maps):
         return tuple([map(x) for map in maps])
     weights, biases = [map.weight for map in maps], [map.bias for map in maps]
     if may_run_loops(x) and suits_loops(x, weights, biases):
@@ -154,7 +154,7 @@ def may_run_loops(x: Tensor) -> bool:
 
 def suits_loops(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
     """Whether the loops take a table [rows, inputs] and maps of it, and nobody would miss torch's product."""
-    if x.dim() != 2 or not is_much(x, weights):
+    if x.dim() != 2 or not is_much(x, [weight.size(0) for weight in weights]):
         return False
     tensors = [x, *weights, *[bias for bias in biases if bias is not None]]
     if not all([is_float_on_cpu(tensor) for tensor in tensors]):
@@ -210,23 +210,20 @@ def are_plain(grads: Sequence[Tensor]) -> bool:
     return all([is_float_on_cpu(grad) and not is_batched(grad) for grad in grads])
 
 
-def products_of(x: Tensor, weights: Sequence[Tensor]) -> Any:
-    """Where maps of a plain table on the CPU come from if nothing looks on: `loops` or `by_torch`, whichever is faster."""
-    return loops if is_known_to_loops(x, weights) and loops.is_faster() and is_much(x, weights) else by_torch
+def products_of(x: Tensor, widths: Sequence[int]) -> Any:
+    """Where maps of a plain table on the CPU come from if nothing looks on, and their gradients: `loops` or `by_torch`.
+
+    Where all is small, one call for all maps is faster than torch's, on any processor.
+
+    Args:
+        widths: Outputs of each map.
+    """
+    is_known = x.dtype is loops.REAL and x.stride(1) == 1 and min(x.size(0), *widths) >= loops.FEWEST
+    return loops if is_known and (loops.is_faster() or not is_much(x, widths)) else by_torch
 
 
-def products_of_gradients(x: Tensor, weights: Sequence[Tensor]) -> Any:
-    """And their gradients: where all is small, one call for all maps is faster than two for each, on any processor."""
-    return loops if is_known_to_loops(x, weights) and (loops.is_faster() or not is_much(x, weights)) else by_torch
-
-
-def is_known_to_loops(x: Tensor, weights: Sequence[Tensor]) -> bool:
-    fewest = min([x.size(0), *[weight.size(0) for weight in weights]])
-    return x.dtype is loops.REAL and x.stride(1) == 1 and fewest >= loops.FEWEST
-
-
-def is_much(x: Tensor, weights: Sequence[Tensor]) -> bool:
-    return x.size(0) >= FEWEST and x.numel() * sum([weight.size(0) for weight in weights]) >= LEAST
+def is_much(x: Tensor, widths: Sequence[int]) -> bool:
+    return x.size(0) >= FEWEST and x.numel() * sum(widths) >= LEAST
 
 
 class by_torch:

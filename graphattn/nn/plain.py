@@ -1,5 +1,7 @@
 """Whether a module computes what its class says: no methods, hooks or parametrizations of its own."""
 
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -34,14 +36,34 @@ def runs_as(module: Module, kind: type[Module]) -> bool:
 
 def is_linear(module: Any) -> bool:
     """Whether calling a module is a product with its weight, plus its bias, and nobody looks at the result; compilers do."""
-    kind = type(module)
-    if kind not in LINEAR or torch.compiler.is_compiling():
+    return are_linear((module,))
+
+
+def are_linear(modules: Iterable[Any]) -> bool:
+    """Whether all are; in one function, for questions like these are half the time of a layer of few nodes."""
+    if torch.compiler.is_compiling() or torch_modules._has_any_global_hook():
         return False
-    if not is_home(kind.forward, kind) or has_hooks(module):
-        return False
-    own = vars(module)  # not by `module.weight`: questions like these are half the time of a layer of few nodes
-    weight = own["_parameters"].get("weight")
-    return "forward" not in own and weight is not None and not is_lazy(weight)
+    for module in modules:
+        kind = type(module)
+        if kind not in LINEAR or not keeps_forward(kind, kind.forward):
+            return False
+        own = vars(module)
+        if "forward" in own:
+            return False
+        if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
+            return False
+        weight = own["_parameters"].get("weight")  # `module.weight` is a function of PyTorch
+        if weight is None or is_lazy(weight):
+            return False
+    return True
+
+
+def has_own_forward(kind: Any, forward: Any) -> bool:
+    """Whether a class has the forward pass that was written for it."""
+    return is_home(forward, kind)
+
+
+keeps_forward: Callable[[Any, Any], bool] = lru_cache(maxsize=64)(has_own_forward)
 
 
 def home(function: Any) -> str | None:

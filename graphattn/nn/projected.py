@@ -1,39 +1,34 @@
 """Dot-product attention over edges together with the maps that make its queries, keys and values, as one step.
 
 A layer of a small graph takes its time from what is called, not from what is multiplied: projections, attention and the skip
-connection are one node of autograd here, whose backward pass is three loops, or products of torch, and nothing between them.
+connection are one node of autograd here, whose passes are a few loops, or products of torch, and nothing between them. Where a
+graph comes again with tables of the same sizes, a pass is those loops alone (`kernels/native/replay.py`).
 """
 
-from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
 from graphattn.graphs import Graph
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.kernels.budget import current_budget
-from graphattn.kernels.choose import has_others, select
-from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
-from graphattn.kernels.native.edges_cpu import EdgesCpu
+from graphattn.kernels.choose import has_others
+from graphattn.kernels.native.border import PLAIN
+from graphattn.kernels.native.replay import Ready, Replay
+from graphattn.kernels.native.tape import Tape
 from graphattn.kernels.plain.batched import each_of_batch
-from graphattn.kernels.plain.differentiable import attend_differentiably, gradients_by_torch, is_differentiated_again
-from graphattn.nn.linear_maps import (
-    PLAIN,
-    gradients_of_maps,
-    is_looked_at,
-    may_differentiate,
-    products_of,
-    products_of_gradients,
-)
-from graphattn.nn.plain import is_linear
-from graphattn.running import mapped_edges
-from graphattn.running.arguments import Draw, Options, prepare
-from graphattn.running.execution import has_lost_weights
+from graphattn.kernels.plain.differentiable import gradients_by_torch, is_differentiated_again
+from graphattn.nn.layer_on_graph import Attended, Given, Layer, edge_dim_in_front
+from graphattn.nn.linear_maps import is_looked_at, may_differentiate
+from graphattn.nn.plain import are_linear
+from graphattn.running.arguments import new_seed
+from graphattn.running.execution import are_lost
 
+TRIES = range(1, 4)  # calls that are written down, if they can be: what comes once is not worth it
 WIDE = torch.float32, torch.float64  # halves are rounded in other places
 
 
@@ -69,25 +64,80 @@ def attend_projected(
         where somebody would see what runs.
     """
     modules = [module for module in maps[1:] if module is not None]
-    if torch.compiler.is_compiling() or not all([is_linear(module) for module in modules]):
+    if torch.compiler.is_compiling() or not are_linear(modules):
         return None
     # Not by `module.weight`, which is a function of PyTorch for each.
     weights, biases = ([module._parameters[name] for module in modules] for name in ("weight", "bias"))
-    of_edges = [] if edge_features is None or edge_weight is None else [edge_features, edge_weight]
-    tensors = [target, source, *weights, *[bias for bias in biases if bias is not None], *of_edges]
-    if not all([is_wide(x, target.dtype) for x in tensors]) or not sizes_fit(target, source, weights, biases):
+    other = None if source is target else source
+    of_edges = (None, None) if edge_features is None else (edge_features, edge_weight)
+    flat = target, other, *of_edges, *weights, *biases
+    if type(target) not in PLAIN or is_looked_at(flat) or current_budget() is not None:
         return None
-    if is_looked_at(tensors) or current_budget() is not None or isinstance(graph, SpreadGraph):
-        return None
+    # As loops read it: memory of its own, so that a weight may be written before the backward pass.
+    turned = None if of_edges[1] is None else edge_dim_in_front(of_edges[1].detach()).contiguous()
+    given = Given(target, other, of_edges[0], turned, weights, biases)
     layer = Layer(graph, maps.heads, dropout, maps.root is not None)
-    if not layer.runs_loops(target, source, weights[0].size(0), edge_features):
+    memory = None if has_others() else memory_of(layer, given)
+    ready = None if memory is None or memory.forward is None else memory.forward.ready(given.flat())
+    if ready is None and not may_run(layer, given, memory):
         return None
-    given = target, None if source is target else source, edge_features, edge_weight, *weights, *biases
-    if not may_differentiate(*tensors):
-        return layer.forward(*given)[0]
+    if not may_differentiate(*flat):
+        return attend_given(layer, given, memory, ready).result
     if not all([weight.requires_grad for weight in weights]):
         return None  # a map that is frozen need not keep its input
-    return AttendProjected.apply(layer, *given)
+    return AttendProjected.apply(layer, given, memory, ready, *flat)
+
+
+class Memory:
+    """What a layer on a graph with tables of the same sizes ran before."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.forward: Replay | None = None
+        self.backward: dict[tuple[bool, ...], Replay | None] = {}  # by the gradients that are asked for
+
+
+def memory_of(layer: Layer, given: Given) -> Memory:
+    shapes = [None if x is None else x.shape for x in given.flat()]
+    return layer.graph.remember(("projected", *layer[1:], given.target.dtype, *shapes), Memory)
+
+
+class Done(NamedTuple):
+    """A forward pass, and what its backward pass reads."""
+
+    result: Tensor
+    lse: Tensor
+    kept: tuple[
+        Tensor, ...
+    ]  # query, key, value and out, as far as that is not the result; or the memory of the `replay`
+    seed: int
+    replay: Replay | None = None
+
+
+def may_run(layer: Layer, given: Given, memory: Memory | None) -> bool:
+    """Whether loops over edges run on plain tables that fit together."""
+    if not all([x is None or is_wide(x, given.target.dtype) for x in given.flat()]):
+        return False
+    if memory is not None and memory.calls:
+        return True
+    return not isinstance(layer.graph, SpreadGraph) and sizes_fit(given) and layer.runs_loops(given)
+
+
+def attend_given(layer: Layer, given: Given, memory: Memory | None, ready: Ready | None) -> Done:
+    """The forward pass, by what is written down if that takes these tensors."""
+    seed = int(new_seed(given.target.device)) if layer.dropout else 0
+    if memory is not None and memory.forward is not None and ready is not None:
+        (result, lse), room = memory.forward.run(ready, seed)
+        return Done(result, lse, (room,), seed, memory.forward)
+    is_new = memory is not None and memory.forward is None and memory.calls in TRIES
+    with Tape() if is_new else nullcontext() as tape:
+        result, attended = layer.forward(given, seed)
+    kept = attended[: 4 if layer.has_root else 3]
+    if memory is not None:
+        memory.calls += 1
+        if tape is not None:
+            memory.forward = Replay.of(tape, given.flat(), [result, attended.lse], kept)
+    return Done(result, attended.lse, kept, seed)
 
 
 def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
@@ -95,115 +145,14 @@ def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
     return type(x) in PLAIN and x.dtype is dtype and dtype in WIDE and x.is_cpu and x.layout is torch.strided
 
 
-def sizes_fit(target: Tensor, source: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> bool:
+def sizes_fit(given: Given) -> bool:
     """Whether tables have the channels that maps take, and biases those that they give; else modules say what is wrong."""
-    of_query, of_key, *_ = weights
-    if any([bias is not None and bias.shape != weight.shape[:1] for weight, bias in zip(weights, biases)]):
+    of_query, of_key, *_ = given.weights
+    if any([bias is not None and bias.shape != weight.shape[:1] for weight, bias in zip(given.weights, given.biases)]):
         return False
+    target, source = given.target, given.source
     is_empty = not (target.numel() and source.numel() and of_query.size(0))
     return not is_empty and target.size(1) == of_query.size(1) and source.size(1) == of_key.size(1)
-
-
-def tables_of(target: Tensor, source: Tensor | None) -> list[tuple[Tensor, slice]]:
-    """Each table, and which of the maps of queries, keys, values and root are maps of it."""
-    return [(target, slice(None))] if source is None else [(target, slice(0, None, 3)), (source, slice(1, 3))]
-
-
-class Tables(NamedTuple):
-    """What maps make of nodes: [num_nodes, heads, out_channels] each, the root's [num_nodes, heads * out_channels]."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    root: Tensor | None
-
-
-class Layer(NamedTuple):
-    """All but the tensors of a layer, which are given in this order: those of nodes, sources only where they are others; those
-    of edges; the weights of queries, keys, values and root; their biases."""
-
-    graph: Graph
-    heads: int
-    dropout: float
-    has_root: bool
-
-    def runs_loops(self, target: Tensor, source: Tensor, width: int, edge_features: Tensor | None) -> bool:
-        """Whether the loops over edges are what runs; remembered."""
-        edge_dim = None if edge_features is None else edge_features.shape
-        sizes = target.size(0), source.size(0), width, edge_dim
-
-        def ask() -> bool:
-            shape = self.heads, width // self.heads
-            query, key = (target.new_empty(()).expand(x.size(0), *shape) for x in (target, source))
-            no_draw = Draw(seed=0)  # a question takes nothing from the generator
-            plan, inputs = self.problem(query, key, key[:], edge_features, no_draw)
-            return type(select(plan, inputs, None, is_finite=True)) is EdgesCpu
-
-        if has_others():
-            return ask()
-        return self.graph.remember(("projected", self.heads, target.dtype, self.dropout > 0, *sizes), ask)
-
-    def problem(
-        self, query: Tensor, key: Tensor, value: Tensor, edge_features: Tensor | None, draw: Draw | None = None
-    ) -> tuple[Plan, Inputs]:
-        """The checked plan, without W, of which no check depends."""
-        edge_query = None
-        if edge_features is not None:
-            edge_query = query.new_empty(()).expand(*query.shape[:2], edge_features.size(-1))
-        options = Options(None, edge_features, edge_query, dropout=self.dropout, edge_sum=False, draw=draw)
-        plan, inputs, _ = prepare(query, key, value, self.graph, options)
-        return plan, inputs
-
-    def shaped(self, query: Tensor, key: Tensor, value: Tensor, root: Tensor | None = None) -> Tables:
-        shape = -1, self.heads, query.size(1) // self.heads
-        return Tables(query.view(shape), key.view(shape), value.view(shape), root)
-
-    def project(
-        self, target: Tensor, source: Tensor | None, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
-    ) -> Tables:
-        mapped: list[Any] = [None] * len(weights)
-        for x, which in tables_of(target, source):
-            mapped[which] = products_of(x, weights).forward(x, weights[which], biases[which])
-        return self.shaped(*mapped)
-
-    def forward(self, target, source, edge_features, edge_weight, *maps) -> tuple[Tensor, Any]:
-        """The result, and what the backward pass needs of it."""
-        count = len(maps) // 2
-        tables = self.project(target, source, maps[:count], maps[count:])
-        plan, inputs = self.problem(*tables[:3], edge_features)
-        kernel = select(plan, inputs, None, is_finite=True)
-        out, lse, _ = kernel.forward(plan, with_weight(inputs, edge_weight))
-        return out if tables.root is None else tables.root.add_(out.flatten(1)), (plan, kernel, tables, out, lse)
-
-    def by_torch(self, plan: Plan, kept: "Kept", target, source, edge_features, edge_weight, *maps) -> Tensor:
-        """`forward` from plain operations, with a plan and the numbers that it had: whoever wrote a map since is not seen."""
-        count = len(maps) // 2
-        of_nodes = [target, *[target if source is None else source] * 2, target]
-        mapped = [F.linear(x, weight, bias) for x, weight, bias in zip(of_nodes, maps[:count], maps[count:])]
-        query, key, value, root = self.shaped(*mapped)
-        query, key, value = (numbers + (x - x.detach()) for numbers, x in zip(kept, (query, key, value)))
-        if edge_features is None:
-            out = attend_differentiably(plan, Inputs(query, key, value)).out
-        else:
-            edge_weight = kept.edge_weight.detach() + (edge_weight - edge_weight.detach())
-            out = mapped_edges.by_torch(plan, query, key, value, edge_features, edge_weight)
-        return out if root is None else root + out.flatten(1)
-
-
-class Kept(NamedTuple):
-    """What the backward pass reads of the forward pass, beside what is differentiated by."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    edge_weight: Any
-    out: Tensor
-    lse: Tensor
-
-
-def with_weight(inputs: Inputs, edge_weight: Tensor | None) -> Inputs:
-    """As loops take W of the features of edges."""
-    return inputs if edge_weight is None else inputs._replace(edge_query=None, parameters=(edge_weight,))
 
 
 class AttendProjected(Function):
@@ -213,45 +162,45 @@ class AttendProjected(Function):
     """
 
     @staticmethod
-    def forward(ctx, layer: Layer, target, source, edge_features, edge_weight, *maps):
-        result, (plan, kernel, tables, out, lse) = layer.forward(target, source, edge_features, edge_weight, *maps)
-        ctx.layer, ctx.plan, ctx.kernel, ctx.maps, ctx.edge_weight = layer, plan, kernel, maps, edge_weight
-        _, by_target, by_source, by_features, *_ = ctx.needs_input_grad
-        by_table = by_target, *[by_target if source is None else by_source] * 2, by_target
-        kept_weights = [weight if by_x else None for weight, by_x in zip(maps[: len(maps) // 2], by_table)]
-        of_edges = edge_weight if edge_weight is None or by_features else edge_weight.clone()
-        ctx.save_for_backward(target, source, edge_features, *tables[:3], of_edges, out, lse, *kept_weights)
-        return result
+    def forward(ctx, layer: Layer, given: Given, memory: Memory | None, ready: Ready | None, *flat):
+        done = attend_given(layer, given, memory, ready)
+        ctx.layer, ctx.memory, ctx.seed, ctx.replay, ctx.maps = layer, memory, done.seed, done.replay, flat[3:]
+        *_, by_target, by_source = ctx.needs_input_grad[:6]
+        by_table = by_target, *[by_target if given.other_source is None else by_source] * 2, by_target
+        weights = [weight if by_x else None for weight, by_x in zip(given.weights, by_table)]
+        out = None if layer.has_root else done.result
+        ctx.save_for_backward(*given[:4], *weights, out, done.lse, *done.kept)
+        return done.result
 
     @staticmethod
     @each_of_batch
     def backward(ctx, grad):
-        target, source, edge_features, *rest = ctx.saved_tensors
-        kept, kept_weights = Kept(*rest[:6]), rest[6:]
-        layer, plan, needed, maps, count = ctx.layer, ctx.plan, ctx.needs_input_grad[1:], ctx.maps, len(kept_weights)
-        if is_differentiated_again() or not is_plain_gradient(grad) or has_lost_weights(plan, kept.lse):
-            given = target, source, edge_features, ctx.edge_weight, *maps
-            return None, *gradients_by_torch(partial(layer.by_torch, plan, kept), given, needed, grad)
-        by_target, by_source, by_features, by_edge_weight, *by_maps = needed
-        inputs = with_weight(Inputs(*kept[:3], edge_features=edge_features), kept.edge_weight)
-        asked = Needed(edge_features=by_features, parameters=(by_edge_weight,) * len(inputs.parameters))
-        grad = grad.contiguous()
-        of_out = Partial.gradient(grad if grad.dim() == 3 else grad.view(kept.out.shape), None)
-        found = ctx.kernel.backward(plan._replace(needed=asked), inputs, Partial(kept.out, kept.lse), of_out)
-        grads = [x.flatten(1) for x in found[:3]] + [grad] * layer.has_root
+        layer, replay, needed, saved = ctx.layer, ctx.replay, ctx.needs_input_grad[4:], ctx.saved_tensors
+        count = len(ctx.maps) // 2
+        given = Given(*saved[:4], saved[4 : 4 + count], [None] * count)
+        out, lse, *kept = saved[4 + count :]
+        is_again = is_differentiated_again() or not is_plain_gradient(grad)
+        is_lost = is_again or are_lost(layer.graph, lse)
+        grad = grad if is_lost else grad.contiguous()
+        known = None if is_lost or replay is None else ctx.memory.backward.get(needed)
+        ready = None if known is None else known.ready([grad, *saved])
+        if known is not None and ready is not None:
+            found = iter(known.run(ready, ctx.seed)[0])
+            return None, None, None, None, *[next(found) if is_needed else None for is_needed in needed]
 
-        of_tables: list[Tensor | None] = []
-        of_weights, of_biases = [None] * count, [None] * count
-        for (x, which), needs_x in zip(tables_of(target, source), (by_target, by_source)):
-            products = products_of_gradients(x, maps[:count][which])
-            needs = by_maps[:count][which], by_maps[count:][which]
-            of_x, *found_here = gradients_of_maps(products, grads[which], x, kept_weights[which], needs_x, *needs)
-            of_tables.append(of_x)
-            half = len(found_here) // 2
-            of_weights[which], of_biases[which] = found_here[:half], found_here[half:]
-        of_target, of_source = (*of_tables, None)[:2]
-        of_edges = found.edge_features if by_features else None, found.parameters[0] if by_edge_weight else None
-        return None, of_target, of_source, *of_edges, *of_weights, *of_biases
+        kept = kept if replay is None else replay.views(*kept)
+        attended = Attended(*kept[:3], kept[3] if out is None else out, lse)
+        if is_lost:
+            again = partial(layer.by_torch, attended, given.edge_weight, ctx.seed)
+            flat = *saved[:3], *ctx.maps
+            return None, None, None, None, *gradients_by_torch(again, flat, needed, grad)
+        is_new = replay is not None and needed not in ctx.memory.backward
+        with Tape() if is_new else nullcontext() as tape:
+            grads = layer.backward(grad, given, attended, needed, ctx.seed)
+        if tape is not None:
+            asked = [x for x, is_needed in zip(grads, needed) if is_needed]
+            ctx.memory.backward[needed] = Replay.of(tape, [grad, *saved], asked)
+        return None, None, None, None, *grads
 
 
 def is_plain_gradient(grad: Tensor) -> bool:

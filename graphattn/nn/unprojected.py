@@ -34,6 +34,8 @@ def is_cheaper(size: tuple[int, int, int], source: Tensor, graph: Graph, maps: t
     if not is_wide or torch.is_autocast_enabled(source.device.type):
         return False
     (num_targets, heads, channels), (num_sources, in_channels) = size, source.shape
+    if num_targets >= num_sources and in_channels >= channels:
+        return False
     width, edges = heads * channels, graph.num_edges * heads * PRICE_OF_EDGES
     projected = num_sources * in_channels * width + edges * channels
     unprojected = num_targets * in_channels * width + edges * in_channels

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphattn.graphs import Graph
 from graphattn.kernels.budget import within_budget
 from graphattn.kernels.choose import OWN, select
 from graphattn.kernels.finite import AreFinite, NotFinite
@@ -234,9 +235,12 @@ MOST_AGAIN = 2**25
 
 def has_lost_weights(plan: Plan, lse: Tensor) -> bool:
     """Whether weights cannot be made from the log-sum-exp and all edges can be laid out instead; a GPU is not asked."""
-    if plan.normalizer.merge != "lse" or lse.device.type != "cpu" or not has_lost_digits(lse):
-        return False
-    return count_edges(plan.graph) * lse.size(1) <= MOST_AGAIN
+    return plan.normalizer.merge == "lse" and lse.device.type == "cpu" and are_lost(plan.graph, lse)
+
+
+def are_lost(graph: Graph, lse: Tensor) -> bool:
+    """The same of softmax on the CPU."""
+    return has_lost_digits(lse) and count_edges(graph) * lse.size(1) <= MOST_AGAIN
 
 
 def has_lost_digits(lse: Tensor) -> bool:

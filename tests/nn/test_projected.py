@@ -1,6 +1,9 @@
 """Layers whose maps and attention are one step, beside PyG's in float64."""
 
 import copy
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from graphattn import causal, memory_budget
 from graphattn.kernels.choose import register_kernel, remove_kernel
+from graphattn.kernels.native import rows
 from graphattn.kernels.native.library import why_not_native
+from graphattn.kernels.native.replay import Replay
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import TransformerConv, linear_maps, projected, transformer_conv
 from graphattn.nn.projected import attend_projected
@@ -65,6 +70,21 @@ def table(rows=NODES, columns=CHANNELS, seed=1, dtype=torch.float64):
 
 
 def step(layer, x, edges, attributes=None, cotangent=None):
+    """Results and gradients, four times the same: the second pass forward is written down, the third backward."""
+    state, found = torch.get_rng_state(), []
+    for _ in range(4):
+        torch.set_rng_state(state)
+        found.append(single_step(layer, x, edges, attributes, cotangent))
+        if type(layer) is TransformerConv:
+            check_same(found[0], found[-1])
+    return found[-1]
+
+
+def check_same(found, wanted):
+    assert all(a is b or torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def single_step(layer, x, edges, attributes, cotangent):
     given = [x for x in (*(x if isinstance(x, tuple) else (x,)), attributes) if x is not None]
     out = layer(x, edges, attributes)
     torch.manual_seed(2)
@@ -268,6 +288,187 @@ def test_inside_a_checkpoint_and_with_hooks_on_what_is_kept():
         check(step(layer, x, EDGES, attributes), wanted)
 
 
+@pytest.fixture
+def runs(monkeypatch):
+    """What was run again, forward and backward."""
+    found, run = [], Replay.run
+    monkeypatch.setattr(Replay, "run", lambda *given: (found.append(given[0]), run(*given))[1])
+    return found
+
+
+REPEATED = [{}, {"edge_dim": EDGE_DIM}, {"root_weight": False}, {"bias": False}, {"dropout": 0.4}, {"concat": False}]
+
+
+@pytest.mark.parametrize("is_between", [False, True], ids=["one table", "two tables"])
+@pytest.mark.parametrize("options", REPEATED, ids=str)
+def test_a_step_that_comes_again_runs_loops_alone(options, is_between, runs):
+    layer, edges = layer_of(torch.float32, **options), (BETWEEN if is_between else EDGES).clone()
+    x = (
+        (table(SOURCES, dtype=torch.float32), table(seed=5, dtype=torch.float32))
+        if is_between
+        else table(dtype=torch.float32)
+    )
+    attributes = table(edges.size(1), EDGE_DIM, 3, torch.float32) if "edge_dim" in options else None
+    step(layer, x, edges, attributes)
+    assert len(runs) == 3  # two forward, one backward
+    other = layer_of(torch.float32, **options)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    new = tuple((-t).detach().requires_grad_() for t in x) if is_between else (-x).detach().requires_grad_()
+    torch.manual_seed(7)  # other edges are dropped
+    found = single_step(other, new, edges, attributes, None)
+    assert len(runs) == 5
+    torch.manual_seed(7)
+    check_same(found, single_step(other, new, edges.clone(), attributes, None))
+
+
+@pytest.mark.parametrize(
+    "options", [{"heads": 4, "out_channels": 2}, {"dropout": 0.2}, {"root_weight": False}, {"bias": False}], ids=str
+)
+def test_layers_of_the_same_sizes_are_told_apart(options):
+    x, edges = table(dtype=torch.float32), EDGES.clone()
+    step(layer_of(torch.float32, dropout=0.4), x, edges)
+    other = TransformerConv(CHANNELS, **{"heads": 2, "out_channels": 4, "dropout": 0.4, **options})
+    found = []
+    for given in (edges, edges.clone()):
+        torch.manual_seed(7)
+        found.append(step(other, x, given))
+    check_same(*found)
+
+
+def test_other_gradients_of_the_same_step_are_told_apart():
+    layer, edges = layer_of(torch.float32, edge_dim=EDGE_DIM), EDGES.clone()
+    x, attributes = table(dtype=torch.float32), table(edges.size(1), EDGE_DIM, 3, torch.float32)
+    for given in (
+        (x, attributes),
+        (x.detach(), attributes),
+        (x, attributes.detach()),
+        (x.detach(), attributes.detach()),
+    ):
+        found = step(layer, given[0], edges, given[1])
+        check_same(found, single_step(layer, given[0], edges.clone(), given[1], None))
+
+
+def test_results_of_cut_rows_are_added_to_the_skip_connection(monkeypatch):
+    monkeypatch.setattr(rows, "HEAVY", 4)
+    layer, x = layer_of(torch.float32), table(dtype=torch.float32)
+    found = step(layer, x, EDGES.clone())
+    check(found, step(peer_of(layer), x.detach().double().requires_grad_(), EDGES), 1e-5)
+
+
+def expand(layer, x, edges):
+    return layer, x[:1].expand(NODES, -1), edges
+
+
+def take_columns(layer, x, edges):
+    return layer, torch.stack([x, x], -1).flatten(1)[:, ::2], edges
+
+
+def write_edges(layer, x, edges):
+    edges[0] = edges[0].roll(1)
+    return layer, x, edges
+
+
+def swap_data(layer, x, edges):
+    layer.lin_key.weight.data = 2 * layer.lin_key.weight.data
+    return layer, x, edges
+
+
+def lay_across(layer, x, edges):
+    layer.lin_key.weight.data = layer.lin_key.weight.data.t().contiguous().t()
+    return layer, x, edges
+
+
+def tie(layer, x, edges):
+    layer.lin_key.weight = layer.lin_value.weight
+    return layer, x, edges
+
+
+def multiply_the_result(layer, x, edges):
+    hook(layer)
+    return layer, x, edges
+
+
+def turn_signs(layer, x, edges):
+    return layer, torch._neg_view(x), edges
+
+
+def widen(layer, x, edges):
+    return layer.double(), x.double(), edges
+
+
+def narrow_the_first_bias(layer, x, edges):
+    layer.lin_query.bias = torch.nn.Parameter(torch.ones(()))
+    return layer, x, edges
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        expand,
+        take_columns,
+        write_edges,
+        swap_data,
+        lay_across,
+        tie,
+        multiply_the_result,
+        turn_signs,
+        widen,
+        narrow_the_first_bias,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_what_is_another_call_is_none_that_came_before(change):
+    layer, x, edges = layer_of(torch.float32), table(dtype=torch.float32).detach(), EDGES.clone()
+    step(layer, x, edges)
+    layer, x, edges = change(layer, x, edges)
+    peer = torch_geometric.nn.TransformerConv(CHANNELS, 4, 2)
+    if change in (tie, multiply_the_result, narrow_the_first_bias):
+        change(peer, x, edges)
+    peer.load_state_dict(layer.state_dict())
+    found = step(layer, x, edges)
+    check(found, step(peer.double(), x.double(), edges), 1e-5)
+
+
+def test_a_step_that_came_before_keeps_nothing_of_its_tensors(steps):
+    layer, edges = layer_of(torch.float32, edge_dim=EDGE_DIM), EDGES.clone()
+    given = [table(dtype=torch.float32), table(edges.size(1), EDGE_DIM, 3, torch.float32)]
+    step(layer, given[0], edges, given[1])
+    gone = [weakref.ref(tensor) for tensor in (*given, *layer.parameters())]
+    del given, layer
+    steps.clear()
+    gc.collect()
+    assert not [tensor for tensor in gone if tensor() is not None]
+
+
+def test_threads_run_one_layer_again_at_the_same_time():
+    layer, edges = layer_of(torch.float32), EDGES.clone()
+    tables = [table(seed=seed, dtype=torch.float32) for seed in range(8)]
+    wanted = [single_step(layer, x, edges.clone(), None, torch.ones_like) for x in tables]
+
+    def work(number):
+        return [single_step(layer, tables[number], edges, None, torch.ones_like) for _ in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for right, found in zip(wanted, pool.map(work, range(8)), strict=True):
+            for again in found:
+                check_same(again, right)
+
+
+def test_a_graph_is_differentiated_twice_by_what_runs_again(runs):
+    layer, x, edges = layer_of(torch.float32), table(dtype=torch.float32), EDGES.clone()
+    step(layer, x, edges)
+    out = layer(x, edges)
+    first = torch.autograd.grad(out.sum(), x, retain_graph=True)[0]
+    again = torch.autograd.grad(out.sum(), x, retain_graph=True)[0]
+    assert len(runs) == 6 and torch.equal(first, again)
+    twice = torch.autograd.grad(torch.autograd.grad(out.square().sum(), x, create_graph=True)[0].sum(), x)[0]
+    wide, wide_x = peer_of(layer), x.detach().double().requires_grad_()
+    of_peer = torch.autograd.grad(wide(wide_x, edges).square().sum(), wide_x, create_graph=True)[0]
+    check([twice], torch.autograd.grad(of_peer.sum(), wide_x), 1e-4)
+
+
 def hook(layer):
     layer.lin_value.register_forward_hook(lambda module, given, out: 2 * out)
 
@@ -348,10 +549,17 @@ def test_what_is_kept_is_what_maps_and_attention_kept():
         kept.append(tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        layer(x, EDGES, table(EDGES.size(1), EDGE_DIM, 3, torch.float32))
-    of_nodes = [tensor for tensor in kept if tensor.dim() == 3 and len(tensor) == NODES]
-    assert len(of_nodes) == 4  # query, key, value and result
+    edges = EDGES.clone()
+    for is_repeated in (False, False, True):
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            layer(x, edges, table(EDGES.size(1), EDGE_DIM, 3, torch.float32))
+        own = [tensor for tensor in kept if tensor.dtype == torch.uint8]
+        of_nodes = own if is_repeated else [tensor for tensor in kept if tensor.dim() == 3 and len(tensor) == NODES]
+        assert len(of_nodes) == (1 if is_repeated else 4)
+        assert (
+            sum(tensor.nbytes for tensor in of_nodes) == 4 * x.new_empty(NODES, 8).nbytes
+        )  # query, key, value and result
 
 
 def test_errors_are_those_of_the_layer():

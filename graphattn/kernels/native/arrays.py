@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.kernel import Inputs
+from graphattn.kernels.native.tape import tell_made
 
 LINE = 64  # bytes of a cache line, to which torch aligns what it allocates
 LARGE_PAGES = 2**22  # bytes from which NumPy asks for large pages
@@ -35,13 +36,15 @@ def zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     Many of them come from NumPy, which asks the system for large pages: torch's take five times as long to touch first.
     """
     is_large = math.prod(shape) * dtype.itemsize >= LARGE_PAGES
-    return in_large_pages(np.zeros, shape, dtype) if is_large else nothing(dtype).new_zeros(*shape)
+    made = in_large_pages(np.zeros, shape, dtype) if is_large else nothing(dtype).new_zeros(*shape)
+    return tell_made(made, is_zero=True)
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """The same with any numbers in it, for who writes them all."""
     is_large = math.prod(shape) * dtype.itemsize >= LARGE_PAGES
-    return in_large_pages(np.empty, shape, dtype) if is_large else nothing(dtype).new_empty(*shape)
+    made = in_large_pages(np.empty, shape, dtype) if is_large else nothing(dtype).new_empty(*shape)
+    return tell_made(made, is_zero=False)
 
 
 @cache

@@ -6,12 +6,13 @@ does not lie so, has another dtype, is on another device, or is shorter or longe
 """
 
 import ctypes
-from collections.abc import Mapping
-from typing import ClassVar, TypeVar, overload
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor
 
+PLAIN = Tensor, torch.nn.Parameter  # classes of tensors that do nothing of their own
 HALVES = {torch.bfloat16: 1, torch.float16: 2}  # as storage.h numbers them; 0 is the type that loops compute in
 
 
@@ -53,6 +54,37 @@ def has_whole_rows(tensor: Tensor) -> bool:
     return (one == 1 or dim <= 1) and (step == dim or heads <= 1)
 
 
+class Form(NamedTuple):
+    """What loops take a tensor to be: numbers side by side."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+def addresses_of(tensors: Sequence[Tensor | None], forms: Sequence[Form | None]) -> list[int] | None:
+    """Where tensors lie that loops may read as they are, 0 for one that is not there; None if one of them is anything else than
+    a plain tensor of its form.
+
+    In one function: each call of a small graph passes here twenty times.
+    """
+    found = []
+    for tensor, form in zip(tensors, forms):
+        if tensor is None or form is None:
+            if tensor is not form:
+                return None
+            found.append(0)
+            continue
+        shape, dtype = form
+        is_alike = type(tensor) in PLAIN and tensor.dtype is dtype and tensor.shape == shape
+        if not is_alike or tensor.layout is not torch.strided or not tensor.is_cpu or not tensor.is_contiguous():
+            return None
+        address = tensor.data_ptr()
+        if not address or address % dtype.itemsize or tensor.is_neg():
+            return None
+        found.append(address)
+    return found
+
+
 class Struct(ctypes.Structure):
     """A struct of C: sizes (int64), numbers (double) and addresses (None for an array that is not there).
 
@@ -61,9 +93,13 @@ class Struct(ctypes.Structure):
     Attributes:
         ROWS: Arrays [num_nodes, heads, dim] or [num_nodes, dim] whose rows may be columns of a wider table, each with the field
             that says how far it is from one row to the next.
+        LASTING: Arrays that belong to the graph, and stay as long as it does.
+        SEEDS: Fields that are the seed of dropout.
     """
 
     ROWS: ClassVar[Mapping[str, str]] = {}
+    LASTING: ClassVar[Sequence[str]] = ()
+    SEEDS: ClassVar[Sequence[str]] = ()
 
     def arrays(self, real: torch.dtype) -> Mapping[str, tuple[torch.dtype, int]]:
         """dtype and count of numbers of every array, from the sizes that are set."""

@@ -43,6 +43,7 @@ typedef struct {
     void *out;              /* [rows, heads, value_dim]; backward is given the results of all rows, by query, as reals */
     real *lse;              /* [rows, heads] */
     real *edge_out;         /* [rows, heads, edge_dim]; NULL if nobody wants it */
+    real *total;            /* [rows, heads, value_dim], to which results are added; NULL if nobody wants it */
     const void *grad_out;
     const real *grad_edge_out;
     void *grad_query, *grad_key, *grad_value;

@@ -43,11 +43,13 @@ class Edges(Struct):
     NUMBERS = ("scale", "keep_scale")
     ARRAYS = (
         "rowptr", "row_of", "col", "edge_id", "repeat", "place", "query", "key", "value", "bias", "edge_features",
-        "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "grad_out", "grad_edge_out", "grad_query",
+        "edge_query", "vector", "edge_weight", "out", "lse", "edge_out", "total", "grad_out", "grad_edge_out", "grad_query",
         "grad_key", "grad_value", "grad_bias", "grad_edge_features", "grad_edge_query", "grad_vector",
         "grad_edge_weight", "handed", "signs", "query_numbers", "key_numbers",
     )  # fmt: skip
     ROWS = MappingProxyType({name: f"{name}_row" for name in OF_NODES})
+    LASTING = "rowptr", "row_of", "col", "edge_id", "repeat", "place"
+    SEEDS = ("seed",)
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
         *((name, ctypes.c_double) for name in NUMBERS),
@@ -90,6 +92,7 @@ COUNTS: dict[str, Callable[[Extents], int]] = {
     "out": lambda n: n.num_results * n.heads * n.value_dim,
     "lse": lambda n: n.num_results * n.heads,
     "edge_out": lambda n: n.num_results * n.heads * n.edge_dim,
+    "total": lambda n: n.num_results * n.heads * n.value_dim,
     "grad_out": lambda n: n.num_queries * n.heads * n.value_dim,
     "grad_edge_out": lambda n: n.num_queries * n.heads * n.edge_dim,
     "grad_query": lambda n: n.num_rows * n.heads * n.dim,

@@ -47,7 +47,8 @@ class EdgesCpu(Kernel):
             )
         return why_not_native()
 
-    def forward(self, plan, inputs):
+    def forward(self, plan, inputs, total: Tensor | None = None):
+        """Also adds the result to `total` [num_queries, heads * value_dim] where one is given, in the dtype of sums."""
         call = forward_call(plan, inputs)
         rows, sizes = call.rows, call.sizes
         shape = rows.num_rows, sizes.heads
@@ -56,10 +57,16 @@ class EdgesCpu(Kernel):
         edge_out = empty((*shape, sizes.edge_dim), call.real) if has_edge_out else None
         struct = call.struct(plan)
         let_read_inputs(call, struct, inputs)
-        hand_over(struct, call.real, out=out, lse=lse, edge_out=edge_out)
+        is_whole = rows.row_of is None
+        hand_over(struct, call.real, out=out, lse=lse, edge_out=edge_out, total=total if is_whole else None)
         call.run("edges_forward", struct)
         result = Partial(out, lse, edge_out)
-        return result if rows.row_of is None else self.join_pieces(plan, result, rows, inputs.query.size(0))
+        if is_whole:
+            return result
+        result = self.join_pieces(plan, result, rows, inputs.query.size(0))
+        if total is not None:
+            total.add_(result.out.flatten(1))
+        return result
 
     @staticmethod
     def join_pieces(plan, pieces: Partial, rows: Rows, num_queries: int) -> Partial:

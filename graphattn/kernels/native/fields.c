@@ -17,7 +17,7 @@ const Field edges_fields[] = {
     F(edge_query_row), F(grad_query_row), F(grad_key_row), F(grad_value_row), F(grad_edge_query_row), F(seed), F(threshold),
     F(first_query), F(first_key), F(first_head), F(scale), F(keep_scale), F(rowptr), F(row_of), F(col), F(edge_id), F(repeat),
     F(place), F(query), F(key), F(value), F(bias), F(edge_features), F(edge_query), F(vector), F(edge_weight), F(out), F(lse),
-    F(edge_out), F(grad_out), F(grad_edge_out), F(grad_query), F(grad_key), F(grad_value), F(grad_bias), F(grad_edge_features),
+    F(edge_out), F(total), F(grad_out), F(grad_edge_out), F(grad_query), F(grad_key), F(grad_value), F(grad_bias), F(grad_edge_features),
     F(grad_edge_query), F(grad_vector), F(grad_edge_weight), F(handed), F(signs),
     F(query_numbers), F(key_numbers), {0}};
 #undef F

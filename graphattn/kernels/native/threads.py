@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.native.library import library, loop
+from graphattn.kernels.native.tape import tell_ran
 
 PIECE = 2**18  # multiplications, some 50 us: less is done before another thread has woken up
 MOST_PIECES = 64  # a few for each thread, so that none waits long for the last
@@ -35,6 +36,11 @@ class Job(ctypes.Structure):
         ("pieces", ctypes.c_int64),
         ("next", ctypes.c_int64),
     )
+
+    @staticmethod
+    def words(name: str, work: int, bounds: Tensor) -> tuple[int, ...]:
+        """Its fields: for a loop of this name and work at this address."""
+        return loop(name).value or 0, work, bounds.data_ptr(), bounds.numel() - 1, 0
 
 
 def count_pieces(work: int, piece: int | None = None) -> int:
@@ -56,17 +62,26 @@ def run(name: str, work: ctypes.Structure | ctypes.Array, bounds: Tensor) -> Non
         work: What the loop reads and writes: a struct, or several side by side.
         bounds: int64 [pieces + 1], contiguous; items bounds[i] ... bounds[i + 1] - 1 are piece i.
     """
-    pieces = bounds.numel() - 1
-    job = Job(loop(name), ctypes.addressof(work), bounds.data_ptr(), pieces, 0)
-    job.kept = work, bounds  # a helper of the pool may still be at work when a signal has taken its caller away
+    tell_ran(name, work, bounds)
+    job = Job(*Job.words(name, ctypes.addressof(work), bounds))
+    run_job(ctypes.addressof(job), job.pieces, (job, work, bounds))
+
+
+def run_job(address: int, pieces: int, kept: Any) -> None:
+    """Likewise, of a Job with so many pieces; `kept` is what it reads and writes."""
     threads = pieces if pieces == 1 else min(torch.get_num_threads(), pieces)
     take, run_openmp = take_pieces(), openmp()
     if threads <= 1:
-        take(ctypes.addressof(job))
+        take(address)
     elif run_openmp is not None and os.getpid() == PROCESS:
-        run_openmp(address_of_take_pieces(), ctypes.addressof(job), threads, 0)
+        run_openmp(address_of_take_pieces(), address, threads, 0)
     else:
-        run_in_pool(lambda: take(ctypes.addressof(job)), threads)
+        # A helper of the pool may still be at work when a signal has taken its caller away.
+        run_in_pool(lambda: take_of(kept, take, address), threads)
+
+
+def take_of(kept: Any, take: Callable[[int], None], address: int) -> None:
+    take(address)
 
 
 @cache
