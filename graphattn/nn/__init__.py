@@ -23,6 +23,7 @@ from graphattn.nn.beam import Hypothesis
 from graphattn.nn.bias import ALiBi, Bias, RelativeBias, T5Bias
 from graphattn.nn.decoder import DecoderLayer
 from graphattn.nn.decoding import Decoding
+from graphattn.nn.dropout import Dropout
 from graphattn.nn.edge_type_bias import EdgeTypeBias, HopBias
 from graphattn.nn.embedding import TokenEmbedding
 from graphattn.nn.encoder import EncoderLayer
@@ -66,6 +67,7 @@ __all__ = [
     "DecoderLayer",
     "Decoding",
     "Dot",
+    "Dropout",
     "EdgeNormalizer",
     "EdgeTypeBias",
     "EncoderLayer",

@@ -9,6 +9,7 @@ from torch.nn import Module, MultiheadAttention
 from torch_geometric.nn.attention import PerformerAttention
 from torch_geometric.nn.conv import MessagePassing
 
+from graphattn.nn.dropout import Dropout
 from graphattn.nn.gat_conv import GATConv
 from graphattn.nn.gatv2_conv import GATv2Conv
 from graphattn.nn.gps_conv import GPSConv
@@ -22,6 +23,7 @@ DROP_INS: dict[type[Module], type[Module]] = {
     torch_geometric.nn.GATv2Conv: GATv2Conv,
     torch_geometric.nn.GPSConv: GPSConv,
 }
+SWAPPED = {**DROP_INS, torch.nn.Dropout: Dropout}
 FROM_TORCH = {  # what is made anew, by `from_torch` of these classes
     torch.nn.TransformerEncoder: "GraphTransformer",
     torch.nn.TransformerDecoder: "GraphTransformerDecoder",
@@ -42,16 +44,19 @@ class Acceleration:
         swapped: Name of each swapped layer -> its class.
         left: Name of each other graph layer -> why it was left.
         changed: Name of each swapped layer whose numbers are not PyG's -> where they differ.
+        dropouts: How many `torch.nn.Dropout` became graphattn's.
     """
 
     swapped: dict[str, str]
     left: dict[str, str]
     changed: dict[str, str] = field(default_factory=dict)
+    dropouts: int = 0
 
     def __repr__(self) -> str:
         lines = [f"swapped {len(self.swapped)}, left {len(self.left)}"]
         notes = {name: f"; {note}" for name, note in self.changed.items()}
         lines += [f"  {name or '(model)'}: {kind}{notes.get(name, '')}" for name, kind in self.swapped.items()]
+        lines += [f"  and {self.dropouts} Dropout{'s' * (self.dropouts > 1)}"] if self.dropouts else []
         lines += [f"  {name or '(model)'} left: {reason}" for name, reason in self.left.items()]
         return "\n".join(lines)
 
@@ -64,14 +69,16 @@ class Acceleration:
 
 
 def accelerate(model: Module) -> Acceleration:
-    """Puts graphattn's kernels under PyG's TransformerConv, GATConv, GATv2Conv and GPSConv, wherever they are in `model`.
+    """Puts graphattn's kernels under PyG's TransformerConv, GATConv, GATv2Conv and GPSConv, wherever they are in `model`, and its
+    `Dropout` in the place of torch's.
 
     Each layer keeps its identity: the object stays the same and changes its class, so that parameters (and the optimizers
     that hold them), buffers, hooks, training mode, device and sharing between parts of the model are untouched. Outputs and
     gradients stay the same up to rounding, but for what the drop-ins do better than PyG (see their docstrings): Performer
     attention in GPSConv no longer depends on the padding of a batch, which the report says. Layers whose numbers would
     change otherwise are left: subclasses, methods or aggregations of their own, self loops between two sets of nodes. What is
-    put on or into a layer later (hooks, methods, wrapped maps) is honoured, by PyG's message passing.
+    put on or into a layer later (hooks, methods, wrapped maps) is honoured, by PyG's message passing. Dropout draws from another
+    generator than torch's: other numbers are dropped, equally often. torch.nn.functional.dropout in a `forward` stays as it is.
 
     Example:
         >>> import torch
@@ -88,10 +95,14 @@ def accelerate(model: Module) -> Acceleration:
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
     changed: dict[str, str] = {}
+    dropouts = 0
     torchs_own: list[str] = []  # beginnings of the names of parts that need no line of their own
     for name, module in model.named_modules():
         if isinstance(module, tuple(DROP_INS.values())) or name.startswith(tuple(torchs_own)):
             continue
+        if type(module) is torch.nn.Dropout and not (module.inplace or own_methods(module, torch.nn.Dropout)):
+            dropouts += 1
+            swap(module)
         if isinstance(module, tuple(FROM_TORCH)):
             torchs_own.append(f"{name}." if name else "")
         reason = why_not(module)
@@ -100,13 +111,17 @@ def accelerate(model: Module) -> Acceleration:
         elif type(module) in DROP_INS:
             swapped[name] = type(module).__name__
             changed |= {name: PERFORMER} if depends_on_padding(module) else {}
-            module.__class__ = DROP_INS[type(module)]
-            setattr(module, MARK, True)
-    return Acceleration(swapped, left, changed)
+            swap(module)
+    return Acceleration(swapped, left, changed, dropouts)
+
+
+def swap(module: Module) -> None:
+    module.__class__ = SWAPPED[type(module)]
+    setattr(module, MARK, True)
 
 
 def restore(model: Module) -> int:
-    """Undoes `accelerate`: PyG's classes again, and nothing else changed. Returns how many layers it gave back.
+    """Undoes `accelerate`: PyG's classes again, and nothing else changed. Returns how many graph layers it gave back.
 
     Layers that were made as graphattn's stay as they are. Parametrizations and the like that were put on a layer since stay
     on it.
@@ -131,7 +146,7 @@ def restore(model: Module) -> int:
         module.__class__ = kind
         if is_ours and not holds_compiled(module):
             del module.propagate  # PyG set it when an explainer left; the class has its own
-    return len(marked)
+    return len([module for module in marked if not isinstance(module, torch.nn.Dropout)])
 
 
 def holds_compiled(module: MessagePassing) -> bool:
@@ -141,7 +156,7 @@ def holds_compiled(module: MessagePassing) -> bool:
 
 def restored(kind: type[Module]) -> type[Module]:
     """PyG's class for a drop-in; a class that torch derived from a drop-in (parametrizations) is derived from PyG's anew."""
-    originals = {ours: original for original, ours in DROP_INS.items()}
+    originals = {ours: original for original, ours in SWAPPED.items()}
     if kind in originals:
         return originals[kind]
     bases = tuple(restored(base) for base in kind.__bases__)

@@ -17,7 +17,6 @@ from graphattn.kernels.plain.differentiable import gradients_by_torch
 from graphattn.nn.linear_maps import (
     apply_linear,
     gradients_of_maps,
-    in_turn,
     is_float_on_cpu,
     is_looked_at,
     may_differentiate,
@@ -25,6 +24,7 @@ from graphattn.nn.linear_maps import (
 )
 from graphattn.nn.messages import adds_up, is_watched, own_method
 from graphattn.nn.plain import has_hooks, is_linear, runs_as
+from graphattn.nn.sequential import in_turn
 
 MOST_WEIGHTS = 2**12  # that stay in the first cache from edge to edge; more are multiplied before, many edges at a time
 

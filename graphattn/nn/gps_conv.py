@@ -25,8 +25,9 @@ from graphattn.kernels.fused.sdpa import equal_sizes
 from graphattn.nn.gine import convolve
 from graphattn.nn.layer_norm import normalized
 from graphattn.nn.linear_attention import linear_attend
-from graphattn.nn.linear_maps import apply_linear, in_turn, linear, linear_in_parts
+from graphattn.nn.linear_maps import apply_linear, linear, linear_in_parts
 from graphattn.nn.plain import has_hooks, runs_as
+from graphattn.nn.sequential import in_turn
 
 
 class GPSConv(torch_geometric.nn.GPSConv):

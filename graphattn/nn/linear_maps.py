@@ -18,7 +18,7 @@ from graphattn.kernels.native import linear as loops
 from graphattn.kernels.native.border import PLAIN
 from graphattn.kernels.plain.batched import each_of_batch, is_batched
 from graphattn.kernels.plain.differentiable import gradients_by_torch, have_tangents
-from graphattn.nn.plain import are_linear, has_hooks, is_linear, runs_as
+from graphattn.nn.plain import are_linear, is_linear
 
 FEWEST = 64  # rows
 LEAST = 2**20  # multiplications, below which torch's call is as short
@@ -95,35 +95,6 @@ def head_by_head(x: Tensor, weights: Tensor) -> Tensor:
     result = x.new_empty(x.size(0), *weights.shape[::2])  # as kernels read it, which would copy what torch.bmm lays out
     torch.bmm(x.transpose(0, 1), weights, out=result.transpose(0, 1))
     return result
-
-
-def in_turn(modules: torch.nn.Module, x: Tensor) -> Tensor:
-    """modules(x) of a torch.nn.Sequential, its linear maps by `apply_linear`; of any other module as it is called."""
-    if type(modules) is not torch.nn.Sequential or has_hooks(modules) or "forward" in vars(modules):
-        return modules(x)
-    steps, is_new = [module for module in modules if not drops_nothing(module)], False
-    while steps:
-        first, *steps = steps
-        if len(steps) > 1 and is_relu(steps[0]) and suits_relu_between(x, first, steps[1]):
-            x, is_new, steps = relu_between(x, first, steps[1]), True, steps[2:]
-        elif is_new and is_relu(first):
-            x, is_new = relu_over(x), False
-        else:
-            will_be_new = is_linear(first)  # before a hook that goes after its first call
-            (x,), is_new = apply_linear(x, first), will_be_new
-    return x
-
-
-def is_relu(module: torch.nn.Module) -> bool:
-    return type(module) is torch.nn.ReLU and runs_as(module, torch.nn.ReLU) and not has_hooks(module)
-
-
-def drops_nothing(module: Any) -> bool:
-    """Whether it gives back what it is given, and nobody sees it called."""
-    kind = torch.nn.Dropout
-    if type(module) is not kind or torch.compiler.is_compiling() or not runs_as(module, kind) or has_hooks(module):
-        return False
-    return (not module.training or module.p == 0) and not is_looked_at(())
 
 
 def suits_relu_between(x: Tensor, first: Any, last: Any) -> bool:

@@ -13,6 +13,7 @@ from graphattn.kernels.native import arrays
 from graphattn.kernels.native import linear as loops
 from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import (
+    Dropout,
     FeedForward,
     GATConv,
     GATv2Conv,
@@ -22,7 +23,8 @@ from graphattn.nn import (
     TransformerConv,
     linear_maps,
 )
-from graphattn.nn.linear_maps import add_to, apply_linear, in_turn, linear, linear_in_parts
+from graphattn.nn.linear_maps import add_to, apply_linear, linear, linear_in_parts
+from graphattn.nn.sequential import in_turn
 from graphattn.testing.layouts import LAYOUTS
 from tests.nn.loops_that_run import names_of_loops
 
@@ -299,6 +301,7 @@ PERCEPTRONS = {
     "no bias": lambda: perceptron(bias=False),
     "dropout of nothing": lambda: perceptron(nn.Dropout(0.0)).append(nn.Dropout(0.0)),
     "in eval": lambda: perceptron(nn.Dropout(0.5)).eval(),
+    "graphattn's dropout": lambda: perceptron(Dropout(0.5)).eval(),
     "in place": lambda: nn.Sequential(nn.Linear(INPUTS, 16), nn.ReLU(inplace=True), nn.Linear(16, 8)),
     "and more": lambda: perceptron(nn.Linear(16, 16), nn.ReLU()).append(nn.ReLU()).append(nn.Tanh()),
 }

@@ -14,6 +14,18 @@ INLINE words scramble(words x) {
     return x ^ (x >> 16);
 }
 
+INLINE words words_of_query(uint32_t seed, uint32_t query) { return scramble((seed ^ query * 0x9E3779B1u) - (words){0}); }
+
+INLINE words words_of_edges(words query, words key, words repeat) {
+    return scramble(scramble(query ^ key * 0x85EBCA77u) ^ repeat * 0xC2B2AE3Du);
+}
+
+/* `keep` where an edge is kept in a head, 0 where it is dropped. */
+INLINE lanes factors_of_head(words edge, uint32_t head, uint32_t threshold, lanes keep) {
+    const words_mask kept = scramble(edge ^ head * 0x27D4EB2Fu) >= threshold;
+    return where(__builtin_convertvector(kept, mask), keep, (lanes){0});
+}
+
 /* factors[h * 8 + e]: keep_scale where the edge from nodes[e] to `query` is kept, 0 where it is dropped. `at` is the first of
    n <= 8 entries; lanes behind them hold anything. */
 OUT_OF_LINE void keep_factors(const Edges *w, real *factors, int64_t query, const int64_t *nodes, int64_t at, int64_t n) {
@@ -22,14 +34,10 @@ OUT_OF_LINE void keep_factors(const Edges *w, real *factors, int64_t query, cons
     if (w->repeat)
         for (int64_t e = 0; e < n; e++) repeat[e] = (uint32_t)w->repeat[at + e];
     query = w->query_numbers ? w->query_numbers[query] : query + w->first_query;
-    const uint32_t start = (uint32_t)w->seed ^ (uint32_t)query * 0x9E3779B1u;
-    words edge = scramble(start - (words){0});
-    edge = scramble(edge ^ key * 0x85EBCA77u);
-    edge = scramble(edge ^ repeat * 0xC2B2AE3Du);
-    for (int64_t h = 0; h < w->heads; h++) {
-        const words_mask kept = scramble(edge ^ (uint32_t)(h + w->first_head) * 0x27D4EB2Fu) >= (uint32_t)w->threshold;
-        store(factors + h * LANES, where(__builtin_convertvector(kept, mask), spread((real)w->keep_scale), (lanes){0}));
-    }
+    const words edges = words_of_edges(words_of_query((uint32_t)w->seed, (uint32_t)query), key, repeat);
+    const lanes keep = spread((real)w->keep_scale);
+    for (int64_t h = 0; h < w->heads; h++)
+        store(factors + h * LANES, factors_of_head(edges, (uint32_t)(h + w->first_head), (uint32_t)w->threshold, keep));
 }
 
 #endif
