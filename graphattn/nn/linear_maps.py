@@ -148,7 +148,7 @@ def suits_heads(x: Tensor, weights: Tensor) -> bool:
 
 def fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the loops know the sizes; torch says what is wrong with others."""
-    if weight.dim() != 2 or weight.size(0) < loops.FEWEST or weight.size(1) != x.size(1):
+    if weight.dim() != 2 or not weight.size(0) or weight.size(1) != x.size(1):
         return False
     return bias is None or bias.shape == weight.shape[:1]
 
@@ -189,7 +189,7 @@ def products_of(x: Tensor, widths: Sequence[int]) -> Any:
     Args:
         widths: Outputs of each map.
     """
-    is_known = x.dtype is loops.REAL and x.stride(1) == 1 and min(x.size(0), *widths) >= loops.FEWEST
+    is_known = x.dtype is loops.REAL and x.stride(1) == 1 and x.size(0) >= loops.FEWEST and min(widths) > 0
     return loops if is_known and (loops.is_faster() or not is_much(x, widths)) else by_torch
 
 
