@@ -14,8 +14,9 @@ from contextlib import nullcontext, suppress
 import torch
 
 from graphattn import CompleteGraph, EdgeListGraph
-from graphattn.kernels.native import border, gine, layer_norm, linear, sorting, threads
+from graphattn.kernels.native import border, dots, drop, gine, layer_norm, linear, sorting, threads
 from graphattn.kernels.native.library import why_not_native
+from graphattn.nn import GATConv, GATv2Conv, TransformerConv
 from graphattn.running.mapped_edges import attend_mapped_edges
 from tests.fuzz import Case
 
@@ -129,6 +130,35 @@ def messages(seed: int) -> None:
     gine.backward(out, drawn.choice([x, None]), signs, eps, graph, drawn.random() < 0.7, drawn.random() < 0.7)
 
 
+def drops(seed: int) -> None:
+    """Dropout, and dot products of nodes, forward and backward."""
+    drawn, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    x = torch.randn(drawn.choice([1, drawn.randint(2, 60), drawn.randint(4000, 13_000)]), generator=generator)
+    assert torch.equal(drop.forward(x, 0.3, seed), x * drop.factors(x, 0.3, seed))
+    rows, heads, dim = drawn.randint(1, 80), drawn.randint(1, 5), drawn.randint(1, 35)
+    shapes = (rows, heads, dim), (heads, dim), (heads, dim), (rows, heads, 1), (rows, heads, 1), (rows, heads, dim)
+    x, source, target, of_source, of_target, grad_x = (torch.randn(shape, generator=generator) for shape in shapes)
+    found, _ = dots.forward(x, source, target)
+    torch.testing.assert_close(found, (x * source).sum(-1, keepdim=True), rtol=1e-3, atol=1e-3)
+    dots.backward(x, source, target, of_source, of_target, grad_x)
+
+
+def layers(seed: int) -> None:
+    """Layers on one graph, often enough that they run again what was written down."""
+    drawn, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    num_nodes, channels, width, edge_dim = (drawn.randint(1, most) for most in (40, 30, 17, 5))
+    edges = torch.randint(num_nodes, (2, drawn.randint(0, 200)), generator=generator)
+    kind, heads = drawn.choice([TransformerConv, GATConv, GATv2Conv]), drawn.randint(1, 4)
+    options = {
+        "dropout": drawn.choice([0.0, 0.3]),
+        "edge_dim": None if kind is GATConv else drawn.choice([None, edge_dim]),
+    }
+    layer, x = kind(channels, width, heads, **options), torch.randn(num_nodes, channels, generator=generator)
+    features = [] if options["edge_dim"] is None else [torch.randn(edges.size(1), edge_dim, generator=generator)]
+    for _ in range(5):
+        layer(x.requires_grad_(), edges, *features).sum().backward()
+
+
 def plant() -> None:
     """From now on one array of every struct ends a number too early, in memory of its own."""
     hand_over = border.hand_over
@@ -151,13 +181,15 @@ def modules_with(function) -> list:
 
 def main(seconds: float, seed: int, planted: bool) -> None:
     assert why_not_native() is None, why_not_native()
-    threads.PIECE = sorting.PIECE = layer_norm.PIECE = 64  # many pieces, so that threads share the little that there is
+    threads.PIECE = sorting.PIECE = layer_norm.PIECE = drop.PIECE = dots.PIECE = (
+        64  # many pieces, so that threads share the little that there is
+    )
     torch.set_num_threads(2)
     if planted:
         plant()
     start, count = time.monotonic(), 0
     while time.monotonic() - start < seconds:
-        for task in (attention, indices, maps, norms, mapped, messages):
+        for task in (attention, indices, maps, norms, mapped, messages, drops, layers):
             print(f"\r{task.__name__} {seed + count}", end="", flush=True)
             task(seed + count)
         count += 1

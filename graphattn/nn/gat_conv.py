@@ -6,7 +6,7 @@ import torch
 import torch_geometric.nn
 from torch import Tensor
 
-from graphattn.formulas.scores import Additive
+from graphattn.formulas.scores import KERNEL_SLOPE, Additive
 from graphattn.functional import attend, attention_weights
 from graphattn.graphs import Graph, as_graph
 from graphattn.graphs.convert import GraphLike
@@ -26,6 +26,7 @@ from graphattn.nn.adjacency import (
     weighted,
 )
 from graphattn.nn.drop_in import DropIn
+from graphattn.nn.gat_step import attend_gat
 from graphattn.nn.linear_maps import apply_linear
 from graphattn.nn.messages import is_plain
 
@@ -89,18 +90,23 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         graph = self.graph_of(edge_index, *num_queries_and_keys(source, target, edge_index, size))
         by_messages, edge_attr = self.ways_in(graph, edge_index, edge_attr)
         residual = None if self.res is None or target is None else self.res(target)
-        x_src, x_dst = self.project(x)
         loops = self.add_self_loops and are_one_set(x, self.in_channels)
         if loops:
             refuse_sparse_tensor(edge_index, edge_attr)
         alpha: Tensor | None
         if by_messages:
+            x_src, x_dst = self.project(x)
             out, edges, alpha = self.by_messages(x_src, x_dst, edge_index, graph, edge_attr, size, loops)
             weights = pygs_weighted(edges, alpha) if return_attention_weights else None
         else:
             graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value) if loops else (graph, edge_attr)
             check_floating(edge_attr)
-            out, alpha = self.by_kernel(x_src, x_dst, graph, edge_attr, bool(return_attention_weights))
+            whole = None if return_attention_weights else self.in_one_step(source, target, graph, edge_attr)
+            out, alpha = (
+                (whole, None)
+                if whole is not None
+                else self.by_kernel(*self.project(x), graph, edge_attr, bool(return_attention_weights))
+            )
             weights = None if alpha is None else weighted(edge_index, graph, alpha, loops)
         out = self.join_heads(out)
         if residual is not None:
@@ -131,6 +137,15 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
     def scores(self, x_src: Tensor, x_dst: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What sources and targets add to the score of an edge: [num_nodes, heads] each."""
         return (x_src * self.att_src).sum(-1), None if x_dst is None else (x_dst * self.att_dst).sum(-1)
+
+    def in_one_step(
+        self, source: Tensor, target: Tensor | None, graph: Graph, edge_attr: Tensor | None
+    ) -> Tensor | None:
+        """[num_nodes, heads, out_channels] of one set of nodes, without features of edges, where the map is nothing more."""
+        if target is not source or self.lin is None or edge_attr is not None or self.negative_slope != KERNEL_SLOPE:
+            return None
+        dropout = self.dropout if self.training else 0.0
+        return attend_gat(source, graph, self.lin, self.att_src, self.att_dst, dropout)
 
     def by_kernel(
         self, x_src: Tensor, x_dst: Tensor | None, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool

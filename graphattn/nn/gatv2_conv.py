@@ -24,6 +24,7 @@ from graphattn.nn.adjacency import (
 )
 from graphattn.nn.drop_in import DropIn
 from graphattn.nn.edge_terms import is_cheaper_by_edges
+from graphattn.nn.gatv2_step import attend_gatv2
 from graphattn.nn.linear_maps import apply_linear, linear
 from graphattn.nn.messages import is_plain
 
@@ -74,19 +75,24 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         graph = self.graph_of(edge_index, target.size(0), source.size(0))
         by_messages, edge_attr = self.ways_in(graph, edge_index, edge_attr)
         residual = None if self.res is None else self.res(target)
-        x_l, x_r = self.project(x)
         loops = self.add_self_loops and are_one_set(x, self.in_channels)
         if loops:
             refuse_sparse_tensor(edge_index, edge_attr)
         alpha: Tensor | None
         if by_messages:
+            x_l, x_r = self.project(x)
             edges = self.edges_for_pyg(edge_index, graph, x_l.device)
             out, edges, alpha = self.by_messages(x_l, x_r, edges, edge_attr, loops)
             weights = pygs_weighted(edges, alpha) if return_attention_weights else None
         else:
             graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value) if loops else (graph, edge_attr)
             check_floating(edge_attr)
-            out, alpha = self.by_kernel(x_l, x_r, graph, edge_attr, bool(return_attention_weights))
+            whole = None if return_attention_weights else self.in_one_step(source, target, graph, edge_attr)
+            out, alpha = (
+                (whole, None)
+                if whole is not None
+                else self.by_kernel(*self.project(x), graph, edge_attr, bool(return_attention_weights))
+            )
             weights = None if alpha is None else weighted(edge_index, graph, alpha, loops)
         out = self.join_heads(out)
         if residual is not None:
@@ -112,6 +118,14 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         else:
             (x_l,), (x_r,) = apply_linear(source, self.lin_l), apply_linear(target, self.lin_r)
         return x_l.view(-1, *shape), x_r.view(-1, *shape)
+
+    def in_one_step(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor | None:
+        """[num_targets, heads, out_channels] where maps are nothing more and no map of edges is cheaper inside the loops."""
+        maps_edges = edge_attr is not None and self.should_map_edges(graph, edge_attr)
+        if self.negative_slope != KERNEL_SLOPE or (edge_attr is not None and not maps_edges):
+            return None
+        dropout, maps = self.dropout if self.training else 0.0, (self.lin_r, self.lin_l)
+        return attend_gatv2(target, source, graph, maps, self.att, dropout, edge_attr, self.lin_edge)
 
     def by_kernel(
         self, x_l: Tensor, x_r: Tensor, graph: Graph, edge_attr: Tensor | None, wants_alpha: bool

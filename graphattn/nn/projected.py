@@ -1,35 +1,17 @@
-"""Dot-product attention over edges together with the maps that make its queries, keys and values, as one step.
+"""Dot-product attention over edges together with the maps that make its queries, keys and values, as one step."""
 
-A layer of a small graph takes its time from what is called, not from what is multiplied: projections, attention and the skip
-connection are one node of autograd here, whose passes are a few loops, or products of torch, and nothing between them. Where a
-graph comes again with tables of the same sizes, a pass is those loops alone (`kernels/native/replay.py`).
-"""
-
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from graphattn.graphs import Graph
-from graphattn.graphs.spread import SpreadGraph
-from graphattn.kernels.budget import current_budget
-from graphattn.kernels.choose import has_others
-from graphattn.kernels.native.border import PLAIN
-from graphattn.kernels.native.replay import Ready, Replay
-from graphattn.kernels.native.tape import Tape
-from graphattn.kernels.plain.batched import each_of_batch
-from graphattn.kernels.plain.differentiable import gradients_by_torch, is_differentiated_again
-from graphattn.nn.layer_on_graph import Attended, Given, Layer, edge_dim_in_front
-from graphattn.nn.linear_maps import is_looked_at, may_differentiate
-from graphattn.nn.plain import are_linear
-from graphattn.running.arguments import new_seed
-from graphattn.running.execution import are_lost
-
-TRIES = range(1, 4)  # calls that are written down, if they can be: what comes once is not worth it
-WIDE = torch.float32, torch.float64  # halves are rounded in other places
+from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
+from graphattn.kernels.plain.differentiable import attend_differentiably
+from graphattn.nn.step import LOOPS, Passed, Step, run, run_loops
+from graphattn.nn.tables import Tables, Tensors
+from graphattn.running import mapped_edges
+from graphattn.running.arguments import Draw, Options, prepare
 
 
 class Maps(NamedTuple):
@@ -64,145 +46,114 @@ def attend_projected(
         where somebody would see what runs.
     """
     modules = [module for module in maps[1:] if module is not None]
-    if torch.compiler.is_compiling() or not are_linear(modules):
-        return None
     # Not by `module.weight`, which is a function of PyTorch for each.
-    weights, biases = ([module._parameters[name] for module in modules] for name in ("weight", "bias"))
-    other = None if source is target else source
-    of_edges = (None, None) if edge_features is None else (edge_features, edge_weight)
-    flat = target, other, *of_edges, *weights, *biases
-    if type(target) not in PLAIN or is_looked_at(flat) or current_budget() is not None:
-        return None
-    # As loops read it: memory of its own, so that a weight may be written before the backward pass.
-    turned = None if of_edges[1] is None else edge_dim_in_front(of_edges[1].detach()).contiguous()
-    given = Given(target, other, of_edges[0], turned, weights, biases)
-    layer = Layer(graph, maps.heads, dropout, maps.root is not None)
-    memory = None if has_others() else memory_of(layer, given)
-    ready = None if memory is None or memory.forward is None else memory.forward.ready(given.flat())
-    if ready is None and not may_run(layer, given, memory):
-        return None
-    if not may_differentiate(*flat):
-        return attend_given(layer, given, memory, ready).result
-    if not all([weight.requires_grad for weight in weights]):
-        return None  # a map that is frozen need not keep its input
-    return AttendProjected.apply(layer, given, memory, ready, *flat)
+    parameters = [getattr(module, "_parameters", {}) for module in modules]
+    learned = *[of.get("weight") for of in parameters], *[of.get("bias") for of in parameters]
+    nodes = target, None if source is target else source
+    step = DotStep(graph, maps.heads, dropout, maps.root is not None)
+    if edge_features is None or edge_weight is None:
+        return run(step, modules, (*nodes, None, None, *learned))
+    # As loops read it: memory of its own, so that it may be written before the backward pass.
+    turned = edge_weight.detach().permute(2, 0, 1).contiguous()
+    return run(step, modules, (*nodes, edge_features, edge_weight, *learned), (*nodes, edge_features, turned, *learned))
 
 
-class Memory:
-    """What a layer on a graph with tables of the same sizes ran before."""
+class DotStep(Step):
+    """Given are nodes, sources, features of edges, W as loops read it, [edge_dim, heads, out_channels], the weights of queries,
+    keys, values and root, and their biases."""
 
-    def __init__(self) -> None:
-        self.calls = 0
-        self.forward: Replay | None = None
-        self.backward: dict[tuple[bool, ...], Replay | None] = {}  # by the gradients that are asked for
+    def __init__(self, graph: Graph, heads: int, dropout: float, has_root: bool):
+        self.graph, self.heads, self.dropout, self.has_root = graph, heads, dropout, has_root
+        self.keeps_result = not has_root
 
+    def key(self):
+        return "dot", self.heads, self.dropout, self.has_root
 
-def memory_of(layer: Layer, given: Given) -> Memory:
-    shapes = [None if x is None else x.shape for x in given.flat()]
-    return layer.graph.remember(("projected", *layer[1:], given.target.dtype, *shapes), Memory)
+    def tables(self, given: Tensors) -> Tables:
+        target, source, _, _, *maps = given
+        assert target is not None
+        by_table = [(target, slice(None))] if source is None else [(target, slice(0, None, 3)), (source, slice(1, 3))]
+        return Tables(by_table, maps[: len(maps) // 2], maps[len(maps) // 2 :])
 
+    def by_tables(self, needed: Sequence[bool], given: Tensors) -> Sequence[bool]:
+        return needed[:1] if given[1] is None else needed[:2]
 
-class Done(NamedTuple):
-    """A forward pass, and what its backward pass reads."""
+    def takes(self, given):
+        tables = self.tables(given)
+        if not tables.fit():
+            return False
+        target, source, edge_features, *_ = given
+        query, key = (self.unmade(x, tables.weights[0]) for x in (target, target if source is None else source))
+        plan, inputs = self.problem(query, key, key[:], edge_features)
+        return run_loops(plan, inputs)
 
-    result: Tensor
-    lse: Tensor
-    kept: tuple[
-        Tensor, ...
-    ]  # query, key, value and out, as far as that is not the result; or the memory of the `replay`
-    seed: int
-    replay: Replay | None = None
+    def unmade(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Of the shape of queries or keys."""
+        return x.new_empty(()).expand(x.size(0), self.heads, weight.size(0) // self.heads)
 
+    def problem(
+        self, query: Tensor, key: Tensor, value: Tensor, edge_features: Tensor | None, seed: int = 0
+    ) -> tuple[Plan, Inputs]:
+        """The checked plan, without W, of which no check depends."""
+        edge_query = None
+        if edge_features is not None:
+            edge_query = query.new_empty(()).expand(*query.shape[:2], edge_features.size(-1))
+        options = Options(None, edge_features, edge_query, dropout=self.dropout, edge_sum=False, draw=Draw(seed))
+        plan, inputs, _ = prepare(query, key, value, self.graph, options)
+        return plan, inputs
 
-def may_run(layer: Layer, given: Given, memory: Memory | None) -> bool:
-    """Whether loops over edges run on plain tables that fit together."""
-    if not all([x is None or is_wide(x, given.target.dtype) for x in given.flat()]):
-        return False
-    if memory is not None and memory.calls:
-        return True
-    return not isinstance(layer.graph, SpreadGraph) and sizes_fit(given) and layer.runs_loops(given)
+    def by_head(self, x: Tensor) -> Tensor:
+        return x.view(-1, self.heads, x.size(1) // self.heads)
 
+    def forward(self, given, seed):
+        mapped = self.tables(given).mapped()
+        query, key, value = [self.by_head(x) for x in mapped[:3]]
+        root = mapped[3] if self.has_root else None
+        plan, inputs = self.problem(query, key, value, given[2], seed)
+        out, lse, _ = LOOPS.forward(plan, with_weight(inputs, given[3]), root)
+        return Passed(out, lse, [query, key, value]) if root is None else Passed(root, lse, [query, key, value, out])
 
-def attend_given(layer: Layer, given: Given, memory: Memory | None, ready: Ready | None) -> Done:
-    """The forward pass, by what is written down if that takes these tensors."""
-    seed = int(new_seed(given.target.device)) if layer.dropout else 0
-    if memory is not None and memory.forward is not None and ready is not None:
-        (result, lse), room = memory.forward.run(ready, seed)
-        return Done(result, lse, (room,), seed, memory.forward)
-    is_new = memory is not None and memory.forward is None and memory.calls in TRIES
-    with Tape() if is_new else nullcontext() as tape:
-        result, attended = layer.forward(given, seed)
-    kept = attended[: 4 if layer.has_root else 3]
-    if memory is not None:
-        memory.calls += 1
-        if tape is not None:
-            memory.forward = Replay.of(tape, given.flat(), [result, attended.lse], kept)
-    return Done(result, attended.lse, kept, seed)
+    def read_later(self, given, needed):
+        tables = self.tables(given)
+        return *given[:4], *tables.weights_for_gradients(self.by_tables(needed, given)), *[None] * len(tables.biases)
 
+    def backward(self, grad, given, passed, needed, seed):
+        by_features, by_edge_weight, *by_maps = needed[2:]
+        (query, key, value), (out,) = passed.kept[:3], passed.kept[3:] or [passed.result]
+        plan, inputs = self.problem(query, key, value, given[2], seed)
+        inputs = with_weight(inputs, given[3])
+        asked = Needed(edge_features=by_features, parameters=(by_edge_weight,) * len(inputs.parameters))
+        of_out = Partial.gradient(grad.view(out.shape), None)
+        found = LOOPS.backward(plan._replace(needed=asked), inputs, Partial(out, passed.lse), of_out)
+        grads = [x.flatten(1) for x in found[:3]] + [grad] * self.has_root
+        half = len(by_maps) // 2
+        by_tables = self.by_tables(needed, given)
+        (of_target, *of_source), *of_maps = self.tables(given).gradients(
+            grads, by_tables, by_maps[:half], by_maps[half:]
+        )
+        of_edges = found.edge_features if by_features else None, found.parameters[0] if by_edge_weight else None
+        return [of_target, *(of_source or [None]), *of_edges, *of_maps[0], *of_maps[1]]
 
-def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether it is a plain tensor on the CPU, whose numbers are rounded nowhere on the way."""
-    return type(x) in PLAIN and x.dtype is dtype and dtype in WIDE and x.is_cpu and x.layout is torch.strided
-
-
-def sizes_fit(given: Given) -> bool:
-    """Whether tables have the channels that maps take, and biases those that they give; else modules say what is wrong."""
-    of_query, of_key, *_ = given.weights
-    if any([bias is not None and bias.shape != weight.shape[:1] for weight, bias in zip(given.weights, given.biases)]):
-        return False
-    target, source = given.target, given.source
-    is_empty = not (target.numel() and source.numel() and of_query.size(0))
-    return not is_empty and target.size(1) == of_query.size(1) and source.size(1) == of_key.size(1)
-
-
-class AttendProjected(Function):
-    """A layer forward and backward; it keeps what maps and attention would keep each for themselves.
-
-    As in PyG's layer, a weight may be written before the backward pass where no gradient needs it: where its table has none.
-    """
-
-    @staticmethod
-    def forward(ctx, layer: Layer, given: Given, memory: Memory | None, ready: Ready | None, *flat):
-        done = attend_given(layer, given, memory, ready)
-        ctx.layer, ctx.memory, ctx.seed, ctx.replay, ctx.maps = layer, memory, done.seed, done.replay, flat[3:]
-        *_, by_target, by_source = ctx.needs_input_grad[:6]
-        by_table = by_target, *[by_target if given.other_source is None else by_source] * 2, by_target
-        weights = [weight if by_x else None for weight, by_x in zip(given.weights, by_table)]
-        out = None if layer.has_root else done.result
-        ctx.save_for_backward(*given[:4], *weights, out, done.lse, *done.kept)
-        return done.result
-
-    @staticmethod
-    @each_of_batch
-    def backward(ctx, grad):
-        layer, replay, needed, saved = ctx.layer, ctx.replay, ctx.needs_input_grad[4:], ctx.saved_tensors
-        count = len(ctx.maps) // 2
-        given = Given(*saved[:4], saved[4 : 4 + count], [None] * count)
-        out, lse, *kept = saved[4 + count :]
-        is_again = is_differentiated_again() or not is_plain_gradient(grad)
-        is_lost = is_again or are_lost(layer.graph, lse)
-        grad = grad if is_lost else grad.contiguous()
-        known = None if is_lost or replay is None else ctx.memory.backward.get(needed)
-        ready = None if known is None else known.ready([grad, *saved])
-        if known is not None and ready is not None:
-            found = iter(known.run(ready, ctx.seed)[0])
-            return None, None, None, None, *[next(found) if is_needed else None for is_needed in needed]
-
-        kept = kept if replay is None else replay.views(*kept)
-        attended = Attended(*kept[:3], kept[3] if out is None else out, lse)
-        if is_lost:
-            again = partial(layer.by_torch, attended, given.edge_weight, ctx.seed)
-            flat = *saved[:3], *ctx.maps
-            return None, None, None, None, *gradients_by_torch(again, flat, needed, grad)
-        is_new = replay is not None and needed not in ctx.memory.backward
-        with Tape() if is_new else nullcontext() as tape:
-            grads = layer.backward(grad, given, attended, needed, ctx.seed)
-        if tape is not None:
-            asked = [x for x, is_needed in zip(grads, needed) if is_needed]
-            ctx.memory.backward[needed] = Replay.of(tape, [grad, *saved], asked)
-        return None, None, None, None, *grads
+    def by_torch(self, passed, before, seed, *given):
+        mapped = self.tables(given).mapped_by_torch(passed.kept[:3])
+        query, key, value = [self.by_head(x) for x in mapped[:3]]
+        edge_features, weight = given[2:4]
+        plan, _ = self.problem(query.detach(), key.detach(), value.detach(), edge_features, seed)
+        if edge_features is None:
+            out = attend_differentiably(plan, Inputs(query, key, value)).out
+        else:
+            weight = edge_dim_behind(before[3]) + (weight - weight.detach())
+            out = mapped_edges.by_torch(plan, query, key, value, edge_features, weight)
+        return out if not self.has_root else mapped[3] + out.flatten(1)
 
 
-def is_plain_gradient(grad: Tensor) -> bool:
-    """Whether loops may read a cotangent."""
-    return type(grad) is Tensor and grad.layout is torch.strided and not is_looked_at([grad])
+def with_weight(inputs: Inputs, edge_weight: Tensor | None) -> Inputs:
+    """As loops take W of the features of edges."""
+    return (
+        inputs if edge_weight is None else inputs._replace(edge_query=None, parameters=(edge_dim_behind(edge_weight),))
+    )
+
+
+def edge_dim_behind(edge_weight: Tensor) -> Tensor:
+    """[edge_dim, heads, out_channels] -> [heads, out_channels, edge_dim]."""
+    return edge_weight.permute(1, 2, 0)

@@ -220,8 +220,8 @@ def test_where_weights_have_lost_digits_all_edges_are_laid_out(monkeypatch):
     attributes = table(EDGES.size(1), EDGE_DIM, 3)
     wanted, asked = step(layer, x, EDGES, attributes), []
     monkeypatch.setattr(execution, "MOST_LOST", 0.0)
-    by_torch = projected.Layer.by_torch
-    monkeypatch.setattr(projected.Layer, "by_torch", lambda *given: (asked.append(1), by_torch(*given))[1])
+    by_torch = projected.DotStep.by_torch
+    monkeypatch.setattr(projected.DotStep, "by_torch", lambda *given: (asked.append(1), by_torch(*given))[1])
     check(step(layer, x, EDGES, attributes), wanted)
     assert asked
 

@@ -22,7 +22,7 @@ REALS = {"_f32": ["-DREAL=float"], "_f64": ["-DREAL=double", "-DREAL_IS_DOUBLE",
 X86_LEVELS = {"": ["-march=x86-64", "-Os"], "_v3": ["-march=x86-64-v3"], "_v4": ["-march=x86-64-v4"]}
 # Sources and what they are compiled for: each level of the processor and each type of numbers, or once.
 BY_LEVEL_AND_REAL = "edges_forward.c", "edges_backward.c"
-BY_LEVEL = "bands_forward.c", "bands_backward.c", "linear.c", "layer_norm.c", "gine.c", "drop.c"  # and float
+BY_LEVEL = "bands_forward.c", "bands_backward.c", "linear.c", "layer_norm.c", "gine.c", "drop.c", "dots.c"  # and float
 OF_INDICES = ("indices.c",)  # each level, and no type of numbers
 ONCE = "library.c", "pieces.c", "fields.c", "sorting.c"
 # Of what GCC's -O3 adds, loops gain by nothing but short ones laid out whole (-fpeel-loops), and are a fifth larger.

@@ -1,5 +1,6 @@
 #define REAL float /* an address is as long for any type */
 #include "bands.h"
+#include "dots.h"
 #include "drop.h"
 #include "edges.h"
 #include "fields.h"
@@ -49,6 +50,11 @@ const Field linear_fields[] = {
     FIELD(Linear, maps), FIELD(Linear, rows), FIELD(Linear, inputs), FIELD(Linear, outputs), FIELD(Linear, x_row),
     FIELD(Linear, y_row), FIELD(Linear, relu), FIELD(Linear, x), FIELD(Linear, weight), FIELD(Linear, bias), FIELD(Linear, y),
     FIELD(Linear, grad_y), FIELD(Linear, grad_x), FIELD(Linear, passed), FIELD(Linear, grad_weight), FIELD(Linear, grad_bias), {0}};
+
+const Field dots_fields[] = {
+    FIELD(Dots, rows), FIELD(Dots, heads), FIELD(Dots, dim), FIELD(Dots, pieces), FIELD(Dots, x), FIELD(Dots, source),
+    FIELD(Dots, target), FIELD(Dots, of_source), FIELD(Dots, of_target), FIELD(Dots, grad_of_source), FIELD(Dots, grad_of_target),
+    FIELD(Dots, grad_x), FIELD(Dots, grad_source), FIELD(Dots, grad_target), {0}};
 
 const Field drop_fields[] = {FIELD(Drop, count), FIELD(Drop, seed), FIELD(Drop, threshold), FIELD(Drop, keep_scale),
                              FIELD(Drop, x), FIELD(Drop, y), {0}};
