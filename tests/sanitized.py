@@ -181,8 +181,8 @@ def modules_with(function) -> list:
 
 def main(seconds: float, seed: int, planted: bool) -> None:
     assert why_not_native() is None, why_not_native()
-    threads.PIECE = sorting.PIECE = layer_norm.PIECE = drop.PIECE = dots.PIECE = (
-        64  # many pieces, so that threads share the little that there is
+    for module in (threads, sorting, layer_norm, drop, dots):
+        module.PIECE = 64  # many pieces, so that threads share the little that there is
     )
     torch.set_num_threads(2)
     if planted:
