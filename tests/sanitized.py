@@ -183,7 +183,6 @@ def main(seconds: float, seed: int, planted: bool) -> None:
     assert why_not_native() is None, why_not_native()
     for module in (threads, sorting, layer_norm, drop, dots):
         module.PIECE = 64  # many pieces, so that threads share the little that there is
-    )
     torch.set_num_threads(2)
     if planted:
         plant()
