@@ -12,6 +12,7 @@ class Crossovers(NamedTuple):
 
     least_share_of_tiles: dict[str, float]  # by kernel
     least_share_of_dilated_tiles: dict[str, float]  # by kernel, where it is another under dilation
+    least_share_in_bfloat16: dict[str, float]  # by kernel, where torch's products of it are faster
     least_share_with_bias: float  # by offset, which 'edges_cpu' is given edge by edge
     most_numbers_of_edges: int
     area_of_a_call: int  # scores

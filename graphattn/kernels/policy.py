@@ -80,6 +80,8 @@ def least_share(kernel: str, plan: Plan, inputs: Inputs) -> float:
     least = CROSSOVERS.least_share_of_tiles[kernel]
     if inputs.bias_by_offset is not None or why_not_native() is not None:
         return min(least, CROSSOVERS.least_share_with_bias)
+    if inputs.query.dtype is torch.bfloat16 and kernel in CROSSOVERS.least_share_in_bfloat16:
+        return CROSSOVERS.least_share_in_bfloat16[kernel]
     is_dilated = isinstance(plan.graph, BandedGraph) and plan.graph.dilation > 1
     return CROSSOVERS.least_share_of_dilated_tiles.get(kernel, least) if is_dilated else least
 

@@ -57,6 +57,7 @@ GRAPHS = {
     "edges 0.05": random_edges(0.05),
     "edges 0.3": random_edges(0.3),
     "edges 0.5": random_edges(0.5),
+    "edges 0.7": random_edges(0.7),
     "repeated edges": EdgeListGraph(torch.arange(40).repeat(2, 20), 40),
 }
 
@@ -94,7 +95,8 @@ TABLE = {
     "video":                        "edges_cpu  edges_cpu    edges_cpu    edges_cpu  edges_cpu    edges_cuda     edges_cuda",
     "edges 0.05":                   "edges_cpu  edges_cpu    edges_cpu    edges_cpu  edges_cpu    -              -",
     "edges 0.3":                    "edges_cpu  edges_cpu    edges_cpu    edges_cpu  edges_cpu    -              -",
-    "edges 0.5":                    "dense      dense        dense        edges_cpu  edges_cpu    -              -",
+    "edges 0.5":                    "edges_cpu  edges_cpu    dense        edges_cpu  edges_cpu    -              -",
+    "edges 0.7":                    "dense      dense        dense        edges_cpu  edges_cpu    -              -",
     "repeated edges":               "edges_cpu  edges_cpu    edges_cpu    edges_cpu  edges_cpu    -              -",
 }  # fmt: skip
 

@@ -107,8 +107,8 @@ def test_few_keys_are_for_edges_on_cuda():
 def test_edges_give_way_to_tiles_where_memory_would_not_do():
     narrow = GridGraph((30, 30), 3)
     assert chosen(narrow) == "edges_cpu"
-    many = torch.randn(900, 2**10, 1)
-    assert narrow.num_edges * 2**10 > CROSSOVERS.most_numbers_of_edges
+    many = torch.randn(900, 2**12, 1)
+    assert narrow.num_edges * 2**12 > CROSSOVERS.most_numbers_of_edges
     assert choose_kernel(narrow, many).kernel == "grid"
     assert choose_kernel(narrow, many[:, :2]).kernel == "edges_cpu"
 
