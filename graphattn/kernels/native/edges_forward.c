@@ -79,11 +79,9 @@ OUT_OF_LINE void weights_of_few(const Edges *w, real *lse, const real *scores, r
     }
 }
 
-/* A result as it is stored, and added to what is there where it should be. */
-INLINE void finish_result(const Edges *w, int64_t row, const real *out, int64_t width) {
-    real *total = w->total ? w->total + row * width : NULL;
-    if (total) EACH_PART(c, count, width, store_part(total + c, load_part(total + c, count) + load_part(out + c, count), count));
-    put_back(w->out, w->result_storage, row * width, out, width);
+OUT_OF_LINE void add_to_total(const Edges *w, int64_t row, const real *out, int64_t width) {
+    real *total = w->total + row * width;
+    EACH_PART(c, count, width, store_part(total + c, load_part(total + c, count) + load_part(out + c, count), count));
 }
 
 INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score, const int64_t dim, const int64_t value_dim) {
@@ -135,7 +133,8 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
             ask_for(&value_table, nodes + n, n, 0, 1);
             if (edge_out) add_heads(edge_out, scores, padded, x.features, n, heads, feature_group(w), edge_dim);
             if (is_mapped) add_mapped_features(w, out, edge_out);
-            finish_result(w, row, out, out_width);
+            if (w->total) add_to_total(w, row, out, out_width);
+            put_back(w->out, w->result_storage, row * out_width, out, out_width);
             continue;
         }
         for (int64_t h = 0; h < heads; h++) top[h] = -INFINITY, total[h] = 0;
@@ -187,7 +186,8 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
         } else
             memset(lse, 0, heads * sizeof(real));
         if (is_mapped) add_mapped_features(w, out, edge_out);
-        finish_result(w, row, out, out_width);
+        if (w->total) add_to_total(w, row, out, out_width);
+        put_back(w->out, w->result_storage, row * out_width, out, out_width);
     }
     free(scratch.memory);
 }
