@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from graphattn.nn.dropout import drop
 from graphattn.nn.positions import SinusoidalPositions
 from graphattn.running.arguments import check_dropout
 
@@ -67,7 +68,7 @@ class TokenEmbedding(torch.nn.Module):
             raise ValueError(f"'pos' must name a position for each of {tokens.size(0)} tokens (got {list(pos.shape)})")
         x = self.table(tokens) * math.sqrt(self.table.embedding_dim)
         x = x if self.encoding is None else x + self.encoding(pos).to(x.dtype)
-        return torch.nn.functional.dropout(x, self.dropout, self.training)
+        return drop(x, self.dropout, self.training)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.table.num_embeddings}, {self.table.embedding_dim})"

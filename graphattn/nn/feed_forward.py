@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.dense import Linear
 
+from graphattn.nn.dropout import drop
 from graphattn.nn.linear_maps import apply_linear, relu_between, relu_over, suits_relu_between
 from graphattn.nn.plain import is_linear
 from graphattn.running.arguments import check_dropout
@@ -63,7 +64,7 @@ class FeedForward(torch.nn.Module):
         hidden, *gate = apply_linear(x, *maps)
         hidden = relu_over(hidden) if is_new and self.activation == "relu" else ACTIVATIONS[self.activation](hidden)
         hidden = hidden * gate[0] if gate else hidden
-        return apply_linear(torch.nn.functional.dropout(hidden, self.dropout, self.training), self.lin_out)[0]
+        return apply_linear(drop(hidden, self.dropout, self.training), self.lin_out)[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.lin_in.in_channels}, {self.lin_in.out_channels}, {self.activation!r})"

@@ -4,7 +4,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torch_geometric.nn
 from torch import Tensor
 from torch.nn import Module, MultiheadAttention
@@ -22,6 +21,7 @@ from graphattn.graphs.snapshots import Read, graph_of_tensor, snapshot
 from graphattn.graphs.spread import SpreadGraph
 from graphattn.graphs.traced import TracedGraph, ticket_of
 from graphattn.kernels.fused.sdpa import equal_sizes
+from graphattn.nn.dropout import drop
 from graphattn.nn.gine import convolve
 from graphattn.nn.layer_norm import normalized
 from graphattn.nn.linear_attention import linear_attend
@@ -105,7 +105,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         examples: CompleteGraph | None,
         others: Tensor | None = None,
     ) -> Tensor:
-        return self.normalize(F.dropout(result, self.dropout, self.training), x, norm, batch, examples, others)
+        return self.normalize(drop(result, self.dropout, self.training), x, norm, batch, examples, others)
 
     def normalize(
         self,

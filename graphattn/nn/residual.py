@@ -7,6 +7,7 @@ from torch import Tensor
 
 from graphattn.graphs import Graph
 from graphattn.graphs.per_head import PerHead
+from graphattn.nn.dropout import drop
 from graphattn.running.arguments import check_dropout
 
 
@@ -50,7 +51,7 @@ class Residual(torch.nn.Module):
 
     def forward(self, x: Tensor, function: Callable[[Tensor], Tensor], graph: Graph | PerHead) -> Tensor:
         change = function(self.norm(x) if self.norm_first else x)
-        change = torch.nn.functional.dropout(change, self.dropout, self.training)
+        change = drop(change, self.dropout, self.training)
         if self.training and self.drop_path > 0:
             change = drop_examples(change, self.drop_path, graph)
         return x + change if self.norm_first else self.norm(x + change)

@@ -321,19 +321,19 @@ def test_a_network_of_few_hundred_nodes_does_not_get_an_untrained_epoch():
     data = toys.network(num_nodes=600, num_classes=5, num_features=300, noise=12.0, inside=0.3, seed=2)
     trained = NodeClassification().train(data, progress=False)
     lowest = min(trained.history, key=lambda numbers: numbers["loss"])
-    assert trained.history.index(lowest) < 25 < trained.epoch
-    assert trained.figures["test"]["accuracy"] > 0.5
+    assert trained.history.index(lowest) < 20 < trained.epoch
+    assert trained.figures["test"]["accuracy"] > max(0.5, lowest["test accuracy"])
     assert lowest["test accuracy"] > 0.46  # with the momentum 0.1 of torch 0.43: those means lag behind
 
 
 @pytest.mark.parametrize("seed", [21, 22])
 def test_a_network_of_two_thousand_nodes_does_not_get_an_untrained_epoch(seed):
-    """A set that chose nothing of the recipe. The epoch of the lowest loss is 6 points of accuracy worse than the best one."""
+    """A set that chose nothing of the recipe. The epoch of the lowest loss is 4 points of accuracy worse than the best one, or more."""
     data = toys.network(num_nodes=2000, num_classes=5, num_features=1000, noise=22.0, inside=0.3, seed=seed)
     trained = NodeClassification().scheduled(epochs=50).train(data, progress=False)
     lowest = min(trained.history, key=lambda numbers: numbers["loss"])
     best = max(numbers["test accuracy"] for numbers in trained.history)
-    assert trained.figures["test"]["accuracy"] > best - 0.03 and lowest["test accuracy"] < best - 0.05
+    assert trained.figures["test"]["accuracy"] > best - 0.03 and lowest["test accuracy"] < best - 0.04
 
 
 def test_numbers_of_every_epoch_go_to_tensorboard(monkeypatch, tmp_path):

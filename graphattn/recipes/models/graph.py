@@ -6,7 +6,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import global_max_pool, global_mean_pool
 
 from graphattn.graphs import Graph
-from graphattn.nn import GraphAttention
+from graphattn.nn import Dropout, GraphAttention
 from graphattn.nn.positions import LearnedPositions
 from graphattn.recipes.batches import graph_of
 from graphattn.recipes.models.dtype import as_weights
@@ -65,10 +65,10 @@ class GraphClassifier(nn.Module):
         width = channels * (2 * (layers + 1) if grid is None else grid[0] * grid[1])
         self.classify = nn.Sequential(
             nn.BatchNorm1d(width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(width, channels),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(channels, num_classes),
         )
 

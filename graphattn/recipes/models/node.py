@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch_geometric.nn.inits import glorot, zeros
 
 from graphattn.graphs import Graph
-from graphattn.nn import GraphAttention
+from graphattn.nn import Dropout, GraphAttention
+from graphattn.nn.dropout import drop
 from graphattn.recipes.models.dtype import as_weights
 
 
@@ -62,8 +63,8 @@ class GAT(nn.Module):
 def drop_features(x: Tensor, p: float, training: bool) -> Tensor:
     """Dropout. Of a sparse matrix, the zeros need no dropping."""
     if x.layout != torch.sparse_csr:
-        return F.dropout(x, p, training)
-    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), F.dropout(x.values(), p, training), x.shape)
+        return drop(x, p, training)
+    return torch.sparse_csr_tensor(x.crow_indices(), x.col_indices(), drop(x.values(), p, training), x.shape)
 
 
 # Of an epoch that is one step: means over ten steps, as torch's default makes them, are of weights that have since moved on,
@@ -100,7 +101,7 @@ class NodeTransformer(nn.Module):
         self.attentions = nn.ModuleList(attention(width, width // heads, heads, **options) for _ in range(layers))
         self.linears = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(layers))
         self.logits = nn.Sequential(nn.BatchNorm1d(width, momentum=MOMENTUM), nn.Linear(width, num_classes))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         x = self.dropout(F.gelu(self.embed(as_weights(self, x))))

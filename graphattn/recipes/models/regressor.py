@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn import global_add_pool, global_mean_pool
 
-from graphattn.nn import EncoderLayer, HopBias
+from graphattn.nn import Dropout, EncoderLayer, HopBias
 from graphattn.recipes.batches import all_pairs, graph_of
 from graphattn.recipes.models.dtype import as_weights
 
@@ -51,7 +51,7 @@ class Regressor(nn.Module):
         self.hop_bias = HopBias(heads, max_hops) if is_global else None
         self.atom = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, channels), nn.GELU())
         self.molecule = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(channels, channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(channels, 1)
+            Dropout(dropout), nn.Linear(channels, channels), nn.GELU(), Dropout(dropout), nn.Linear(channels, 1)
         )
         self.is_sum = is_sum
 

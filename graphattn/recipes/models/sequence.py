@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from graphattn.graphs import Graph
 from graphattn.graphs.convert import GraphLike
-from graphattn.nn import AttentionReadout, EncoderLayer, GraphTransformer, RotaryPositions
+from graphattn.nn import AttentionReadout, Dropout, EncoderLayer, GraphTransformer, RotaryPositions
 from graphattn.recipes.models.dtype import as_weights
 from graphattn.recipes.models.words import WordEmbedding
 
@@ -49,7 +49,7 @@ class SequenceClassifier(nn.Module):
         )
         self.readout = AttentionReadout(channels, heads)
         self.head = nn.Linear(channels, num_classes)
-        self.dropout, self.word_decay = nn.Dropout(dropout), word_decay
+        self.dropout, self.word_decay = Dropout(dropout), word_decay
 
     def forward(self, x: Tensor, graph: GraphLike, pos: Tensor | None = None) -> Tensor:
         """Positions [num_nodes, axes] are needed where the graph does not tell them, as the edges of a grid do not."""

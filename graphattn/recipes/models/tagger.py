@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from graphattn.graphs import Graph
-from graphattn.nn import GraphAttention
+from graphattn.nn import Dropout, GraphAttention
 from graphattn.nn.positions import SinusoidalPositions
 from graphattn.recipes.models.dtype import as_weights
 
@@ -16,9 +16,9 @@ class TagLayer(nn.Module):
         self.attention_norm, self.norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.attention = GraphAttention(channels, channels // heads, heads, edge_dim=edge_dim, project_out=True)
         self.feed_forward = nn.Sequential(
-            nn.Linear(channels, 2 * channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * channels, channels)
+            nn.Linear(channels, 2 * channels), nn.GELU(), Dropout(dropout), nn.Linear(2 * channels, channels)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), graph, edge_attr))

@@ -7,6 +7,8 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
+from graphattn.nn import Dropout
+
 NUM_BUCKETS = 20_000  # of hashed parts of words
 
 
@@ -77,7 +79,7 @@ class WordEmbedding(nn.Module):
         nn.init.normal_(self.word.weight, std=stds[0])
         nn.init.normal_(self.parts.weight, std=stds[1])
         self.norm = nn.LayerNorm(channels) if for_tags else None
-        self.dropout, self.word_dropout = nn.Dropout(dropout), word_dropout
+        self.dropout, self.word_dropout = Dropout(dropout), word_dropout
 
     def forward(self, x: Tensor) -> Tensor:
         word, parts = x[:, 0], x[:, 1:]
