@@ -10,7 +10,7 @@ from graphattn.graphs import Graph
 from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
 from graphattn.kernels.native import dots
 from graphattn.kernels.plain.differentiable import attend_differentiably
-from graphattn.nn.step import LOOPS, Passed, Step, run, run_loops
+from graphattn.nn.step import LOOPS, Passed, Step, learned_by, run, run_loops
 from graphattn.nn.tables import Tables, Tensors
 from graphattn.running.arguments import Draw, Options, prepare
 
@@ -28,11 +28,10 @@ def attend_gat(
     Returns:
         [num_nodes, heads, out_channels]; None as `step.run` says.
     """
-    parameters = getattr(map, "_parameters", {})
     heads = of_source.size(1)
     one = graph.remember(("GAT's vector", heads, x.dtype), lambda: torch.ones(heads, 1, dtype=x.dtype, device="cpu"))
     step = GATStep(graph, heads, dropout)
-    return run(step, [map], (x, one, of_source, of_target, parameters.get("weight"), parameters.get("bias")))
+    return run(step, [map], (x, one, of_source, of_target, *learned_by([map])))
 
 
 class GATStep(Step):
@@ -65,9 +64,6 @@ class GATStep(Step):
         options = Options(score=Additive(one, None, "leaky_relu"), dropout=self.dropout, draw=Draw(seed))
         plan, inputs, _ = prepare(query, key, value, self.graph, options)
         return plan, inputs
-
-    def by_head(self, x: Tensor) -> Tensor:
-        return x.view(-1, self.heads, x.size(1) // self.heads)
 
     def forward(self, given, seed):
         _, one, of_source, of_target, *_ = given

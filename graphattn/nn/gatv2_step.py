@@ -8,7 +8,7 @@ from graphattn.formulas.scores import Additive
 from graphattn.graphs import Graph
 from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
 from graphattn.kernels.plain.differentiable import attend_differentiably
-from graphattn.nn.step import LOOPS, Passed, Step, run, run_loops
+from graphattn.nn.step import LOOPS, Passed, Step, learned_by, run, run_loops
 from graphattn.nn.tables import Tables, Tensors
 from graphattn.running.arguments import Draw, Options, prepare
 
@@ -36,11 +36,9 @@ def attend_gatv2(
     """
     is_shared = maps[0] is maps[1] and target is source
     modules = [*(maps[:1] if is_shared else maps), *([] if edge_features is None else [edge_map])]
-    parameters = [getattr(module, "_parameters", {}) for module in modules]
-    learned = *[of.get("weight") for of in parameters], *[of.get("bias") for of in parameters]
     other = None if source is target else source
     step = GATv2Step(graph, vector.size(1), dropout, is_shared)
-    return run(step, modules, (target, other, edge_features, vector, *learned))
+    return run(step, modules, (target, other, edge_features, vector, *learned_by(modules)))
 
 
 class GATv2Step(Step):
@@ -89,9 +87,7 @@ class GATv2Step(Step):
 
     def parts(self, mapped: Tensors) -> tuple[Any, Any, Any]:
         """Queries, keys and what edges add, [rows, heads, out_channels] each."""
-        by_head = [
-            x.view(-1, self.heads, x.size(-1) // self.heads) if x.dim() == 2 else x for x in mapped if x is not None
-        ]
+        by_head = [self.by_head(x) if x.dim() == 2 else x for x in mapped if x is not None]
         query, key, *edges = [by_head[0], *by_head] if self.is_shared else by_head
         return query, key, edges[0] if edges else None
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from graphattn.graphs import Graph
 from graphattn.kernels.kernel import Inputs, Needed, Partial, Plan
 from graphattn.kernels.plain.differentiable import attend_differentiably
-from graphattn.nn.step import LOOPS, Passed, Step, run, run_loops
+from graphattn.nn.step import LOOPS, Passed, Step, learned_by, run, run_loops
 from graphattn.nn.tables import Tables, Tensors
 from graphattn.running import mapped_edges
 from graphattn.running.arguments import Draw, Options, prepare
@@ -46,9 +46,7 @@ def attend_projected(
         where somebody would see what runs.
     """
     modules = [module for module in maps[1:] if module is not None]
-    # Not by `module.weight`, which is a function of PyTorch for each.
-    parameters = [getattr(module, "_parameters", {}) for module in modules]
-    learned = *[of.get("weight") for of in parameters], *[of.get("bias") for of in parameters]
+    learned = learned_by(modules)
     nodes = target, None if source is target else source
     step = DotStep(graph, maps.heads, dropout, maps.root is not None)
     if edge_features is None or edge_weight is None:
@@ -101,9 +99,6 @@ class DotStep(Step):
         options = Options(None, edge_features, edge_query, dropout=self.dropout, edge_sum=False, draw=Draw(seed))
         plan, inputs, _ = prepare(query, key, value, self.graph, options)
         return plan, inputs
-
-    def by_head(self, x: Tensor) -> Tensor:
-        return x.view(-1, self.heads, x.size(1) // self.heads)
 
     def forward(self, given, seed):
         mapped = self.tables(given).mapped()

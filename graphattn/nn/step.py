@@ -52,6 +52,7 @@ class Step(ABC):
 
     Attributes:
         graph: Whose edges are attended to.
+        heads: Into which what maps make of nodes is cut.
         dropout: Probability of dropping a weight.
         keeps_result: Whether the backward pass reads the result.
     """
@@ -59,8 +60,13 @@ class Step(ABC):
     NODES_AND_EDGES: ClassVar[int] = 3  # tensors that are not learned
 
     graph: Graph
+    heads: int
     dropout: float
     keeps_result: bool
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """[rows, heads * out_channels] -> [rows, heads, out_channels]."""
+        return x.view(-1, self.heads, x.size(1) // self.heads)
 
     @abstractmethod
     def key(self) -> tuple[Hashable, ...]:
@@ -115,6 +121,12 @@ def run(step: Step, modules: Sequence[Any], given: Tensors, read: Tensors | None
     if not all([module._parameters["weight"].requires_grad for module in modules]):
         return None  # a map that is frozen need not keep its input
     return RunStep.apply(step, read, memory, ready, *given)
+
+
+def learned_by(modules: Sequence[Any]) -> Tensors:
+    """The weights of linear maps, and their biases, as a step is given them; of another module None, which `run` refuses."""
+    parameters = [getattr(module, "_parameters", {}) for module in modules]  # `module.weight` is a function of PyTorch
+    return *[of.get("weight") for of in parameters], *[of.get("bias") for of in parameters]
 
 
 def run_loops(plan: Plan, inputs: Inputs) -> bool:

@@ -328,7 +328,7 @@ def test_a_network_of_few_hundred_nodes_does_not_get_an_untrained_epoch():
 
 @pytest.mark.parametrize("seed", [21, 22])
 def test_a_network_of_two_thousand_nodes_does_not_get_an_untrained_epoch(seed):
-    """A set that chose nothing of the recipe. The epoch of the lowest loss is 4 points of accuracy worse than the best one, or more."""
+    """A set that chose nothing of the recipe. The epoch of the lowest loss is at least 4 points of accuracy worse than the best."""
     data = toys.network(num_nodes=2000, num_classes=5, num_features=1000, noise=22.0, inside=0.3, seed=seed)
     trained = NodeClassification().scheduled(epochs=50).train(data, progress=False)
     lowest = min(trained.history, key=lambda numbers: numbers["loss"])
