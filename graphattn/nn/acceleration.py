@@ -78,7 +78,8 @@ def accelerate(model: Module) -> Acceleration:
     attention in GPSConv no longer depends on the padding of a batch, which the report says. Layers whose numbers would
     change otherwise are left: subclasses, methods or aggregations of their own, self loops between two sets of nodes. What is
     put on or into a layer later (hooks, methods, wrapped maps) is honoured, by PyG's message passing. Dropout draws from another
-    generator than torch's: other numbers are dropped, equally often. torch.nn.functional.dropout in a `forward` stays as it is.
+    generator than torch's: other numbers are dropped, equally often. torch.nn.functional.dropout in a `forward` stays, and so do
+    Dropouts that write over their input or have methods of their own, and those of torch's Transformer.
 
     Example:
         >>> import torch

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.fx import Proxy
 
 from graphattn.kernels.native import drop as loops
 from graphattn.kernels.native.border import PLAIN
@@ -19,7 +20,7 @@ FEWEST = 1024  # numbers, below which torch is as fast
 
 
 class Dropout(torch.nn.Dropout):
-    """torch.nn.Dropout, thirty times as fast on a CPU (Srivastava et al. 2014).
+    """torch.nn.Dropout, many times as fast on a CPU (Srivastava et al. 2014).
 
     Each number becomes 0 with probability `p` in training, and others grow by 1 / (1 - p). torch draws one number after the other
     from its generator and keeps a mask; here a number's place and a seed decide, as in the dropout of attention
@@ -27,7 +28,8 @@ class Dropout(torch.nn.Dropout):
     that `torch.manual_seed` repeats it; other numbers are dropped than torch drops, equally often. `accelerate` puts it in the
     place of torch's.
 
-    Tensors that are no float32 on the CPU, `inplace=True`, compilers, transforms, modes and autocast get torch's.
+    Fewer than 1,024 numbers, tensors that are not float32 and contiguous on the CPU, `inplace=True`, compilers, transforms,
+    modes and autocast get torch's. torch.fx.symbolic_trace records the module, as it does torch's.
 
     Example:
         >>> import torch
@@ -41,34 +43,53 @@ class Dropout(torch.nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:  # named as torch names it
-        return super().forward(input) if self.inplace else drop(input, self.p, self.training)
+        if torch.jit.is_scripting():
+            return F.dropout(input, self.p, self.training, self.inplace)
+        else:
+            return dropped(self, input)
+
+
+def dropped(module: Dropout, x: Any) -> Any:
+    """What a Dropout makes of its input."""
+    if isinstance(x, Proxy):  # of a tracer that goes into all modules but torch's own
+        tracer: Any = x.tracer
+        return tracer.create_proxy("call_module", tracer.path_of_module(module), (x,), {})
+    if module.inplace:
+        return F.dropout(x, module.p, module.training, inplace=True)
+    return drop(x, module.p, module.training)
 
 
 def drop(x: Tensor, dropout: float, training: bool = True) -> Tensor:
     """torch.nn.functional.dropout, by `Dropout`'s loop where that runs."""
-    if not training or not 0 < dropout < 1 or not suits_loop(x):
+    if not training or not suits_loop(x) or not 0 < round(float(dropout) * 2**32) < 2**32:
         return F.dropout(x, dropout, training)
-    seed = int(new_seed(x.device))
-    return Drop.apply(x, dropout, seed) if may_differentiate(x) else loops.forward(x, dropout, seed)
+    seed = new_seed(x.device)
+    return Drop.apply(x, float(dropout), seed) if may_differentiate(x) else loops.forward(x, float(dropout), int(seed))
 
 
 def suits_loop(x: Any) -> bool:
     if torch.compiler.is_compiling() or type(x) not in PLAIN or not is_float_on_cpu(x):
         return False
-    return x.numel() >= FEWEST and why_not_native() is None and not is_looked_at([x])
+    # torch keeps the strides of others.
+    return x.numel() >= FEWEST and x.is_contiguous() and why_not_native() is None and not is_looked_at([x])
 
 
 class Drop(Function):
-    """x times 0 or 1 / (1 - dropout), which is also its derivative: the seed is all that it keeps."""
+    """x times 0 or 1 / (1 - dropout), which is also its derivative.
+
+    The seed is all that it keeps, as a tensor: a checkpoint may draw another one when it runs this again.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, dropout: float, seed: int):
-        ctx.dropout, ctx.seed = dropout, seed
-        return loops.forward(x, dropout, seed)
+    def forward(ctx, x: Tensor, dropout: float, seed: Tensor):
+        ctx.dropout = dropout
+        ctx.save_for_backward(seed)
+        return loops.forward(x, dropout, int(seed))
 
     @staticmethod
     @each_of_batch
     def backward(ctx, grad: Tensor):
+        (seed,) = ctx.saved_tensors
         if is_differentiated_again(grad) or not is_float_on_cpu(grad) or is_looked_at([grad]):
-            return grad * loops.factors(grad, ctx.dropout, ctx.seed), None, None
-        return loops.forward(grad, ctx.dropout, ctx.seed), None, None
+            return grad * loops.factors(grad, ctx.dropout, int(seed)), None, None
+        return loops.forward(grad, ctx.dropout, int(seed)), None, None

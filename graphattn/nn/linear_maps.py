@@ -252,7 +252,7 @@ class LinearMaps(Function):
         count = len(weights_and_biases) // 2
         weights, biases = weights_and_biases[:count], weights_and_biases[count:]
         needs_x, *needed = ctx.needs_input_grad
-        ctx.save_for_backward(x if any(needed) else None, *[weight if needs_x else None for weight in weights])
+        ctx.save_for_backward(x if any(needed[:count]) else None, *[weight if needs_x else None for weight in weights])
         ctx.set_materialize_grads(False)
         return tuple(loops.forward(x, weights, biases))
 
@@ -287,7 +287,10 @@ def gradients_of_maps(
     if of_maps and needs_x:
         of_x = products.backward_input([grads[i] for i in of_maps], [weights[i] for i in of_maps])
     of_parameters: list[Tensor | None] = [None] * (2 * len(weights))
-    asked = [i for i in of_maps if needs_weight[i] or needs_bias[i]]
+    for i in of_maps:
+        if needs_bias[i] and not needs_weight[i]:
+            of_parameters[len(weights) + i] = grads[i].sum(0)  # type: ignore[union-attr] # of those that are not None
+    asked = [i for i in of_maps if needs_weight[i]]
     if asked:
         of_weights = products.backward_weight([grads[i] for i in asked], x, [needs_bias[i] for i in asked])
         for i, (of_weight, of_bias) in zip(asked, of_weights):
@@ -302,9 +305,9 @@ class ReluBetween(Function):
     @staticmethod
     def forward(ctx, x, first, first_bias, last, last_bias):
         (hidden,) = loops.forward(x, [first], [first_bias], relu=True)
-        needs_x, needs_first, needs_first_bias, *_ = ctx.needs_input_grad
-        needs_map, needs_hidden = needs_first or needs_first_bias, any(ctx.needs_input_grad[:3])
-        kept = x if needs_map else None, first if needs_x else None, last if needs_hidden else None, hidden
+        needs_x, needs_first, *_ = ctx.needs_input_grad
+        needs_hidden = any(ctx.needs_input_grad[:3])
+        kept = x if needs_first else None, first if needs_x else None, last if needs_hidden else None, hidden
         ctx.save_for_backward(*kept)
         ctx.set_materialize_grads(False)
         return loops.forward(hidden, [last], [last_bias])[0], hidden
@@ -313,7 +316,8 @@ class ReluBetween(Function):
     def backward(ctx, grad, grad_hidden):
         x, first, last, hidden = ctx.saved_tensors
         needs_x, needs_first, needs_first_bias, needs_last, needs_last_bias = ctx.needs_input_grad
-        of_x, of_hidden, of_first, of_last = None, None, (None, None), (None, None)
+        of_first: Sequence[Tensor | None] = (None, None, None)
+        of_hidden, of_last = None, (None, None)
         is_plain = grad is not None and grad_hidden is None and are_plain([grad]) and not torch.is_grad_enabled()
         products = loops if is_plain else by_torch
         if grad is not None and (needs_last or needs_last_bias):
@@ -323,11 +327,10 @@ class ReluBetween(Function):
         if grad_hidden is not None:
             passed = where_passed(grad_hidden, hidden)
             of_hidden = passed if of_hidden is None else of_hidden + passed
-        if of_hidden is not None and (needs_first or needs_first_bias):
-            (of_first,) = products.backward_weight([of_hidden], x, [needs_first_bias])
-        if of_hidden is not None and needs_x:
-            of_x = products.backward_input([of_hidden], [first])
-        return of_x, *of_first, *of_last
+        if of_hidden is not None:
+            needed = needs_x, [needs_first], [needs_first_bias]
+            of_first = gradients_of_maps(products, [of_hidden], x, [first], *needed)
+        return *of_first, *of_last
 
 
 def where_passed(grad: Tensor, result: Tensor) -> Tensor:

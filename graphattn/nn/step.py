@@ -113,7 +113,8 @@ def run(step: Step, modules: Sequence[Any], given: Tensors, read: Tensors | None
         return None
     read = given if read is None else read
     memory = None if has_others() else memory_of(step, read)
-    ready = None if memory is None or memory.forward is None else memory.forward.ready(read)
+    may_repeat = memory is not None and memory.forward is not None and not are_packed()
+    ready = memory.forward.ready(read) if may_repeat else None  # type: ignore[union-attr] # mypy forgets
     if ready is None and not may_run(step, read, memory):
         return None
     if not may_differentiate(*given):
@@ -132,6 +133,11 @@ def learned_by(modules: Sequence[Any]) -> Tensors:
 def run_loops(plan: Plan, inputs: Inputs) -> bool:
     """Whether the loops over edges are what runs."""
     return type(select(plan, inputs, None, is_finite=True)) is EdgesCpu
+
+
+def are_packed() -> bool:
+    """Whether hooks see what is saved for backward passes, as checkpoints do, which count it and want the same each time."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 class Memory:
@@ -167,16 +173,17 @@ class Done(NamedTuple):
     """A forward pass, with the seed that it drew; what it keeps is the memory of a `replay`, if it was one."""
 
     passed: Passed
-    seed: int
+    seed: Tensor | None
     replay: Replay | None = None
 
 
 def forward(step: Step, read: Tensors, memory: Memory | None, ready: Ready | None) -> Done:
     """By what is written down, if that takes these tensors."""
-    seed = int(new_seed(torch.device("cpu"))) if step.dropout else 0
+    drawn = new_seed(torch.device("cpu")) if step.dropout else None
+    seed = number_of(drawn)
     if memory is not None and memory.forward is not None and ready is not None:
         (result, lse), room = memory.forward.run(ready, seed)
-        return Done(Passed(result, lse, [room]), seed, memory.forward)
+        return Done(Passed(result, lse, [room]), drawn, memory.forward)
     is_new = memory is not None and memory.forward is None and memory.calls in TRIES
     with Tape() if is_new else nullcontext() as tape:
         passed = step.forward(read, seed)
@@ -184,7 +191,11 @@ def forward(step: Step, read: Tensors, memory: Memory | None, ready: Ready | Non
         memory.calls += 1
         if tape is not None:
             memory.forward = Replay.of(tape, read, passed[:2], passed.kept)  # type: ignore[arg-type] # all are there
-    return Done(passed, seed)
+    return Done(passed, drawn)
+
+
+def number_of(seed: Tensor | None) -> int:
+    return 0 if seed is None else int(seed)
 
 
 class RunStep(Function):
@@ -195,34 +206,36 @@ class RunStep(Function):
 
     @staticmethod
     def forward(ctx, step: Step, read: Tensors, memory: Memory | None, ready: Ready | None, *given):
-        passed, ctx.seed, ctx.replay = forward(step, read, memory, ready)
+        passed, seed, ctx.replay = forward(step, read, memory, ready)
         ctx.step, ctx.memory, ctx.learned = step, memory, given[step.NODES_AND_EDGES :]
         result = passed.result if step.keeps_result else None
         later = step.read_later(read, ctx.needs_input_grad[4:])
-        ctx.save_for_backward(*later, result, passed.lse, *passed.kept)
+        # The seed too: a checkpoint may draw another one when it runs this again.
+        ctx.save_for_backward(seed, *later, result, passed.lse, *passed.kept)
         return passed.result
 
     @staticmethod
     @each_of_batch
     def backward(ctx, grad):
-        step, replay, needed, saved = ctx.step, ctx.replay, ctx.needs_input_grad[4:], ctx.saved_tensors
+        step, replay, needed, (seed, *saved) = ctx.step, ctx.replay, ctx.needs_input_grad[4:], ctx.saved_tensors
+        seed = number_of(seed)
         given, (result, lse, *kept) = saved[: len(needed)], saved[len(needed) :]
         is_lost = is_differentiated_again() or not is_plain_gradient(grad) or are_lost(step.graph, lse)
         grad = grad if is_lost else grad.contiguous()
         known = None if is_lost or replay is None else ctx.memory.backward.get(needed)
         ready = None if known is None else known.ready([grad, *saved])
         if known is not None and ready is not None:
-            found = iter(known.run(ready, ctx.seed)[0])
+            found = iter(known.run(ready, seed)[0])
             return None, None, None, None, *[next(found) if is_needed else None for is_needed in needed]
 
         passed = Passed(result, lse, kept if replay is None else replay.views(*kept))
         if is_lost:
-            again = partial(step.by_torch, passed, given, ctx.seed)
+            again = partial(step.by_torch, passed, given, seed)
             now = *given[: step.NODES_AND_EDGES], *ctx.learned
             return None, None, None, None, *gradients_by_torch(again, now, needed, grad)
         is_new = replay is not None and needed not in ctx.memory.backward
         with Tape() if is_new else nullcontext() as tape:
-            grads = step.backward(grad, given, passed, needed, ctx.seed)
+            grads = step.backward(grad, given, passed, needed, seed)
         if tape is not None:
             asked = [x for x, is_needed in zip(grads, needed) if is_needed]
             ctx.memory.backward[needed] = Replay.of(tape, [grad, *saved], asked)

@@ -195,7 +195,8 @@ class Attend(torch.autograd.Function):
         merged, chosen = compute(plan, unflatten(flat), kernel)
         ctx.plan, ctx.kernel, ctx.chosen = plan, kernel, chosen
         ctx.generators = generators if generators is not None and generators.have_moved() else None
-        ctx.save_for_backward(*flat, *merged, sink if isinstance(sink, Tensor) else None)
+        # The seed too: a checkpoint may draw another one when it runs this again.
+        ctx.save_for_backward(*flat, *merged, plan.seed, sink if isinstance(sink, Tensor) else None)
         if plan.normalizer.scale_by_degree:
             return results_of(merged, with_lse)
         # In the dtype of the query already here, so that gradients come back in it.
@@ -208,11 +209,12 @@ class Attend(torch.autograd.Function):
     @staticmethod
     @each_of_batch
     def backward(ctx, grad_out, grad_edge_out, grad_lse=None):
-        *saved, sink = ctx.saved_tensors
+        *saved, seed, sink = ctx.saved_tensors
         inputs, merged, grad = unflatten(saved[:-3]), Partial(*saved[-3:]), Partial.gradient(grad_out, grad_edge_out)
         if grad_lse is not None:
             grad = grad._replace(lse=grad_lse.masked_fill(merged.lse == -torch.inf, 0.0))
-        plan = ctx.plan if sink is None else ctx.plan._replace(normalizer=ctx.plan.normalizer.of_sink(lambda _: sink))
+        plan = ctx.plan._replace(seed=seed)
+        plan = plan if sink is None else plan._replace(normalizer=plan.normalizer.of_sink(lambda _: sink))
         is_again = is_differentiated_again(grad_out, grad_edge_out, grad_lse)
         if is_again or ctx.generators is not None or has_lost_weights(plan, merged.lse):
             again = nullcontext() if ctx.generators is None else ctx.generators.restored()

@@ -80,15 +80,15 @@ class AttendMappedEdges(torch.autograd.Function):
     def forward(ctx, plan: Plan, kernel: Kernel, *tensors):
         out, lse, _ = kernel.forward(plan, inputs_of(tensors))
         ctx.plan, ctx.kernel = plan, kernel
-        ctx.save_for_backward(*tensors, out, lse)
+        ctx.save_for_backward(*tensors, out, lse, plan.seed)
         ctx.mark_non_differentiable(lse)
         return out, lse
 
     @staticmethod
     @each_of_batch
     def backward(ctx, grad, _):
-        *tensors, out, lse = ctx.saved_tensors
-        plan, needed = ctx.plan, ctx.needs_input_grad[2:]
+        *tensors, out, lse, seed = ctx.saved_tensors
+        plan, needed = ctx.plan._replace(seed=seed), ctx.needs_input_grad[2:]
         if is_differentiated_again(grad) or has_lost_weights(plan, lse):
             return None, None, *gradients_by_torch(partial(by_torch, plan), tensors, needed, grad)
         by_query, by_key, by_value, by_features, by_weight = needed

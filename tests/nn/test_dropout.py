@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,9 +63,13 @@ def test_gradients_are_dropped_as_numbers_are(which, layout, calls):
         cotangent = LAYOUTS[layout](cotangent)
     x = x.detach().requires_grad_()
     y = drop(x, 0.4)
+    (grad,) = torch.autograd.grad(y, x, cotangent)
+    if not x.is_contiguous() or x.is_neg():  # torch's, which keeps strides
+        assert not calls and y.stride() == F.dropout(x, 0.4).stride()
+        torch.testing.assert_close(grad, cotangent * mask_of(x, y).detach())
+        return
     factors = loops.factors(x, 0.4, calls[0])
     assert torch.equal(y, x * factors)
-    (grad,) = torch.autograd.grad(y, x, cotangent)
     assert torch.equal(grad, cotangent * factors) and calls == calls[:1] * 2
 
 
@@ -93,11 +98,11 @@ def test_many_cotangents_at_once(calls):
     assert torch.equal(found, grads * loops.factors(x.detach(), 0.4, calls[0]))
 
 
-def test_nothing_is_kept_for_the_backward_pass():
+def test_a_seed_is_all_that_is_kept_for_the_backward_pass():
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         drop(table().requires_grad_(), 0.4).sum().backward()
-    assert not kept
+    assert [x.numel() for x in kept] == [1]
 
 
 def test_inside_a_checkpoint():
@@ -105,6 +110,13 @@ def test_inside_a_checkpoint():
     y = checkpoint(module, x, use_reentrant=False)
     (grad,) = torch.autograd.grad(y.sum(), x)
     torch.testing.assert_close(grad, mask_of(x.detach(), y.detach()))
+
+
+def test_what_a_checkpoint_draws_again_is_what_gradients_are_of():
+    x = torch.ones(100, 50, requires_grad=True)
+    y = checkpoint(lambda x: drop(x, 0.5).square(), x, use_reentrant=False, preserve_rng_state=False)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert set(grad.unique().tolist()) == {0.0, 8.0}  # 2 y times 1 / (1 - p), of the same mask
 
 
 def in_autocast(x):
@@ -147,6 +159,30 @@ def test_compiled_and_exported():
 
 def add_one(module, given, out):
     return out + 1
+
+
+def test_numbers_that_torch_takes_for_a_probability(calls):
+    x = table(100, 50)
+    for p in (torch.tensor(0.4), np.float16(0.4), np.float64(0.4)):
+        module = Dropout(0.1)
+        module.p = p
+        assert 0.3 < float((module(x) == 0).float().mean()) < 0.5
+    assert len(calls) == 3
+    for p in (1 - 1e-10, 1 - 1e-16):  # which the loop would round to 1
+        assert not Dropout(p)(x).any()
+    assert len(calls) == 3
+
+
+def test_scripted_and_traced_by_fx():
+    model, x = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Dropout(0.4)), table()
+    accelerate(model)
+    for whole in (torch.jit.script(model), torch.fx.symbolic_trace(model)):
+        assert not torch.equal(whole(x), whole(x))
+        whole.eval()
+        assert torch.equal(whole(x), whole(x))
+        whole.train()
+    traced = torch.fx.symbolic_trace(model.eval()).train()
+    assert not torch.equal(traced(x), traced(x))
 
 
 def test_models_get_it_and_give_it_back():

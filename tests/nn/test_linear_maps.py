@@ -103,9 +103,9 @@ def test_only_what_is_needed_is_computed(calls):
 
     assert differentiate(second.weight) == ["forward", "backward_weight"]
     second.weight.requires_grad_(False)
-    assert differentiate(second.bias) == ["forward", "backward_weight"]
+    assert differentiate(second.bias) == ["forward"]
     x.requires_grad_()
-    assert differentiate(x, second.bias) == ["forward", "backward_input", "backward_weight"]
+    assert differentiate(x, second.bias) == ["forward", "backward_input"]
     second.bias.requires_grad_(False)
     assert differentiate(x) == ["forward", "backward_input"]
 
@@ -480,6 +480,31 @@ def test_layers_have_the_numbers_that_they_have_without(name, differentiate, cal
     for own, right in zip(found, wanted, strict=True):
         if right is not None:
             torch.testing.assert_close(own, right, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 7, 16])
+def test_gradients_of_weights_lie_as_weights_do(outputs, calls):
+    (module,), x = maps_of(outputs), table()
+    (grad,) = torch.autograd.grad(linear(x, module.weight, module.bias).square().sum(), module.weight)
+    assert grad.is_contiguous() and "linear_backward_weight_f32" in calls
+    torch.testing.assert_close(grad, 2 * linear(x, module.weight, module.bias).T @ x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_biases_alone_need_no_input(relu, calls):
+    modules = maps_of(16) + ([nn.ReLU(), nn.Linear(16, 8)] if relu else [])
+    for module in (modules[0], modules[-1]):
+        module.weight.requires_grad_(False)
+    whole, x = nn.Sequential(*modules), table().detach()
+    written = x.clone()
+    y = in_turn(whole, written)
+    written.zero_()
+    found = torch.autograd.grad(y.sum(), modules[0].bias)[0]
+    torch.testing.assert_close(found, torch.autograd.grad(whole(x).sum(), modules[0].bias)[0])
+    assert "linear_forward_f32" in calls
+    with torch.inference_mode():
+        inferred = x.clone()
+    torch.autograd.grad(in_turn(whole, inferred).sum(), modules[0].bias)
 
 
 @pytest.mark.parametrize("make", [lambda: FeedForward(INPUTS, 32, "swiglu"), lambda: FeedForward(INPUTS, 16)])

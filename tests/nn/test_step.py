@@ -332,6 +332,39 @@ def test_inside_a_checkpoint_and_with_hooks_on_what_is_kept(name):
         check(step(layer, *given), wanted)
 
 
+@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_checkpoint_of_a_step_that_came_before(name, before):
+    layer, (nodes, edges, attributes) = layer_of(name, torch.float32), given_of(name, torch.float32)
+    for _ in range(before):
+        call(layer, nodes, edges, attributes)
+    for _ in range(3):
+        out = checkpoint(lambda *nodes: call(layer, nodes, edges, attributes), *nodes, use_reentrant=False)
+        found = torch.autograd.grad(out.sum(), [*nodes, *layer.parameters()])
+    wanted = torch.autograd.grad(call(layer, nodes, edges, attributes).sum(), [*nodes, *layer.parameters()])
+    check(found, wanted, 1e-5)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_what_a_checkpoint_draws_again_is_what_gradients_are_of(name):
+    """Each node has one edge, which is kept or not: what is dropped in one pass must be what is dropped in the other."""
+    layer = layer_of("GATv2, two tables" if "two" in name else name.partition(",")[0] + ", no loops", dropout=0.5)
+    nodes, edges = (
+        [torch.ones(2000, CHANNELS, dtype=torch.float64, requires_grad=True)],
+        torch.arange(2000).repeat(2, 1),
+    )
+    attributes = [torch.ones(2000, EDGE_DIM, dtype=torch.float64)] if layer.edge_dim else []
+
+    def of(x):
+        return call(layer, [x], edges, attributes).square()
+
+    def mean_gradient(y):
+        return torch.autograd.grad(y.sum(), nodes[0])[0].mean().item()
+
+    again = checkpoint(of, nodes[0], use_reentrant=False, preserve_rng_state=False)
+    assert mean_gradient(again) == pytest.approx(mean_gradient(of(nodes[0])), rel=0.2)
+
+
 def hook(layer):
     of = layer.lin if isinstance(layer, torch_geometric.nn.GATConv) else layer.lin_l
     of.register_forward_hook(lambda module, given, out: 2 * out)

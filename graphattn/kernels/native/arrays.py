@@ -54,8 +54,9 @@ def nothing(dtype: torch.dtype) -> Tensor:
 
 
 def in_large_pages(make: Callable[..., Any], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    spare = torch.from_numpy(make(math.prod(shape) * dtype.itemsize + LINE, np.uint8))
-    start = -spare.data_ptr() % LINE
+    spare = make(math.prod(shape) * dtype.itemsize + LINE, np.uint8)
+    start = -spare.ctypes.data % LINE
+    memory = torch.from_numpy(spare[start : spare.size - LINE + start])
     # No view: what a torch.autograd.Function returns could then not be written in place.
-    place: Any = spare.untyped_storage(), start // dtype.itemsize, tuple(shape)
+    place: Any = memory.untyped_storage(), 0, tuple(shape)
     return nothing(dtype).new_empty(0).set_(*place)

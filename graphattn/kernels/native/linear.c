@@ -141,8 +141,15 @@ INLINE void add_up_rows(real *grad_bias, const real *grad_y, int64_t y_row, int6
     }
 }
 
+/* `count` rows of grad_y that has fewer columns than a block: behind zeros, where a block that begins before the first one reads. */
+INLINE void widen_rows(real *wide_rows, const real *grad_y, int64_t y_row, int64_t outputs, int64_t count) {
+    for (int64_t row = 0; row < count; row++)
+        for (int64_t i = 0; i < ROWS; i++)
+            wide_rows[row * ROWS + i] = i < ROWS - outputs ? 0 : grad_y[row * y_row + i - (ROWS - outputs)];
+}
+
 /* Blocks first ... last - 1 of the rows of grad_weight, in the columns of one tile; and with the first tile, of grad_bias. */
-static void add_tile_of_weights(const Linear *map, real *tile, int64_t column, int64_t first, int64_t last) {
+static void add_tile_of_weights(const Linear *map, real *tile, real *wide_rows, int64_t column, int64_t first, int64_t last) {
     const int64_t inputs = map->inputs, outputs = map->outputs, width = smaller(TILE, inputs - column);
     real *grad_weight = map->grad_weight, *grad_bias = column ? NULL : map->grad_bias;
     const int64_t from = first * ROWS, to = smaller(last * ROWS, outputs);
@@ -153,8 +160,12 @@ static void add_tile_of_weights(const Linear *map, real *tile, int64_t column, i
         copy_rows(tile, TILE, map->x, REALS, row * map->x_row + column, map->x_row, width, count, 1);
         for (int64_t number = first; number < last; number++) {
             const Block block = block_of(number, outputs);
+            const int is_narrow = outputs < ROWS;
+            if (is_narrow) widen_rows(wide_rows, grad_y, map->y_row, outputs, count);
+            const real *columns = is_narrow ? wide_rows : grad_y + block.first;
+            const int64_t step = is_narrow ? ROWS : map->y_row;
             Sums sums;
-#define CALL(n) sum_products(sums, n, grad_y + block.first, 1, map->y_row, tile, TILE, count)
+#define CALL(n) sum_products(sums, n, columns, 1, step, tile, TILE, count)
             WITH_COLUMNS(width, CALL);
 #undef CALL
             put_block(grad_weight + block.first * inputs + column, inputs, block.others, sums, width, row > 0, NULL, (Last){0});
@@ -166,13 +177,13 @@ static void add_tile_of_weights(const Linear *map, real *tile, int64_t column, i
 /* grad_weight and grad_bias. The items are blocks of their rows, once for each tile of columns, map after map. */
 void EXPORTED(linear_backward_weight)(const void *work, int64_t first, int64_t last, int64_t piece) {
     const Linear *all = work;
-    Scratch scratch = scratch_of(1, CHUNK * TILE);
-    real *tile = take(&scratch, CHUNK * TILE);
+    Scratch scratch = scratch_of(2, CHUNK * (TILE + ROWS));
+    real *tile = take(&scratch, CHUNK * TILE), *wide_rows = take(&scratch, CHUNK * ROWS);
     int64_t start = 0; /* of the items of a map's tile */
     for (const Linear *map = all; map < all + all->maps; map++)
         for (int64_t column = 0; column < map->inputs; column += TILE) {
             const int64_t blocks = blocks_of(map->outputs), from = larger(first - start, 0), to = smaller(last - start, blocks);
-            if (from < to) add_tile_of_weights(map, tile, column, from, to);
+            if (from < to) add_tile_of_weights(map, tile, wide_rows, column, from, to);
             start += blocks;
         }
     free(scratch.memory);

@@ -81,29 +81,12 @@ def backward_weight(
     grads: Sequence[Tensor], x: Tensor, have_biases: Sequence[bool]
 ) -> list[tuple[Tensor, Tensor | None]]:
     """(gradᵀ x, the sum of the rows of grad or None) of each map."""
-    if any([grad.size(1) < FEWEST for grad in grads]):
-        by_map = zip(grads, have_biases)
-        return [
-            *[
-                backward_narrow(grad, x, has) if grad.size(1) < FEWEST else backward_weight([grad], x, [has])[0]
-                for grad, has in by_map
-            ]
-        ]
     results = [
         (empty((grad.size(1), x.size(1)), REAL), empty((grad.size(1),), REAL) if has_bias else None)
         for grad, has_bias in zip(grads, have_biases)
     ]
     multiply_over_rows(grads, [x] * len(grads), results)
     return results
-
-
-def backward_narrow(grad: Tensor, x: Tensor, has_bias: bool) -> tuple[Tensor, Tensor | None]:
-    """The same of one map that has few outputs: xᵀ grad, turned, for a product has FEWEST rows."""
-    if x.size(1) < FEWEST:
-        return grad.t() @ x, grad.sum(0) if has_bias else None
-    of_weight = empty((x.size(1), grad.size(1)), REAL)
-    multiply_over_rows([x], [grad], [(of_weight, None)])
-    return of_weight.t(), grad.sum(0) if has_bias else None
 
 
 def by_head(x: Tensor, weights: Tensor) -> Tensor:
