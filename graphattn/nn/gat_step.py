@@ -44,7 +44,7 @@ class GATStep(Step):
         self.graph, self.heads, self.dropout = graph, heads, dropout
 
     def key(self):
-        return "gat", self.heads, self.dropout
+        return "gat", self.heads
 
     def tables(self, given: Tensors) -> Tables:
         x, *_, weight, bias = given

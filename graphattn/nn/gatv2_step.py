@@ -51,7 +51,7 @@ class GATv2Step(Step):
         self.graph, self.heads, self.dropout, self.is_shared = graph, heads, dropout, is_shared
 
     def key(self):
-        return "gatv2", self.heads, self.dropout, self.is_shared
+        return "gatv2", self.heads, self.is_shared
 
     def tables(self, given: Tensors) -> Tables:
         target, source, edge_features, _, *maps = given

@@ -52,8 +52,11 @@ def are_linear(modules: Iterable[Any]) -> bool:
             return False
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
             return False
-        weight = own["_parameters"].get("weight")  # `module.weight` is a function of PyTorch
-        if weight is None or is_lazy(weight):
+        parameters = own["_parameters"]  # `module.weight` is a function of PyTorch
+        weight = parameters.get("weight")
+        if (
+            weight is None or is_lazy(weight) or "bias" not in parameters
+        ):  # but another attribute or a buffer, which may learn
             return False
     return True
 

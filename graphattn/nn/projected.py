@@ -65,7 +65,7 @@ class DotStep(Step):
         self.keeps_result = not has_root
 
     def key(self):
-        return "dot", self.heads, self.dropout, self.has_root
+        return "dot", self.heads, self.has_root
 
     def tables(self, given: Tensors) -> Tables:
         target, source, _, _, *maps = given

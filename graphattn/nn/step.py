@@ -70,7 +70,7 @@ class Step(ABC):
 
     @abstractmethod
     def key(self) -> tuple[Hashable, ...]:
-        """All that tells two layers on one graph apart, beside the shapes of their tensors."""
+        """All that tells two layers on one graph apart, beside the shapes of their tensors and the rate of dropout."""
 
     @abstractmethod
     def takes(self, given: Tensors) -> bool:
@@ -151,7 +151,12 @@ class Memory:
 
 def memory_of(step: Step, read: Tensors) -> Memory:
     shapes = [None if x is None else x.shape for x in read]
-    return step.graph.remember(("step", *step.key(), *shapes), Memory)
+    by_rate = step.graph.remember(("step", *step.key(), step.dropout > 0, *shapes), dict[float, Memory])
+    memory = by_rate.get(step.dropout)
+    if memory is None:
+        by_rate.clear()  # who changes the rate from step to step does not come back to one
+        memory = by_rate.setdefault(step.dropout, Memory())
+    return memory
 
 
 def may_run(step: Step, read: Tensors, memory: Memory | None) -> bool:

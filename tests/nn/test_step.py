@@ -12,6 +12,7 @@ from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.replay import Replay
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import GATConv, GATv2Conv, gat_conv, gatv2_conv, linear_maps
+from graphattn.nn.adjacency import add_self_loops
 from graphattn.nn.gat_step import GATStep, attend_gat
 from graphattn.nn.gatv2_step import GATv2Step, attend_gatv2
 from graphattn.running import execution
@@ -388,6 +389,36 @@ def test_what_is_more_or_less_goes_one_by_one(name, change, steps):
     found = step(layer, *given)
     assert not steps or steps[-1] is None
     check(found, step(peer, *given))
+
+
+@pytest.mark.parametrize("is_buffer", [False, True])
+@pytest.mark.parametrize("name", ["GAT", "GATv2"])
+def test_biases_that_are_no_parameters(name, is_buffer, steps):
+    layer, given = layer_of(name), given_of(name)
+    peer = peer_of(layer, name)
+    for net in (layer, peer):
+        of = net.lin if name == "GAT" else net.lin_l
+        if "bias" in of._parameters:
+            del of.bias
+        bias = torch.arange(8, dtype=torch.float64)
+        of.register_buffer("bias", bias) if is_buffer else setattr(of, "bias", bias.requires_grad_())
+    check(step(layer, *given), step(peer, *given))
+    assert steps[-1] is None
+
+
+def test_a_rate_that_changes_from_step_to_step_leaves_nothing_behind():
+    layer, given = layer_of("GATv2", torch.float32), given_of("GATv2", torch.float32)
+    sizes = []
+    for number in range(1, 9):
+        layer.dropout = number / 10
+        torch.manual_seed(number)
+        found = step(layer, *given)
+        torch.manual_seed(number)
+        check_same(found, single_step(layer, given[0], given[1].clone(), []))
+        graph = layer.graph_of(given[1], NODES, NODES)
+        graph, _ = add_self_loops(graph, None, "mean")
+        sizes.append(sum(len(value) for key, value in graph._cache.items() if key[0] == "step"))
+    assert sizes[-1] == sizes[0]
 
 
 @pytest.mark.parametrize("name", ["GAT", "GATv2"])
