@@ -25,6 +25,7 @@ typedef struct {
     int64_t grad_query_row, grad_key_row, grad_value_row, grad_edge_query_row;
     int64_t seed, threshold; /* of dropout: an edge is kept if its word is at least `threshold`, which is 0 without dropout */
     int64_t first_query, first_key, first_head; /* for dropout: what nodes and heads are numbered from in a larger graph */
+    int64_t ahead;          /* whether keys are so many that their rows are asked for a block ahead */
     double scale, keep_scale;
     const int64_t *rowptr;  /* [rows + 1] */
     const int64_t *row_of;  /* [rows] the node of a row; NULL if it has the same number */

@@ -24,6 +24,7 @@ from graphattn.kernels.native.threads import count_pieces, run
 
 SCORES = DOT, LEAKY, TANH, GAT = range(4)
 NORMALIZERS = "softmax", "relu", "sigmoid"
+FAR = 2**24  # bytes of a table whose rows are asked for a block ahead: of smaller ones most are in the caches
 SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 
 
@@ -38,7 +39,7 @@ class Edges(Struct):
         "entries", "heads", "kv_heads", "dim", "value_dim", "edge_dim", "bias_heads", "score", "normalizer",
         "index_is_64", "storage", "result_storage", "grad_storage", "feature_heads", "adds_features",
         "query_row", "key_row", "value_row", "edge_query_row", "grad_query_row", "grad_key_row", "grad_value_row",
-        "grad_edge_query_row", "seed", "threshold", "first_query", "first_key", "first_head",
+        "grad_edge_query_row", "seed", "threshold", "first_query", "first_key", "first_head", "ahead",
     )  # fmt: skip
     NUMBERS = ("scale", "keep_scale")
     ARRAYS = (
@@ -274,6 +275,7 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
     results = "out" if name == "forward" else "grad_out"
     template.expected = Expected(extents, Dtypes(real, stored, of_gradients, of_results, rows.col.dtype, results))
     edge_id = readable(arranged.edge_id, rows.col.dtype)
+    template.ahead = inputs.key.numel() * inputs.key.itemsize >= FAR
     hand_over(template, real, rowptr=rows.rowptr, row_of=rows.row_of, col=rows.col, edge_id=edge_id)
     if transposed is not None:
         hand_over(template, real, place=transposed.place)

@@ -141,7 +141,8 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
         for (int64_t start = begin; start < end; start += BLOCK) {
             const int64_t count = smaller(BLOCK, end - start);
             find(nodes, w->col, w->index_is_64, start, count, w->entries);
-            if (start + count < w->entries) find(coming, w->col, w->index_is_64, start + count, smaller(count, w->entries - start - count), w->entries);
+            const int ahead = w->ahead && start + count < w->entries;
+            if (ahead) find(coming, w->col, w->index_is_64, start + count, smaller(count, w->entries - start - count), w->entries);
             if (w->bias || edge_dim) find_edges(edges, w->edge_id, w->index_is_64, start, count, w->entries);
             for (int64_t e = 0; e < count; e += LANES) {
                 x.coming = nodes + e, x.edges_coming = edges + e + LANES, x.n = smaller(LANES, count - e);
@@ -168,7 +169,7 @@ INLINE void forward(const Edges *w, int64_t first, int64_t last, const int score
                 }
                 read_rows(values, &value_table, nodes + e, n, value_here);
                 for (int64_t g = 0, h = 0; g < w->kv_heads; g++) {
-                    ask_for(&key_table, coming + e, n, g, w->kv_heads);
+                    if (ahead) ask_for(&key_table, coming + e, n, g, w->kv_heads);
                     for (const int64_t stop = h + group; h < stop; h++)
                         add_rows(out + h * value_dim, scores + h * BLOCK + e, 1, values, n, g * value_dim, value_dim);
                 }

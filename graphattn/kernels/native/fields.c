@@ -17,7 +17,7 @@ const Field edges_fields[] = {
     F(entries), F(heads), F(kv_heads), F(dim), F(value_dim), F(edge_dim), F(bias_heads), F(score), F(normalizer),
     F(index_is_64), F(storage), F(result_storage), F(grad_storage), F(feature_heads), F(adds_features), F(query_row), F(key_row), F(value_row),
     F(edge_query_row), F(grad_query_row), F(grad_key_row), F(grad_value_row), F(grad_edge_query_row), F(seed), F(threshold),
-    F(first_query), F(first_key), F(first_head), F(scale), F(keep_scale), F(rowptr), F(row_of), F(col), F(edge_id), F(repeat),
+    F(first_query), F(first_key), F(first_head), F(ahead), F(scale), F(keep_scale), F(rowptr), F(row_of), F(col), F(edge_id), F(repeat),
     F(place), F(query), F(key), F(value), F(bias), F(edge_features), F(edge_query), F(vector), F(edge_weight), F(out), F(lse),
     F(edge_out), F(total), F(grad_out), F(grad_edge_out), F(grad_query), F(grad_key), F(grad_value), F(grad_bias), F(grad_edge_features),
     F(grad_edge_query), F(grad_vector), F(grad_edge_weight), F(handed), F(signs),

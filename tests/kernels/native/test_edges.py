@@ -75,3 +75,16 @@ def test_results_of_halves_are_halves():
     assert merged.out.dtype == torch.float32  # it may be merged with others
     grads = edges_cpu.EdgesCpu().backward(plan, inputs, merged, merged._replace(out=merged.out.bfloat16()))
     assert [x.dtype for x in grads[:3]] == [torch.bfloat16] * 3
+
+
+def test_what_is_asked_for_ahead_changes_no_number(monkeypatch):
+    pairs = torch.randint(300, (2, 30_000), generator=torch.Generator().manual_seed(0))
+    tensors = torch.randn(3, 300, 2, 16, generator=torch.Generator().manual_seed(1))
+    found = []
+    for far in (0, 2**40):
+        monkeypatch.setattr(edges, "FAR", far)
+        graph = EdgeListGraph(pairs, 300)
+        plan, inputs, _ = prepare(*tensors, graph)
+        assert edges.forward_call(plan, inputs).template.ahead == (far == 0)
+        found.append(attend(*tensors, graph, kernel="edges_cpu"))
+    assert torch.equal(*found)
