@@ -22,6 +22,7 @@ from graphattn.nn import (
     Cosine,
     DecoderLayer,
     Dot,
+    Dropout,
     EdgeTypeBias,
     EncoderLayer,
     Entmax15,
@@ -162,6 +163,7 @@ CASES = {
     "MeanReadout": (MeanReadout, (X, CompleteGraph([2, 4]))),
     "ClassNode": (lambda: ClassNode(8), (X, CompleteGraph(6))),
     "Residual": (lambda: Residual(8, norm_first=True, eps=0.1), (X, torch.tanh, CompleteGraph(6))),
+    "Dropout": (lambda: Dropout(0.25), (X,)),
     "FeedForward": (lambda: FeedForward(8, 5, "swiglu", bias=False), (X,)),
 }
 
