@@ -24,7 +24,7 @@ from graphattn.kernels.native.threads import count_pieces, run
 
 SCORES = DOT, LEAKY, TANH, GAT = range(4)
 NORMALIZERS = "softmax", "relu", "sigmoid"
-FAR = 2**24  # bytes of a table whose rows are asked for a block ahead: of smaller ones most are in the caches
+FAR = 3 * 2**22  # bytes of a table whose rows are asked for a block ahead: of smaller ones most are in the caches
 SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 
 
