@@ -316,12 +316,11 @@ class ReluBetween(Function):
     def backward(ctx, grad, grad_hidden):
         x, first, last, hidden = ctx.saved_tensors
         needs_x, needs_first, needs_first_bias, needs_last, needs_last_bias = ctx.needs_input_grad
-        of_first: Sequence[Tensor | None] = (None, None, None)
-        of_hidden, of_last = None, (None, None)
+        of_hidden, of_first, of_last = None, (None, None, None), (None, None)
         is_plain = grad is not None and grad_hidden is None and are_plain([grad]) and not torch.is_grad_enabled()
         products = loops if is_plain else by_torch
-        if grad is not None and (needs_last or needs_last_bias):
-            (of_last,) = products.backward_weight([grad], hidden, [needs_last_bias])
+        if grad is not None:
+            _, *of_last = gradients_of_maps(products, [grad], hidden, [last], False, [needs_last], [needs_last_bias])
         if grad is not None and last is not None:
             of_hidden = products.backward_input([grad], [last], hidden)
         if grad_hidden is not None:
