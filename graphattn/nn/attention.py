@@ -20,6 +20,7 @@ from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.linear_maps import apply_linear
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
+from graphattn.nn.projected import Maps, attend_projected
 from graphattn.nn.scores import LEARNED, check_score, learned_score
 from graphattn.nn.sizes import both_features, both_sizes, check_features, check_sizes
 from graphattn.nn.talking_heads import TalkingHeads
@@ -224,6 +225,11 @@ class GraphAttention(AttentionMessages):
         `return_attention_weights=True`, of (edge_index, weights [num_edges, heads])."""
         source, target = both_features(x)
         check_features(source, target, self.in_channels)
+        if not (return_attention_weights or edge_bias is not None or pos is not None or isinstance(graph, PerHead)):
+            graph = as_graph(graph, target.size(0), source.size(0))
+            whole = self.in_one_step(source, target, graph, edge_attr)
+            if whole is not None:
+                return self.join_heads(whole, target)
         query, key, value = self.project(source, target)
         seen, features, bias = self.edges_given(graph, edge_attr, edge_bias, pos, query, key)
         if self.positions is not None:
@@ -277,6 +283,20 @@ class GraphAttention(AttentionMessages):
             out = out * apply_linear(target, self.lin_gate)[0].sigmoid().view_as(out)
         out = out.flatten(1) if self.concat else out.mean(1)
         return out if self.lin_out is None else apply_linear(out, self.lin_out)[0]
+
+    def in_one_step(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Any) -> Tensor | None:
+        """[num_targets, heads, out_channels] with the maps of nodes beside attention, None where they are made before it."""
+        has_own_maps = self.lin_key is not self.lin_query and self.kv_heads == self.heads
+        moves_scores = self.scale is not None or self.positions is not None or self.edge_bias is not None
+        if moves_scores or not has_own_maps or not self.is_dot_product_attention():
+            return None
+        if self.lin_edge_out is not None or type(self).project is not GraphAttention.project or self.wants_messages():
+            return None
+        check_edge_attr(edge_attr, self.edge_dim, graph)
+        maps = Maps(self.heads, self.lin_query, self.lin_key, self.lin_value)
+        weight = None if edge_attr is None else self.edge_weight()
+        dropout = self.dropout if self.training else 0.0
+        return attend_projected(target, source, graph, maps, dropout, edge_attr, weight)
 
     def edges_given(
         self, graph: Any, edge_attr: Any, edge_bias: Any, pos: Any, query: Tensor, key: Tensor

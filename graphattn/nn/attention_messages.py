@@ -100,14 +100,17 @@ class AttentionMessages(MessagePassing):
         self, query: Tensor, key: Tensor, value: Tensor, graph: Graph, edge_attr: Any, edge_bias: BiasLike
     ) -> Tensor | None:
         """[num_targets, heads, out_channels] of dot products whose edges no map has to see; None for anything else."""
-        if self.lin_edge is None or not isinstance(edge_attr, Tensor) or edge_bias is not None:
-            return None
-        score, normalizer = self.make_score(has_edges=True), self.make_normalizer()
-        is_plain = type(score) is Dot and type(normalizer) is Softmax and normalizer.sink is None
-        if not is_plain or self.talking_heads is not None or self.kernel is not None:
+        has_features = self.lin_edge is not None and isinstance(edge_attr, Tensor)
+        if not has_features or edge_bias is not None or not self.is_dot_product_attention():
             return None
         dropout, weight = self.dropout if self.training else 0.0, self.edge_weight().to(query.dtype)
         return attend_mapped_edges(query, key, value, graph, edge_attr, weight, dropout, self.scale)
+
+    def is_dot_product_attention(self) -> bool:
+        """Whether nothing but softmax of dot products is asked for, by whatever kernel is fastest."""
+        is_dot = type(self.score) is Dot or (isinstance(self.score, str) and self.score == "dot")
+        is_softmax = type(self.normalizer) is Softmax and self.normalizer.sink is None and self.sink is None
+        return is_dot and is_softmax and self.talking_heads is None and self.kernel is None
 
     def edge_map(self) -> Linear:
         lin_edge = self.lin_edge

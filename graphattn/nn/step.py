@@ -141,9 +141,10 @@ def are_packed() -> bool:
 
 
 class Memory:
-    """What a layer on a graph with tables of the same sizes ran before."""
+    """What a layer on a graph with tables of the same type and sizes ran before."""
 
     def __init__(self) -> None:
+        self.takes: bool | None = None  # whether loops over edges run, which is asked once
         self.calls = 0
         self.forward: Replay | None = None
         self.backward: dict[tuple[bool, ...], Replay | None] = {}  # by the gradients that are asked for
@@ -151,7 +152,8 @@ class Memory:
 
 def memory_of(step: Step, read: Tensors) -> Memory:
     shapes = [None if x is None else x.shape for x in read]
-    by_rate = step.graph.remember(("step", *step.key(), step.dropout > 0, *shapes), dict[float, Memory])
+    of_layer = *step.key(), step.dropout > 0, read[0].dtype  # type: ignore[union-attr] # nodes are always given
+    by_rate = step.graph.remember(("step", *of_layer, *shapes), dict[float, Memory])
     memory = by_rate.get(step.dropout)
     if memory is None:
         by_rate.clear()  # who changes the rate from step to step does not come back to one
@@ -164,9 +166,13 @@ def may_run(step: Step, read: Tensors, memory: Memory | None) -> bool:
     dtype = read[0].dtype  # type: ignore[union-attr] # nodes are always given
     if not all([x is None or is_wide(x, dtype) for x in read]):
         return False
-    if memory is not None and memory.calls:
-        return True
-    return not isinstance(step.graph, SpreadGraph) and step.takes(read)
+    if isinstance(step.graph, SpreadGraph):
+        return False
+    if memory is None:
+        return step.takes(read)
+    if memory.takes is None:
+        memory.takes = step.takes(read)
+    return memory.takes
 
 
 def is_wide(x: Tensor, dtype: torch.dtype) -> bool:
