@@ -1,6 +1,7 @@
 """Random calls of everything that runs in C, for a while: `.ci/sanitize` runs this with a library that watches its memory.
 
     python -m tests.sanitized --seconds 60
+    python -m tests.sanitized --cases 50 --level _v3      the loops for AVX2, also where the processor has more
 
 Case number i is drawn from seed + i alone, and its number is printed before it runs: what a sanitizer ends can be run again.
 """
@@ -14,7 +15,7 @@ from contextlib import nullcontext, suppress
 import torch
 
 from graphattn import CompleteGraph, EdgeListGraph
-from graphattn.kernels.native import border, dots, drop, gine, layer_norm, linear, sorting, threads
+from graphattn.kernels.native import border, dots, drop, gine, layer_norm, library, linear, sorting, threads
 from graphattn.kernels.native.library import why_not_native
 from graphattn.nn import GATConv, GATv2Conv, TransformerConv
 from graphattn.running.mapped_edges import attend_mapped_edges
@@ -179,7 +180,13 @@ def modules_with(function) -> list:
     return [module for module in list(sys.modules.values()) if getattr(module, function.__name__, None) is function]
 
 
-def main(seconds: float, seed: int, planted: bool) -> None:
+def stand_in(level: str) -> None:
+    """From now on the loops for another level of processors run, as build.py names them: '' for the lowest."""
+    for module in modules_with(library.level):
+        module.level = lambda: level
+
+
+def main(seconds: float, cases: int | None, seed: int, planted: bool) -> None:
     assert why_not_native() is None, why_not_native()
     for module in (threads, sorting, layer_norm, drop, dots):
         module.PIECE = 64  # many pieces, so that threads share the little that there is
@@ -187,21 +194,25 @@ def main(seconds: float, seed: int, planted: bool) -> None:
     if planted:
         plant()
     start, count = time.monotonic(), 0
-    while time.monotonic() - start < seconds:
+    while time.monotonic() - start < seconds if cases is None else count < cases:
         for task in (attention, indices, maps, norms, mapped, messages, drops, layers):
             print(f"\r{task.__name__} {seed + count}", end="", flush=True)
             task(seed + count)
         count += 1
     print(
         f"\r{count} cases of attention, and as many of indices, linear maps, norms, mapped edges and messages, in"
-        f" {seconds:g} s"
+        f" {time.monotonic() - start:.0f} s"
     )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--cases", type=int, help="so many, however long they take")
+    parser.add_argument("--level", help="of the processor that loops are for")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plant", action="store_true", help="arrays that are a number short")
     arguments = parser.parse_args()
-    main(arguments.seconds, arguments.seed, arguments.plant)
+    if arguments.level is not None:
+        stand_in(arguments.level)
+    main(arguments.seconds, arguments.cases, arguments.seed, arguments.plant)

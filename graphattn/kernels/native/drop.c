@@ -8,7 +8,7 @@ void EXPORTED(drop)(const void *work, int64_t first, int64_t last, int64_t piece
     const Drop *w = work;
     const uint32_t threshold = (uint32_t)w->threshold;
     const lanes keep = spread((real)w->keep_scale);
-    const words one_by_one = {0, 1, 2, 3, 4, 5, 6, 7};
+    const words one_by_one = (words)NUMBERS;
     (void)piece;
     for (int64_t block = first; block < last; block++) {
         const real *x = (const real *)w->x + block * DROP_BLOCK;

@@ -12,6 +12,7 @@ from graphattn.formulas.scores import Additive
 from graphattn.kernels.kernel import Inputs, Nodes, Plan, accumulation_dtype, edge_dim_first
 from graphattn.kernels.native.arrays import Sizes
 from graphattn.kernels.native.border import HALVES, Struct, hand_over, let_read, readable
+from graphattn.kernels.native.library import bytes_of_signs
 from graphattn.kernels.native.rows import (
     Rows,
     Transposition,
@@ -78,6 +79,7 @@ class Extents(NamedTuple):
     num_results: int
     num_key_gradients: int
     pieces: int
+    signs: int  # bytes, of a head's channels
 
 
 # Numbers of each array.
@@ -113,7 +115,7 @@ COUNTS: dict[str, Callable[[Extents], int]] = {
     "col": lambda n: n.entries,
     "place": lambda n: n.entries,
     "edge_id": lambda n: n.entries,
-    "signs": lambda n: n.entries * n.heads * -(-n.dim // 8),
+    "signs": lambda n: n.entries * n.heads * n.signs,
 }
 INTEGERS = dict.fromkeys(("rowptr", "row_of", "repeat", "query_numbers", "key_numbers"), torch.int64)
 
@@ -270,7 +272,7 @@ def call_for(plan: Plan, inputs: Inputs, name: str, transposed: Transposition | 
     num_key_gradients = num_keys if transposed is None else rows.num_rows
     extents = Extents(
         rows.col.numel(), *sizes, bias_heads, feature_heads, num_queries, num_keys, rows.num_rows, num_results, num_key_gradients,
-        bounds.numel() - 1,
+        bounds.numel() - 1, bytes_of_signs(sizes.dim, SUFFIX[real]),
     )  # fmt: skip
     results = "out" if name == "forward" else "grad_out"
     template.expected = Expected(extents, Dtypes(real, stored, of_gradients, of_results, rows.col.dtype, results))

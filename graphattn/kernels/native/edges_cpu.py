@@ -137,9 +137,9 @@ def handed_on(call: Call, inputs: Inputs, grads: Gradients) -> tuple[Tensor | No
     """Room for what the pass over queries leaves for the pass over keys."""
     if grads.key is None and grads.value is None:
         return None, None
-    entries, (_, heads, dim) = call.template.entries, inputs.query.shape
+    entries, heads = call.template.entries, inputs.query.size(1)
     has_signs = call.template.score == LEAKY and grads.key is not None
-    signs = empty((entries, heads, -(-dim // 8)), torch.uint8) if has_signs else None
+    signs = empty((call.expected["signs"][1],), torch.uint8) if has_signs else None
     return empty((entries, 2, heads), call.real), signs
 
 

@@ -10,6 +10,8 @@
 
 #define BLOCK 64
 
+const int64_t EXPORTED(lanes) = LANES; /* so many channels have a byte of signs (Edges, Gine) */
+
 INLINE void scale_by_of(real *x, int64_t size, real factor) {
     EACH_PART(c, count, size, store_part(x + c, load_part(x + c, count) * factor, count));
 }

@@ -8,11 +8,11 @@ from torch import Tensor
 from graphattn.graphs import Graph
 from graphattn.kernels.native.arrays import empty
 from graphattn.kernels.native.border import Struct, hand_over, let_read
+from graphattn.kernels.native.library import bytes_of_signs
 from graphattn.kernels.native.rows import arrangement, transposition
 from graphattn.kernels.native.threads import count_pieces, run
 
 REAL = torch.float32
-EIGHT = 8  # channels that have a byte of signs
 
 
 class Gine(Struct):
@@ -36,7 +36,7 @@ class Gine(Struct):
             "weight": (real, self.edge_dim * self.channels),
             "bias": (real, self.channels),
             "eps": (real, 1),
-            "signs": (torch.uint8, self.edges * -(-self.channels // EIGHT)),
+            "signs": (torch.uint8, self.edges * bytes_of_signs(self.channels, "_f32")),
             "grad_messages": (real, messages),
             "grad_eps": (real, self.pieces),
         }
@@ -74,7 +74,7 @@ def forward(
     let_read(struct, REAL, x=x, edge_features=edge_features, weight=None if weight is None else weight.t(), bias=bias)
     let_read(struct, REAL, eps=eps, rowptr=rows.rowptr, col=rows.col, edge_id=edge_id)
     out = empty(x.shape, REAL)
-    signs = empty((edges, -(-channels // EIGHT)), torch.uint8) if keeps_signs else None
+    signs = empty((edges, bytes_of_signs(channels, "_f32")), torch.uint8) if keeps_signs else None
     run("gine_forward_f32", hand_over(struct, REAL, out=out, signs=signs), bounds)
     return out, signs
 

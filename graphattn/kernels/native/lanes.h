@@ -1,7 +1,7 @@
 /* Vectors of eight numbers, of the type that a file is compiled for: REAL is float or double.
 
-   GCC and Clang lay them into whatever registers the processor has: one of 32 bytes, two of 16, half of one of 64.
-   exp, tanh and sums are the same on every one of them. */
+   Of four, where that is what a register holds; words and names say eight for both. What is longer than a register GCC takes
+   apart number by number: additive scores were nine times slower so. */
 
 #ifndef GRAPHATTN_LANES_H
 #define GRAPHATTN_LANES_H
@@ -14,7 +14,11 @@
 
 typedef REAL real;
 
+#if defined(__AVX512F__) || defined(__AVX__) != defined(REAL_IS_DOUBLE)
 #define LANES 8
+#else /* floats in 16 bytes, doubles in 32 */
+#define LANES 4
+#endif
 #define EACH_LANE_LAID_OUT(i) _Pragma("GCC unroll 8") for (int i = 0; i < LANES; i++)
 #ifdef IS_FAST
 #define EACH_LANE(i) EACH_LANE_LAID_OUT(i)
@@ -44,7 +48,7 @@ INLINE lanes spread(real x) { return x - (lanes){0}; }
 
 /* The first `count` < 8 numbers at x, 0 behind them: what lies there is not read, and not written by `store_first`.
 
-   AVX has instructions for that. Elsewhere 4, 2 and 1 numbers are moved. */
+   AVX has instructions for that. */
 #ifdef __AVX__
 #ifdef REAL_IS_DOUBLE
 typedef double part __attribute__((vector_size(32)));
@@ -73,23 +77,17 @@ INLINE void store_first(real *x, lanes z, int64_t count) {
     const union { mask all; part_mask of[PARTS]; } inside = {first_of(count)};
     for (int i = 0; i < PARTS; i++) STORE_WHERE((part *)x + i, inside.of[i], y.of[i]);
 }
-#else /* in line the questions below, eight times for every sum, take the compiler minutes */
+#else
 OUT_OF_LINE lanes load_first(const real *x, int64_t count) {
     real y[LANES] = {0};
-    int64_t i = 0;
-    if (count & 4) memcpy(y, x, 4 * sizeof(real)), i = 4;
-    if (count & 2) memcpy(y + i, x + i, 2 * sizeof(real)), i += 2;
-    if (count & 1) y[i] = x[i];
+    for (int i = 0; i < LANES - 1; i++)
+        if (i < count) y[i] = x[i];
     return load(y);
 }
 
-OUT_OF_LINE void store_first(real *x, lanes z, int64_t count) {
-    real y[LANES];
-    store(y, z);
-    int64_t i = 0;
-    if (count & 4) memcpy(x, y, 4 * sizeof(real)), i = 4;
-    if (count & 2) memcpy(x + i, y + i, 2 * sizeof(real)), i += 2;
-    if (count & 1) x[i] = y[i];
+OUT_OF_LINE void store_first(real *x, lanes y, int64_t count) {
+    for (int i = 0; i < LANES - 1; i++)
+        if (i < count) x[i] = y[i];
 }
 #endif
 
@@ -110,8 +108,16 @@ INLINE_IF_FAST void store_part(real *x, lanes y, int64_t count) {
 
 /* ---- choosing ---- */
 
+#if LANES == 8
+#define NUMBERS (mask){0, 1, 2, 3, 4, 5, 6, 7}
+#define BITS (mask){1, 2, 4, 8, 16, 32, 64, 128}
+#else
+#define NUMBERS (mask){0, 1, 2, 3}
+#define BITS (mask){1, 2, 4, 8}
+#endif
+
 INLINE lanes where(mask which, lanes yes, lanes no) { return (lanes)((which & (mask)yes) | (~which & (mask)no)); }
-INLINE mask first_of(int64_t count) { return (mask){0, 1, 2, 3, 4, 5, 6, 7} < (whole)smaller(count, LANES); }
+INLINE mask first_of(int64_t count) { return NUMBERS < (whole)smaller(count, LANES); }
 INLINE lanes only_first(lanes x, int64_t count) { return where(first_of(count), x, (lanes){0}); }
 
 /* x where it is larger (smaller), y elsewhere, also where one of them is NaN. GCC does not see one instruction in `where`. */
@@ -123,64 +129,88 @@ INLINE lanes larger_of(lanes x, lanes y) { return where(x > y, x, y); }
 INLINE lanes smaller_of(lanes x, lanes y) { return where(x < y, x, y); }
 #endif
 
-/* The eight bits of a mask, and back. */
+/* The bits of a mask, one for each lane, and back. */
 INLINE uint8_t bits_of(mask which) {
 #if defined(__AVX__) && !defined(REAL_IS_DOUBLE)
     return __builtin_ia32_movmskps256((lanes)which);
 #else
-    uint8_t bits = 0;
-    EACH_LANE(i) bits |= (which[i] & 1) << i;
-    return bits;
+    const mask bits = which & BITS;
+    whole found = 0;
+    EACH_LANE(i) found |= bits[i];
+    return (uint8_t)found;
 #endif
 }
-INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & (mask){1, 2, 4, 8, 16, 32, 64, 128}) != 0; }
+INLINE mask mask_of(uint8_t bits) { return (((mask){0} + bits) & BITS) != 0; }
 
 /* ---- adding up ---- */
 
 #define PICK(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 
 INLINE real largest_of(lanes x) { /* of numbers that are not NaN */
-    lanes y = PICK(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
-    x = larger_of(x, y);
-    y = PICK(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
-    x = larger_of(x, y);
+#if LANES == 8
+    x = larger_of(x, PICK(x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+    x = larger_of(x, PICK(x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+#else
+    x = larger_of(x, PICK(x, x, 2, 3, 0, 1));
+#endif
     return x[0] > x[1] ? x[0] : x[1];
 }
 
 INLINE real total_of(lanes x) {
+#if LANES == 8
     x += PICK(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
     x += PICK(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+#else
+    x += PICK(x, x, 2, 3, 0, 1);
+#endif
     return x[0] + x[1];
 }
+
+#define EACH_BELOW(i, stop, step) _Pragma("GCC unroll 8") for (int i = 0; i < (stop); i += (step))
 
 /* The sum of each of eight vectors, one in each lane. Halves are added, then quarters: one of the two operands of an addition
    takes its lanes from where they are, which is cheaper than to move them. */
 INLINE lanes sums_of(const lanes x[LANES]) {
+#if LANES == 8
     lanes y[4], z[2];
-    _Pragma("GCC unroll 8") for (int i = 0; i < 4; i++)
-        y[i] = PICK(x[i], x[i + 4], 0, 1, 2, 3, 12, 13, 14, 15) + PICK(x[i], x[i + 4], 4, 5, 6, 7, 8, 9, 10, 11);
-    _Pragma("GCC unroll 8") for (int i = 0; i < 2; i++)
-        z[i] = PICK(y[i], y[i + 2], 0, 1, 10, 11, 4, 5, 14, 15) + PICK(y[i], y[i + 2], 2, 3, 8, 9, 6, 7, 12, 13);
+    EACH_BELOW(i, 4, 1) y[i] = PICK(x[i], x[i + 4], 0, 1, 2, 3, 12, 13, 14, 15) + PICK(x[i], x[i + 4], 4, 5, 6, 7, 8, 9, 10, 11);
+    EACH_BELOW(i, 2, 1) z[i] = PICK(y[i], y[i + 2], 0, 1, 10, 11, 4, 5, 14, 15) + PICK(y[i], y[i + 2], 2, 3, 8, 9, 6, 7, 12, 13);
     return PICK(z[0], z[1], 0, 8, 2, 10, 4, 12, 6, 14) + PICK(z[0], z[1], 1, 9, 3, 11, 5, 13, 7, 15);
+#else
+    lanes y[2];
+    EACH_BELOW(i, 2, 1) y[i] = PICK(x[i], x[i + 2], 0, 1, 6, 7) + PICK(x[i], x[i + 2], 2, 3, 4, 5);
+    return PICK(y[0], y[1], 0, 4, 2, 6) + PICK(y[0], y[1], 1, 5, 3, 7);
+#endif
 }
 
 /* Eight vectors of eight numbers, in place: number j of vector i changes places with number i of vector j. */
 INLINE void transpose(lanes x[LANES]) {
     lanes y[LANES];
-    _Pragma("GCC unroll 8") for (int i = 0; i < 8; i += 2) {
+#if LANES == 8
+    EACH_BELOW(i, 8, 2) {
         y[i] = PICK(x[i], x[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
         y[i + 1] = PICK(x[i], x[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     }
-    _Pragma("GCC unroll 8") for (int i = 0; i < 8; i += 4)
-        _Pragma("GCC unroll 8") for (int j = i; j < i + 2; j++) {
-            x[j] = PICK(y[j], y[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            x[j + 2] = PICK(y[j], y[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    EACH_BELOW(i, 8, 4)
+        EACH_BELOW(j, 2, 1) {
+            x[i + j] = PICK(y[i + j], y[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            x[i + j + 2] = PICK(y[i + j], y[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
-    _Pragma("GCC unroll 8") for (int j = 0; j < 4; j++) {
-        lanes low = PICK(x[j], x[j + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    EACH_BELOW(j, 4, 1) {
+        const lanes low = PICK(x[j], x[j + 4], 0, 1, 2, 3, 8, 9, 10, 11);
         x[j + 4] = PICK(x[j], x[j + 4], 4, 5, 6, 7, 12, 13, 14, 15);
         x[j] = low;
     }
+#else
+    EACH_BELOW(i, 4, 2) {
+        y[i] = PICK(x[i], x[i + 1], 0, 4, 2, 6);
+        y[i + 1] = PICK(x[i], x[i + 1], 1, 5, 3, 7);
+    }
+    EACH_BELOW(j, 2, 1) {
+        x[j] = PICK(y[j], y[j + 2], 0, 1, 4, 5);
+        x[j + 2] = PICK(y[j], y[j + 2], 2, 3, 6, 7);
+    }
+#endif
 }
 
 /* ---- exp and tanh ---- */

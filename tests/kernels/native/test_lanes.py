@@ -82,15 +82,30 @@ def test_tanh(loops):
 
 def test_sums_and_transposes(loops):
     library, real = loops
-    x, to = torch.randn(8, 8, dtype=real), torch.empty(74, dtype=real)
+    lanes = library.num_lanes()
+    x, to = torch.randn(lanes, lanes, dtype=real), torch.empty(2 + lanes + lanes**2, dtype=real)
     call(library.reduce, x, to)
-    torch.testing.assert_close(to[:8], x.sum(1), rtol=1e-5, atol=1e-5)
-    assert torch.equal(to[8:72].view(8, 8), x.t())
-    torch.testing.assert_close(to[72], x[0].sum(), rtol=1e-5, atol=1e-5)
-    for largest in range(8):
+    torch.testing.assert_close(to[0], x[0].sum(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(to[2 : 2 + lanes], x.sum(1), rtol=1e-5, atol=1e-5)
+    assert torch.equal(to[2 + lanes :].view(lanes, lanes), x.t())
+    for largest in range(lanes):
         x[0, largest] = 10 + largest
         call(library.reduce, x, to)
-        assert to[73] == 10 + largest
+        assert to[1] == 10 + largest
+
+
+def test_bits_of_a_mask_and_back(loops):
+    library, real = loops
+    lanes = library.num_lanes()
+    for bits in range(2**lanes):
+        is_below = torch.tensor([bool(bits >> i & 1) for i in range(lanes)])
+        x, to = (
+            (0.5 - is_below.to(real)),
+            torch.empty(lanes, dtype=torch.int32 if real == torch.float32 else torch.int64),
+        )
+        library.bits_below.restype = ctypes.c_int64
+        assert library.bits_below(ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(to.data_ptr())) == bits
+        assert torch.equal(to, -is_below.to(to.dtype))
 
 
 def test_of_nan_and_a_number_the_second_is_taken(loops):
@@ -113,8 +128,10 @@ def test_parts_of_a_vector_touch_nothing_else(loops, count):
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16, 17, 31, 40])
 def test_sums_over_eight_rows(loops, size, n):
     library, real = loops
-    table, a, to = torch.randn(20, size + 5, dtype=real), torch.randn(size, dtype=real), torch.empty(8, dtype=real)
-    nodes, y = torch.tensor([19, 0, 3, 3, 7, 11, 5, 19]), torch.randn(size + 9, dtype=real)
+    lanes = library.num_lanes()
+    n = min(n, lanes)
+    table, a, to = torch.randn(20, size + 5, dtype=real), torch.randn(size, dtype=real), torch.empty(lanes, dtype=real)
+    nodes, y = torch.tensor([19, 0, 3, 3, 7, 11, 5, 19])[:lanes], torch.randn(size + 9, dtype=real)
     wanted = y.clone()
     call(library.sums_of_rows, a, table, size + 5, nodes, 5, size, to, y, n)
     torch.testing.assert_close(to, table[nodes, 5:] @ a, rtol=1e-4, atol=1e-5)
@@ -189,15 +206,17 @@ def test_halves_beside_those_of_a_row_stay_as_they_are(loops, dtype, count):
 
 @pytest.mark.parametrize("with_repeats", [False, True])
 @pytest.mark.parametrize("probability", [0.3, 1 - 2**-40, 1.0])
-def test_dropout_is_that_of_torch_operations(loops, with_repeats, probability, heads=3, at=2, n=5):
+def test_dropout_is_that_of_torch_operations(loops, with_repeats, probability, heads=3, at=2):
     library, real = loops
+    lanes = library.num_lanes()
+    n = lanes - 1
     seed, query, nodes = 2**32 - 5, 10_000_019, torch.randint(0, 2**31, (8,))
     repeat = torch.arange(20) % 3 if with_repeats else None
     struct = edges.Edges(entries=20, heads=heads, seed=seed, threshold=round(probability * 2**32))
     struct.keep_scale = 0.0 if struct.threshold == 2**32 else 1 / (1 - probability)
     struct.expected = {"repeat": (torch.int64, 20)}
     hand_over(struct, real, repeat=repeat)
-    factors = torch.empty(heads, 8, dtype=real)
+    factors = torch.empty(heads, lanes, dtype=real)
     library.factors_of(
         ctypes.byref(struct), *map(ctypes.c_void_p, [factors.data_ptr()]), ctypes.c_int64(query),
         ctypes.c_void_p(nodes.data_ptr()), ctypes.c_int64(at), ctypes.c_int64(n),

@@ -15,19 +15,31 @@ void tanh_all(real *x, int64_t count) {
     for (int64_t i = 0; i < count; i += LANES) store(x + i, tanhs(load(x + i)));
 }
 
+int64_t num_lanes(void) { return LANES; }
+
 /* to: sums of eight rows of eight numbers, their transpose, the total and the largest of the first. */
 void reduce(const real *x, real *to) {
     lanes rows[LANES];
     EACH_LANE(i) rows[i] = load(x + i * LANES);
-    to[72] = total_of(rows[0]), to[73] = largest_of(rows[0]);
+    *to++ = total_of(rows[0]), *to++ = largest_of(rows[0]);
     store(to, sums_of(rows));
     transpose(rows);
     EACH_LANE(i) store(to + LANES + i * LANES, rows[i]);
 }
 
 void larger_and_smaller(const real *x, const real *y, real *to) {
-    store(to, larger_of(load(x), load(y)));
-    store(to + LANES, smaller_of(load(x), load(y)));
+    for (int i = 0; i < 8; i += LANES) {
+        store(to + i, larger_of(load(x + i), load(y + i)));
+        store(to + 8 + i, smaller_of(load(x + i), load(y + i)));
+    }
+}
+
+/* The bits of where x is below 0, and what comes of them: -1 there, 0 elsewhere. */
+int64_t bits_below(const real *x, whole *to) {
+    const uint8_t bits = bits_of(load(x) < 0);
+    const mask back = mask_of(bits);
+    memcpy(to, &back, sizeof(back));
+    return bits;
 }
 
 void copy(const real *x, real *to, int64_t count) { EACH_EIGHT(c, n, count, store_part(to + c, load_part(x + c, n), n)); }
