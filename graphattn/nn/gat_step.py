@@ -38,6 +38,7 @@ class GATStep(Step):
     """Given are nodes, ones [heads, 1] that scores are multiplied by, the vectors of sources and targets, a weight and a bias."""
 
     NODES_AND_EDGES = 2
+    NUM_TABLES = 1
     keeps_result = True
 
     def __init__(self, graph: Graph, heads: int, dropout: float):
@@ -71,9 +72,6 @@ class GATStep(Step):
         key, query = products(value).forward(value, of_source[0], of_target[0])
         out, lse, _ = LOOPS.forward(*self.problem(query, key, value, one, seed))
         return Passed(out, lse, [query, key, value])
-
-    def read_later(self, given, needed):
-        return *given[:4], *self.tables(given).weights_for_gradients(needed[:1]), None
 
     def backward(self, grad, given, passed, needed, seed):
         by_x, _, by_source, by_target, by_weight, by_bias = needed

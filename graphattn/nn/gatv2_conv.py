@@ -88,11 +88,10 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
             graph, edge_attr = add_self_loops(graph, edge_attr, self.fill_value) if loops else (graph, edge_attr)
             check_floating(edge_attr)
             whole = None if return_attention_weights else self.in_one_step(source, target, graph, edge_attr)
-            out, alpha = (
-                (whole, None)
-                if whole is not None
-                else self.by_kernel(*self.project(x), graph, edge_attr, bool(return_attention_weights))
-            )
+            if whole is not None:
+                out, alpha = whole, None
+            else:
+                out, alpha = self.by_kernel(*self.project(x), graph, edge_attr, bool(return_attention_weights))
             weights = None if alpha is None else weighted(edge_index, graph, alpha, loops)
         out = self.join_heads(out)
         if residual is not None:

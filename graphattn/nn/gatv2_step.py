@@ -45,6 +45,7 @@ class GATv2Step(Step):
     """Given are nodes, sources, features of edges, the vector, the weights of queries, keys and edges, and their biases; the map
     of keys is that of queries too where it `is_shared`."""
 
+    NUM_TABLES = 3
     keeps_result = True
 
     def __init__(self, graph: Graph, heads: int, dropout: float, is_shared: bool):
@@ -96,14 +97,6 @@ class GATv2Step(Step):
         out, lse, _ = LOOPS.forward(*self.problem(query, key, edges, given[3], seed))
         kept = [*([] if self.is_shared else [query]), key, *([] if edges is None else [edges])]
         return Passed(out, lse, kept)
-
-    def by_tables(self, needed, given: Tensors) -> list[bool]:
-        return [is_needed for is_needed, x in zip(needed[:3], given) if x is not None]
-
-    def read_later(self, given, needed):
-        tables = self.tables(given)
-        weights = tables.weights_for_gradients(self.by_tables(needed, given))
-        return *given[:4], *weights, *[None] * len(tables.biases)
 
     def backward(self, grad, given, passed, needed, seed):
         of_edges, of_vector, by_maps = needed[2], needed[3], needed[4:]

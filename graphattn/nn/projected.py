@@ -1,6 +1,5 @@
 """Dot-product attention over edges together with the maps that make its queries, keys and values, as one step."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -60,6 +59,8 @@ class DotStep(Step):
     """Given are nodes, sources, features of edges, W as loops read it, [edge_dim, heads, out_channels], the weights of queries,
     keys, values and root, and their biases."""
 
+    NUM_TABLES = 2
+
     def __init__(self, graph: Graph, heads: int, dropout: float, has_root: bool):
         self.graph, self.heads, self.dropout, self.has_root = graph, heads, dropout, has_root
         self.keeps_result = not has_root
@@ -72,9 +73,6 @@ class DotStep(Step):
         assert target is not None
         by_table = [(target, slice(None))] if source is None else [(target, slice(0, None, 3)), (source, slice(1, 3))]
         return Tables(by_table, maps[: len(maps) // 2], maps[len(maps) // 2 :])
-
-    def by_tables(self, needed: Sequence[bool], given: Tensors) -> Sequence[bool]:
-        return needed[:1] if given[1] is None else needed[:2]
 
     def takes(self, given):
         tables = self.tables(given)
@@ -107,10 +105,6 @@ class DotStep(Step):
         plan, inputs = self.problem(query, key, value, given[2], seed)
         out, lse, _ = LOOPS.forward(plan, with_weight(inputs, given[3]), root)
         return Passed(out, lse, [query, key, value]) if root is None else Passed(root, lse, [query, key, value, out])
-
-    def read_later(self, given, needed):
-        tables = self.tables(given)
-        return *given[:4], *tables.weights_for_gradients(self.by_tables(needed, given)), *[None] * len(tables.biases)
 
     def backward(self, grad, given, passed, needed, seed):
         by_features, by_edge_weight, *by_maps = needed[2:]

@@ -28,7 +28,7 @@ from graphattn.kernels.plain.batched import each_of_batch
 from graphattn.kernels.plain.differentiable import gradients_by_torch, is_differentiated_again
 from graphattn.nn.linear_maps import is_looked_at, may_differentiate
 from graphattn.nn.plain import are_linear
-from graphattn.nn.tables import Tensors
+from graphattn.nn.tables import Tables, Tensors
 from graphattn.running.arguments import new_seed
 from graphattn.running.execution import are_lost
 
@@ -48,7 +48,8 @@ class Passed(NamedTuple):
 class Step(ABC):
     """What a layer computes on a graph, both ways, but for its tensors.
 
-    They are given in one order: nodes, the sources if these are others, features of edges, and then what the layer learns.
+    They are given in one order: nodes, the sources if these are others, features of edges, and then what the layer learns, the
+    weights of its maps and then their biases behind the first four of all.
 
     Attributes:
         graph: Whose edges are attended to.
@@ -58,6 +59,7 @@ class Step(ABC):
     """
 
     NODES_AND_EDGES: ClassVar[int] = 3  # tensors that are not learned
+    NUM_TABLES: ClassVar[int]  # of the first tensors, as far as they are given, are mapped
 
     graph: Graph
     heads: int
@@ -80,8 +82,18 @@ class Step(ABC):
     def forward(self, given: Tensors, seed: int) -> Passed: ...
 
     @abstractmethod
+    def tables(self, given: Tensors) -> Tables:
+        """What is mapped, and by which maps."""
+
+    def by_tables(self, needed: Sequence[bool], given: Tensors) -> list[bool]:
+        """Whether each of the tables that there are needs a gradient."""
+        return [is_needed for is_needed, x in zip(needed[: self.NUM_TABLES], given) if x is not None]
+
     def read_later(self, given: Tensors, needed: Sequence[bool]) -> Tensors:
         """What is given, as far as the backward pass reads it; None for the rest."""
+        tables = self.tables(given)
+        weights = tables.weights_for_gradients(self.by_tables(needed, given))
+        return *given[:4], *weights, *[None] * len(tables.biases)
 
     @abstractmethod
     def backward(
