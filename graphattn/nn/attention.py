@@ -18,6 +18,7 @@ from graphattn.nn.adjacency import check_edge_attr
 from graphattn.nn.attention_messages import AttentionMessages
 from graphattn.nn.bias import Bias, bias_of_layer
 from graphattn.nn.linear_maps import apply_linear
+from graphattn.nn.messages import is_plain, reader_of
 from graphattn.nn.per_head import biases_of, features_of
 from graphattn.nn.positions.coordinates import positions_of
 from graphattn.nn.projected import Maps, attend_projected
@@ -225,7 +226,8 @@ class GraphAttention(AttentionMessages):
         `return_attention_weights=True`, of (edge_index, weights [num_edges, heads])."""
         source, target = both_features(x)
         check_features(source, target, self.in_channels)
-        if not (return_attention_weights or edge_bias is not None or pos is not None or isinstance(graph, PerHead)):
+        wants_more = return_attention_weights or edge_bias is not None or pos is not None
+        if not isinstance(graph, PerHead) and not wants_more and self.is_in_one_step():
             graph = as_graph(graph, target.size(0), source.size(0))
             whole = self.in_one_step(source, target, graph, edge_attr)
             if whole is not None:
@@ -284,14 +286,18 @@ class GraphAttention(AttentionMessages):
         out = out.flatten(1) if self.concat else out.mean(1)
         return out if self.lin_out is None else apply_linear(out, self.lin_out)[0]
 
-    def in_one_step(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Any) -> Tensor | None:
-        """[num_targets, heads, out_channels] with the maps of nodes beside attention, None where they are made before it."""
+    def is_in_one_step(self) -> bool:
+        """Whether the layer is dot-product attention and nothing more, and does what stands here."""
+        if self.lin_edge_out is not None or not is_plain(self.lin_edge):
+            return False
         has_own_maps = self.lin_key is not self.lin_query and self.kv_heads == self.heads
         moves_scores = self.scale is not None or self.positions is not None or self.edge_bias is not None
-        if moves_scores or not has_own_maps or not self.is_dot_product_attention():
-            return None
-        if self.lin_edge_out is not None or type(self).project is not GraphAttention.project or self.wants_messages():
-            return None
+        if moves_scores or not has_own_maps or not self.is_dot_product_attention() or self.wants_messages():
+            return False
+        return vars(self).keys().isdisjoint(BETWEEN) and methods_of(type(self)) == AS_WRITTEN
+
+    def in_one_step(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Any) -> Tensor | None:
+        """[num_targets, heads, out_channels] with the maps of nodes beside attention, None where they are made before it."""
         check_edge_attr(edge_attr, self.edge_dim, graph)
         maps = Maps(self.heads, self.lin_query, self.lin_key, self.lin_value)
         weight = None if edge_attr is None else self.edge_weight()
@@ -340,3 +346,12 @@ class GraphAttention(AttentionMessages):
     def __repr__(self) -> str:
         score = repr(self.score) if isinstance(self.score, str) else type(self.score).__name__
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, heads={self.heads}, score={score})"
+
+
+# Methods between the maps of nodes and the results of heads: who has another one wants to see it called.
+BETWEEN = (
+    "project", "edges_given", "by_kernels", "by_mapped_edges", "scored", "make_score", "make_normalizer", "scale_of", "adds_edges",
+    "edge_map", "edge_weight",
+)  # fmt: skip
+methods_of = reader_of(BETWEEN)
+AS_WRITTEN = methods_of(GraphAttention)

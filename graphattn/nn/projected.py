@@ -76,7 +76,7 @@ class DotStep(Step):
 
     def takes(self, given):
         tables = self.tables(given)
-        if not tables.fit():
+        if not tables.fit() or len({weight.size(0) for weight in tables.weights}) > 1:
             return False
         target, source, edge_features, *_ = given
         query, key = (self.unmade(x, tables.weights[0]) for x in (target, target if source is None else source))

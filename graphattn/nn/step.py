@@ -29,10 +29,11 @@ from graphattn.kernels.plain.differentiable import gradients_by_torch, is_differ
 from graphattn.nn.linear_maps import is_looked_at, may_differentiate
 from graphattn.nn.plain import are_linear
 from graphattn.nn.tables import Tables, Tensors
-from graphattn.running.arguments import new_seed
-from graphattn.running.execution import are_lost
+from graphattn.running.arguments import check_dropout, new_seed
+from graphattn.running.execution import are_lost, is_one_piece
 
 TRIES = range(1, 4)  # calls that are written down, if they can be: what comes once is not worth it
+MOST_RATES = 4  # of dropout, that are remembered for a graph
 WIDE = torch.float32, torch.float64  # halves are rounded in other places
 LOOPS = EdgesCpu()
 
@@ -121,18 +122,22 @@ def run(step: Step, modules: Sequence[Any], given: Tensors, read: Tensors | None
     """
     if torch.compiler.is_compiling() or not are_linear(modules):
         return None
-    if type(given[0]) not in PLAIN or is_looked_at(given) or current_budget() is not None:
+    nodes = given[0]
+    assert nodes is not None
+    if type(nodes) not in PLAIN or nodes.dtype not in WIDE or is_looked_at(given) or current_budget() is not None:
         return None
+    goes_back = may_differentiate(*given)
+    if goes_back and not all([module._parameters["weight"].requires_grad for module in modules]):
+        return None  # a map that is frozen need not keep its input
+    step.dropout = check_dropout(step.dropout)
     read = given if read is None else read
     memory = None if has_others() else memory_of(step, read)
     may_repeat = memory is not None and memory.forward is not None and not are_packed()
     ready = memory.forward.ready(read) if may_repeat else None  # type: ignore[union-attr] # mypy forgets
     if ready is None and not may_run(step, read, memory):
         return None
-    if not may_differentiate(*given):
+    if not goes_back:
         return forward(step, read, memory, ready).passed.result
-    if not all([module._parameters["weight"].requires_grad for module in modules]):
-        return None  # a map that is frozen need not keep its input
     return RunStep.apply(step, read, memory, ready, *given)
 
 
@@ -143,8 +148,8 @@ def learned_by(modules: Sequence[Any]) -> Tensors:
 
 
 def run_loops(plan: Plan, inputs: Inputs) -> bool:
-    """Whether the loops over edges are what runs."""
-    return type(select(plan, inputs, None, is_finite=True)) is EdgesCpu
+    """Whether the loops over edges are what runs, on the graph as a whole."""
+    return is_one_piece(plan, inputs, None) and type(select(plan, inputs, None, is_finite=True)) is EdgesCpu
 
 
 def are_packed() -> bool:
@@ -168,7 +173,8 @@ def memory_of(step: Step, read: Tensors) -> Memory:
     by_rate = step.graph.remember(("step", *of_layer, *shapes), dict[float, Memory])
     memory = by_rate.get(step.dropout)
     if memory is None:
-        by_rate.clear()  # who changes the rate from step to step does not come back to one
+        if len(by_rate) == MOST_RATES:
+            by_rate.clear()  # who changes the rate from step to step does not come back to one
         memory = by_rate.setdefault(step.dropout, Memory())
     return memory
 
@@ -240,6 +246,9 @@ class RunStep(Function):
     @staticmethod
     @each_of_batch
     def backward(ctx, grad):
+        if torch.is_autocast_enabled("cpu"):  # for whoever calls this; the step was none of it
+            with torch.autocast("cpu", enabled=False):
+                return RunStep.backward(ctx, grad)
         step, replay, needed, (seed, *saved) = ctx.step, ctx.replay, ctx.needs_input_grad[4:], ctx.saved_tensors
         seed = number_of(seed)
         given, (result, lse, *kept) = saved[: len(needed)], saved[len(needed) :]

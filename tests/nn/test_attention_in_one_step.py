@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch_geometric.nn
 
+from graphattn import CompleteGraph
 from graphattn.kernels.native.library import why_not_native
 from graphattn.kernels.native.replay import Replay
 from graphattn.nn import ALiBi, GraphAttention, RotaryPositions, attention
@@ -130,6 +131,78 @@ def test_what_is_asked_of_edges_goes_map_by_map(steps):
     layer.register_message_forward_hook(lambda module, given, out: 2 * out)
     torch.testing.assert_close(layer(x, EDGES), 2 * plain)
     assert len(steps) == 1
+
+
+@pytest.mark.parametrize("name", attention.BETWEEN)
+def test_methods_of_a_subclass_of_the_object_and_of_the_class_are_called(name, steps, monkeypatch):
+    layer, x = layer_of(), table()
+    wanted = layer(x, EDGES)
+    assert len(steps) == 1
+    own = type("Own", (GraphAttention,), {name: getattr(GraphAttention, name)})(CHANNELS, 4, 2).double()
+    own.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(own(x, EDGES), wanted)
+    assert len(steps) == 2  # the same method under its own name
+    different = {name: lambda self, *given: getattr(super(type(self), self), name)(*given)}
+    other = type("Other", (GraphAttention,), different)(CHANNELS, 4, 2).double()
+    other.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(other(x, EDGES), wanted)
+    method = getattr(GraphAttention, name)
+    monkeypatch.setattr(GraphAttention, name, lambda *given: method(*given))
+    torch.testing.assert_close(layer(x, EDGES), wanted)
+    monkeypatch.undo()
+    setattr(layer, name, getattr(layer, name))
+    torch.testing.assert_close(layer(x, EDGES), wanted)
+    assert len(steps) == 2
+
+
+class WithSlots(GraphAttention):
+    """Two learned nodes beside the sources."""
+
+    def __init__(self):
+        super().__init__(CHANNELS, 4, 2)
+        self.slots = torch.nn.Parameter(torch.ones(2, 2, 4))
+
+    def project(self, source, target):
+        query, key, value = super().project(source, target)
+        return query, torch.cat([key, self.slots]), torch.cat([value, self.slots])
+
+
+def test_a_method_may_make_more_keys_than_there_are_nodes():
+    assert WithSlots()(table(dtype=torch.float32), CompleteGraph(NODES, NODES + 2)).shape == (NODES, 8)
+
+
+class Noise(torch.nn.Module):
+    calls = 0
+
+    def forward(self, weight):
+        self.calls += 1
+        return weight + self.calls
+
+
+def test_a_parametrized_map_of_edges_is_read_once():
+    layer = layer_of(edge_dim=EDGE_DIM)
+    torch.nn.utils.parametrize.register_parametrization(layer.lin_edge, "weight", Noise())
+    noise = layer.lin_edge.parametrizations.weight[0]
+    noise.calls = 0
+    layer(table(), EDGES, table(EDGES.size(1), EDGE_DIM))
+    assert noise.calls == 1
+
+
+@pytest.mark.parametrize("dropout", ["a", None, True, 2, -0.1])
+def test_a_rate_that_is_none_is_refused_before_and_after_one_was_seen(dropout):
+    layer, edges = layer_of(dropout=1.0), EDGES.clone()
+    for _ in range(4):
+        layer(table(), edges)
+    layer.dropout = dropout
+    with pytest.raises(ValueError, match="'dropout' must be a probability"):
+        layer(table(), edges)
+
+
+def test_a_map_to_another_width_is_refused():
+    layer = layer_of()
+    layer.lin_value = torch.nn.Linear(CHANNELS, 16).double()
+    with pytest.raises(ValueError, match="'key' and 'value' must share nodes and heads"):
+        layer(table(), EDGES)
 
 
 def test_a_step_that_comes_again_runs_loops_alone(monkeypatch):

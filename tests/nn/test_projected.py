@@ -10,7 +10,7 @@ import torch
 import torch_geometric.nn
 from torch.utils.checkpoint import checkpoint
 
-from graphattn import causal, memory_budget
+from graphattn import BandedGraph, CompleteGraph, batch_graphs, causal, memory_budget
 from graphattn.kernels.choose import register_kernel, remove_kernel
 from graphattn.kernels.native import rows
 from graphattn.kernels.native.library import why_not_native
@@ -431,6 +431,28 @@ def test_what_is_another_call_is_none_that_came_before(change):
     check(found, step(peer.double(), x.double(), edges), 1e-5)
 
 
+def test_layers_of_several_rates_of_dropout_are_run_again_each(runs):
+    layers, edges, x = (
+        [layer_of(torch.float32, dropout=p) for p in (0.1, 0.2, 0.4)],
+        EDGES.clone(),
+        table(dtype=torch.float32),
+    )
+    for _ in range(4):
+        sum(layer(x, edges).sum() for layer in layers).backward()
+    assert len(runs) == 3 * 3  # two forward, one backward
+
+
+def test_autocast_around_the_backward_pass_alone_changes_nothing():
+    layer, edges, x = layer_of(torch.float32), EDGES.clone(), table(dtype=torch.float32)
+    wanted = [x, *layer.parameters()]
+    for _ in range(4):
+        grads = torch.autograd.grad(layer(x, edges).square().sum(), wanted)
+        out = layer(x, edges).square().sum()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = torch.autograd.grad(out, wanted)
+        assert all(map(torch.equal, found, grads))
+
+
 def test_a_step_that_came_before_keeps_nothing_of_its_tensors(steps):
     layer, edges = layer_of(torch.float32, edge_dim=EDGE_DIM), EDGES.clone()
     given = [table(dtype=torch.float32), table(edges.size(1), EDGE_DIM, 3, torch.float32)]
@@ -497,7 +519,10 @@ def test_maps_that_are_more_or_less_go_one_by_one(change, steps):
     check(found, step(peer, x, EDGES))
 
 
-@pytest.mark.parametrize("graph", [causal(150), causal([100, 120])], ids=str)
+MIXED = batch_graphs([CompleteGraph(100), BandedGraph(200, before=8, after=8)])  # each part on its own kernel
+
+
+@pytest.mark.parametrize("graph", [causal(150), causal([100, 120]), MIXED], ids=str)
 def test_other_kernels_run_where_they_are_faster(graph, steps):
     layer, x = layer_of(), table(graph.num_queries)
     found = step(layer, x, graph)
