@@ -283,9 +283,9 @@ GRAPHS = [
     ),
     (
         "grid_causal_axis",
-        GridGraph((4, 3, 4), (2, 1, 1), border="shift", is_causal=(True, False, False)),
+        GridGraph((3, 3, 4), (2, 1, 0), border="shift", is_causal=(True, False, False)),
         neighborhood_edges(
-            *((4, 3, 4), (2, 1, 1), (0, 1, 1), (1, 1, 1), ("clip", "shift", "shift"), (1, 1, 1), (False,) * 3)
+            *((3, 3, 4), (2, 1, 0), (0, 1, 0), (1, 1, 1), ("clip", "shift", "shift"), (1, 1, 1), (False,) * 3)
         ),
     ),
     (
