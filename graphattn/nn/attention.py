@@ -287,14 +287,14 @@ class GraphAttention(AttentionMessages):
         return out if self.lin_out is None else apply_linear(out, self.lin_out)[0]
 
     def is_in_one_step(self) -> bool:
-        """Whether the layer is dot-product attention and nothing more, and does what stands here."""
+        """Whether the layer is dot-product attention and nothing more, and has the methods that are written here."""
         if self.lin_edge_out is not None or not is_plain(self.lin_edge):
             return False
         has_own_maps = self.lin_key is not self.lin_query and self.kv_heads == self.heads
         moves_scores = self.scale is not None or self.positions is not None or self.edge_bias is not None
         if moves_scores or not has_own_maps or not self.is_dot_product_attention() or self.wants_messages():
             return False
-        return vars(self).keys().isdisjoint(BETWEEN) and methods_of(type(self)) == AS_WRITTEN
+        return vars(self).keys().isdisjoint(BETWEEN) and methods_between(type(self)) == AS_WRITTEN
 
     def in_one_step(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Any) -> Tensor | None:
         """[num_targets, heads, out_channels] with the maps of nodes beside attention, None where they are made before it."""
@@ -353,5 +353,5 @@ BETWEEN = (
     "project", "edges_given", "by_kernels", "by_mapped_edges", "scored", "make_score", "make_normalizer", "scale_of", "adds_edges",
     "edge_map", "edge_weight",
 )  # fmt: skip
-methods_of = reader_of(BETWEEN)
-AS_WRITTEN = methods_of(GraphAttention)
+methods_between = reader_of(BETWEEN)
+AS_WRITTEN = methods_between(GraphAttention)

@@ -49,8 +49,8 @@ class Passed(NamedTuple):
 class Step(ABC):
     """What a layer computes on a graph, both ways, but for its tensors.
 
-    They are given in one order: nodes, the sources if these are others, features of edges, and then what the layer learns, the
-    weights of its maps and then their biases behind the first four of all.
+    They are given in one order: nodes, the sources if these are others, features of edges, then what the layer learns: what is
+    no map, up to the fourth of all, the weights of its maps, and their biases.
 
     Attributes:
         graph: Whose edges are attended to.
@@ -173,7 +173,7 @@ def memory_of(step: Step, read: Tensors) -> Memory:
     by_rate = step.graph.remember(("step", *of_layer, *shapes), dict[float, Memory])
     memory = by_rate.get(step.dropout)
     if memory is None:
-        if len(by_rate) == MOST_RATES:
+        if len(by_rate) >= MOST_RATES:
             by_rate.clear()  # who changes the rate from step to step does not come back to one
         memory = by_rate.setdefault(step.dropout, Memory())
     return memory
