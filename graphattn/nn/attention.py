@@ -288,7 +288,7 @@ class GraphAttention(AttentionMessages):
 
     def is_in_one_step(self) -> bool:
         """Whether the layer is dot-product attention and nothing more, and has the methods that are written here."""
-        if self.lin_edge_out is not None or not is_plain(self.lin_edge):
+        if torch.compiler.is_compiling() or self.lin_edge_out is not None or not is_plain(self.lin_edge):
             return False
         has_own_maps = self.lin_key is not self.lin_query and self.kv_heads == self.heads
         moves_scores = self.scale is not None or self.positions is not None or self.edge_bias is not None
