@@ -227,9 +227,8 @@ class GraphAttention(AttentionMessages):
         source, target = both_features(x)
         check_features(source, target, self.in_channels)
         wants_more = return_attention_weights or edge_bias is not None or pos is not None
-        if not isinstance(graph, PerHead) and not wants_more and self.is_in_one_step():
-            graph = as_graph(graph, target.size(0), source.size(0))
-            whole = self.in_one_step(source, target, graph, edge_attr)
+        if not (wants_more or isinstance(graph, PerHead) or torch.compiler.is_compiling()):
+            graph, whole = self.in_one_step(source, target, graph, edge_attr)
             if whole is not None:
                 return self.join_heads(whole, target)
         query, key, value = self.project(source, target)
@@ -288,7 +287,7 @@ class GraphAttention(AttentionMessages):
 
     def is_in_one_step(self) -> bool:
         """Whether the layer is dot-product attention and nothing more, and has the methods that are written here."""
-        if torch.compiler.is_compiling() or self.lin_edge_out is not None or not is_plain(self.lin_edge):
+        if self.lin_edge_out is not None or not is_plain(self.lin_edge):
             return False
         has_own_maps = self.lin_key is not self.lin_query and self.kv_heads == self.heads
         moves_scores = self.scale is not None or self.positions is not None or self.edge_bias is not None
@@ -296,13 +295,20 @@ class GraphAttention(AttentionMessages):
             return False
         return vars(self).keys().isdisjoint(BETWEEN) and methods_between(type(self)) == AS_WRITTEN
 
-    def in_one_step(self, source: Tensor, target: Tensor, graph: Graph, edge_attr: Any) -> Tensor | None:
-        """[num_targets, heads, out_channels] with the maps of nodes beside attention, None where they are made before it."""
+    def in_one_step(
+        self, source: Tensor, target: Tensor, graph: GraphLike, edge_attr: Any
+    ) -> tuple[GraphLike, Tensor | None]:
+        """The graph, and [num_targets, heads, out_channels] with the maps of nodes beside attention; None where they are made
+        before it."""
+        refusal = "no step", self.heads, self.out_channels, source.shape, target.shape, source.dtype, self.training
+        if (isinstance(graph, Graph) and graph.known(refusal)) or not self.is_in_one_step():
+            return graph, None
+        graph = as_graph(graph, target.size(0), source.size(0))
         check_edge_attr(edge_attr, self.edge_dim, graph)
         maps = Maps(self.heads, self.lin_query, self.lin_key, self.lin_value)
         weight = None if edge_attr is None else self.edge_weight()
         dropout = self.dropout if self.training else 0.0
-        return attend_projected(target, source, graph, maps, dropout, edge_attr, weight)
+        return graph, attend_projected(target, source, graph, maps, dropout, edge_attr, weight, refusal)
 
     def edges_given(
         self, graph: Any, edge_attr: Any, edge_bias: Any, pos: Any, query: Tensor, key: Tensor

@@ -1,5 +1,6 @@
 """Dot-product attention over edges together with the maps that make its queries, keys and values, as one step."""
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -31,6 +32,7 @@ def attend_projected(
     dropout: float = 0.0,
     edge_features: Tensor | None = None,
     edge_weight: Tensor | None = None,
+    refusal: Hashable | None = None,
 ) -> Tensor | None:
     r"""root(x_i) + sum of w_ij (value(x_j) + W e_ij), w_i = softmax(query(x_i) · (key(x_j) + W e_ij) / sqrt(out_channels)).
 
@@ -39,6 +41,7 @@ def attend_projected(
         source: x_j, [num_keys, in_channels]; the same tensor where they are the same nodes.
         dropout: Probability of dropping a weight.
         edge_features, edge_weight: e, [num_edges, edge_dim], and W, [heads, out_channels, edge_dim].
+        refusal: As a Step has it.
 
     Returns:
         [num_queries, heads * out_channels], without a root [num_queries, heads, out_channels]; None where another kernel runs, or
@@ -48,6 +51,7 @@ def attend_projected(
     learned = learned_by(modules)
     nodes = target, None if source is target else source
     step = DotStep(graph, maps.heads, dropout, maps.root is not None)
+    step.refusal = refusal
     if edge_features is None or edge_weight is None:
         return run(step, modules, (*nodes, None, None, *learned))
     # As loops read it: memory of its own, so that it may be written before the backward pass.

@@ -57,6 +57,7 @@ class Step(ABC):
         heads: Into which what maps make of nodes is cut.
         dropout: Probability of dropping a weight.
         keeps_result: Whether the backward pass reads the result.
+        refusal: What the graph remembers where other kernels run, if anything: who asks for it first need not make a step.
     """
 
     NODES_AND_EDGES: ClassVar[int] = 3  # tensors that are not learned
@@ -66,6 +67,7 @@ class Step(ABC):
     heads: int
     dropout: float
     keeps_result: bool
+    refusal: Hashable | None = None
 
     def by_head(self, x: Tensor) -> Tensor:
         """[rows, heads * out_channels] -> [rows, heads, out_channels]."""
@@ -190,6 +192,8 @@ def may_run(step: Step, read: Tensors, memory: Memory | None) -> bool:
         return step.takes(read)
     if memory.takes is None:
         memory.takes = step.takes(read)
+        if not memory.takes and step.refusal is not None:
+            step.graph.remember(step.refusal, lambda: True)
     return memory.takes
 
 
