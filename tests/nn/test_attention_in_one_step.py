@@ -6,10 +6,10 @@ import torch_geometric.nn
 
 from graphattn import CompleteGraph
 from graphattn.kernels.native.library import why_not_native
-from graphattn.kernels.native.replay import Replay
 from graphattn.nn import ALiBi, GraphAttention, RotaryPositions, attention
 from graphattn.nn.linear_maps import loops
 from graphattn.nn.projected import attend_projected
+from tests.nn.watched import watch_runs, watch_steps
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -24,14 +24,7 @@ BETWEEN = torch.stack(
 @pytest.fixture(autouse=True)
 def steps(monkeypatch):
     """What came of each step."""
-    found = []
-
-    def watch(*given):
-        found.append(attend_projected(*given))
-        return found[-1]
-
-    monkeypatch.setattr(attention, "attend_projected", watch)
-    return found
+    return watch_steps(monkeypatch, (attention, attend_projected))
 
 
 def table(rows=NODES, columns=CHANNELS, seed=1, dtype=torch.float64):
@@ -209,8 +202,7 @@ def test_a_map_to_another_width_is_refused():
 def test_a_step_that_comes_again_runs_loops_alone(monkeypatch):
     monkeypatch.setattr(loops, "FEWEST", 8)
     monkeypatch.setattr(loops, "is_faster", lambda: True)
-    runs, run = [], Replay.run
-    monkeypatch.setattr(Replay, "run", lambda *given: (runs.append(given[0]), run(*given))[1])
+    runs = watch_runs(monkeypatch)
     outcome(layer_of(torch.float32), table(dtype=torch.float32), EDGES.clone())
     assert len(runs) == 3  # the third and fourth call forward, the fourth backward
 

@@ -14,12 +14,12 @@ from graphattn import BandedGraph, CompleteGraph, batch_graphs, causal, memory_b
 from graphattn.kernels.choose import register_kernel, remove_kernel
 from graphattn.kernels.native import rows
 from graphattn.kernels.native.library import why_not_native
-from graphattn.kernels.native.replay import Replay
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import TransformerConv, linear_maps, projected, transformer_conv
 from graphattn.nn.projected import attend_projected
 from graphattn.running import execution
 from graphattn.testing.layouts import LAYOUTS
+from tests.nn.watched import watch_runs, watch_steps
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -42,14 +42,7 @@ OPTIONS = [
 @pytest.fixture(autouse=True)
 def steps(monkeypatch):
     """What `attend_projected` gave at each call."""
-    found = []
-
-    def watch(*given):
-        found.append(attend_projected(*given))
-        return found[-1]
-
-    monkeypatch.setattr(transformer_conv, "attend_projected", watch)
-    return found
+    return watch_steps(monkeypatch, (transformer_conv, attend_projected))
 
 
 def layer_of(dtype=torch.float64, channels=4, **options):
@@ -291,9 +284,7 @@ def test_inside_a_checkpoint_and_with_hooks_on_what_is_kept():
 @pytest.fixture
 def runs(monkeypatch):
     """What was run again, forward and backward."""
-    found, run = [], Replay.run
-    monkeypatch.setattr(Replay, "run", lambda *given: (found.append(given[0]), run(*given))[1])
-    return found
+    return watch_runs(monkeypatch)
 
 
 REPEATED = [{}, {"edge_dim": EDGE_DIM}, {"root_weight": False}, {"bias": False}, {"dropout": 0.4}, {"concat": False}]

@@ -9,7 +9,6 @@ from torch.utils.checkpoint import checkpoint
 
 from graphattn.kernels.choose import register_kernel, remove_kernel
 from graphattn.kernels.native.library import why_not_native
-from graphattn.kernels.native.replay import Replay
 from graphattn.kernels.plain.edges_torch import EdgesTorch
 from graphattn.nn import GATConv, GATv2Conv, gat_conv, gatv2_conv, linear_maps
 from graphattn.nn.adjacency import add_self_loops
@@ -18,6 +17,7 @@ from graphattn.nn.gatv2_step import GATv2Step, attend_gatv2
 from graphattn.nn.step import MOST_RATES
 from graphattn.running import execution
 from graphattn.testing.layouts import LAYOUTS
+from tests.nn.watched import watch_runs, watch_steps
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="the loops in C are not there")
 
@@ -48,23 +48,13 @@ SHORT = ["GAT", "GATv2, edges", "GATv2, two tables"]
 @pytest.fixture(autouse=True)
 def steps(monkeypatch):
     """What came of each step."""
-    found = []
-    for module, function in ((gat_conv, attend_gat), (gatv2_conv, attend_gatv2)):
-
-        def watch(*given, function=function):
-            found.append(function(*given))
-            return found[-1]
-
-        monkeypatch.setattr(module, function.__name__, watch)
-    return found
+    return watch_steps(monkeypatch, (gat_conv, attend_gat), (gatv2_conv, attend_gatv2))
 
 
 @pytest.fixture
 def runs(monkeypatch):
     """What was run again, forward and backward."""
-    found, run = [], Replay.run
-    monkeypatch.setattr(Replay, "run", lambda *given: (found.append(given[0]), run(*given))[1])
-    return found
+    return watch_runs(monkeypatch)
 
 
 def layer_of(name, dtype=torch.float64, **more):

@@ -58,6 +58,7 @@ def loop(name: str) -> ctypes.c_void_p:
 
 
 @cache
+@cache
 def bytes_of_signs(channels: int, real: str) -> int:
     """What loops take to write down the sign of each channel; `real` is the type that they compute in, '_f32' or '_f64'."""
     return -(-channels // ctypes.c_int64.in_dll(library(), f"lanes{real}{level()}").value)
